@@ -1,0 +1,317 @@
+"""Reading activations, and the one streaming pass that gives the differences of contrastive pairs.
+
+D = mean_i [A(x_i y_i+) - A(x_i y_i-)] at the last token of the text (Wang et al., ICLR 2025, step 1).
+Moments are merged batch by batch (Chan, Golub and LeVeque, 1983) on the model's device, so memory does not
+grow with the number of pairs.
+"""
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from sadi_lens.components import COMPONENTS, hook_name, n_units, require_component
+from sadi_lens.masks import Mask
+from sadi_lens.text import EncodedItem, batches_by_tokens, encode_item, pad_id, pad_left
+from sadi_lens.types import (
+    ActivationDifferences,
+    ContrastivePair,
+    HookedModel,
+    ModelInfo,
+    UnitDifferences,
+)
+
+Hook = Callable[..., Tensor | None]
+MAX_TOKENS = 4096
+"""Tokens of one forward pass: enough to fill two cores or a small GPU, little enough to fit either."""
+
+
+@contextmanager
+def attached(model: HookedModel, hooks: Sequence[tuple[str, Hook]]) -> Generator[None]:
+    """Hooks on for the duration, then exactly these handles off again, also on an exception.
+
+    Raises:
+        KeyError: If the model has no such hook point.
+    """
+    points = [(name, model.get_hook_point(name), hook) for name, hook in hooks]
+    for name, point, _ in points:
+        if point is None:
+            raise KeyError(f"{ModelInfo.of(model).name} has no hook point {name!r}")
+    handles: list[tuple[Any, Any]] = []
+    try:
+        for _, point, hook in points:
+            point.add_hook(hook)
+            handles.append((point, point.fwd_hooks[-1]))
+        yield
+    finally:
+        for point, handle in handles:
+            handle.hook.remove()
+            point.fwd_hooks[:] = [one for one in point.fwd_hooks if one is not handle]
+
+
+def require_eval(model: HookedModel) -> None:
+    """Refuse a model in training mode: dropout would make every number random.
+
+    Raises:
+        ValueError: Naming the first module found in training mode.
+    """
+    for name, module in model.original_model.named_modules():
+        if module.training:
+            raise ValueError(
+                f"model must be in eval mode; found training mode at {name or 'the top'}. "
+                "Call model.eval() first."
+            )
+
+
+def device_of(model: HookedModel) -> torch.device:
+    """Device that the token ids go to."""
+    return next(model.original_model.parameters()).device
+
+
+@torch.inference_mode()
+def read_activations(
+    model: HookedModel,
+    ids: Int[Tensor, "batch pos"],
+    attention_mask: Int[Tensor, "batch pos"] | None = None,
+    components: Sequence[str] = ("head", "hidden", "neuron"),
+) -> dict[str, list[Tensor]]:
+    """Activations of every layer at every position, in the model's dtype.
+
+    Args:
+        model: A bridged model.
+        ids: Token ids.
+        attention_mask: 1 for real tokens; needed wherever rows are padded on the left.
+        components: Which to read.
+
+    Returns:
+        Component -> one tensor a layer, [batch pos head d_head] or [batch pos unit].
+    """
+    info = ModelInfo.of(model)
+    found: dict[str, list[Tensor]] = {name: [] for name in components}
+
+    def keep(component: str) -> Hook:
+        def hook_fn(activation: Tensor, hook: Any) -> None:
+            found[component].append(activation.clone())
+
+        return hook_fn
+
+    for name in components:
+        n_units(info, name)
+    hooks = [
+        (hook_name(name, layer), keep(name)) for name in components for layer in range(info.n_layers)
+    ]
+    with attached(model, hooks):
+        model(ids, attention_mask=attention_mask, use_cache=False, logits_to_keep=1)
+    return found
+
+
+class _Batch(NamedTuple):
+    indices: list[int]
+    differences: dict[str, Float[Tensor, "pair layer unit d"]]
+    prompts: dict[str, Float[Tensor, "pair layer unit d"]]
+
+
+def activation_differences(
+    model: HookedModel,
+    pairs: Sequence[ContrastivePair],
+    *,
+    components: Sequence[str] | None = None,
+    task: str = "",
+    prepend_bos: bool | None = None,
+    max_tokens: int = MAX_TOKENS,
+    progress: bool = True,
+) -> dict[str, ActivationDifferences]:
+    """Mean and spread of positive minus negative activations, all components in one pass.
+
+    Read at the last token of prompt + answer, where D is defined; the activation at the last prompt token,
+    where steering acts, is averaged beside it for the fixed controls. One position a row is unembedded.
+
+    Args:
+        model: A bridged model in eval mode.
+        pairs: At least one; the same pair may not be given twice in opposite directions.
+        components: Default: all that the model has (heads, hidden, MLP output, neurons).
+        task: Name written into the result.
+        prepend_bos: See ``sadi_lens.text.encode``.
+        max_tokens: Tokens (padding included) of one forward pass.
+        progress: Show a bar.
+
+    Returns:
+        Component -> moments over pairs (float32, CPU).
+
+    Raises:
+        ValueError: If there are no pairs, a text does not fit, the model is in training mode or lacks a
+            component, or an activation is not finite (layer and component are named).
+    """
+    info = ModelInfo.of(model)
+    if components is None:
+        components = [name for name in COMPONENTS if name != "neuron" or info.d_mlp]
+    items = _encode_pairs(model, pairs, prepend_bos)
+    moments: dict[str, _Moments] = {name: _Moments() for name in components}
+    vectors: dict[str, _Moments] = {name: _Moments() for name in components}
+    prompts: dict[str, _Moments] = {name: _Moments() for name in components}
+    squares: dict[str, _Moments] = {name: _Moments() for name in components}
+    bar = tqdm(total=len(items), desc="differences", unit="pair", disable=not progress)
+    with bar:
+        for batch in _difference_batches(model, items, components, max_tokens):
+            for name in components:
+                difference, prompt = batch.differences[name], batch.prompts[name]
+                moments[name].update(difference.mean(dim=-1))
+                vectors[name].update(difference)
+                prompts[name].update(prompt)
+                squares[name].update(prompt.square().sum(dim=-1))
+            bar.update(len(batch.indices))
+    merged = sum(item.merged for item in items)
+    found: dict[str, ActivationDifferences] = {}
+    for name in components:
+        result = ActivationDifferences(
+            component=name,
+            model=info,
+            n=len(items),
+            mean=moments[name].mean_array(),
+            std=moments[name].std_array(),
+            vector=vectors[name].mean_array(),
+            prompt_mean=prompts[name].mean_array(),
+            prompt_rms=np.sqrt(squares[name].mean_array()),
+            task=task,
+            merged_boundaries=merged,
+        )
+        _require_finite(result)
+        found[name] = result
+    return found
+
+
+def unit_differences(
+    model: HookedModel,
+    pairs: Sequence[ContrastivePair],
+    mask: Mask,
+    *,
+    task: str = "",
+    prepend_bos: bool | None = None,
+    max_tokens: int = MAX_TOKENS,
+    progress: bool = True,
+) -> UnitDifferences:
+    """Difference of each selected unit in every pair: what the distribution figures draw.
+
+    Raises:
+        ValueError: As ``activation_differences``; also for an empty mask.
+    """
+    if not mask.k:
+        raise ValueError("mask must select at least 1 unit, got 0")
+    items = _encode_pairs(model, pairs, prepend_bos)
+    layers, units = (list(axis) for axis in zip(*mask.units, strict=True))
+    values = np.empty((len(items), mask.k), dtype=np.float32)
+    bar = tqdm(total=len(items), desc="unit differences", unit="pair", disable=not progress)
+    with bar:
+        for batch in _difference_batches(model, items, [mask.component], max_tokens):
+            scalar = batch.differences[mask.component].mean(dim=-1)
+            values[batch.indices] = scalar[:, layers, units].cpu().numpy()
+            bar.update(len(batch.indices))
+    return UnitDifferences(mask.component, ModelInfo.of(model), mask.units, values, task)
+
+
+def _encode_pairs(
+    model: HookedModel, pairs: Sequence[ContrastivePair], prepend_bos: bool | None
+) -> list[EncodedItem]:
+    require_eval(model)
+    if not pairs:
+        raise ValueError("pairs must hold at least 1 contrastive pair, got 0")
+    return [
+        encode_item(model, pair.prompt, (pair.positive, pair.negative), prepend_bos=prepend_bos)
+        for pair in pairs
+    ]
+
+
+def _difference_batches(
+    model: HookedModel, items: Sequence[EncodedItem], components: Sequence[str], max_tokens: int
+) -> Iterator[_Batch]:
+    """Forward both texts of every pair, left padded, shortest first."""
+    info = ModelInfo.of(model)
+    for name in components:
+        require_component(name)
+        n_units(info, name)
+    device = device_of(model)
+    for indices in batches_by_tokens([2 * item.length for item in items], max_tokens):
+        chosen = [items[index] for index in indices]
+        rows = [item.prompt + item.answers[side] for side in (0, 1) for item in chosen]
+        ids, mask = pad_left(rows, pad_id(model), device)
+        width, n = ids.shape[1], len(chosen)
+        prompt_end = [width - 1 - len(item.answers[0]) for item in chosen]
+        found: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in components}
+
+        def keep(
+            component: str,
+            found: dict[str, list[tuple[Tensor, Tensor]]] = found,
+            prompt_end: list[int] = prompt_end,
+            n: int = n,
+        ) -> Hook:
+            def hook_fn(activation: Tensor, hook: Any) -> None:
+                last = activation[:, -1].to(device, torch.float32)
+                prompt = activation[list(range(n)), prompt_end].to(device, torch.float32)
+                found[component].append((last[:n] - last[n:], prompt))
+
+            return hook_fn
+
+        hooks = [
+            (hook_name(name, layer), keep(name))
+            for name in components
+            for layer in range(info.n_layers)
+        ]
+        with torch.inference_mode(), attached(model, hooks):
+            model(ids, attention_mask=mask, use_cache=False, logits_to_keep=1)
+        yield _Batch(
+            indices,
+            {name: _stack([one for one, _ in found[name]]) for name in components},
+            {name: _stack([two for _, two in found[name]]) for name in components},
+        )
+
+
+def _stack(layers: list[Tensor]) -> Float[Tensor, "pair layer unit d"]:
+    stacked = torch.stack(layers, dim=1)
+    return stacked if stacked.ndim == 4 else stacked[..., None]
+
+
+class _Moments:
+    """Running mean and sum of squared deviations over the first axis."""
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.mean: Tensor | float = 0.0
+        self.squared: Tensor | float = 0.0
+
+    def update(self, batch: Tensor) -> None:
+        wide = batch if batch.device.type == "mps" else batch.double()
+        n = wide.shape[0]
+        mean = wide.mean(dim=0)
+        squared = (wide - mean).square().sum(dim=0)
+        shift = mean - self.mean
+        total = self.n + n
+        self.squared = self.squared + squared + shift.square() * (self.n * n / total)
+        self.mean = self.mean + shift * (n / total)
+        self.n = total
+
+    def mean_array(self) -> np.ndarray:
+        assert isinstance(self.mean, Tensor)
+        return self.mean.float().cpu().numpy()
+
+    def std_array(self) -> np.ndarray:
+        assert isinstance(self.squared, Tensor)
+        if self.n < 2:
+            return np.full(tuple(self.squared.shape), np.nan, dtype=np.float32)
+        return (self.squared / (self.n - 1)).sqrt().float().cpu().numpy()
+
+
+def _require_finite(result: ActivationDifferences) -> None:
+    bad = ~np.isfinite(result.vector).all(axis=(1, 2)) | ~np.isfinite(result.prompt_mean).all(
+        axis=(1, 2)
+    )
+    if bad.any():
+        raise ValueError(
+            f"activations of component {result.component!r} are not finite in layer "
+            f"{int(np.argmax(bad))} (first of {int(bad.sum())}); nothing was averaged over them. "
+            "Load the model in a wider dtype (bfloat16 or float32) or find the weight that is NaN."
+        )

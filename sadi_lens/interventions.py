@@ -1,0 +1,339 @@
+"""Interventions: pure maps on the activations of one component, layer by layer.
+
+    MaskedScaling    A' = A + delta (A * M)    SADI, adaptive: the push follows the input (Wang et al., Eq. 5)
+    MaskedAddition   A' = A + delta (V * M)    fixed: the same push for every input (their Eq. 6 has V = D)
+    VectorAddition   A' = A + delta v          fixed, one layer, every dimension (CAA: Panickssery et al., 2024)
+
+Where they act (which tokens) is an argument of the run, not of the intervention: see ``sadi_lens.steering``.
+An intervention never writes to the tensor it is given; with strength 0 or an empty mask it names no layer,
+so nothing is hooked and the model is untouched bit for bit.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sadi_lens.components import n_units
+from sadi_lens.masks import Mask
+from sadi_lens.types import ActivationDifferences, ArrayEq, ModelInfo, require_one_of
+
+MATCHES = ("coefficient", "norm", "mean")
+
+
+class Affine(NamedTuple):
+    """A' = scale * A + shift in one layer; None stands for 1 and 0."""
+
+    scale: Float[Tensor, "unit d"] | None
+    shift: Float[Tensor, "unit d"] | None
+
+
+@runtime_checkable
+class Intervention(Protocol):
+    """What ``steer``, ``generate`` and ``evaluate`` need of an intervention."""
+
+    @property
+    def component(self) -> str:
+        """Which activations it edits."""
+        ...
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Layers it touches; empty for the identity."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """What it does, in a few words, for tables and figures."""
+        ...
+
+    def edit(self, activation: Tensor, layer: int) -> Tensor:
+        """The edited activation, [... unit] or [... head d_head], as a new tensor of the same dtype."""
+        ...
+
+    def check(self, info: ModelInfo) -> None:
+        """Refuse a model it was not made for (``ValueError``)."""
+        ...
+
+
+class AffineIntervention(ArrayEq):
+    """Shared by interventions that are affine in the activation, so that rows of a batch can differ."""
+
+    def affine(self, layer: int) -> Affine:
+        """Scale and shift of one layer, float32 on the CPU."""
+        raise NotImplementedError
+
+    def edit(self, activation: Tensor, layer: int) -> Tensor:
+        """scale * activation + shift, in the activation's dtype and on its device."""
+        scale, shift = self._placed(layer, activation)
+        edited = activation if scale is None else activation * scale
+        return edited if shift is None else edited + shift
+
+    def _placed(self, layer: int, like: Tensor) -> Affine:
+        cache: dict[Any, Affine] = self.__dict__.setdefault("_affine_cache", {})
+        key = (layer, like.device, like.dtype)
+        if key not in cache:
+            with torch.inference_mode(False):  # kept tensors must also work under autograd
+                cache[key] = Affine(
+                    *(
+                        None if part is None else _match(part, self.component).to(like.device, like.dtype)  # type: ignore[attr-defined]
+                        for part in self.affine(layer)
+                    )
+                )
+        return cache[key]
+
+
+def _match(values: Tensor, component: str) -> Tensor:
+    """[unit d] as the hooked tensor has it: [head d_head] or [unit]."""
+    return values if component == "head" else values[:, 0]
+
+
+def _require_strength(strength: float) -> None:
+    if isinstance(strength, bool) or not isinstance(strength, int | float | np.number):
+        raise TypeError(f"strength must be a number, got {strength!r}")
+    if not math.isfinite(strength):
+        raise ValueError(f"strength must be finite, got {strength}; 0 is the unsteered model")
+
+
+def _check_shape(what: str, shape: tuple[int, int], component: str, info: ModelInfo) -> None:
+    needed = (info.n_layers, n_units(info, component))
+    if shape != needed:
+        raise ValueError(
+            f"{what} has {shape[0]} layers x {shape[1]} {component} units, but {info.name} has "
+            f"{needed[0]} x {needed[1]} ({info.shape}); make one for this model"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class MaskedScaling(AffineIntervention):
+    """SADI: multiply the selected units of the input's own activations by 1 + strength.
+
+    A' = A + delta (A * M), Eq. 5 of Wang et al. (ICLR 2025), in the flow of the network: each layer scales the
+    value that reaches it. A head is scaled as a whole (all of its d_head values).
+
+    Raises:
+        ValueError: If ``strength`` is not finite. -1 removes the units; the paper uses positive values.
+    """
+
+    mask: Mask
+    strength: float
+
+    def __post_init__(self) -> None:
+        _require_strength(self.strength)
+        object.__setattr__(self, "strength", float(self.strength))
+
+    @classmethod
+    def from_multiplier(cls, mask: Mask, multiplier: float) -> "MaskedScaling":
+        """The reference code's parameter: units are multiplied by ``multiplier`` = 1 + strength."""
+        _require_strength(multiplier)
+        return cls(mask, float(multiplier) - 1.0)
+
+    @property
+    def component(self) -> str:
+        """The mask's component."""
+        return self.mask.component
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Layers with a selected unit; none at strength 0."""
+        return _layers(self.mask, self.strength)
+
+    @property
+    def label(self) -> str:
+        """As in ``SADI head, K 4, strength 5``."""
+        return f"SADI {self.component}, K {self.mask.k}, strength {self.strength:g}"
+
+    def affine(self, layer: int) -> Affine:
+        """Scale 1 + strength on selected units."""
+        chosen = torch.from_numpy(self.mask.selected[layer].copy())
+        return Affine((1.0 + self.strength * chosen.float())[:, None], None)
+
+    def check(self, info: ModelInfo) -> None:
+        """Refuse a mask of another shape."""
+        _check_shape("mask", self.mask.selected.shape, self.component, info)
+
+
+@dataclass(frozen=True, eq=False)
+class MaskedAddition(AffineIntervention):
+    """The fixed control: add the same vector to the selected units of every input.
+
+    A' = A + delta (V * M). With V = D this is the paper's ablation of adaptivity (Eq. 6, Table 4).
+
+    Raises:
+        ValueError: If ``strength`` is not finite or ``vector`` does not match the mask.
+    """
+
+    mask: Mask
+    vector: Any
+    """Float array [layer unit d]; d = d_head for heads, else 1."""
+    strength: float
+    name: str = "fixed vector"
+
+    def __post_init__(self) -> None:
+        _require_strength(self.strength)
+        object.__setattr__(self, "strength", float(self.strength))
+        vector = np.array(self.vector, dtype=np.float32)
+        if vector.ndim != 3 or vector.shape[:2] != self.mask.selected.shape:
+            raise ValueError(
+                f"vector must be [layer unit d] with the mask's {self.mask.selected.shape}, "
+                f"got {vector.shape}"
+            )
+        if not np.isfinite(vector).all():
+            raise ValueError("vector must be finite, got NaN or infinity")
+        vector.setflags(write=False)
+        object.__setattr__(self, "vector", vector)
+
+    @classmethod
+    def from_differences(
+        cls,
+        mask: Mask,
+        differences: ActivationDifferences,
+        strength: float,
+        *,
+        match: str = "coefficient",
+    ) -> "MaskedAddition":
+        """The fixed counterpart of ``MaskedScaling(mask, strength)``.
+
+        Args:
+            mask: Units to push.
+            differences: Moments of the same component.
+            strength: The SADI strength to stand beside.
+            match: ``"coefficient"``: V = D (the paper's ablation: the same coefficient, usually a far smaller
+                push). ``"norm"``: V = D, rescaled in every layer so that the push is as long as SADI's root
+                mean square push over the pairs. ``"mean"``: V = E[A] at the last prompt token, so that the
+                mean push is SADI's own and only the dependence on the input is gone.
+
+        Raises:
+            ValueError: If ``match`` is unknown, shapes differ, or a direction to rescale is zero.
+        """
+        require_one_of("match", match, MATCHES)
+        if differences.component != mask.component:
+            raise ValueError(
+                f"differences must be of the mask's component {mask.component!r}, "
+                f"got {differences.component!r}"
+            )
+        if differences.mean.shape != mask.selected.shape:
+            raise ValueError(
+                f"differences are {differences.mean.shape} [layer unit], the mask is "
+                f"{mask.selected.shape}; both must come from the same model"
+            )
+        if match == "coefficient":
+            return cls(mask, differences.vector, strength, "fixed D, same coefficient")
+        if match == "mean":
+            return cls(mask, differences.prompt_mean, strength, "fixed mean push")
+        vector = differences.vector.astype(np.float64)
+        for layer in range(mask.n_layers):
+            chosen = mask.selected[layer]
+            if not chosen.any():
+                continue
+            length = np.linalg.norm(vector[layer][chosen])
+            if length == 0:
+                raise ValueError(
+                    f"match='norm' needs a difference that is not zero in layer {layer}; use 'mean'"
+                )
+            vector[layer] *= np.sqrt(np.sum(differences.prompt_rms[layer][chosen] ** 2.0)) / length
+        return cls(mask, vector, strength, "fixed D, same norm")
+
+    @property
+    def component(self) -> str:
+        """The mask's component."""
+        return self.mask.component
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Layers with a selected unit; none at strength 0."""
+        return _layers(self.mask, self.strength)
+
+    @property
+    def label(self) -> str:
+        """As in ``fixed D, same norm: head, K 4, strength 5``."""
+        return f"{self.name}: {self.component}, K {self.mask.k}, strength {self.strength:g}"
+
+    def affine(self, layer: int) -> Affine:
+        """Shift strength * V on selected units."""
+        push = self.strength * self.vector[layer] * self.mask.selected[layer][:, None]
+        return Affine(None, torch.from_numpy(push.astype(np.float32)))
+
+    def check(self, info: ModelInfo) -> None:
+        """Refuse a mask of another shape."""
+        _check_shape("mask", self.mask.selected.shape, self.component, info)
+        d = info.d_head if self.component == "head" else 1
+        if self.vector.shape[2] != d:
+            raise ValueError(
+                f"vector has {self.vector.shape[2]} values a unit, {info.name} has {d} ({info.shape})"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class VectorAddition(AffineIntervention):
+    """Add one vector to the residual stream after one layer (CAA, Panickssery et al., 2024).
+
+    Raises:
+        ValueError: If the strength or the vector is not finite.
+    """
+
+    vector: Any
+    """Float array [d_model]."""
+    layer: int
+    strength: float
+    component: str = field(default="hidden")
+
+    def __post_init__(self) -> None:
+        _require_strength(self.strength)
+        object.__setattr__(self, "strength", float(self.strength))
+        vector = np.array(self.vector, dtype=np.float32)
+        if vector.ndim != 1 or not np.isfinite(vector).all():
+            raise ValueError(
+                f"vector must be finite and one-dimensional [unit], got shape {vector.shape}"
+            )
+        vector.setflags(write=False)
+        object.__setattr__(self, "vector", vector)
+        if self.component == "head":
+            raise ValueError("component must be 'hidden', 'mlp_out' or 'neuron', got 'head'")
+
+    @classmethod
+    def from_differences(
+        cls, differences: ActivationDifferences, layer: int, strength: float
+    ) -> "VectorAddition":
+        """The mean difference of one layer as the vector.
+
+        Raises:
+            ValueError: If the layer does not exist.
+        """
+        n_layers = differences.mean.shape[0]
+        if not 0 <= layer < n_layers:
+            raise ValueError(f"layer must be in [0, {n_layers - 1}], got {layer}")
+        return cls(differences.vector[layer, :, 0], layer, strength, differences.component)
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The one layer; none at strength 0 or for a zero vector."""
+        return (self.layer,) if self.strength and bool(self.vector.any()) else ()
+
+    @property
+    def label(self) -> str:
+        """As in ``fixed vector: hidden, layer 3, strength 2``."""
+        return f"fixed vector: {self.component}, layer {self.layer}, strength {self.strength:g}"
+
+    def affine(self, layer: int) -> Affine:
+        """Shift strength * vector."""
+        return Affine(None, torch.from_numpy(self.strength * self.vector)[:, None])
+
+    def check(self, info: ModelInfo) -> None:
+        """Refuse a layer or a width that the model does not have."""
+        width = n_units(info, self.component)
+        if not 0 <= self.layer < info.n_layers or self.vector.size != width:
+            raise ValueError(
+                f"vector is for layer {self.layer} and {self.vector.size} units, but {info.name} has "
+                f"{info.n_layers} layers of {width} {self.component} units"
+            )
+
+
+def _layers(mask: Mask, strength: float) -> tuple[int, ...]:
+    if strength == 0:
+        return ()
+    return tuple(layer for layer, count in enumerate(mask.per_layer) if count)

@@ -1,0 +1,225 @@
+"""Masks: which units are steered. Rankings, top K, random and matched controls."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sadi_lens.components import n_units, unit_label
+from sadi_lens.types import (
+    ActivationDifferences,
+    ArrayEq,
+    HookedModel,
+    ModelInfo,
+    require_one_of,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class Mask(ArrayEq):
+    """Which units of one component are steered; made by ``top_k_mask``, ``random_mask``, ``Mask.from_units``."""
+
+    component: str
+    selected: Any
+    """Bool array [layer unit]."""
+    rule: str = "by hand"
+    """How the units were chosen, in words."""
+    model: ModelInfo | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """Task, number of pairs, seed: whatever is needed to make it again."""
+
+    def __post_init__(self) -> None:
+        selected = np.asarray(self.selected)
+        if selected.ndim != 2 or selected.dtype != np.bool_:
+            raise ValueError(
+                f"selected must be a bool array [layer unit], got {selected.dtype} {selected.shape}"
+            )
+        selected = selected.copy()
+        selected.setflags(write=False)
+        object.__setattr__(self, "selected", selected)
+
+    @property
+    def k(self) -> int:
+        """Number of selected units."""
+        return int(self.selected.sum())
+
+    @property
+    def n_layers(self) -> int:
+        """Layers of the model the mask is for."""
+        return self.selected.shape[0]
+
+    @property
+    def n_units(self) -> int:
+        """Units per layer."""
+        return self.selected.shape[1]
+
+    @cached_property
+    def units(self) -> tuple[tuple[int, int], ...]:
+        """(layer, unit) of every selected unit, in order."""
+        return tuple((int(layer), int(unit)) for layer, unit in np.argwhere(self.selected))
+
+    @property
+    def per_layer(self) -> tuple[int, ...]:
+        """Selected units in each layer."""
+        return tuple(int(count) for count in self.selected.sum(axis=1))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the selected units, as ``L8H6``."""
+        return tuple(unit_label(self.component, layer, unit) for layer, unit in self.units)
+
+    @classmethod
+    def from_units(
+        cls,
+        component: str,
+        units: Sequence[tuple[int, int]],
+        model: HookedModel | ModelInfo,
+    ) -> "Mask":
+        """A mask made by hand.
+
+        Args:
+            component: ``"head"``, ``"hidden"``, ``"mlp_out"`` or ``"neuron"``.
+            units: (layer, unit) pairs, 0-based, each at most once.
+            model: The model it is for (its shape is checked).
+
+        Raises:
+            ValueError: If a unit does not exist or is named twice.
+        """
+        info = ModelInfo.of(model)
+        selected = np.zeros((info.n_layers, n_units(info, component)), dtype=bool)
+        for layer, unit in units:
+            if not (0 <= layer < selected.shape[0] and 0 <= unit < selected.shape[1]):
+                raise ValueError(
+                    f"unit must be in [0, {selected.shape[0] - 1}] x [0, {selected.shape[1] - 1}] "
+                    f"for component {component!r} of {info.name}, got ({layer}, {unit})"
+                )
+            if selected[layer, unit]:
+                raise ValueError(f"unit ({layer}, {unit}) is named twice")
+            selected[layer, unit] = True
+        return cls(component, selected, rule="by hand", model=info)
+
+    def frame(self) -> "pd.DataFrame":
+        """One row a selected unit."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            [(self.component, layer, unit) for layer, unit in self.units],
+            columns=["component", "layer", "unit"],
+        )
+
+
+RANKINGS = {
+    "signed": "largest signed mean difference (the paper and its reference code)",
+    "magnitude": "largest absolute mean difference",
+}
+
+
+def scores(differences: ActivationDifferences, ranking: str = "signed") -> np.ndarray:
+    """Score of every unit under a ranking; the top K are those with the largest score.
+
+    For heads the mean over d_head depends on the head's arbitrary value basis (any rotation absorbed by
+    W_V and W_O changes it): a property of the method, not of the model.
+
+    Args:
+        differences: Moments of one component.
+        ranking: ``"signed"`` (Wang et al., 2025) or ``"magnitude"``.
+
+    Returns:
+        Float array [layer unit], in activation units.
+
+    Raises:
+        ValueError: If the ranking is unknown.
+    """
+    require_one_of("ranking", ranking, RANKINGS)
+    return differences.mean if ranking == "signed" else np.abs(differences.mean)
+
+
+def top_k_mask(differences: ActivationDifferences, k: int, *, ranking: str = "signed") -> Mask:
+    """The ``k`` units with the largest mean difference, over all layers together.
+
+    Ranked by signed value by default (Wang et al., 2025, and their code): a unit that is much larger on the
+    wrong answer is not selected.
+
+    Args:
+        differences: Moments of one component.
+        k: Units to select, in ``[1, n_layers * n_units]``. Ties go to the lower layer, then unit.
+        ranking: See ``scores``.
+
+    Returns:
+        A mask of exactly ``k`` distinct units, contained in the mask of ``k + 1``.
+
+    Raises:
+        ValueError: If ``k`` is out of range or the ranking unknown.
+    """
+    score = scores(differences, ranking)
+    _require_k(k, score.size)
+    order = np.argsort(-score, axis=None, kind="stable")
+    selected = np.zeros(score.size, dtype=bool)
+    selected[order[:k]] = True
+    return Mask(
+        differences.component,
+        selected.reshape(score.shape),
+        rule=f"top {k} by {ranking} mean difference",
+        model=differences.model,
+        provenance={
+            "ranking": ranking,
+            "k": int(k),
+            "task": differences.task,
+            "n_pairs": differences.n,
+        },
+    )
+
+
+def random_mask(
+    like: Mask | ActivationDifferences,
+    k: int | None = None,
+    *,
+    seed: int,
+    per_layer: bool = False,
+) -> Mask:
+    """A mask of units drawn at random, matched in K and, if asked, in the count of every layer.
+
+    Args:
+        like: The mask to match, or differences that give the shape (then ``k`` is needed).
+        k: Units to select; default the K of ``like``.
+        seed: Seed of this draw; the global random state is not touched.
+        per_layer: Keep the per-layer counts of ``like`` (a mask).
+
+    Raises:
+        ValueError: If ``k`` is missing or out of range, or ``per_layer`` cannot be kept.
+    """
+    generator = np.random.default_rng(seed)
+    if isinstance(like, Mask):
+        shape, k = like.selected.shape, like.k if k is None else k
+    else:
+        shape = like.mean.shape
+    if k is None:
+        raise ValueError("k is needed when like is not a mask")
+    _require_k(k, shape[0] * shape[1])
+    selected = np.zeros(shape, dtype=bool)
+    if per_layer:
+        if not isinstance(like, Mask) or like.k != k:
+            raise ValueError("per_layer=True needs a mask to match, and its own k")
+        for layer, count in enumerate(like.per_layer):
+            selected[layer, generator.choice(shape[1], size=count, replace=False)] = True
+    else:
+        selected.reshape(-1)[generator.choice(selected.size, size=k, replace=False)] = True
+    return Mask(
+        like.component,
+        selected,
+        rule=f"random, k = {k}" + (", per-layer counts matched" if per_layer else ""),
+        model=like.model,
+        provenance={"seed": int(seed), "k": int(k), "per_layer": per_layer},
+    )
+
+
+def _require_k(k: int, n: int) -> None:
+    if isinstance(k, bool) or not isinstance(k, int | np.integer):
+        raise TypeError(f"k must be an integer in [1, {n}], got {k!r}")
+    if not 1 <= k <= n:
+        raise ValueError(f"k must be in [1, {n}], got {k}")

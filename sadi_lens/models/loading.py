@@ -1,0 +1,325 @@
+"""``load_model``: a Hub name, a local folder, the embedded model or a Hugging Face object -> a checked bridge.
+
+The bridge is booted on a twin that shares the tensors, so the Hugging Face model stays as it was (``raw_model`` on the
+bridge): it is what the self-check compares with and what an export starts from.
+"""
+
+import copy
+import difflib
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sadi_lens.models._boot import (
+    attach_tokenizer,
+    boot_twin,
+    eager_twin,
+    first_device,
+    n_embeddings,
+    refuse_unsupported,
+    share_tensors,
+)
+from sadi_lens.models._selfcheck import SelfCheck, self_check
+from sadi_lens.types import HookedModel
+
+logger = logging.getLogger(__name__)
+
+EMBEDDED = {"tiny": Path(__file__).parent / "tiny"}
+"""Models that come with the package."""
+WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin", "*.safetensors.index.json")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
+
+
+@dataclass(frozen=True)
+class LoadRecord:
+    """How a model was loaded: what was chosen, and what the self-check measured."""
+
+    name: str
+    source: str
+    """Folder, Hub name or ``"object"``."""
+    dtype: str
+    device: str
+    """Device of the embedding, or the ``device_map`` that was asked for."""
+    pad_token: str
+    """Token used for padding; its positions are masked."""
+    notes: tuple[str, ...]
+    """Choices made for the user, in words."""
+    check: SelfCheck | None
+    """None if ``self_check=False``."""
+
+
+def load_record(model: HookedModel) -> LoadRecord:
+    """How ``load_model`` loaded this model.
+
+    Raises:
+        ValueError: If the model was not loaded by ``load_model``.
+    """
+    record = model.__dict__.get("sadi_lens_load")
+    if record is None:
+        raise ValueError("this model was not loaded by load_model, so there is no record of it")
+    return record
+
+
+def load_model(
+    name: str | os.PathLike[str] | Any,
+    *,
+    tokenizer: Any = None,
+    dtype: torch.dtype | str | None = None,
+    device: torch.device | str | None = None,
+    device_map: Any = None,
+    self_check: bool = True,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    local_files_only: bool = False,
+) -> Any:
+    """A causal language model as a TransformerLens ``TransformerBridge`` in raw mode, checked against Hugging Face.
+
+    The tokenizer pads on the left, and on the bridge it adds to a text what it adds by itself, no more. What was
+    chosen is logged and kept (``load_record``); the Hugging Face model is kept as ``model.raw_model``.
+
+    Args:
+        name: ``"tiny"`` (comes with the package), a local folder, a Hugging Face Hub name, or a Hugging Face model
+            object (used as it is, left as it was; needs ``tokenizer``).
+        tokenizer: Instead of the model's own; a copy is used.
+        dtype: Default: the checkpoint's own on CUDA, float16 or float32 on MPS, float32 on the CPU.
+        device: Default: CUDA, else MPS, else the CPU.
+        device_map: Passed to accelerate (``"auto"``, or module -> device) in place of ``device``.
+        self_check: Compare with eager Hugging Face on a padded batch, and hook widths with the configuration.
+        revision: Branch, tag or commit on the Hub.
+        trust_remote_code: Run code that comes with a checkpoint.
+        local_files_only: Do not ask the Hub; use its local cache.
+
+    Returns:
+        A ``TransformerBridge`` in eval mode; ``requires_grad`` is left as it was.
+
+    Raises:
+        FileNotFoundError: If a folder does not exist or lacks configuration, weights or tokenizer (each is named).
+        OSError: If a Hub name cannot be reached or found.
+        ValueError: If the model cannot be steered here (encoders, Falcon 40B class, unknown architectures).
+        RuntimeError: If the self-check fails, with the numbers.
+    """
+    notes: list[str] = []
+    if isinstance(name, str | os.PathLike):
+        source, label = _resolve(name)
+        hub = {
+            "revision": revision,
+            "trust_remote_code": trust_remote_code,
+            "local_files_only": local_files_only,
+        }
+        is_local = os.path.isdir(source)
+        if is_local:
+            _require_files(Path(source), needs_tokenizer=tokenizer is None)
+        model, own = _load_pretrained(
+            source, label, tokenizer, dtype, device, device_map, hub, notes
+        )
+    else:
+        model, own = _take_object(name, tokenizer, dtype, device, device_map)
+        path = str(getattr(model, "name_or_path", "") or "")
+        source, label = "object", Path(path).name or type(model).__name__
+    pad = _prepare_tokenizer(own, model, label, notes)
+
+    bridge = boot_twin(model, label)
+    attach_tokenizer(bridge, own)
+    bridge.__dict__["raw_model"] = share_tensors(model).eval() if model.training else model
+    bridge.__dict__["sadi_lens_name"] = label
+    check = _check(bridge, model) if self_check else None
+    record = LoadRecord(
+        name=label,
+        source=source,
+        dtype=str(bridge.cfg.dtype).removeprefix("torch."),
+        device=str(first_device(model) if device_map is None else device_map),
+        pad_token=pad,
+        notes=tuple(notes),
+        check=check,
+    )
+    bridge.__dict__["sadi_lens_load"] = record
+    said = "; ".join(notes) or "nothing assumed"
+    logger.info("loaded %s: %s on %s; %s", label, record.dtype, record.device, said)
+    return bridge
+
+
+def _check(bridge: Any, model: Any) -> SelfCheck:
+    return self_check(bridge, eager_twin(model))
+
+
+def _resolve(name: str | os.PathLike[str]) -> tuple[str, str]:
+    """(what transformers loads, short name)."""
+    text = os.fspath(name)
+    if text in EMBEDDED:
+        if not EMBEDDED[text].is_dir():
+            raise FileNotFoundError(
+                f"the embedded model {text!r} is missing from this installation ({EMBEDDED[text]}); "
+                "install sadi_lens again"
+            )
+        return str(EMBEDDED[text]), text
+    folder = Path(text).expanduser()
+    if folder.is_dir():
+        return str(folder), folder.resolve().name
+    looks_local = isinstance(name, os.PathLike) or text.startswith((".", "~", os.sep))
+    if looks_local or text.count("/") > 1 or not text:
+        raise FileNotFoundError(f"there is no model folder {text!r}")
+    close = difflib.get_close_matches(text.lower(), list(EMBEDDED), n=1, cutoff=0.75)
+    if close:
+        raise ValueError(
+            f"unknown model {text!r}; did you mean {close[0]!r}? Otherwise pass a Hugging Face name or a folder"
+        )
+    return text, text
+
+
+def _require_files(folder: Path, *, needs_tokenizer: bool) -> None:
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"model folder {str(folder)!r} has no config.json")
+    if not any(any(folder.glob(pattern)) for pattern in WEIGHT_FILES):
+        raise FileNotFoundError(
+            f"model folder {str(folder)!r} has no weights (*.safetensors or pytorch_model*.bin)"
+        )
+    if needs_tokenizer and not any((folder / one).is_file() for one in TOKENIZER_FILES):
+        raise FileNotFoundError(
+            f"model folder {str(folder)!r} has no tokenizer (tokenizer.json or tokenizer.model); save it there "
+            "with tokenizer.save_pretrained(folder), or pass tokenizer="
+        )
+
+
+def _load_pretrained(
+    source: str,
+    label: str,
+    tokenizer: Any,
+    dtype: torch.dtype | str | None,
+    device: torch.device | str | None,
+    device_map: Any,
+    hub: dict[str, Any],
+    notes: list[str],
+) -> tuple[Any, Any]:
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    if device is not None and device_map is not None:
+        raise ValueError(f"give device or device_map, not both (got {device!r} and {device_map!r})")
+    try:
+        config = AutoConfig.from_pretrained(source, **hub)
+        refuse_unsupported(config, label, is_custom_code=hasattr(config, "auto_map"))
+        if device_map is None:
+            target = _choose_device(device, notes)
+            placement: dict[str, Any] = {}
+        else:
+            target = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+            placement = {"device_map": device_map}
+        wanted = _choose_dtype(dtype, getattr(config, "dtype", None), target, notes)
+        own = AutoTokenizer.from_pretrained(source, **hub) if tokenizer is None else tokenizer
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=wanted, **placement, **hub)
+    except OSError as error:
+        if os.path.isdir(source):
+            raise
+        raise OSError(
+            f"could not load {source!r} from the Hugging Face Hub: {str(error).splitlines()[0]} "
+            "Without a connection pass a local folder that holds config.json, weights and tokenizer, or 'tiny', "
+            "the model that comes with the package"
+        ) from error
+    return (model if placement else model.to(target)), (
+        own if tokenizer is None else copy.deepcopy(tokenizer)
+    )
+
+
+def _take_object(
+    model: Any, tokenizer: Any, dtype: Any, device: Any, device_map: Any
+) -> tuple[Any, Any]:
+    from transformers import PreTrainedModel
+
+    if not isinstance(model, PreTrainedModel):
+        raise TypeError(
+            "load_model takes a name, a folder or a Hugging Face PreTrainedModel, "
+            f"got {type(model).__name__}"
+        )
+    refuse_unsupported(model.config, type(model).__name__, is_custom_code=True)
+    if tokenizer is None:
+        raise ValueError(
+            f"a model object needs its tokenizer: load_model({type(model).__name__} object, tokenizer=...)"
+        )
+    if device_map is not None:
+        raise ValueError("a model object is used where it is; dispatch it before load_model")
+    if dtype is not None and _as_dtype(dtype) != model.dtype:
+        raise ValueError(
+            f"a model object is used as it is: it is {model.dtype}, got dtype={dtype}; "
+            "convert it first with model.to(dtype)"
+        )
+    if device is not None and torch.device(device).type != first_device(model).type:
+        raise ValueError(
+            f"a model object is used as it is: it is on {first_device(model)}, got device={device}; "
+            "move it first with model.to(device)"
+        )
+    return model, copy.deepcopy(tokenizer)
+
+
+def _choose_device(device: torch.device | str | None, notes: list[str]) -> torch.device:
+    if device is not None:
+        return torch.device(device)
+    if torch.cuda.is_available():
+        chosen = torch.device("cuda")
+    elif torch.backends.mps.is_available():
+        chosen = torch.device("mps")
+    else:
+        chosen = torch.device("cpu")
+    notes.append(f"device {chosen} chosen")
+    return chosen
+
+
+def _choose_dtype(
+    dtype: torch.dtype | str | None,
+    stored: torch.dtype | None,
+    device: torch.device,
+    notes: list[str],
+) -> torch.dtype:
+    """Half precision only where the checkpoint has it and the device is made for it."""
+    if dtype is not None:
+        return _as_dtype(dtype)
+    stored = stored or torch.float32
+    if device.type == "cuda" or (device.type == "mps" and stored == torch.float16):
+        chosen = stored
+    else:
+        chosen = torch.float32
+    was = "" if stored == chosen else f" (checkpoint {str(stored).removeprefix('torch.')})"
+    notes.append(f"dtype {str(chosen).removeprefix('torch.')} chosen for {device.type}{was}")
+    return chosen
+
+
+def _as_dtype(dtype: torch.dtype | str) -> torch.dtype:
+    found = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise ValueError(
+            f"dtype must be a floating-point torch dtype such as 'float32' or 'bfloat16', got {dtype!r}"
+        )
+    return found
+
+
+def _prepare_tokenizer(tokenizer: Any, model: Any, label: str, notes: list[str]) -> str:
+    """Left padding and a padding token that the model has a row for; the vocabulary is never resized."""
+    rows = n_embeddings(model)
+    if tokenizer.vocab_size > rows:
+        raise ValueError(
+            f"the tokenizer has {tokenizer.vocab_size} tokens but {label} embeds only {rows}: it belongs to "
+            "another model"
+        )
+    tokenizer.padding_side = "left"
+    tokenizer.truncation_side = "left"
+    pad = tokenizer.pad_token_id
+    if pad is None or pad >= rows:
+        why = "the tokenizer has none" if pad is None else f"its own has id {pad} of {rows}"
+        for substitute in (tokenizer.eos_token, tokenizer.bos_token, tokenizer.unk_token):
+            if substitute is not None and tokenizer.convert_tokens_to_ids(substitute) < rows:
+                tokenizer.pad_token = substitute
+                break
+        else:
+            tokenizer.pad_token = tokenizer.convert_ids_to_tokens(0)
+        notes.append(f"padding token {tokenizer.pad_token!r} ({why}; padding is masked)")
+    return str(tokenizer.pad_token)

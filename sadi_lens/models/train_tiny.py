@@ -1,0 +1,198 @@
+"""Train the embedded model ``tiny``: ``python -m sadi_lens.models.train_tiny --out DIR --seed 0``.
+
+A Llama-shaped transformer on text that ``sadi_lens.tasks.world`` generates; two CPU cores, no
+download. Writes weights (float16, always loaded as float32), tokenizer, configs and the model card
+with accuracies of the rounded weights.
+"""
+
+import argparse
+import json
+import logging
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from random import Random
+
+import torch
+from jaxtyping import Float, Int
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from sadi_lens.tasks.world_corpus import corpus
+
+logger = logging.getLogger(__name__)
+
+SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
+WORD_PATTERN = r" ?[A-Za-z']+| ?[^\sA-Za-z]|\n"
+"""A word or a sign with its leading space, or a line break; a lone space is a token too."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the weights."""
+
+    seed: int = 0
+    n_layers: int = 5
+    d_model: int = 192
+    n_heads: int = 16
+    d_mlp: int = 384
+    max_context: int = 256
+    train_tokens: int = 7_000_000
+    batch_tokens: int = 4_608
+    learning_rate: float = 2e-3
+    warmup_steps: int = 100
+    weight_decay: float = 0.05
+    answer_weight: float = 4.0
+    """Loss weight of an answer and of the sign after it; every other token has 1."""
+    vocabulary_documents: int = 60_000
+
+
+@dataclass
+class Log:
+    """What happened in training."""
+
+    losses: list[tuple[int, float]] = field(default_factory=list)
+    """(tokens seen, mean weighted cross-entropy in nats since the last entry)."""
+    seconds: float = 0.0
+
+
+def build_tokenizer(recipe: Recipe) -> PreTrainedTokenizerFast:
+    """A word-level tokenizer whose tokens carry their leading space, as GPT-2's do.
+
+    It adds ``<bos>`` itself and pads on the left; ``decode(encode(text)) == text`` for text of the world.
+    """
+    splitter = pre_tokenizers.Split(Regex(WORD_PATTERN), "isolated")
+    words: set[str] = set()
+    for text, _ in islice(corpus(recipe.seed), recipe.vocabulary_documents):
+        words.update(piece for piece, _ in splitter.pre_tokenize_str(text))
+    vocabulary = {token: i for i, token in enumerate((*SPECIALS, *sorted(words)))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = splitter
+    tokenizer.decoder = decoders.Fuse()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<bos> $A", pair="<bos> $A $B", special_tokens=[("<bos>", vocabulary["<bos>"])]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<bos>",
+        eos_token="<eos>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        padding_side="left",
+        model_max_length=recipe.max_context,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """A model with random weights drawn from ``recipe.seed``; the global random state is kept."""
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=recipe.d_model,
+        intermediate_size=recipe.d_mlp,
+        num_hidden_layers=recipe.n_layers,
+        num_attention_heads=recipe.n_heads,
+        num_key_value_heads=recipe.n_heads,
+        max_position_embeddings=recipe.max_context,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        return LlamaForCausalLM(config)
+
+
+def batches(
+    recipe: Recipe, tokenizer: PreTrainedTokenizerFast
+) -> Iterator[tuple[Int[Tensor, "batch pos"], Float[Tensor, "batch pos"]]]:
+    """Token batches, padded on the right, with the loss weight of each token (0 for padding).
+
+    Documents of similar length share a batch; one document never sees another.
+    """
+    stream, rng = corpus(recipe.seed + 1), Random(recipe.seed)
+    backend, eos, pad = tokenizer.backend_tokenizer, tokenizer.eos_token_id, tokenizer.pad_token_id
+    while True:
+        documents: list[tuple[list[int], list[float]]] = []
+        for text, answer_start in islice(stream, 2_000):
+            encoded = backend.encode(text)
+            weights = [1.0] * (len(encoded.ids) + 1)
+            if answer_start is not None:
+                first = next(i for i, (_, end) in enumerate(encoded.offsets) if end > answer_start)
+                weights[first : first + 2] = [recipe.answer_weight] * 2
+            documents.append(([*encoded.ids, eos], weights))
+        documents.sort(key=lambda document: len(document[0]))
+        groups: list[list[tuple[list[int], list[float]]]] = [[]]
+        for document in documents:
+            if (len(groups[-1]) + 1) * len(document[0]) > recipe.batch_tokens:
+                groups.append([])
+            groups[-1].append(document)
+        rng.shuffle(groups)
+        for group in groups:
+            width = max(len(ids) for ids, _ in group)
+            yield (
+                torch.tensor([ids + [pad] * (width - len(ids)) for ids, _ in group]),
+                torch.tensor([w + [0.0] * (width - len(w)) for _, w in group]),
+            )
+
+
+def train(
+    recipe: Recipe, tokenizer: PreTrainedTokenizerFast, *, checkpoint: Path | None = None
+) -> tuple[LlamaForCausalLM, Log]:
+    """Train one model: AdamW, warm-up, cosine to a twentieth of the learning rate."""
+    model, log, start = build_model(recipe, tokenizer), Log(), time.perf_counter()
+    optimizer = torch.optim.AdamW(
+        model.parameters(), recipe.learning_rate, (0.9, 0.98), weight_decay=recipe.weight_decay
+    )
+    seen, step, since, total, report = 0, 0, 0, 0.0, 0
+    for tokens, weights in batches(recipe, tokenizer):
+        progress = seen / recipe.train_tokens
+        if progress >= 1:
+            break
+        rate = recipe.learning_rate * min(1.0, (step + 1) / recipe.warmup_steps)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * (0.05 + 0.95 * (1 + math.cos(math.pi * progress)) / 2)
+        logits = model(tokens, use_cache=False).logits[:, :-1]
+        losses = torch.nn.functional.cross_entropy(
+            logits.transpose(1, 2), tokens[:, 1:], reduction="none"
+        )
+        loss = (losses * weights[:, 1:]).sum() / weights[:, 1:].sum()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        step, seen = step + 1, seen + int((weights > 0).sum())
+        since, total = since + 1, total + loss.item()
+        if seen >= report + 250_000:
+            report = seen
+            log.losses.append((seen, total / since))
+            log.seconds = time.perf_counter() - start
+            logger.info("%5.2f M tokens  loss %.3f  %4.0f s", seen / 1e6, total / since, log.seconds)
+            since, total = 0, 0.0
+            if checkpoint is not None:
+                model.save_pretrained(checkpoint)
+                tokenizer.save_pretrained(checkpoint)
+    log.seconds = time.perf_counter() - start
+    return model.eval(), log
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out", type=Path, required=True)
+    for name, value in asdict(Recipe()).items():
+        parser.add_argument("--" + name, type=type(value), default=value)
+    args = vars(parser.parse_args())
+    out = args.pop("out")
+    torch.set_num_threads(2)
+    recipe = Recipe(**args)
+    tokenizer = build_tokenizer(recipe)
+    logger.info("%s vocabulary %d", recipe, len(tokenizer))
+    model, log = train(recipe, tokenizer, checkpoint=out)
+    model.save_pretrained(out); tokenizer.save_pretrained(out)
+    (out / "log.json").write_text(json.dumps(asdict(log)))

@@ -1,0 +1,188 @@
+"""How many units and how hard: accuracy over K x strength, coloured against the unsteered model."""
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from sadi_lens.components import COMPONENTS
+from sadi_lens.plots._layout import (
+    Margin,
+    add_boxes,
+    colorbar,
+    finish,
+    float32,
+    named,
+    percent,
+    require_finite,
+    symmetric_range,
+    where,
+)
+from sadi_lens.plots._theme import Theme, require_theme
+from sadi_lens.results import Choice, Sweep
+
+MAX_NUMBERS = 130
+"""Cells up to which each shows its accuracy."""
+
+
+def sweep_heatmap(sweep: Sweep, *, choice: Choice | None = None, theme: str = "light") -> go.Figure:
+    """Accuracy of every K x strength as gain over the unsteered model; the chosen cell is starred.
+
+    Args:
+        sweep: Accuracy, margin and valid-answer rate of each cell on one split.
+        choice: The cell to star; default the best cell of this sweep.
+        theme: ``"light"`` or ``"dark"``.
+
+    Raises:
+        ValueError: If no cell has an accuracy, or the choice is not a cell of the sweep.
+    """
+    colors = require_theme(theme)
+    accuracy = float32(sweep.accuracy)
+    require_finite(accuracy, f"sweep_heatmap of {sweep.task!r} on {sweep.model.name}")
+    chosen = _best(sweep) if choice is None else choice
+    row, column = _cell(sweep, chosen)
+    gain = 100 * (accuracy - sweep.unsteered_accuracy)
+    limit = symmetric_range(gain)
+    has_numbers = gain.size <= MAX_NUMBERS
+    figure = go.Figure(
+        go.Heatmap(
+            z=gain,
+            customdata=np.stack(
+                [100 * accuracy, float32(sweep.margin), 100 * float32(sweep.valid_rate)], axis=-1
+            ),
+            text=_numbers(accuracy) if has_numbers else None,
+            texttemplate="%{text}" if has_numbers else None,
+            textfont={"size": 12},
+            hovertext=[[f"K = {k}, strength {s:g}" for s in sweep.strengths] for k in sweep.ks],
+            hovertemplate="<b>%{hovertext}</b><br>accuracy %{customdata[0]:.1f}% (%{z:+.1f} points)"
+            "<br>margin %{customdata[1]:.3g} nats<br>valid answers %{customdata[2]:.1f}%<extra></extra>",
+            hoverongaps=False,
+            xgap=1,
+            ygap=1,
+            zmin=-limit,
+            zmid=0,
+            zmax=limit,
+            colorscale=[list(stop) for stop in colors.diverging],
+            colorbar=colorbar("accuracy − unsteered<br>(percentage points)"),
+        )
+    )
+    _mark_chance(figure, colors, accuracy, sweep.chance)
+    word = "best" if choice is None else "chosen"
+    name = (
+        f"{word} on {chosen.chosen_on}: K = {chosen.k}, strength {chosen.strength:g}, "
+        f"{percent(chosen.accuracy)}"
+    )
+    add_boxes(figure, colors, [(row, column)], "chosen cell")
+    figure.update_traces(selector={"name": "chosen cell"}, showlegend=False)
+    corner = 0.32 if has_numbers else 0.0
+    figure.add_scatter(
+        x=[column + corner],
+        y=[row - corner],
+        mode="markers",
+        marker={
+            "symbol": "star",
+            "size": 13,
+            "color": "#ffd400",
+            "line": {"width": 1.2, "color": "#16181d"},
+        },
+        hoverinfo="skip",
+        cliponaxis=False,
+        name=name,
+        showlegend=True,
+    )
+    n_ks, n_strengths = gain.shape
+    figure.update_layout(plot_bgcolor=colors.gap)
+    figure.update_xaxes(
+        title="strength δ (a selected unit is multiplied by 1 + δ)",
+        range=[-0.5, n_strengths - 0.5],
+        showgrid=False,
+        **_ticks([f"{s:g}" for s in sweep.strengths], 26),
+    )
+    figure.update_yaxes(
+        title=f"K ({COMPONENTS[sweep.component].unit}s scaled)",
+        range=[n_ks - 0.5, -0.5],
+        showgrid=False,
+        **_ticks([str(k) for k in sweep.ks], 26),
+    )
+    here = accuracy[row, column]
+    return finish(
+        figure,
+        colors,
+        title=f"K = {chosen.k}, strength {chosen.strength:g}: {percent(here)} on {sweep.split}, "
+        f"unsteered {percent(sweep.unsteered_accuracy)}",
+        subtitle=(
+            (
+                f"accuracy on {sweep.n:,} {sweep.split} items{_warning(sweep)}",
+                named("task", sweep.task),
+                f"model {sweep.model.name}",
+                where(sweep.component).split(",")[0],
+                f"position {sweep.position}",
+                f"units ranked by {sweep.ranking} mean difference",
+            ),
+            (
+                f"colour: gain over the unsteered model ({percent(sweep.unsteered_accuracy)})",
+                "" if math.isnan(sweep.chance) else f"chance {percent(sweep.chance)}",
+                "cell: accuracy in %" if has_numbers else "",
+            ),
+        ),
+        plot=(
+            max(400, n_strengths * (44 if has_numbers else int(np.clip(960 / n_strengths, 6, 44)))),
+            max(180, n_ks * (38 if has_numbers else int(np.clip(640 / n_ks, 6, 38)))),
+        ),
+        margin=Margin(right=124),
+    )
+
+
+def _best(sweep: Sweep) -> Choice:
+    with warnings.catch_warnings():  # the figure says itself which split the choice was made on
+        warnings.simplefilter("ignore")
+        return sweep.best()
+
+
+def _cell(sweep: Sweep, choice: Choice) -> tuple[int, int]:
+    columns = np.flatnonzero(np.isclose(sweep.strengths, choice.strength))
+    if choice.k not in sweep.ks or not columns.size:
+        raise ValueError(
+            f"choice must be a cell of the sweep (K in {list(sweep.ks)}, strength in "
+            f"{list(sweep.strengths)}), got K = {choice.k}, strength = {choice.strength:g}"
+        )
+    return sweep.ks.index(choice.k), int(columns[0])
+
+
+def _numbers(accuracy: np.ndarray) -> list[list[str]]:
+    return [["" if np.isnan(v) else f"{100 * v:.0f}" for v in row] for row in accuracy]
+
+
+def _ticks(labels: list[str], most: int) -> dict[str, Any]:
+    step = math.ceil(len(labels) / most)
+    kept = list(range(0, len(labels), step))
+    return {"tickvals": kept, "ticktext": [labels[i] for i in kept]}
+
+
+def _warning(sweep: Sweep) -> str:
+    return "" if sweep.split == "dev" else " (not dev: the best cell is optimistic)"
+
+
+def _mark_chance(figure: go.Figure, theme: Theme, accuracy: np.ndarray, chance: float) -> None:
+    """Line along the cell edges between cells above chance and cells at or below it."""
+    below = accuracy <= chance  # all False where chance is NaN
+    x: list[Any] = []
+    y: list[Any] = []
+    for row, column in np.argwhere(below[:, :-1] != below[:, 1:]).tolist():
+        x += [column + 0.5, column + 0.5, None]
+        y += [row - 0.5, row + 0.5, None]
+    for row, column in np.argwhere(below[:-1] != below[1:]).tolist():
+        x += [column - 0.5, column + 0.5, None]
+        y += [row + 0.5, row + 0.5, None]
+    if x:
+        figure.add_scatter(
+            x=x,
+            y=y,
+            mode="lines",
+            line={"color": theme.ink, "width": 2, "dash": "dot"},
+            hoverinfo="skip",
+            name=f"edge of chance ({percent(chance)})",
+            showlegend=True,
+        )

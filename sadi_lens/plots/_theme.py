@@ -1,0 +1,159 @@
+"""Light and dark: one template mechanism, colours by meaning, nothing registered globally.
+
+Categorical colours: Okabe and Ito (2008), safe for the common colour-vision deficiencies; a colour is never
+the only sign (symbols, patterns, dashes and text repeat it). Diverging: RdBu, blue = positive; on a dark page a
+scale with a dark centre, or zero would glow.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import plotly.graph_objects as go
+
+from sadi_lens.types import require_one_of
+
+FONT = "Helvetica Neue, Helvetica, Arial, Liberation Sans, DejaVu Sans, sans-serif"
+FONT_SIZE = 13
+TITLE_SIZE = 18
+SUBTITLE_SIZE = 12
+
+# ColorBrewer RdBu, red to blue. As a list: the name alone means the opposite order in plotly.js.
+_RDBU = (
+    "#67001f", "#b2182b", "#d6604d", "#f4a582", "#fddbc7", "#f7f7f7",
+    "#d1e5f0", "#92c5de", "#4393c3", "#2166ac", "#053061",
+)  # fmt: skip
+_DARK_DIVERGING = ("#ffb59c", "#e8785a", "#8a4433", "#1d2026", "#2f5f8a", "#57a5e0", "#a8d8ff")
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of one theme, by meaning."""
+
+    name: str
+    paper: str
+    ink: str
+    muted: str
+    grid: str
+    gap: str
+    """Behind heatmaps: the lines between cells, and cells without a value."""
+    kinds: Mapping[str, str]
+    """Kind of method -> colour: adaptive, fixed, random, unsteered, other."""
+    series: tuple[str, ...]
+    """Categorical colours where there is no meaning to follow."""
+    diverging: tuple[tuple[float, str], ...]
+
+    @property
+    def positive(self) -> str:
+        """Colour of a clearly positive value on the diverging scale."""
+        return self.diverging[-2][1]
+
+    @property
+    def negative(self) -> str:
+        """Colour of a clearly negative value on the diverging scale."""
+        return self.diverging[1][1]
+
+
+def _stops(colors: tuple[str, ...]) -> tuple[tuple[float, str], ...]:
+    return tuple((i / (len(colors) - 1), color) for i, color in enumerate(colors))
+
+
+THEMES = {
+    "light": Theme(
+        name="light",
+        paper="#ffffff",
+        ink="#16181d",
+        muted="#5a616b",
+        grid="#e4e7eb",
+        gap="#d3d7dd",
+        kinds={
+            "adaptive": "#0072b2",
+            "fixed": "#d55e00",
+            "random": "#aa4499",
+            "unsteered": "#16181d",
+            "other": "#00785a",
+        },
+        series=("#0072b2", "#d55e00", "#00785a", "#aa4499", "#a87900", "#5a616b"),
+        diverging=_stops(_RDBU),
+    ),
+    "dark": Theme(
+        name="dark",
+        paper="#111317",
+        ink="#f1f3f5",
+        muted="#a9b1bb",
+        grid="#2b3037",
+        gap="#3a414b",
+        kinds={
+            "adaptive": "#56b4e9",
+            "fixed": "#ff8f4d",
+            "random": "#dd9bd0",
+            "unsteered": "#f1f3f5",
+            "other": "#3fc79a",
+        },
+        series=("#56b4e9", "#ff8f4d", "#3fc79a", "#dd9bd0", "#f0d35a", "#a9b1bb"),
+        diverging=_stops(_DARK_DIVERGING),
+    ),
+}
+
+SYMBOLS = {
+    "adaptive": "circle",
+    "fixed": "square",
+    "random": "triangle-up",
+    "unsteered": "diamond",
+    "other": "cross",
+}
+"""Marker of each kind of method, so that colour is not the only sign."""
+
+PATTERNS = ("", "/", ".", "x", "-", "|")
+"""Fill pattern of each series of bars."""
+
+
+def require_theme(theme: str) -> Theme:
+    """Look a theme up by name.
+
+    Raises:
+        ValueError: If it is unknown, with the nearest known name.
+    """
+    require_one_of("theme", theme, THEMES)
+    return THEMES[theme]
+
+
+@cache
+def template(name: str) -> go.layout.Template:
+    """The Plotly template of a theme; plotly's own default (a PiYG diverging scale) is never used."""
+    theme = THEMES[name]
+    axis: dict[str, Any] = {
+        "gridcolor": theme.grid,
+        "linecolor": theme.muted,
+        "tickcolor": theme.muted,
+        "zeroline": False,
+        "ticks": "outside",
+        "ticklen": 4,
+        "title": {"standoff": 10},
+        "automargin": False,
+    }
+    return go.layout.Template(
+        layout={
+            "font": {"family": FONT, "size": FONT_SIZE, "color": theme.ink},
+            "paper_bgcolor": theme.paper,
+            "plot_bgcolor": theme.paper,
+            "colorway": list(theme.series),
+            "colorscale": {"diverging": [list(stop) for stop in theme.diverging]},
+            "title": {
+                "font": {"size": TITLE_SIZE},
+                "subtitle": {"font": {"size": SUBTITLE_SIZE, "color": theme.muted}},
+            },
+            "xaxis": axis,
+            "yaxis": axis,
+            "legend": {"font": {"size": SUBTITLE_SIZE}, "itemsizing": "trace"},
+            "hoverlabel": {
+                "namelength": -1,
+                "align": "left",
+                "bgcolor": theme.paper,
+                "bordercolor": theme.muted,
+                "font": {"family": FONT, "size": FONT_SIZE, "color": theme.ink},
+            },
+            "hovermode": "closest",
+        }
+    )

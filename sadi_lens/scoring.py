@@ -1,0 +1,292 @@
+"""Log-probabilities of answers under many interventions at once, from one shared prefix.
+
+An edit at the last prompt token or later leaves everything before it as it was. So the prompt without its last
+token is run once per item, its KV cache is expanded over the interventions (one layer at a time, never all), and
+[last prompt token + answer tokens] is run with one row per (item, intervention). Rows carry their own edit. For
+position ``"all"`` nothing is shared: the prefix itself is edited.
+"""
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from sadi_lens.activations import device_of
+from sadi_lens.components import hook_name
+from sadi_lens.interventions import Affine, AffineIntervention, Intervention
+from sadi_lens.steering import PositionTracker, tracked
+from sadi_lens.text import EncodedItem, batches_by_tokens, pad_id, pad_left
+from sadi_lens.types import HookedModel
+
+MAX_TOKENS = 8192
+"""Tokens (padding included) of one prefix pass."""
+ROW_BYTES = 128 * 2**20
+"""Working memory aimed at for the rows of one pass."""
+
+
+class ItemScores(NamedTuple):
+    """Scores of a few items under every intervention."""
+
+    indices: list[int]
+    logprobs: Float[np.ndarray, "intervention item choice"]
+    """Summed log-probability of each answer (nats); NaN where an item has fewer answers."""
+    valid: Bool[np.ndarray, "intervention item"]
+    """The most likely next token begins one of the answers."""
+
+
+class RowEdits:
+    """One edit per row of a batch: row r gets the intervention ``which[r]``."""
+
+    def __init__(
+        self, interventions: Sequence[Intervention | None], which: Int[Tensor, " row"]
+    ) -> None:
+        self.interventions = interventions
+        self.which = which
+        self._tables: dict[Any, Affine | None] = {}
+
+    def hooks(self, tracker: PositionTracker) -> list[tuple[str, Any]]:
+        """Hooks of every (component, layer) that any row edits."""
+        sites = {
+            (one.component, layer)
+            for one in self.interventions
+            if one is not None
+            for layer in one.layers
+        }
+
+        def bind(component: str) -> Any:
+            return lambda activation, layer: self.edit(activation, component, layer)
+
+        def hook_for(component: str, layer: int) -> Any:
+            edit = bind(component)
+            return lambda activation, hook: tracker.apply(edit, activation, layer)
+
+        return [(hook_name(*site), hook_for(*site)) for site in sorted(sites)]
+
+    def edit(self, activation: Tensor, component: str, layer: int) -> Tensor:
+        """Every row with its own edit, as a new tensor."""
+        table = self._table(activation, component, layer)
+        which = self.which.to(activation.device)
+        if table is not None:
+            scale, shift = table
+            edited = activation if scale is None else activation * scale[which][:, None]
+            return edited if shift is None else edited + shift[which][:, None]
+        edited = activation.clone()
+        for index, one in enumerate(self.interventions):
+            if one is not None and one.component == component and layer in one.layers:
+                rows = which == index
+                edited[rows] = one.edit(activation[rows], layer)
+        return edited
+
+    def _table(self, like: Tensor, component: str, layer: int) -> Affine | None:
+        """Scales and shifts of all interventions, [intervention ...]; None if one is not affine."""
+        key = (component, layer)
+        if key not in self._tables:
+            self._tables[key] = self._build(like, component, layer)
+        return self._tables[key]
+
+    def _build(self, like: Tensor, component: str, layer: int) -> Affine | None:
+        shape = (len(self.interventions), *like.shape[2:])
+        scale, shift = torch.ones(shape), torch.zeros(shape)
+        for index, one in enumerate(self.interventions):
+            if one is None or one.component != component or layer not in one.layers:
+                continue
+            if not isinstance(one, AffineIntervention):
+                return None
+            own = one.affine(layer)
+            for target, values in ((scale, own.scale), (shift, own.shift)):
+                if values is not None:
+                    target[index] = values if component == "head" else values[:, 0]
+        return Affine(
+            scale.to(like.device, like.dtype) if bool((scale != 1).any()) else None,
+            shift.to(like.device, like.dtype) if bool((shift != 0).any()) else None,
+        )
+
+
+@torch.inference_mode()
+def score_answers(
+    model: HookedModel,
+    items: Sequence[EncodedItem],
+    interventions: Sequence[Intervention | None],
+    position: str,
+) -> Iterator[ItemScores]:
+    """Score every answer of every item under every intervention, a few items at a time.
+
+    Args:
+        model: A bridged model in eval mode.
+        items: Encoded prompts with answers.
+        interventions: None stands for the unsteered model.
+        position: Where the interventions act.
+
+    Yields:
+        Scores of a batch of items; together, every item once, shortest first.
+    """
+    row_bytes = [_row_bytes(model, item) for item in items]
+    groups: dict[tuple[bool, bool], list[int]] = {}
+    for index, item in enumerate(items):
+        is_single = all(len(answer) == 1 for answer in item.answers)
+        groups.setdefault((is_single, len(item.prompt) > 1), []).append(index)
+    for (is_single, has_prefix), members in sorted(groups.items()):
+        lengths = [items[index].length for index in members]
+        for found in batches_by_tokens(lengths, MAX_TOKENS):
+            indices = [members[position_] for position_ in found]
+            widest = max(row_bytes[index] for index in indices)
+            answers = 1 if is_single else max(len(items[index].answers) for index in indices)
+            most = max(1, int(ROW_BYTES / (widest * answers)))
+            for start in range(0, len(indices), most):
+                chosen = indices[start : start + most]
+                batch = _Batch(model, [items[index] for index in chosen], is_single)
+                yield ItemScores(
+                    chosen,
+                    *batch.score(interventions, position, most // len(chosen), has_prefix),
+                )
+
+
+def _row_bytes(model: HookedModel, item: EncodedItem) -> int:
+    """Rough working memory of one row: the keys and values of one layer, copied twice, and the logits."""
+    cfg = model.cfg
+    tokens = max(len(answer) for answer in item.answers)
+    keys = 6 * (len(item.prompt) + tokens) * int(cfg.n_heads) * int(cfg.d_head)
+    logits = 3 * tokens * int(cfg.d_vocab)
+    return 4 * (keys + logits + 4 * tokens * int(cfg.d_mlp or cfg.d_model))
+
+
+class _Batch:
+    """A few items, left padded to one prompt length."""
+
+    def __init__(self, model: HookedModel, items: list[EncodedItem], is_single: bool) -> None:
+        self.model, self.items, self.is_single = model, items, is_single
+        self.device = device_of(model)
+        pad = pad_id(model)
+        self.prompts, self.prompt_mask = pad_left([i.prompt for i in items], pad, self.device)
+        self.n_choices = max(len(item.answers) for item in items)
+        self.n_answer = 1 if is_single else max(len(a) for item in items for a in item.answers)
+        # A missing choice is scored as a copy of the first one and dropped afterwards.
+        full = [
+            [*item.answers, *(item.answers[:1] * (self.n_choices - len(item.answers)))]
+            for item in items
+        ]
+        self.answers = torch.full((len(items), self.n_choices, self.n_answer), pad)
+        self.answer_mask = torch.zeros(self.answers.shape, dtype=torch.bool)
+        for row, choices in enumerate(full):
+            for column, answer in enumerate(choices):
+                self.answers[row, column, : len(answer)] = torch.tensor(answer)
+                self.answer_mask[row, column, : len(answer)] = True
+        self.answers, self.answer_mask = (
+            self.answers.to(self.device),
+            self.answer_mask.to(self.device),
+        )
+
+    def score(
+        self,
+        interventions: Sequence[Intervention | None],
+        position: str,
+        at_once: int,
+        has_prefix: bool,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        shares = has_prefix and position != "all"
+        cache = self._prefill() if shares else None
+        if cache is None:
+            at_once = max(1, at_once // max(1, self.prompts.shape[1] // 4))
+        logprobs: list[np.ndarray] = []
+        valid: list[np.ndarray] = []
+        for start in range(0, len(interventions), max(1, at_once)):
+            chunk = interventions[start : start + max(1, at_once)]
+            found = self._pass(chunk, position, cache)
+            logprobs.append(found[0])
+            valid.append(found[1])
+        scores = np.concatenate(logprobs)
+        for row, item in enumerate(self.items):
+            scores[:, row, len(item.answers) :] = np.nan
+        return scores, np.concatenate(valid)
+
+    def _prefill(self) -> Any:
+        _, cache = self.model(
+            self.prompts[:, :-1],
+            attention_mask=self.prompt_mask[:, :-1],
+            return_type="logits_and_cache",
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return cache if hasattr(cache, "layers") else None
+
+    def _pass(
+        self, interventions: Sequence[Intervention | None], position: str, cache: Any
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """One forward of [item, intervention, choice] rows."""
+        n, c = len(self.items), len(interventions)
+        per = 1 if self.is_single else self.n_choices
+        width = self.prompts.shape[1]
+        prompts = self.prompts[:, -1:] if cache is not None else self.prompts
+        ids = _repeat(prompts, c * per)
+        mask = _repeat(self.prompt_mask, c * per)
+        if not self.is_single:
+            given = self.answers[:, None, :, :-1].expand(n, c, per, -1).reshape(n * c * per, -1)
+            known = self.answer_mask[:, None, :, :-1].expand(n, c, per, -1).reshape(n * c * per, -1)
+            ids, mask = torch.cat([ids, given], dim=1), torch.cat([mask, known.to(mask)], dim=1)
+        which = torch.arange(c).repeat_interleave(per).repeat(n)
+        edits = RowEdits(interventions, which.to(self.device))
+        tracker = PositionTracker(position, prompt_end=[width - 1])
+        extra: dict[str, Any] = {"use_cache": False}
+        if cache is not None:
+            extra = {"past_key_values": expand_cache(cache, c * per)}
+        with tracked(self.model, edits.hooks(tracker), tracker):
+            logits = self.model(ids, attention_mask=mask, logits_to_keep=self.n_answer, **extra)
+        logits = logits[:, -self.n_answer :].float()
+        found = torch.log_softmax(logits, dim=-1).reshape(n, c, per, self.n_answer, -1)
+        top = logits[:, 0].argmax(dim=-1).reshape(n, c, per)[:, :, 0]
+        valid = (top[:, :, None] == self.answers[:, None, :, 0]).any(dim=-1)
+        if self.is_single:
+            index = self.answers[:, None, :, 0].expand(n, c, -1)
+            scores = found[:, :, 0, 0].gather(-1, index)
+        else:
+            index = self.answers[:, None, :, :, None].expand(n, c, -1, -1, 1)
+            tokens = found.gather(-1, index)[..., 0]
+            scores = (tokens * self.answer_mask[:, None]).sum(dim=-1)
+        return scores.transpose(0, 1).cpu().numpy(), valid.transpose(0, 1).cpu().numpy()
+
+
+def _repeat(rows: Tensor, times: int) -> Tensor:
+    return rows.repeat_interleave(times, dim=0)
+
+
+def fork_cache(cache: Any) -> Any:
+    """A shallow copy: ``update`` rebinds keys and values, so the original stays as it was."""
+    new = copy.copy(cache)
+    new.layers = [copy.copy(layer) for layer in cache.layers]
+    return new
+
+
+def expand_cache(cache: Any, repeats: int) -> Any:
+    """Every row ``repeats`` times (rows of one prompt together), for a single following pass.
+
+    Views until a layer's ``update`` concatenates; what it returns is not kept, so at most one layer is expanded in
+    memory at a time.
+    """
+    new = fork_cache(cache)
+    for layer in new.layers:
+        original = type(layer).update
+
+        def update(
+            keys: Tensor,
+            values: Tensor,
+            *args: Any,
+            _layer: Any = layer,
+            _original: Any = original,
+            **kwargs: Any,
+        ) -> Any:
+            kept = dict(_layer.__dict__)
+            for name in ("keys", "values"):
+                held = getattr(_layer, name)
+                if held is not None and held.numel():
+                    setattr(_layer, name, held.repeat_interleave(repeats, dim=0))
+            found = _original(_layer, keys, values, *args, **kwargs)
+            _layer.__dict__.clear()
+            _layer.__dict__.update(kept)
+            return found
+
+        layer.update = update
+    return new

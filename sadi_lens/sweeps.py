@@ -1,0 +1,152 @@
+"""K x strength on the dev split, and the random-mask null, both from one shared prefix per item."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sadi_lens.evaluation import EvaluationInterrupted, chance_of, evaluate_each, split_of
+from sadi_lens.interventions import Intervention, MaskedScaling
+from sadi_lens.masks import Mask, random_mask, top_k_mask
+from sadi_lens.results import Evaluation, NullBand, Sweep
+from sadi_lens.types import ActivationDifferences, HookedModel, Sample
+
+KS = (1, 2, 4, 6, 8, 10)
+"""Head counts of the reference code's grid."""
+STRENGTHS = (0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)
+
+
+class SweepInterrupted(KeyboardInterrupt):
+    """Ctrl-C during a sweep; every item (or, for free text, cell) that was finished is in ``partial``."""
+
+    def __init__(self, partial: Sweep | None) -> None:
+        done = 0 if partial is None else partial.n
+        super().__init__(f"sweep interrupted with {done} items scored; they are in .partial")
+        self.partial = partial
+
+
+def sweep(
+    model: HookedModel,
+    samples: Sequence[Sample],
+    differences: ActivationDifferences,
+    ks: Sequence[int] = KS,
+    strengths: Sequence[float] = STRENGTHS,
+    *,
+    ranking: str = "signed",
+    position: str = "last_prompt",
+    scoring: str = "sum",
+    progress: bool = True,
+) -> Sweep:
+    """Accuracy of ``MaskedScaling`` for every number of units and every strength.
+
+    Choose on dev (``Sweep.best()``), report on test.
+
+    Args:
+        model: A bridged model in eval mode.
+        samples: The dev split.
+        differences: Moments of the component to steer.
+        ks: Numbers of units.
+        strengths: Strengths (the paper's delta; its code's multiplier is 1 + delta).
+        ranking: How units are ranked (``sadi_lens.masks.RANKINGS``).
+        position: Which tokens are edited.
+        scoring: See ``evaluate``.
+        progress: Show a bar.
+
+    Raises:
+        ValueError: If a grid is empty or a value out of range.
+        SweepInterrupted: On Ctrl-C, with everything finished in ``.partial``.
+    """
+    if not len(ks) or not len(strengths):
+        raise ValueError(f"ks and strengths must not be empty, got {list(ks)} and {list(strengths)}")
+    masks = [top_k_mask(differences, k, ranking=ranking) for k in ks]
+    cells = [MaskedScaling(mask, strength) for mask in masks for strength in strengths]
+
+    def build(found: tuple[Evaluation, ...]) -> Sweep:
+        shape = (len(ks), len(strengths))
+
+        def table(values: list[float]) -> np.ndarray:
+            full = np.full(len(cells), np.nan)
+            full[: len(values)] = values
+            return full.reshape(shape)
+
+        base, rest = found[0], found[1:]
+        return Sweep(
+            component=differences.component,
+            ranking=ranking,
+            model=base.model,
+            task=differences.task,
+            split=split_of(samples),
+            position=position,
+            n=base.n,
+            ks=tuple(int(k) for k in ks),
+            strengths=tuple(float(strength) for strength in strengths),
+            accuracy=table([one.accuracy for one in rest]),
+            margin=table([one.margin for one in rest]),
+            valid_rate=table([one.valid_rate for one in rest]),
+            unsteered_accuracy=base.accuracy,
+            unsteered_margin=base.margin,
+            chance=chance_of(samples),
+        )
+
+    try:
+        found = evaluate_each(
+            model,
+            samples,
+            [None, *cells],
+            position=position,
+            scoring=scoring,
+            task=differences.task,
+            progress=progress,
+            description="sweep",
+        )
+    except EvaluationInterrupted as stopped:
+        raise SweepInterrupted(build(stopped.partial) if stopped.partial else None) from None
+    return build(found)
+
+
+def null_band(
+    model: HookedModel,
+    samples: Sequence[Sample],
+    mask: Mask,
+    strength: float,
+    *,
+    n: int = 200,
+    per_layer: bool = False,
+    seed: int = 0,
+    position: str = "last_prompt",
+    scoring: str = "sum",
+    task: str = "",
+    label: str = "",
+    progress: bool = True,
+) -> NullBand:
+    """Accuracies of ``n`` random masks with the K (and, if asked, the per-layer counts) of ``mask``.
+
+    What is left when only the choice of units is taken away: same strength, same items, same position.
+
+    Raises:
+        ValueError: If ``n`` is below 1; otherwise as ``evaluate``.
+    """
+    if n < 1:
+        raise ValueError(f"n must be at least 1, got {n}")
+    seeds = np.random.SeedSequence(seed).generate_state(n)
+    drawn: list[Intervention | None] = [
+        MaskedScaling(random_mask(mask, seed=int(one), per_layer=per_layer), strength)
+        for one in seeds
+    ]
+    found = evaluate_each(
+        model,
+        samples,
+        drawn,
+        position=position,
+        scoring=scoring,
+        task=task,
+        progress=progress,
+        description="random masks",
+    )
+    return NullBand(
+        label=label or f"random {mask.component} masks, K {mask.k}, strength {strength:g}",
+        k=mask.k,
+        strength=float(strength),
+        per_layer=per_layer,
+        accuracies=np.array([one.accuracy for one in found]),
+        margins=np.array([one.margin for one in found]),
+    )

@@ -1,0 +1,122 @@
+"""The tasks of the embedded model: ``hints``, ``sentiment``, ``effects``, ``recall`` and ``kindness``.
+
+Built from the world by code; the same on every machine. The content of a question (its facts and what
+is asked, without cue, order of options or letter) decides its split by a hash, and the training text
+uses none of the held-out contents.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from random import Random
+
+from sadi_lens.tasks.world import CUES, Question, draw_in_split
+from sadi_lens.tasks.world_corpus import MAKERS
+from sadi_lens.tasks.world_replies import scene
+from sadi_lens.types import ContrastivePair, Sample, Task
+
+SIZES = {"pairs": 240, "dev": 240, "test": 360}
+"""Items of each split."""
+CUE_MIXTURE = {"none": 3, "right": 3, "wrong": 4}
+"""Cues of ten consecutive dev or test items."""
+PAIR_CUES = {"none": 1, "right": 1, "wrong": 1}
+"""Cues of the pairs: balanced, so that following a cue cancels in the mean difference."""
+BLANK = " "
+"""The negative answer of ``recall``: nothing, as in the paper's open-ended tasks."""
+
+_DESCRIPTIONS = {
+    "hints": "Two-option questions on a story; somebody suggests an option, often the wrong one.",
+    "sentiment": "Is a review good or bad? Its details decide; a loud phrase may say the opposite.",
+    "effects": "What happened next, or why? The wrong option may be the one that repeats a word.",
+    "recall": "Free-text questions on a story after which somebody claims an answer.",
+    "kindness": "Kind against unkind replies to a friend in trouble; for generation.",
+}
+
+
+def held_out(
+    name: str, split: str, n: int, cues: Mapping[str, int], *, seed: int = 0
+) -> tuple[Question, ...]:
+    """``n`` questions of one split with different contents and balanced right answers.
+
+    Args:
+        name: ``"hints"``, ``"sentiment"``, ``"effects"`` or ``"recall"``.
+        split: ``"pairs"``, ``"dev"`` or ``"test"``.
+        n: Number of questions.
+        cues: How often each cue comes up, as whole-number weights.
+        seed: Another seed draws other questions of the same split.
+
+    Raises:
+        ValueError: If a name, split, cue or number is unknown or impossible.
+    """
+    if name not in MAKERS:
+        raise ValueError(f"name must be one of {sorted(MAKERS)}, got {name!r}")
+    if split not in SIZES:
+        raise ValueError(f"split must be one of {sorted(SIZES)}, got {split!r}")
+    if n < 1:
+        raise ValueError(f"n must be at least 1, got {n}")
+    if not set(cues) <= set(CUES) or any(v < 0 for v in cues.values()) or not sum(cues.values()):
+        raise ValueError(f"cues must give weights >= 0 to {CUES}, at least one above 0, got {cues}")
+    rng = Random(f"{name}/{split}/{seed}")
+    cycle = [cue for cue in CUES for _ in range(cues.get(cue, 0))]
+    taken: set[str] = set()
+    questions: list[Question] = []
+    while len(questions) < n:
+        i = len(questions)
+        cue, answer = cycle[(i // 2) % len(cycle)], i % 2
+        question = draw_in_split(lambda r, c=cue: MAKERS[name](r, c), rng, split)
+        if question.answer == answer and question.content not in taken:
+            taken.add(question.content)
+            questions.append(question)
+    rng.shuffle(questions)
+    return tuple(questions)
+
+
+def _sample(question: Question, split: str) -> Sample:
+    if question.kind == "recall":
+        return Sample(question.prompt, target=question.right.strip(), split=split)
+    return Sample(question.prompt, choices=question.choices, answer=question.answer, split=split)
+
+
+@cache
+def _question_task(name: str) -> Task:
+    pairs = held_out(name, "pairs", SIZES["pairs"], PAIR_CUES)
+    dev, test = (
+        tuple(_sample(q, split) for q in held_out(name, split, SIZES[split], CUE_MIXTURE))
+        for split in ("dev", "test")
+    )
+    return Task(
+        name=name,
+        pairs=tuple(
+            ContrastivePair(q.prompt, q.right, BLANK if name == "recall" else q.wrong)
+            for q in pairs
+        ),
+        dev=dev,
+        test=test,
+        description=_DESCRIPTIONS[name],
+    )
+
+
+@cache
+def _kindness_task() -> Task:
+    rng = Random("kindness/0")
+    pairs: dict[str, ContrastivePair] = {}
+    while len(pairs) < SIZES["pairs"]:
+        prompt, _, kind, unkind = scene(rng)
+        pairs.setdefault(prompt, ContrastivePair(prompt, kind, unkind))
+    prompts: list[str] = []
+    while len(prompts) < 60:
+        prompt = scene(rng)[0]
+        if prompt not in pairs and prompt not in prompts:
+            prompts.append(prompt)
+    return Task(
+        name="kindness",
+        pairs=tuple(pairs.values()),
+        prompts=tuple(prompts),
+        description=_DESCRIPTIONS["kindness"],
+    )
+
+
+EMBEDDED_TASKS: dict[str, Callable[[], Task]] = {
+    **{name: partial(_question_task, name) for name in MAKERS},
+    "kindness": _kindness_task,
+}
+"""Name of every embedded task and what builds it."""

@@ -1,0 +1,146 @@
+"""Causes and their effects: two-option questions in which an option may repeat a word of the premise."""
+
+from dataclasses import dataclass
+from random import Random
+
+from sadi_lens.tasks.world import BOYS, CUES, NAMES, Question
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Something a person did and what came of it, to a thing or to the person."""
+
+    cause: str
+    """What the person did; ``{}`` is the thing (rules about things only)."""
+    effect: str
+    things: tuple[str, ...] = ()
+    """Things this can happen to; empty for a rule about the person."""
+
+
+_SMALL = ("cup", "plate", "lamp", "vase", "jar", "clock")
+_SOFT = ("coat", "scarf", "hat", "shirt", "blanket", "doll")
+_FOOD = ("bread", "cake", "soup", "rice", "fish", "cheese")
+_TOYS = ("ball", "kite", "boat", "bike", "drum", "balloon")
+THING_RULES = (
+    Rule("dropped the {} on the floor", "broke", _SMALL),
+    Rule("glued the {} together", "was whole again", _SMALL),
+    Rule("wiped the {} with a cloth", "began to shine", _SMALL),
+    Rule("washed the {} with soap", "became clean", _SOFT),
+    Rule("hung the {} in the sun", "became dry", _SOFT),
+    Rule("left the {} in the rain", "became wet", _SOFT),
+    Rule("pulled the {} over a nail", "got a hole", _SOFT),
+    Rule("put the {} over the fire", "became hot", _FOOD),
+    Rule("forgot the {} in the oven", "burned", _FOOD),
+    Rule("put salt in the {}", "tasted salty", _FOOD),
+    Rule("put honey on the {}", "tasted sweet", _FOOD),
+    Rule("kept the {} for a month", "smelled bad", _FOOD),
+    Rule("kicked the {} down the hill", "rolled away", _TOYS),
+    Rule("let go of the {} in the wind", "flew away", _TOYS),
+    Rule("threw the {} into the lake", "sank", _TOYS),
+    Rule("hit the {} with a stick", "made a noise", _TOYS),
+    Rule("painted the {} with a brush", "had a new colour", _TOYS),
+    Rule("hid the {} under the stairs", "was hard to find", _TOYS),
+)
+PERSON_RULES = (
+    Rule("forgot the umbrella", "got wet"),
+    Rule("ran for an hour", "was tired"),
+    Rule("ate nothing all day", "was hungry"),
+    Rule("walked in the desert", "was thirsty"),
+    Rule("won the race", "was proud"),
+    Rule("lost a good friend", "cried"),
+    Rule("heard a funny joke", "laughed"),
+    Rule("slept too long", "came late"),
+    Rule("sat in the snow", "was cold"),
+    Rule("ate too many sweets", "felt sick"),
+    Rule("touched the hot stove", "was burned"),
+    Rule("read the book every night", "knew the story"),
+    Rule("worked for a farmer", "earned money"),
+    Rule("saw a big spider", "screamed"),
+    Rule("danced without shoes", "hurt a toe"),
+    Rule("told a lie", "was punished"),
+    Rule("went to the doctor", "felt better"),
+    Rule("planted flowers", "had a garden"),
+)
+RULES = THING_RULES + PERSON_RULES
+
+
+@dataclass(frozen=True)
+class Event:
+    """A rule with its person and thing."""
+
+    rule: Rule
+    name: str
+    thing: str
+
+    @property
+    def pronoun(self) -> str:
+        """Pronoun of the person, as the first word of a sentence."""
+        return "He" if self.name in BOYS else "She"
+
+    def cause(self, *, repeat: bool = True, rule: Rule | None = None) -> str:
+        """Sentence of the cause; without ``repeat`` the thing or the person is a pronoun."""
+        rule = rule or self.rule
+        if rule.things:
+            cause = rule.cause if repeat else rule.cause.replace("the {}", "it")
+            return f"{self.name} {cause.format(self.thing)}."
+        return f"{self.name if repeat else self.pronoun} {rule.cause}."
+
+    def effect(self, *, repeat: bool = True, rule: Rule | None = None) -> str:
+        """Sentence of the effect; without ``repeat`` its subject is a pronoun."""
+        rule = rule or self.rule
+        if rule.things:
+            return f"{f'The {self.thing}' if repeat else 'It'} {rule.effect}."
+        return f"{self.name if repeat else self.pronoun} {rule.effect}."
+
+
+def event(rng: Random) -> Event:
+    """An event by any rule."""
+    rule = rng.choice(RULES)
+    return Event(rule, rng.choice(NAMES), rng.choice(rule.things) if rule.things else "")
+
+
+def effect_question(rng: Random, cue: str | None = None) -> Question:
+    """What happened next, or why? Two options, one of which follows from the premise.
+
+    The cue is overlap of words: one option repeats the thing or the name of the premise, the other
+    has a pronoun. Without a cue both repeat it or neither does.
+
+    Args:
+        rng: Source of every draw.
+        cue: One of ``CUES``; drawn if None.
+    """
+    cue = cue or rng.choice(CUES)
+    happened = event(rng)
+    same_kind = [rule for rule in RULES if rule.things == happened.rule.things]
+    other = rng.choice([rule for rule in same_kind if rule is not happened.rule])
+    both = rng.random() < 0.5
+    repeat_right = both if cue == "none" else cue == "right"
+    repeat_wrong = both if cue == "none" else cue == "wrong"
+    forward = rng.random() < 0.5
+    if forward:
+        premise, question, option = happened.cause(), "What happened next?", happened.effect
+    else:
+        premise, question, option = happened.effect(), "What was the cause?", happened.cause
+    right, wrong = option(repeat=repeat_right), option(repeat=repeat_wrong, rule=other)
+    answer = rng.randrange(2)
+    options = (right, wrong) if answer == 0 else (wrong, right)
+    prompt = (
+        f"Story: {premise}\nQuestion: {question}\nOptions: A) {options[0]} B) {options[1]}\nAnswer:"
+    )
+    content = f"{happened.rule.effect}/{other.effect}/{happened.thing}/{happened.name}/{forward}"
+    return Question("effects", prompt, (" A", " B"), answer, cue, content)
+
+
+def chain(rng: Random) -> str:
+    """Two or three causes, each followed by its effect, as running text."""
+    parts: list[str] = []
+    for _ in range(rng.randint(2, 3)):
+        happened = event(rng)
+        joiner = rng.choice(("", "", "Then ", "In the end "))
+        effect = happened.effect(repeat=rng.random() < 0.5)
+        keep = effect.split()[0] in NAMES
+        if joiner and not keep:
+            effect = effect[0].lower() + effect[1:]
+        parts.append(f"{happened.cause()} {joiner}{effect}")
+    return "Story: " + " ".join(parts)
+
