@@ -1,1 +1,71 @@
-"""sadi_lens: find where a behaviour lives in a language model, scale exactly that, and see what it did."""
+"""sadi_lens: find where a behaviour lives in a language model, scale exactly that, and see what it did.
+
+Names resolve on first use, so that ``import sadi_lens`` and every figure work without loading torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sadi_lens import plots as plots
+    from sadi_lens.activations import activation_differences as activation_differences
+    from sadi_lens.activations import read_activations as read_activations
+    from sadi_lens.activations import unit_differences as unit_differences
+    from sadi_lens.evaluation import evaluate as evaluate
+    from sadi_lens.evaluation import evaluate_each as evaluate_each
+    from sadi_lens.interventions import Intervention as Intervention
+    from sadi_lens.interventions import MaskedAddition as MaskedAddition
+    from sadi_lens.interventions import MaskedScaling as MaskedScaling
+    from sadi_lens.interventions import VectorAddition as VectorAddition
+    from sadi_lens.masks import Mask as Mask
+    from sadi_lens.masks import random_mask as random_mask
+    from sadi_lens.masks import top_k_mask as top_k_mask
+    from sadi_lens.models import load_model as load_model
+    from sadi_lens.models import planted_model as planted_model
+    from sadi_lens.models import planted_task as planted_task
+    from sadi_lens.results import Comparison as Comparison
+    from sadi_lens.results import Evaluation as Evaluation
+    from sadi_lens.results import NullBand as NullBand
+    from sadi_lens.results import Sweep as Sweep
+    from sadi_lens.steering import fwd_hooks as fwd_hooks
+    from sadi_lens.steering import generate as generate
+    from sadi_lens.steering import steer as steer
+    from sadi_lens.store import load as load
+    from sadi_lens.store import save as save
+    from sadi_lens.sweeps import null_band as null_band
+    from sadi_lens.sweeps import sweep as sweep
+    from sadi_lens.tasks import load_task as load_task
+    from sadi_lens.types import ActivationDifferences as ActivationDifferences
+    from sadi_lens.types import ContrastivePair as ContrastivePair
+    from sadi_lens.types import ModelInfo as ModelInfo
+    from sadi_lens.types import Sample as Sample
+    from sadi_lens.types import Task as Task
+
+_HOME = {
+    "activations": ["activation_differences", "read_activations", "unit_differences"],
+    "evaluation": ["evaluate", "evaluate_each"],
+    "interventions": ["Intervention", "MaskedAddition", "MaskedScaling", "VectorAddition"],
+    "masks": ["Mask", "random_mask", "top_k_mask"],
+    "models": ["load_model", "planted_model", "planted_task"],
+    "results": ["Comparison", "Evaluation", "NullBand", "Sweep"],
+    "steering": ["fwd_hooks", "generate", "steer"],
+    "store": ["load", "save"],
+    "sweeps": ["null_band", "sweep"],
+    "tasks": ["load_task"],
+    "types": ["ActivationDifferences", "ContrastivePair", "ModelInfo", "Sample", "Task"],
+}
+_MODULE = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = sorted([*_MODULE, "plots"])  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULE:
+        return getattr(importlib.import_module(f"sadi_lens.{_MODULE[name]}"), name)
+    if name == "plots":
+        return importlib.import_module("sadi_lens.plots")
+    raise AttributeError(f"module 'sadi_lens' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -5,8 +5,7 @@ Moments are merged batch by batch (Chan, Golub and LeVeque, 1983) on the model's
 grow with the number of pairs.
 """
 
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from sadi_lens.components import COMPONENTS, hook_name, n_units, require_component
+from sadi_lens.hooks import Hook, attached, device_of, require_eval
 from sadi_lens.masks import Mask
 from sadi_lens.text import EncodedItem, batches_by_tokens, encode_item, pad_id, pad_left
 from sadi_lens.types import (
@@ -26,51 +26,8 @@ from sadi_lens.types import (
     UnitDifferences,
 )
 
-Hook = Callable[..., Tensor | None]
 MAX_TOKENS = 4096
 """Tokens of one forward pass: enough to fill two cores or a small GPU, little enough to fit either."""
-
-
-@contextmanager
-def attached(model: HookedModel, hooks: Sequence[tuple[str, Hook]]) -> Generator[None]:
-    """Hooks on for the duration, then exactly these handles off again, also on an exception.
-
-    Raises:
-        KeyError: If the model has no such hook point.
-    """
-    points = [(name, model.get_hook_point(name), hook) for name, hook in hooks]
-    for name, point, _ in points:
-        if point is None:
-            raise KeyError(f"{ModelInfo.of(model).name} has no hook point {name!r}")
-    handles: list[tuple[Any, Any]] = []
-    try:
-        for _, point, hook in points:
-            point.add_hook(hook)
-            handles.append((point, point.fwd_hooks[-1]))
-        yield
-    finally:
-        for point, handle in handles:
-            handle.hook.remove()
-            point.fwd_hooks[:] = [one for one in point.fwd_hooks if one is not handle]
-
-
-def require_eval(model: HookedModel) -> None:
-    """Refuse a model in training mode: dropout would make every number random.
-
-    Raises:
-        ValueError: Naming the first module found in training mode.
-    """
-    for name, module in model.original_model.named_modules():
-        if module.training:
-            raise ValueError(
-                f"model must be in eval mode; found training mode at {name or 'the top'}. "
-                "Call model.eval() first."
-            )
-
-
-def device_of(model: HookedModel) -> torch.device:
-    """Device that the token ids go to."""
-    return next(model.original_model.parameters()).device
 
 
 @torch.inference_mode()
@@ -103,7 +60,9 @@ def read_activations(
     for name in components:
         n_units(info, name)
     hooks = [
-        (hook_name(name, layer), keep(name)) for name in components for layer in range(info.n_layers)
+        (hook_name(name, layer), keep(name))
+        for name in components
+        for layer in range(info.n_layers)
     ]
     with attached(model, hooks):
         model(ids, attention_mask=attention_mask, use_cache=False, logits_to_keep=1)

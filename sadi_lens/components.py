@@ -79,5 +79,3 @@ def n_units(info: ModelInfo, component: str) -> int:
             "of experts TransformerLens' hook_post is the block output. Use 'head' or 'hidden'."
         )
     return counts[component]
-
-

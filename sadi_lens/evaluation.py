@@ -4,11 +4,12 @@ import re
 import string
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from sadi_lens.activations import require_eval
+from sadi_lens.hooks import require_eval
 from sadi_lens.interventions import Intervention
 from sadi_lens.results import Evaluation
 from sadi_lens.scoring import score_answers
@@ -110,7 +111,12 @@ def evaluate_each(
     is_text = {sample.target is not None for sample in samples}
     if len(is_text) > 1:
         raise ValueError("samples must all have choices or all have a target, got both kinds")
-    common = {"model": info, "task": task, "split": split_of(samples), "position": position}
+    common: dict[str, object] = {
+        "model": info,
+        "task": task,
+        "split": split_of(samples),
+        "position": position,
+    }
     bar = tqdm(total=len(samples) * len(interventions), desc=description, disable=not progress)
     with bar:
         if is_text.pop():
@@ -192,7 +198,7 @@ def _choice_results(
     common: dict[str, object],
     scoring: str,
     prepend_bos: bool | None,
-    bar: "tqdm[None]",
+    bar: Any,
 ) -> tuple[Evaluation, ...]:
     items = [
         encode_item(model, sample.prompt, sample.choices, prepend_bos=prepend_bos)
@@ -265,5 +271,3 @@ def _choice_result(
 
 def _counts(samples: Sequence[Sample]) -> np.ndarray:
     return np.array([len(sample.choices) for sample in samples])
-
-

@@ -116,6 +116,7 @@ class Mask(ArrayEq):
 RANKINGS = {
     "signed": "largest signed mean difference (the paper and its reference code)",
     "magnitude": "largest absolute mean difference",
+    "standardised": "largest absolute mean difference in standard errors (|t|)",
 }
 
 
@@ -127,16 +128,24 @@ def scores(differences: ActivationDifferences, ranking: str = "signed") -> np.nd
 
     Args:
         differences: Moments of one component.
-        ranking: ``"signed"`` (Wang et al., 2025) or ``"magnitude"``.
+        ranking: ``"signed"`` (Wang et al., 2025), ``"magnitude"`` or ``"standardised"``.
 
     Returns:
-        Float array [layer unit], in activation units.
+        Float array [layer unit], in activation units (standardised: in standard errors; a unit that never
+        changes scores 0).
 
     Raises:
-        ValueError: If the ranking is unknown.
+        ValueError: If the ranking is unknown, or standardised with fewer than 2 pairs.
     """
     require_one_of("ranking", ranking, RANKINGS)
-    return differences.mean if ranking == "signed" else np.abs(differences.mean)
+    if ranking == "signed":
+        return differences.mean
+    if ranking == "magnitude":
+        return np.abs(differences.mean)
+    if differences.n < 2:
+        raise ValueError(f"ranking='standardised' needs at least 2 pairs, got {differences.n}")
+    error = differences.standard_error
+    return np.divide(np.abs(differences.mean), error, out=np.zeros_like(error), where=error > 0)
 
 
 def top_k_mask(differences: ActivationDifferences, k: int, *, ranking: str = "signed") -> Mask:
@@ -219,7 +228,7 @@ def random_mask(
 
 
 def _require_k(k: int, n: int) -> None:
-    if isinstance(k, bool) or not isinstance(k, int | np.integer):
-        raise TypeError(f"k must be an integer in [1, {n}], got {k!r}")
+    if k != int(k):
+        raise ValueError(f"k must be a whole number, got {k}")
     if not 1 <= k <= n:
         raise ValueError(f"k must be in [1, {n}], got {k}")

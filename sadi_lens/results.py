@@ -66,7 +66,9 @@ class Evaluation(ArrayEq):
         columns = {"correct": self.correct, "margin": self.margins, "valid": self.valid}
         if self.texts:
             columns["text"] = np.array(self.texts, dtype=object)
-        return pd.DataFrame({"label": self.label, "task": self.task, "split": self.split, **columns})
+        return pd.DataFrame(
+            {"label": self.label, "task": self.task, "split": self.split, **columns}
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,8 +99,8 @@ class NullBand(ArrayEq):
         return empirical_p(accuracy, self.accuracies)
 
 
-@dataclass(frozen=True)
-class MethodRow:
+@dataclass(frozen=True, eq=False)
+class MethodRow(ArrayEq):
     """One line of a comparison, all numbers on the same items."""
 
     label: str
@@ -117,8 +119,8 @@ class MethodRow:
     """What was chosen on dev, in words."""
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, eq=False)
+class Comparison(ArrayEq):
     """Methods scored on the same items, the unsteered model first."""
 
     model: ModelInfo
@@ -264,6 +266,9 @@ class Sweep(ArrayEq):
 
         Meant for a dev split. On any other split the choice is optimistic: it warns, and the result says so.
         """
+        if np.isnan(self.accuracy).all():
+            raise ValueError("no cell of this sweep was finished, so there is no best one")
+        # NaN (an unfinished cell) sorts last.
         order = np.lexsort((-self.margin.ravel(), -self.accuracy.ravel()))
         row, column = np.unravel_index(int(order[0]), self.accuracy.shape)
         accuracy = float(self.accuracy[row, column])

@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sadi_lens.activations import device_of
 from sadi_lens.components import hook_name
+from sadi_lens.hooks import device_of
 from sadi_lens.interventions import Affine, AffineIntervention, Intervention
 from sadi_lens.steering import PositionTracker, tracked
 from sadi_lens.text import EncodedItem, batches_by_tokens, pad_id, pad_left
@@ -106,7 +106,6 @@ class RowEdits:
         )
 
 
-@torch.inference_mode()
 def score_answers(
     model: HookedModel,
     items: Sequence[EncodedItem],
@@ -180,6 +179,7 @@ class _Batch:
             self.answer_mask.to(self.device),
         )
 
+    @torch.inference_mode()
     def score(
         self,
         interventions: Sequence[Intervention | None],

@@ -18,8 +18,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from sadi_lens.activations import Hook, attached, device_of, require_eval
 from sadi_lens.components import hook_name
+from sadi_lens.hooks import Hook, attached, device_of, require_eval
 from sadi_lens.interventions import Intervention
 from sadi_lens.text import encode_prompt, pad_id, pad_left, require_tokenizer
 from sadi_lens.types import POSITIONS, HookedModel, ModelInfo, require_one_of
@@ -125,7 +125,9 @@ def hooks_for(intervention: Intervention, tracker: PositionTracker) -> list[tupl
 
         return hook_fn
 
-    return [(hook_name(intervention.component, layer), bind(layer)) for layer in intervention.layers]
+    return [
+        (hook_name(intervention.component, layer), bind(layer)) for layer in intervention.layers
+    ]
 
 
 @contextmanager
@@ -134,7 +136,7 @@ def tracked(
 ) -> Generator[None]:
     """``hooks`` attached, and ``tracker`` told about every forward pass before it runs."""
 
-    def before(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def before(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         tokens = args[0] if args else kwargs.get("input_ids")
         tokens = kwargs["inputs_embeds"] if tokens is None else tokens
         cache = kwargs.get("past_key_values")

@@ -1,6 +1,6 @@
 """K x strength on the dev split, and the random-mask null, both from one shared prefix per item."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -10,8 +10,13 @@ from sadi_lens.masks import Mask, random_mask, top_k_mask
 from sadi_lens.results import Evaluation, NullBand, Sweep
 from sadi_lens.types import ActivationDifferences, HookedModel, Sample
 
-KS = (1, 2, 4, 6, 8, 10)
-"""Head counts of the reference code's grid."""
+KS = {
+    "head": (1, 2, 4, 6, 8, 10),
+    "hidden": (1, 2, 4, 6, 8, 10, 14, 20),
+    "mlp_out": (1, 2, 4, 6, 8, 10, 14, 20),
+    "neuron": (3, 5, 10, 30, 50, 100, 200, 300),
+}
+"""Numbers of units, after the reference code's grids."""
 STRENGTHS = (0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)
 
 
@@ -28,15 +33,16 @@ def sweep(
     model: HookedModel,
     samples: Sequence[Sample],
     differences: ActivationDifferences,
-    ks: Sequence[int] = KS,
+    ks: Sequence[int] | None = None,
     strengths: Sequence[float] = STRENGTHS,
     *,
     ranking: str = "signed",
+    make: Callable[[Mask, float], Intervention] = MaskedScaling,
     position: str = "last_prompt",
     scoring: str = "sum",
     progress: bool = True,
 ) -> Sweep:
-    """Accuracy of ``MaskedScaling`` for every number of units and every strength.
+    """Accuracy for every number of units and every strength.
 
     Choose on dev (``Sweep.best()``), report on test.
 
@@ -44,9 +50,10 @@ def sweep(
         model: A bridged model in eval mode.
         samples: The dev split.
         differences: Moments of the component to steer.
-        ks: Numbers of units.
+        ks: Numbers of units; default ``KS`` of the component, as far as the model has that many.
         strengths: Strengths (the paper's delta; its code's multiplier is 1 + delta).
         ranking: How units are ranked (``sadi_lens.masks.RANKINGS``).
+        make: Builds the intervention from a mask and a strength; default SADI.
         position: Which tokens are edited.
         scoring: See ``evaluate``.
         progress: Show a bar.
@@ -55,10 +62,14 @@ def sweep(
         ValueError: If a grid is empty or a value out of range.
         SweepInterrupted: On Ctrl-C, with everything finished in ``.partial``.
     """
+    if ks is None:
+        ks = [k for k in KS[differences.component] if k <= differences.mean.size]
     if not len(ks) or not len(strengths):
-        raise ValueError(f"ks and strengths must not be empty, got {list(ks)} and {list(strengths)}")
+        raise ValueError(
+            f"ks and strengths must not be empty, got {list(ks)} and {list(strengths)}"
+        )
     masks = [top_k_mask(differences, k, ranking=ranking) for k in ks]
-    cells = [MaskedScaling(mask, strength) for mask in masks for strength in strengths]
+    cells = [make(mask, float(strength)) for mask in masks for strength in strengths]
 
     def build(found: tuple[Evaluation, ...]) -> Sweep:
         shape = (len(ks), len(strengths))

@@ -24,3 +24,48 @@ def assets() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("SADI_LENS_ASSETS does not name a folder of models and data sets")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def llama():
+    """A bridged random Llama (GQA), with its tokenizer; read-only."""
+    from factories import random_llama
+
+    import sadi_lens as sl
+
+    hf, tokenizer = random_llama()
+    return sl.load_model(hf, tokenizer=tokenizer)
+
+
+@pytest.fixture(scope="session")
+def pairs():
+    """Contrastive pairs of unequal length over the test vocabulary."""
+    import sadi_lens as sl
+
+    return [
+        sl.ContrastivePair("the ball is", " red", " blue"),
+        sl.ContrastivePair("Tom says the big red hat is in the", " box", " ball"),
+        sl.ContrastivePair("Ann was", " good", " very bad."),
+        sl.ContrastivePair("the box : is the small hat red ?", " A", " B"),
+    ]
+
+
+@pytest.fixture(scope="session")
+def samples():
+    """Choice samples: unequal prompts, one- and several-token choices, two and three of them."""
+    import sadi_lens as sl
+
+    return [
+        sl.Sample("the ball is", (" red", " blue"), 0, split="dev"),
+        sl.Sample("Tom says the hat is in the", (" box", " big red box", " ball"), 1, split="dev"),
+        sl.Sample("the", (" hat", " red hat"), 1, split="dev"),
+        sl.Sample("is the ball big ? A : B :", (" A", " B"), 1, split="dev"),
+    ]
+
+
+@pytest.fixture(scope="session")
+def differences(llama, pairs):
+    """Differences of every component on the random Llama."""
+    import sadi_lens as sl
+
+    return sl.activation_differences(llama, pairs, progress=False, task="words")

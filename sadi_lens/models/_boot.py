@@ -25,7 +25,7 @@ def refuse_unsupported(config: Any, name: str, *, is_custom_code: bool = False) 
             f"{name} is an encoder-decoder model ({kind}); sadi_lens steers decoder-only language models "
             "(GPT, Llama, Mistral, ...), where the last prompt token predicts the answer"
         )
-    if getattr(config, "is_decoder", None) is False or not (is_custom_code or _is_causal(config)):
+    if _is_encoder(config) or not (is_custom_code or _is_causal(config)):
         raise ValueError(
             f"{name} is not a causal language model ({kind}: every token sees the whole text); sadi_lens "
             "steers decoder-only language models (GPT, Llama, Mistral, ...)"
@@ -36,6 +36,14 @@ def refuse_unsupported(config: Any, name: str, *, is_custom_code: bool = False) 
             "into the wrong heads: its logits are off by several standard deviations. Use falcon-7b or "
             "falcon-rw, or another architecture"
         )
+
+
+def _is_encoder(config: Any) -> bool:
+    """BERT and its kin, which transformers can also run as decoders; GPT-NeoX has the flag without a meaning."""
+    from transformers import MODEL_FOR_MASKED_LM_MAPPING
+
+    flag = getattr(config, "is_decoder", None)
+    return flag is False and type(config) in MODEL_FOR_MASKED_LM_MAPPING
 
 
 def _is_causal(config: Any) -> bool:
@@ -60,6 +68,8 @@ def eager_twin(model: Any) -> Any:
     twin = share_tensors(model).eval()
     twin.config.architectures = [type(model).__name__]
     twin.set_attn_implementation("eager")
+    if twin.config._attn_implementation != "eager":
+        twin.config._attn_implementation = "eager"  # Falcon refuses to be asked, but reads this
     return twin
 
 
@@ -91,8 +101,8 @@ def boot_twin(model: Any, name: str) -> Any:
 def attach_tokenizer(bridge: Any, tokenizer: Any) -> None:
     """Give the bridge this very tokenizer, so that ``bridge(text)`` sees what ``tokenizer(text)`` gives.
 
-    TransformerLens would load its own copy from disk with a BOS switched on, and put a BOS before every text. With
-    these flags it neither adds nor strips a token.
+    TransformerLens would load its own copy from disk with a BOS switched on, and put a BOS before every text.
+    With these flags it neither adds nor strips a token.
     """
     first = tokenizer("a")["input_ids"][:1]
     prepends = bool(first) and first[0] in (tokenizer.bos_token_id, tokenizer.cls_token_id)

@@ -12,15 +12,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sadi_lens.activations import Hook, attached
 from sadi_lens.components import COMPONENTS, hook_name
 from sadi_lens.models._boot import first_device, n_embeddings, position_ids
 from sadi_lens.types import ModelInfo
 
-TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+TOLERANCE = {torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 2e-1}
 """Largest root-mean-square difference at a token, in standard deviations of its logits.
 
-Measured on right models: at most 1e-6 in float32 and 2e-3 in float16 (equal but for the order of sums of a split
-QKV); a wrong one is at 1 or more. The bounds leave room for depth and TF32, and are about 100 roundings of each type.
+Most architectures are bit-identical. Where TransformerLens splits a fused QKV the order of sums
+differs: measured over eleven three-layer architectures at most 9e-7 (float32), 4e-3 (float16), 2e-2
+(bfloat16), and rounding grows with the root of the depth. A wrongly wired model is at 1 or more.
 """
 LENGTHS = (12, 12, 7)
 """Real tokens of the rows; the second differs from the first in its last token only."""
@@ -40,15 +42,18 @@ class SelfCheck:
     """Real tokens compared, in a left-padded batch."""
     hook_points: int
     """Hook points found, each run once with the width that the configuration says."""
+    default_attention: float
+    """``relative`` of Hugging Face's default attention against its eager one, which the bridge computes."""
 
 
 @torch.inference_mode()
-def self_check(bridge: Any, oracle: Any, *, seed: int = 0) -> SelfCheck:
+def self_check(bridge: Any, oracle: Any, raw: Any, *, seed: int = 0) -> SelfCheck:
     """Compare a bridge with an eager Hugging Face twin on a left-padded batch.
 
     Args:
         bridge: A raw-mode TransformerBridge.
         oracle: Hugging Face model with the same weights, eager attention, eval mode.
+        raw: The same as the user would run it, with its default attention.
         seed: Of the random tokens; the global random state is not touched.
 
     Raises:
@@ -83,7 +88,9 @@ def self_check(bridge: Any, oracle: Any, *, seed: int = 0) -> SelfCheck:
             "Every number measured on this bridge would be wrong. Use another architecture or another version of "
             "TransformerLens; self_check=False loads it all the same"
         )
-    return SelfCheck(difference, relative, tolerance, int(real.sum()), len(shapes))
+    usual = raw(ids, attention_mask=mask, use_cache=False, **position_ids(raw, mask)).logits
+    default = _relative(usual[real], want[real])
+    return SelfCheck(difference, relative, tolerance, int(real.sum()), len(shapes), default)
 
 
 def _relative(got: Float[Tensor, "token vocab"], want: Float[Tensor, "token vocab"]) -> float:
@@ -111,29 +118,29 @@ def _batch(
 def _run_with_hooks(
     bridge: Any, info: ModelInfo, ids: Tensor, mask: Tensor
 ) -> tuple[Tensor, dict[tuple[str, int], list[tuple[int, ...]]]]:
-    """Logits, and the shapes seen at every hook point (own handles, taken off again)."""
-    shapes: dict[tuple[str, int], list[tuple[int, ...]]] = {}
-    handles: list[tuple[Any, Any]] = []
-    try:
-        for component in COMPONENTS:
-            if component == "neuron" and not info.d_mlp:
-                continue  # mixture of experts: n_units refuses "neuron"
-            for layer in range(info.n_layers):
-                seen = shapes.setdefault((component, layer), [])
-                point = bridge.get_hook_point(hook_name(component, layer))
-                if point is None:
-                    continue
+    """Logits, and the shapes seen at every hook point."""
+    shapes: dict[tuple[str, int], list[tuple[int, ...]]] = {
+        (component, layer): []
+        for component in COMPONENTS
+        # Mixture of experts: no neurons to hook, n_units refuses them.
+        if component != "neuron" or info.d_mlp
+        for layer in range(info.n_layers)
+    }
 
-                def note(tensor: Tensor, hook: Any, seen: list[tuple[int, ...]] = seen) -> None:
-                    seen.append(tuple(tensor.shape))
+    def noting(seen: list[tuple[int, ...]]) -> Hook:
+        def hook_fn(tensor: Tensor, hook: Any) -> None:
+            seen.append(tuple(tensor.shape))
 
-                point.add_hook(note)
-                handles.append((point, point.fwd_hooks[-1]))
+        return hook_fn
+
+    names = {key: hook_name(*key) for key in shapes}
+    hooks = [
+        (names[key], noting(seen))
+        for key, seen in shapes.items()
+        if bridge.get_hook_point(names[key]) is not None
+    ]
+    with attached(bridge, hooks):
         logits = bridge(ids, attention_mask=mask, use_cache=False)
-    finally:
-        for point, handle in handles:
-            handle.hook.remove()
-            point.fwd_hooks[:] = [one for one in point.fwd_hooks if one is not handle]
     return logits, shapes
 
 

@@ -19,9 +19,15 @@ from sadi_lens.models._boot import (
     boot_twin,
     eager_twin,
     first_device,
-    n_embeddings,
     refuse_unsupported,
     share_tensors,
+)
+from sadi_lens.models._choices import (
+    as_dtype,
+    choose_device,
+    choose_dtype,
+    prepare_tokenizer,
+    require_files,
 )
 from sadi_lens.models._selfcheck import SelfCheck, self_check
 from sadi_lens.types import HookedModel
@@ -30,16 +36,6 @@ logger = logging.getLogger(__name__)
 
 EMBEDDED = {"tiny": Path(__file__).parent / "tiny"}
 """Models that come with the package."""
-WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin", "*.safetensors.index.json")
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "vocab.json",
-    "vocab.txt",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-)
 
 
 @dataclass(frozen=True)
@@ -86,17 +82,19 @@ def load_model(
 ) -> Any:
     """A causal language model as a TransformerLens ``TransformerBridge`` in raw mode, checked against Hugging Face.
 
-    The tokenizer pads on the left, and on the bridge it adds to a text what it adds by itself, no more. What was
-    chosen is logged and kept (``load_record``); the Hugging Face model is kept as ``model.raw_model``.
+    The tokenizer pads on the left, and on the bridge it adds to a text what it adds by itself, no
+    more. What was chosen is logged and kept (``load_record``); the Hugging Face model is kept as
+    ``model.raw_model``.
 
     Args:
-        name: ``"tiny"`` (comes with the package), a local folder, a Hugging Face Hub name, or a Hugging Face model
-            object (used as it is, left as it was; needs ``tokenizer``).
+        name: ``"tiny"`` (comes with the package), a local folder, a Hugging Face Hub name, or a
+            Hugging Face model object (used as it is, left as it was; needs ``tokenizer``).
         tokenizer: Instead of the model's own; a copy is used.
         dtype: Default: the checkpoint's own on CUDA, float16 or float32 on MPS, float32 on the CPU.
         device: Default: CUDA, else MPS, else the CPU.
         device_map: Passed to accelerate (``"auto"``, or module -> device) in place of ``device``.
-        self_check: Compare with eager Hugging Face on a padded batch, and hook widths with the configuration.
+        self_check: Compare with eager Hugging Face on a padded batch, and hook widths with the
+            configuration.
         revision: Branch, tag or commit on the Hub.
         trust_remote_code: Run code that comes with a checkpoint.
         local_files_only: Do not ask the Hub; use its local cache.
@@ -118,9 +116,8 @@ def load_model(
             "trust_remote_code": trust_remote_code,
             "local_files_only": local_files_only,
         }
-        is_local = os.path.isdir(source)
-        if is_local:
-            _require_files(Path(source), needs_tokenizer=tokenizer is None)
+        if Path(source).is_dir():
+            require_files(Path(source), needs_tokenizer=tokenizer is None)
         model, own = _load_pretrained(
             source, label, tokenizer, dtype, device, device_map, hub, notes
         )
@@ -128,13 +125,13 @@ def load_model(
         model, own = _take_object(name, tokenizer, dtype, device, device_map)
         path = str(getattr(model, "name_or_path", "") or "")
         source, label = "object", Path(path).name or type(model).__name__
-    pad = _prepare_tokenizer(own, model, label, notes)
+    pad = prepare_tokenizer(own, model, label, notes)
 
     bridge = boot_twin(model, label)
     attach_tokenizer(bridge, own)
     bridge.__dict__["raw_model"] = share_tensors(model).eval() if model.training else model
     bridge.__dict__["sadi_lens_name"] = label
-    check = _check(bridge, model) if self_check else None
+    check = _check(bridge, model, notes) if self_check else None
     record = LoadRecord(
         name=label,
         source=source,
@@ -150,13 +147,24 @@ def load_model(
     return bridge
 
 
-def _check(bridge: Any, model: Any) -> SelfCheck:
-    return self_check(bridge, eager_twin(model))
+def _check(bridge: Any, model: Any, notes: list[str]) -> SelfCheck:
+    raw = bridge.__dict__["raw_model"]
+    check = self_check(bridge, eager_twin(model), raw)
+    if not check.default_attention <= check.tolerance:
+        # Falcon with alibi, transformers 5.23: its eager attention adds the position bias twice.
+        notes.append(
+            f"Hugging Face's {raw.config._attn_implementation} and eager attention disagree on this model by "
+            f"{check.default_attention:.2g} standard deviations of a token's logits; the bridge is eager"
+        )
+        logger.warning("%s: %s", bridge.__dict__["sadi_lens_name"], notes[-1])
+    return check
 
 
 def _resolve(name: str | os.PathLike[str]) -> tuple[str, str]:
     """(what transformers loads, short name)."""
     text = os.fspath(name)
+    if not text:
+        raise ValueError("name must not be empty: give 'tiny', a folder or a Hugging Face name")
     if text in EMBEDDED:
         if not EMBEDDED[text].is_dir():
             raise FileNotFoundError(
@@ -168,7 +176,7 @@ def _resolve(name: str | os.PathLike[str]) -> tuple[str, str]:
     if folder.is_dir():
         return str(folder), folder.resolve().name
     looks_local = isinstance(name, os.PathLike) or text.startswith((".", "~", os.sep))
-    if looks_local or text.count("/") > 1 or not text:
+    if looks_local or text.count("/") > 1:
         raise FileNotFoundError(f"there is no model folder {text!r}")
     close = difflib.get_close_matches(text.lower(), list(EMBEDDED), n=1, cutoff=0.75)
     if close:
@@ -176,20 +184,6 @@ def _resolve(name: str | os.PathLike[str]) -> tuple[str, str]:
             f"unknown model {text!r}; did you mean {close[0]!r}? Otherwise pass a Hugging Face name or a folder"
         )
     return text, text
-
-
-def _require_files(folder: Path, *, needs_tokenizer: bool) -> None:
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"model folder {str(folder)!r} has no config.json")
-    if not any(any(folder.glob(pattern)) for pattern in WEIGHT_FILES):
-        raise FileNotFoundError(
-            f"model folder {str(folder)!r} has no weights (*.safetensors or pytorch_model*.bin)"
-        )
-    if needs_tokenizer and not any((folder / one).is_file() for one in TOKENIZER_FILES):
-        raise FileNotFoundError(
-            f"model folder {str(folder)!r} has no tokenizer (tokenizer.json or tokenizer.model); save it there "
-            "with tokenizer.save_pretrained(folder), or pass tokenizer="
-        )
 
 
 def _load_pretrained(
@@ -210,25 +204,40 @@ def _load_pretrained(
         config = AutoConfig.from_pretrained(source, **hub)
         refuse_unsupported(config, label, is_custom_code=hasattr(config, "auto_map"))
         if device_map is None:
-            target = _choose_device(device, notes)
+            target = choose_device(device, notes)
             placement: dict[str, Any] = {}
         else:
             target = torch.device("cuda" if torch.cuda.is_available() else "cpu")
             placement = {"device_map": device_map}
-        wanted = _choose_dtype(dtype, getattr(config, "dtype", None), target, notes)
+        wanted = choose_dtype(dtype, getattr(config, "dtype", None), target, notes)
         own = AutoTokenizer.from_pretrained(source, **hub) if tokenizer is None else tokenizer
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=wanted, **placement, **hub)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            source, dtype=wanted, output_loading_info=True, **placement, **hub
+        )
+        model, report = loaded
     except OSError as error:
-        if os.path.isdir(source):
+        if Path(source).is_dir():
             raise
         raise OSError(
             f"could not load {source!r} from the Hugging Face Hub: {str(error).splitlines()[0]} "
             "Without a connection pass a local folder that holds config.json, weights and tokenizer, or 'tiny', "
             "the model that comes with the package"
         ) from error
+    _require_every_weight(report, label, type(model).__name__)
     return (model if placement else model.to(target)), (
         own if tokenizer is None else copy.deepcopy(tokenizer)
     )
+
+
+def _require_every_weight(report: dict[str, Any], label: str, architecture: str) -> None:
+    """Transformers fills what a checkpoint lacks with random numbers and only warns."""
+    lacking = sorted({*report["missing_keys"], *(str(one[0]) for one in report["mismatched_keys"])})
+    if lacking:
+        raise ValueError(
+            f"the checkpoint of {label} lacks {len(lacking)} weights of {architecture} or has them in another "
+            f"shape (first {lacking[0]!r}); they would be random numbers. Use the checkpoint of the language "
+            "model itself"
+        )
 
 
 def _take_object(
@@ -248,7 +257,7 @@ def _take_object(
         )
     if device_map is not None:
         raise ValueError("a model object is used where it is; dispatch it before load_model")
-    if dtype is not None and _as_dtype(dtype) != model.dtype:
+    if dtype is not None and as_dtype(dtype) != model.dtype:
         raise ValueError(
             f"a model object is used as it is: it is {model.dtype}, got dtype={dtype}; "
             "convert it first with model.to(dtype)"
@@ -259,67 +268,3 @@ def _take_object(
             "move it first with model.to(device)"
         )
     return model, copy.deepcopy(tokenizer)
-
-
-def _choose_device(device: torch.device | str | None, notes: list[str]) -> torch.device:
-    if device is not None:
-        return torch.device(device)
-    if torch.cuda.is_available():
-        chosen = torch.device("cuda")
-    elif torch.backends.mps.is_available():
-        chosen = torch.device("mps")
-    else:
-        chosen = torch.device("cpu")
-    notes.append(f"device {chosen} chosen")
-    return chosen
-
-
-def _choose_dtype(
-    dtype: torch.dtype | str | None,
-    stored: torch.dtype | None,
-    device: torch.device,
-    notes: list[str],
-) -> torch.dtype:
-    """Half precision only where the checkpoint has it and the device is made for it."""
-    if dtype is not None:
-        return _as_dtype(dtype)
-    stored = stored or torch.float32
-    if device.type == "cuda" or (device.type == "mps" and stored == torch.float16):
-        chosen = stored
-    else:
-        chosen = torch.float32
-    was = "" if stored == chosen else f" (checkpoint {str(stored).removeprefix('torch.')})"
-    notes.append(f"dtype {str(chosen).removeprefix('torch.')} chosen for {device.type}{was}")
-    return chosen
-
-
-def _as_dtype(dtype: torch.dtype | str) -> torch.dtype:
-    found = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
-    if not isinstance(found, torch.dtype) or not found.is_floating_point:
-        raise ValueError(
-            f"dtype must be a floating-point torch dtype such as 'float32' or 'bfloat16', got {dtype!r}"
-        )
-    return found
-
-
-def _prepare_tokenizer(tokenizer: Any, model: Any, label: str, notes: list[str]) -> str:
-    """Left padding and a padding token that the model has a row for; the vocabulary is never resized."""
-    rows = n_embeddings(model)
-    if tokenizer.vocab_size > rows:
-        raise ValueError(
-            f"the tokenizer has {tokenizer.vocab_size} tokens but {label} embeds only {rows}: it belongs to "
-            "another model"
-        )
-    tokenizer.padding_side = "left"
-    tokenizer.truncation_side = "left"
-    pad = tokenizer.pad_token_id
-    if pad is None or pad >= rows:
-        why = "the tokenizer has none" if pad is None else f"its own has id {pad} of {rows}"
-        for substitute in (tokenizer.eos_token, tokenizer.bos_token, tokenizer.unk_token):
-            if substitute is not None and tokenizer.convert_tokens_to_ids(substitute) < rows:
-                tokenizer.pad_token = substitute
-                break
-        else:
-            tokenizer.pad_token = tokenizer.convert_ids_to_tokens(0)
-        notes.append(f"padding token {tokenizer.pad_token!r} ({why}; padding is masked)")
-    return str(tokenizer.pad_token)

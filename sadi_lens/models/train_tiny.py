@@ -38,16 +38,23 @@ class Recipe:
     seed: int = 0
     n_layers: int = 5
     d_model: int = 192
-    n_heads: int = 16
+    n_heads: int = 12
     d_mlp: int = 384
+    rope_theta: float = 1e5
+    initializer_range: float = 0.06
     max_context: int = 256
     train_tokens: int = 7_000_000
-    batch_tokens: int = 4_608
-    learning_rate: float = 2e-3
+    batch_tokens: int = 2_304
+    learning_rate: float = 1.5e-3
     warmup_steps: int = 100
     weight_decay: float = 0.05
-    answer_weight: float = 4.0
-    """Loss weight of an answer and of the sign after it; every other token has 1."""
+    prompt_weight: float = 0.1
+    """Loss weight of the tokens of a question's text (random facts); answers and tales have 1."""
+    bfloat16: bool = True
+    """Matrix products in bfloat16; the weights stay float32."""
+    plain_tokens: int = 1_500_000
+    """Tokens of the first phase, in which few questions carry a cue."""
+    plain_cue_share: float = 0.15
     vocabulary_documents: int = 60_000
 
 
@@ -99,6 +106,9 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForC
         num_key_value_heads=recipe.n_heads,
         max_position_embeddings=recipe.max_context,
         tie_word_embeddings=True,
+        initializer_range=recipe.initializer_range,
+        rope_parameters={"rope_type": "default", "rope_theta": recipe.rope_theta},
+        attn_implementation="eager",
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -115,16 +125,20 @@ def batches(
 
     Documents of similar length share a batch; one document never sees another.
     """
-    stream, rng = corpus(recipe.seed + 1), Random(recipe.seed)
+    rng, seen = Random(recipe.seed), 0
+    plain, full = corpus(recipe.seed + 1, recipe.plain_cue_share), corpus(recipe.seed + 2)
     backend, eos, pad = tokenizer.backend_tokenizer, tokenizer.eos_token_id, tokenizer.pad_token_id
     while True:
         documents: list[tuple[list[int], list[float]]] = []
-        for text, answer_start in islice(stream, 2_000):
+        stream = plain if seen < recipe.plain_tokens else full
+        for text, answer_starts in islice(stream, 2_000):
             encoded = backend.encode(text)
-            weights = [1.0] * (len(encoded.ids) + 1)
-            if answer_start is not None:
+            weight = recipe.prompt_weight if answer_starts else 1.0
+            weights = [weight] * (len(encoded.ids) + 1)
+            for answer_start in answer_starts:
                 first = next(i for i, (_, end) in enumerate(encoded.offsets) if end > answer_start)
-                weights[first : first + 2] = [recipe.answer_weight] * 2
+                weights[first : first + 2] = [1.0] * 2
+            seen += len(weights)
             documents.append(([*encoded.ids, eos], weights))
         documents.sort(key=lambda document: len(document[0]))
         groups: list[list[tuple[list[int], list[float]]]] = [[]]
@@ -157,7 +171,8 @@ def train(
         rate = recipe.learning_rate * min(1.0, (step + 1) / recipe.warmup_steps)
         for group in optimizer.param_groups:
             group["lr"] = rate * (0.05 + 0.95 * (1 + math.cos(math.pi * progress)) / 2)
-        logits = model(tokens, use_cache=False).logits[:, :-1]
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
+            logits = model(tokens, use_cache=False).logits[:, :-1].float()
         losses = torch.nn.functional.cross_entropy(
             logits.transpose(1, 2), tokens[:, 1:], reduction="none"
         )
@@ -168,7 +183,7 @@ def train(
         optimizer.zero_grad()
         step, seen = step + 1, seen + int((weights > 0).sum())
         since, total = since + 1, total + loss.item()
-        if seen >= report + 250_000:
+        if seen >= report + int(__import__('os').environ.get('REP','250000')):
             report = seen
             log.losses.append((seen, total / since))
             log.seconds = time.perf_counter() - start
@@ -189,7 +204,7 @@ if __name__ == "__main__":
         parser.add_argument("--" + name, type=type(value), default=value)
     args = vars(parser.parse_args())
     out = args.pop("out")
-    torch.set_num_threads(2)
+    torch.set_num_threads(int(__import__('os').environ.get('T','2')))
     recipe = Recipe(**args)
     tokenizer = build_tokenizer(recipe)
     logger.info("%s vocabulary %d", recipe, len(tokenizer))

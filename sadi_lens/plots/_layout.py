@@ -1,10 +1,10 @@
-"""What every figure shares: text that is safe to draw, and the pixels of title, subtitle and legend."""
+"""What every figure shares: text safe to draw, and the pixels of title, subtitle and legend."""
 
 import html
 import math
 import textwrap
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import plotly.graph_objects as go
@@ -12,10 +12,14 @@ import plotly.graph_objects as go
 from sadi_lens.components import COMPONENTS
 from sadi_lens.plots._theme import FONT_SIZE, SUBTITLE_SIZE, TITLE_SIZE, Theme, template
 
-EM = 0.58
+MINUS, TIMES = "\u2212", "\u00d7"
+"""True signs, as wide as a plus."""
+
+EM = 0.6
 """Mean width of a character over the font size; DejaVu Sans, the widest font of the list."""
-_EDGE, _TITLE_LINE, _SUBTITLE_LINE, _LEGEND_LINE = 20, 25, 17, 24
-_LEGEND_SYMBOL = 58
+_EDGE, _TITLE_LINE, _SUBTITLE_LINE, _LEGEND_LINE = 20, 24, 16, 22
+_LEGEND_SYMBOL = 48
+_BAR_GAP, _BAR_WIDTH, _BAR_LABELS = 16, 14, 50
 
 
 class Margin(NamedTuple):
@@ -43,8 +47,26 @@ def wrap(text: object, pixels: int, size: float) -> list[str]:
     return [escape(line) for line in textwrap.wrap(flat, max(12, int(pixels / (size * EM))))]
 
 
+def join_facts(facts: Sequence[str], pixels: int) -> list[str]:
+    """Facts joined by a middle dot, broken between facts where possible; empty ones are dropped."""
+    most = int(pixels / (SUBTITLE_SIZE * EM))
+    lines: list[str] = []
+    for fact in filter(None, facts):
+        joined = f"{lines[-1]} · {fact}" if lines else fact
+        if lines and len(joined) <= most:
+            lines[-1] = joined
+        else:
+            lines.append(fact)
+    return [part for line in lines for part in wrap(line, pixels, SUBTITLE_SIZE)]
+
+
+def signed(value: float, digits: str) -> str:
+    """A number with its sign, as ``+0.16``; negative ones with a true minus."""
+    return f"{value:+{digits}}".replace("-", MINUS)
+
+
 def float32(values: Any) -> np.ndarray:
-    """A float32 array on the CPU, also from float16, bfloat16 or a tensor; infinities become NaN."""
+    """A float32 copy, also of float16, bfloat16 or a tensor; infinities become NaN."""
     if hasattr(values, "detach"):  # numpy has no bfloat16: a tensor must convert itself first
         values = values.detach().float().cpu()
     array = np.array(values, dtype=np.float32)
@@ -63,6 +85,11 @@ def named(word: str, value: object) -> str:
     return f"{word} {value}" if str(value) else ""
 
 
+def counted(n: int, noun: str) -> str:
+    """``1 pair``, ``200 pairs``."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
 def percent(share: float) -> str:
     """A share as ``54.0%``."""
     return f"{100 * share:.1f}%"
@@ -73,33 +100,59 @@ def integer_ticks(n: int, most: int = 16) -> list[int]:
     return list(range(0, n, 2 ** max(0, math.ceil(math.log2(max(1, n) / most)))))
 
 
-def outline(cells: Sequence[tuple[float, float]], width: float = 1.0) -> tuple[list[Any], list[Any]]:
-    """x and y of one line trace that draws the exact rectangle of every (row, column) cell."""
-    half = width / 2
+def padded(n: int, pixels: int) -> list[float]:
+    """Axis range of ``n`` cells on ``pixels``, with room for the line of a box at the edge."""
+    room = 3 * n / pixels
+    return [-0.5 - room, n - 0.5 + room]
+
+
+def add_boxes(
+    figure: go.Figure,
+    theme: Theme,
+    cells: Sequence[tuple[int, int]],
+    *,
+    name: str = "",
+    pixels: int = 40,
+) -> None:
+    """Box heatmap cells (row, column): a line over a halo in the page colour, seen on any cell.
+
+    Args:
+        figure: A heatmap whose cells are one wide and one high.
+        theme: Its colours.
+        cells: Cells to box.
+        name: Legend entry; none if empty.
+        pixels: Width of a cell. Boxes of narrow cells get finer lines that lie just outside.
+    """
+    is_narrow = pixels < 12
+    half = 0.5 + (1.5 / pixels if is_narrow else 0.0)
     x: list[Any] = []
     y: list[Any] = []
     for row, column in cells:
         x += [column - half, column + half, column + half, column - half, column - half, None]
         y += [row - 0.5, row - 0.5, row + 0.5, row + 0.5, row - 0.5, None]
-    return x, y
-
-
-def add_boxes(
-    figure: go.Figure, theme: Theme, cells: Sequence[tuple[float, float]], name: str
-) -> None:
-    """Box heatmap cells: a line in ink over a halo in the page colour, so that it shows on any cell."""
-    x, y = outline(cells)
-    for color, width in ((theme.paper, 5), (theme.ink, 2)):
+    for color, width in (
+        (theme.paper, 4 if is_narrow else 5),
+        (theme.ink, 1.5 if is_narrow else 2),
+    ):
         figure.add_scatter(
             x=x,
             y=y,
             mode="lines",
             line={"color": color, "width": width},
             hoverinfo="skip",
-            cliponaxis=False,
-            name=name,
             legendgroup="boxes",
-            showlegend=color == theme.ink,
+            showlegend=False,
+            name="box",
+        )
+    if name:
+        figure.add_scatter(
+            x=[None],
+            y=[None],
+            mode="markers",
+            marker={"symbol": "square-open", "size": 12, "color": theme.ink, "line": {"width": 2}},
+            legendgroup="boxes",
+            showlegend=True,
+            name=name,
         )
 
 
@@ -130,15 +183,10 @@ def finish(
     width = max(560, margin.left + plot[0] + margin.right)
     text_area = width - 2 * _EDGE
     titles = wrap(title, text_area, TITLE_SIZE)
-    lines = [
-        line
-        for facts in subtitle
-        for line in wrap(" · ".join(fact for fact in facts if fact), text_area, SUBTITLE_SIZE)
-    ]
-    names = [str(t.name) for t in figure.data if t.name and t.showlegend]
-    legend_width = sum(text_width(name, SUBTITLE_SIZE) + _LEGEND_SYMBOL for name in names)
-    above = 16 + _TITLE_LINE * len(titles) + _SUBTITLE_LINE * len(lines) + 8
-    top = above + _LEGEND_LINE * math.ceil(legend_width / text_area) + head + 10
+    lines = [line for facts in subtitle for line in join_facts(facts, text_area)]
+    names = [str(trace.name) for trace in cast(Any, figure).data if trace.showlegend]
+    above = 16 + _TITLE_LINE * len(titles) + _SUBTITLE_LINE * len(lines) + 6
+    top = above + _LEGEND_LINE * _legend_rows(names, plot[0]) + head + 12
     height = top + plot[1] + margin.bottom
     figure.update_layout(
         template=template(theme.name),
@@ -154,12 +202,14 @@ def finish(
             "y": 1,
             "yref": "container",
             "yanchor": "top",
-            "pad": {"t": 16, "l": _EDGE},
+            # Plotly sets the first line of a title of several lines 13 pixels higher.
+            "pad": {"t": 16 if len(titles) == 1 else 29, "l": _EDGE},
             "automargin": False,
         },
         showlegend=bool(names),
         legend={
             "orientation": "h",
+            "traceorder": "normal",
             "x": _EDGE / width,
             "xref": "container",
             "xanchor": "left",
@@ -171,17 +221,47 @@ def finish(
     return figure
 
 
-def colorbar(title: str) -> dict[str, Any]:
-    """A slim colour bar with its title, unit included, along its right side."""
-    return {
-        "title": {"text": title, "side": "right", "font": {"size": SUBTITLE_SIZE}},
-        "thickness": 14,
-        "len": 1,
-        "outlinewidth": 0,
-        "tickfont": {"size": 11},
-        "xpad": 14,
-        "ypad": 0,
-    }
+def _legend_rows(names: Sequence[str], pixels: int) -> int:
+    """Rows of a horizontal legend: Plotly gives it the width of the plot area, in equal columns."""
+    widths = [text_width(name, SUBTITLE_SIZE) + _LEGEND_SYMBOL for name in names]
+    if sum(widths) <= pixels:
+        return min(1, len(widths))
+    return math.ceil(len(widths) / max(1, pixels // max(widths)))
+
+
+def add_colorbar(figure: go.Figure, theme: Theme, title: str) -> None:
+    """A slim colour bar for the heatmap, its title (unit included) along its right side.
+
+    The title is an annotation: Plotly's own is sometimes set into the tick labels.
+    """
+    figure.update_traces(
+        selector={"type": "heatmap"},
+        colorbar={
+            "thickness": _BAR_WIDTH,
+            "x": 1,
+            "xpad": _BAR_GAP,
+            "len": 1,
+            "ypad": 0,
+            "outlinewidth": 0,
+            "ticks": "outside",
+            "ticklen": 3,
+            "tickcolor": theme.muted,
+            "tickfont": {"size": 11},
+            "exponentformat": "e",
+        },
+    )
+    figure.add_annotation(
+        text=title,
+        textangle=90,
+        x=1,
+        xref="paper",
+        xanchor="left",
+        xshift=_BAR_GAP + _BAR_WIDTH + _BAR_LABELS,
+        y=0.5,
+        yref="paper",
+        showarrow=False,
+        font={"size": SUBTITLE_SIZE},
+    )
 
 
 def symmetric_range(values: np.ndarray, quantile: float = 1.0) -> float:

@@ -1,5 +1,6 @@
 """Where the two answers differ: mean activation difference of every unit, layer by layer."""
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,14 +9,20 @@ import plotly.graph_objects as go
 from sadi_lens.components import COMPONENTS, unit_label
 from sadi_lens.masks import Mask
 from sadi_lens.plots._layout import (
+    MINUS,
+    TIMES,
     Margin,
     add_boxes,
-    colorbar,
+    add_colorbar,
+    counted,
+    escape,
     finish,
     float32,
     integer_ticks,
     named,
+    padded,
     require_finite,
+    signed,
     symmetric_range,
     where,
 )
@@ -23,9 +30,9 @@ from sadi_lens.plots._theme import Theme, require_theme
 from sadi_lens.types import ActivationDifferences
 
 MAX_CELLS = 256
-"""Units per layer drawn one by one; more than this and a unit would be narrower than four pixels."""
+"""Units per layer drawn one by one; with more, a unit would be narrower than four pixels."""
 BINS = 160
-"""Cells per layer where units are pooled: wide enough to see, and 32 layers stay under 150 kB of HTML."""
+"""Cells per layer where units are pooled: wide enough to see, and 32 layers take under 150 kB."""
 RANGE_QUANTILE = 0.995
 
 
@@ -45,10 +52,11 @@ def difference_heatmap(
     theme: str = "light",
     sort: bool = False,
 ) -> go.Figure:
-    """Mean activation difference of every unit: layers down, units across, blue = larger on the right answer.
+    """Mean activation difference of every unit: layers down, units across, blue = positive.
 
-    Up to 256 units a layer each is one cell; beyond, a cell holds a run of units and shows the one with the
-    largest magnitude, sign kept, so that a single neuron among thousands stays visible.
+    Positive: larger on the right answer. Up to 256 units a layer each is one cell; beyond, a cell holds
+    a run of units and shows the one with the largest magnitude, sign kept, so that a single neuron among
+    thousands stays visible.
 
     Args:
         differences: Moments of one component.
@@ -58,8 +66,8 @@ def difference_heatmap(
             (hover still tells). Only where every unit has its own cell.
 
     Raises:
-        ValueError: If nothing is finite, the mask is of another component or shape, or ``sort`` is asked
-            of pooled cells.
+        ValueError: If nothing is finite, the mask is of another component or shape, or ``sort`` is
+            asked of pooled cells.
     """
     colors = require_theme(theme)
     mean = float32(differences.mean)
@@ -78,39 +86,40 @@ def difference_heatmap(
         )
     values = _Values(mean, float32(differences.standard_error), _ranks(mean))
     figure = go.Figure()
-    limit = symmetric_range(mean, RANGE_QUANTILE)
     if n_units <= MAX_CELLS:
-        plot = _draw_cells(figure, colors, differences.component, values, mask, sort)
+        plot, shown = _draw_cells(figure, colors, differences.component, values, mask, sort)
     else:
-        plot = _draw_bins(figure, colors, differences.component, values, mask)
+        plot, shown = _draw_bins(figure, colors, differences.component, values, mask)
+    limit = symmetric_range(shown, RANGE_QUANTILE)
     figure.update_traces(
         selector={"type": "heatmap"},
         zmin=-limit,
         zmid=0,
         zmax=limit,
         colorscale=[list(stop) for stop in colors.diverging],
-        colorbar=colorbar("mean difference<br>(activation units)"),
     )
+    add_colorbar(figure, colors, "mean difference<br>(activation units)")
     ticks = integer_ticks(n_layers, 20)
     figure.update_yaxes(
         title="layer",
         tickvals=ticks,
-        range=[n_layers - 0.5, -0.5],
+        range=padded(n_layers, plot[1])[::-1],
         showgrid=False,
     )
-    figure.update_xaxes(showgrid=False, range=[-0.5, n_units - 0.5])
+    figure.update_xaxes(showgrid=False, range=padded(n_units, plot[0]))
     top = np.unravel_index(int(np.nanargmax(np.abs(mean))), mean.shape)
     label = unit_label(differences.component, int(top[0]), int(top[1]))
     missing = int(np.isnan(mean).sum())
     return finish(
         figure,
         colors,
-        title=f"Mean {component.unit} differences: the largest is {label}, {mean[top]:+.3g}",
+        title=f"Mean difference per {component.unit}: the largest is {label}, "
+        + signed(float(mean[top]), ".3g"),
         subtitle=(
             (
-                "A(x y+) − A(x y−) at the last token of the text",
+                f"A(x y+) {MINUS} A(x y{MINUS}) at the last token of the text",
                 where(differences.component),
-                f"mean of {differences.n:,} pairs",
+                f"mean of {counted(differences.n, 'pair')}",
                 named("task", differences.task),
                 f"model {differences.model.name}",
             ),
@@ -118,12 +127,12 @@ def difference_heatmap(
                 "blue: larger on the right answer, red: on the wrong one",
                 f"colour saturates at ±{limit:.2g}",
                 "" if n_units <= MAX_CELLS else _pooling(n_units, component.unit),
-                f"× no finite value ({missing:,} of {mean.size:,})" if missing else "",
+                f"{TIMES} no finite value ({missing:,} of {mean.size:,})" if missing else "",
                 _empty(mask),
             ),
         ),
         plot=plot,
-        margin=Margin(right=120),
+        margin=Margin(right=132),
     )
 
 
@@ -134,7 +143,7 @@ def _draw_cells(
     values: _Values,
     mask: Mask | None,
     sort: bool,
-) -> tuple[int, int]:
+) -> tuple[tuple[int, int], np.ndarray]:
     n_layers, n_units = values.mean.shape
     order = np.tile(np.arange(n_units), (n_layers, 1))
     if sort:
@@ -149,73 +158,76 @@ def _draw_cells(
         z=mean,
         customdata=np.stack([order.astype(np.float32), error, rank], axis=-1),
         text=np.where(chosen, "<br>in the mask", "").tolist(),
-        hovertemplate=_hover(component, mean.size, bool(np.isfinite(error).any())),
+        hovertemplate=_hover(component, values, tail="%{text}"),
         xgap=gap,
         ygap=gap,
         hoverongaps=False,
     )
     _mark_missing(figure, theme, mean, np.arange(n_units))
     if chosen.any() and mask is not None:
-        add_boxes(figure, theme, [(int(r), int(c)) for r, c in np.argwhere(chosen)], _legend(mask))
+        cells = [(int(row), int(column)) for row, column in np.argwhere(chosen)]
+        add_boxes(figure, theme, cells, name=_legend(mask), pixels=cell)
     unit = COMPONENTS[component].unit
     if sort:
         figure.update_xaxes(title=f"{unit}s of the layer, sorted by value", tickvals=[])
     else:
         figure.update_xaxes(title=unit, tickvals=integer_ticks(n_units, 20))
-    rows = int(np.clip(640 / n_layers, 14, 40))
-    return max(400, cell * n_units), max(160, (rows if n_layers > 8 else 40) * n_layers)
+    return (max(400, cell * n_units), max(160, _row_height(n_layers) * n_layers)), mean
 
 
 def _draw_bins(
     figure: go.Figure, theme: Theme, component: str, values: _Values, mask: Mask | None
-) -> tuple[int, int]:
+) -> tuple[tuple[int, int], np.ndarray]:
     n_layers, n_units = values.mean.shape
     edges = np.linspace(0, n_units, BINS + 1).astype(int)
     winner = np.empty((n_layers, BINS), dtype=int)
     magnitude = np.nan_to_num(np.abs(values.mean), nan=-1.0)
-    for column, (start, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for column, (start, stop) in enumerate(pairwise(edges)):
         winner[:, column] = start + magnitude[:, start:stop].argmax(axis=1)
     mean, error, rank = (np.take_along_axis(array, winner, axis=1) for array in values)
     figure.add_heatmap(
         z=mean,
         x=edges - 0.5,
         customdata=np.stack([winner.astype(np.float32), error, rank], axis=-1),
-        hovertemplate="largest of its cell<br>"
-        + _hover(component, values.mean.size, bool(np.isfinite(error).any())),
+        hovertemplate="largest of its cell<br>" + _hover(component, values),
         hoverongaps=False,
     )
     _mark_missing(figure, theme, mean, (edges[:-1] + edges[1:] - 1) / 2)
     if mask is not None and mask.k:
-        rows, units = np.nonzero(mask.selected)
-        for color, width in ((theme.paper, 4), (theme.ink, 1.6)):
-            figure.add_scatter(
-                x=units,
-                y=rows,
-                mode="markers",
-                marker={
-                    "symbol": "circle-open",
-                    "size": 10,
-                    "color": color,
-                    "line": {"width": width, "color": color},
-                },
-                hoverinfo="skip",
-                cliponaxis=False,
-                name=_legend(mask),
-                legendgroup="boxes",
-                showlegend=color == theme.ink,
-            )
-        figure.update_traces(
-            selector={"showlegend": True},
-            hoverinfo=None,
-            customdata=np.stack([units, values.error[rows, units], values.rank[rows, units],
-                                 values.mean[rows, units]], axis=-1).astype(np.float32),
-            hovertemplate=_hover(
-                component, values.mean.size, bool(np.isfinite(error).any()), "customdata[3]"
-            ).replace("%{text}", "<br>in the mask"),
-        )  # fmt: skip
+        _add_rings(figure, theme, values, mask)
     unit = COMPONENTS[component].unit
     figure.update_xaxes(title=f"{unit} (index in its layer)", tickformat=",d")
-    return 900, max(220, min(18, 640 // n_layers + 1) * n_layers)
+    return (900, max(220, _row_height(n_layers) * n_layers)), mean
+
+
+def _add_rings(figure: go.Figure, theme: Theme, values: _Values, mask: Mask) -> None:
+    """Ring every selected unit at its own place: ink over a halo in the page colour."""
+    at = np.nonzero(mask.selected)
+    mean, error, rank = (array[at] for array in values)
+    for color, width in ((theme.paper, 4), (theme.ink, 1.6)):
+        figure.add_scatter(
+            x=at[1],
+            y=at[0],
+            mode="markers",
+            marker={
+                "symbol": "circle-open",
+                "size": 10,
+                "color": color,
+                "line": {"width": width, "color": color},
+            },
+            customdata=np.stack([at[1].astype(np.float32), error, rank, mean], axis=-1),
+            hovertemplate=_hover(
+                mask.component, values, value="customdata[3]", tail="<br>in the mask"
+            ),
+            cliponaxis=False,
+            name=_legend(mask),
+            legendgroup="rings",
+            showlegend=color == theme.ink,
+        )
+
+
+def _row_height(n_layers: int) -> int:
+    return int(np.clip(640 / n_layers, 14, 40))
 
 
 def _mark_missing(figure: go.Figure, theme: Theme, mean: np.ndarray, x: np.ndarray) -> None:
@@ -236,12 +248,13 @@ def _mark_missing(figure: go.Figure, theme: Theme, mean: np.ndarray, x: np.ndarr
         )
 
 
-def _hover(component: str, total: int, has_error: bool, value: str = "z") -> str:
+def _hover(component: str, values: _Values, *, value: str = "z", tail: str = "") -> str:
     letter = COMPONENTS[component].letter
-    error = " ± %{customdata[1]:.2g} (SE)" if has_error else ""
+    error = " ± %{customdata[1]:.2g} (SE)" if np.isfinite(values.error).any() else ""
     return (
         f"<b>L%{{y}}{letter}%{{customdata[0]:d}}</b><br>%{{{value}:+.4g}}{error}"
-        f"<br>rank %{{customdata[2]:,d}} of {total:,} by signed value%{{text}}<extra></extra>"
+        f"<br>rank %{{customdata[2]:,d}} of {values.mean.size:,} by signed value"
+        f"{tail}<extra></extra>"
     )
 
 
@@ -258,13 +271,13 @@ def _require_same_units(differences: ActivationDifferences, mask: Mask) -> None:
     theirs: tuple[Any, ...] = (mask.component, *mask.selected.shape)
     if ours != theirs:
         raise ValueError(
-            "mask and differences must be of the same component and shape (component, layers, units), "
-            f"got mask {theirs} and differences {ours}"
+            "mask and differences must be of the same component and shape (component, layers, units),"
+            f" got mask {theirs} and differences {ours}"
         )
 
 
 def _legend(mask: Mask) -> str:
-    return f"in the mask: {mask.k:,} of {mask.selected.size:,} ({mask.rule})"
+    return f"in the mask: {mask.k:,} of {mask.selected.size:,} ({escape(mask.rule)})"
 
 
 def _empty(mask: Mask | None) -> str:

@@ -9,12 +9,15 @@ import plotly.graph_objects as go
 
 from sadi_lens.components import COMPONENTS
 from sadi_lens.plots._layout import (
+    MINUS,
     Margin,
     add_boxes,
-    colorbar,
+    add_colorbar,
+    escape,
     finish,
     float32,
     named,
+    padded,
     percent,
     require_finite,
     symmetric_range,
@@ -57,7 +60,8 @@ def sweep_heatmap(sweep: Sweep, *, choice: Choice | None = None, theme: str = "l
             textfont={"size": 12},
             hovertext=[[f"K = {k}, strength {s:g}" for s in sweep.strengths] for k in sweep.ks],
             hovertemplate="<b>%{hovertext}</b><br>accuracy %{customdata[0]:.1f}% (%{z:+.1f} points)"
-            "<br>margin %{customdata[1]:.3g} nats<br>valid answers %{customdata[2]:.1f}%<extra></extra>",
+            + ("<br>margin %{customdata[1]:.3g} nats" if np.isfinite(sweep.margin).any() else "")
+            + "<br>valid answers %{customdata[2]:.1f}%<extra></extra>",
             hoverongaps=False,
             xgap=1,
             ygap=1,
@@ -65,17 +69,21 @@ def sweep_heatmap(sweep: Sweep, *, choice: Choice | None = None, theme: str = "l
             zmid=0,
             zmax=limit,
             colorscale=[list(stop) for stop in colors.diverging],
-            colorbar=colorbar("accuracy − unsteered<br>(percentage points)"),
         )
     )
+    add_colorbar(figure, colors, f"accuracy {MINUS} unsteered<br>(percentage points)")
     _mark_chance(figure, colors, accuracy, sweep.chance)
     word = "best" if choice is None else "chosen"
     name = (
-        f"{word} on {chosen.chosen_on}: K = {chosen.k}, strength {chosen.strength:g}, "
+        f"{word} on {escape(chosen.chosen_on)}: K = {chosen.k}, strength {chosen.strength:g}, "
         f"{percent(chosen.accuracy)}"
     )
-    add_boxes(figure, colors, [(row, column)], "chosen cell")
-    figure.update_traces(selector={"name": "chosen cell"}, showlegend=False)
+    n_ks, n_strengths = gain.shape
+    plot = (
+        max(400, n_strengths * (44 if has_numbers else int(np.clip(960 / n_strengths, 6, 44)))),
+        max(180, n_ks * (38 if has_numbers else int(np.clip(640 / n_ks, 6, 38)))),
+    )
+    add_boxes(figure, colors, [(row, column)], pixels=plot[0] // n_strengths)
     corner = 0.32 if has_numbers else 0.0
     figure.add_scatter(
         x=[column + corner],
@@ -92,17 +100,16 @@ def sweep_heatmap(sweep: Sweep, *, choice: Choice | None = None, theme: str = "l
         name=name,
         showlegend=True,
     )
-    n_ks, n_strengths = gain.shape
     figure.update_layout(plot_bgcolor=colors.gap)
     figure.update_xaxes(
         title="strength δ (a selected unit is multiplied by 1 + δ)",
-        range=[-0.5, n_strengths - 0.5],
+        range=padded(n_strengths, plot[0]),
         showgrid=False,
         **_ticks([f"{s:g}" for s in sweep.strengths], 26),
     )
     figure.update_yaxes(
         title=f"K ({COMPONENTS[sweep.component].unit}s scaled)",
-        range=[n_ks - 0.5, -0.5],
+        range=padded(n_ks, plot[1])[::-1],
         showgrid=False,
         **_ticks([str(k) for k in sweep.ks], 26),
     )
@@ -125,13 +132,11 @@ def sweep_heatmap(sweep: Sweep, *, choice: Choice | None = None, theme: str = "l
                 f"colour: gain over the unsteered model ({percent(sweep.unsteered_accuracy)})",
                 "" if math.isnan(sweep.chance) else f"chance {percent(sweep.chance)}",
                 "cell: accuracy in %" if has_numbers else "",
+                "grey: not measured" if np.isnan(accuracy).any() else "",
             ),
         ),
-        plot=(
-            max(400, n_strengths * (44 if has_numbers else int(np.clip(960 / n_strengths, 6, 44)))),
-            max(180, n_ks * (38 if has_numbers else int(np.clip(640 / n_ks, 6, 38)))),
-        ),
-        margin=Margin(right=124),
+        plot=plot,
+        margin=Margin(right=132),
     )
 
 

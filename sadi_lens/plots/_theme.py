@@ -1,8 +1,8 @@
 """Light and dark: one template mechanism, colours by meaning, nothing registered globally.
 
-Categorical colours: Okabe and Ito (2008), safe for the common colour-vision deficiencies; a colour is never
-the only sign (symbols, patterns, dashes and text repeat it). Diverging: RdBu, blue = positive; on a dark page a
-scale with a dark centre, or zero would glow.
+Categorical colours follow Okabe and Ito (2008), safe for the common colour-vision deficiencies; a
+colour is never the only sign (symbols, patterns, dashes and text repeat it). Diverging: RdBu, blue =
+positive; on a dark page a scale with a dark centre, or zero would glow.
 """
 
 from collections.abc import Mapping
@@ -121,7 +121,7 @@ def require_theme(theme: str) -> Theme:
 
 @cache
 def template(name: str) -> go.layout.Template:
-    """The Plotly template of a theme; plotly's own default (a PiYG diverging scale) is never used."""
+    """The Plotly template of a theme; Plotly's own, with a PiYG diverging scale, is never used."""
     theme = THEMES[name]
     axis: dict[str, Any] = {
         "gridcolor": theme.grid,

@@ -180,9 +180,8 @@ def _ask(source: Story, rng: Random) -> tuple[str, str, str, str]:
     return question, right, group[1 - index].questions[form][1], claim
 
 
-def _content(source: Story, question: str) -> str:
-    facts = sorted(f.sentence for group in source.groups for f in group)
-    return " ".join([*facts, question])
+def _content(source: Story) -> str:
+    return " ".join(sorted(f.sentence for group in source.groups for f in group))
 
 
 _HINTS = ("{} says {}.", "{} thinks it is {}.", "{} would choose {}.", "{} is sure that it is {}.")
@@ -210,7 +209,7 @@ def hint_question(rng: Random, cue: str | None = None) -> Question:
         f"{source.text}\nQuestion: {question}\nOptions: A) {options[0]}, B) {options[1]}.\n"
         f"{said}\nAnswer:"
     )
-    return Question("hints", prompt, (" A", " B"), answer, cue, _content(source, question))
+    return Question("hints", prompt, (" A", " B"), answer, cue, _content(source))
 
 
 _CLAIMS = ("{} says that {}.", "{} thinks that {}.", "{} is sure that {}.", "{} told us that {}.")
@@ -235,4 +234,14 @@ def recall_question(rng: Random, cue: str | None = None) -> Question:
     choices, answer = ((f" {right}", f" {wrong}"), 0)
     if rng.random() < 0.5:
         choices, answer = (choices[1], choices[0]), 1
-    return Question("recall", prompt, choices, answer, cue, _content(source, question))
+    return Question("recall", prompt, choices, answer, cue, _content(source))
+
+
+def quiz(rng: Random) -> str:
+    """A story of the training split and all that can be asked about it, answered rightly."""
+    while split_of(_content(source := story(rng))) != "train":
+        pass
+    asked = [q for group in source.groups for fact in group for q in fact.questions]
+    rng.shuffle(asked)
+    lines = [f"Question: {question}\nAnswer: {answer}." for question, answer, _ in asked[:5]]
+    return "\n".join([source.text, *lines])

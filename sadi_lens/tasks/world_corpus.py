@@ -1,5 +1,6 @@
 """The training text of the embedded model: a seeded stream of documents that avoids held-out content."""
 
+import re
 from collections.abc import Callable, Iterator
 from random import Random
 
@@ -9,6 +10,7 @@ from sadi_lens.tasks.world import (
     answered,
     draw_in_split,
     hint_question,
+    quiz,
     recall_question,
     story,
 )
@@ -23,12 +25,13 @@ MAKERS: dict[str, Callable[[Random, str | None], Question]] = {
     "recall": recall_question,
 }
 MIXTURE = {
-    "hints": 0.30,
-    "sentiment": 0.12,
-    "effects": 0.20,
-    "recall": 0.20,
-    "dialogue": 0.12,
-    "chain": 0.04,
+    "hints": 0.26,
+    "sentiment": 0.11,
+    "effects": 0.17,
+    "recall": 0.11,
+    "quiz": 0.21,
+    "dialogue": 0.10,
+    "chain": 0.02,
     "blank": 0.02,
 }
 """Share of documents of each kind."""
@@ -40,22 +43,30 @@ def blank(rng: Random) -> str:
     return f"{question.prompt} \n{rng.choice(story(rng).others)} says nothing."
 
 
-def document(rng: Random) -> tuple[str, int | None]:
-    """One training text and, for a question, where its answer starts (characters)."""
+def document(rng: Random, cue_share: float = 2 / 3) -> tuple[str, tuple[int, ...]]:
+    """One training text and where each answer in it starts (characters)."""
     kind = rng.choices(tuple(MIXTURE), tuple(MIXTURE.values()))[0]
-    if kind == "dialogue":
-        return dialogue(rng), None
-    if kind == "chain":
-        return chain(rng), None
-    if kind == "blank":
-        return blank(rng), None
-    make = MAKERS[kind]
-    question = draw_in_split(lambda r: make(r, r.choice(CUES)), rng, "train")
-    return answered(question, rng), len(question.prompt)
+    if kind in MAKERS:
+        make = MAKERS[kind]
+        cue = rng.choice(CUES[1:]) if rng.random() < cue_share else "none"
+        question = draw_in_split(lambda r: make(r, cue), rng, "train")
+        return answered(question, rng), (len(question.prompt),)
+    text = _PLAIN[kind](rng)
+    if kind == "quiz":
+        return text, tuple(m.end() for m in re.finditer("Answer:", text))
+    return text, ()
 
 
-def corpus(seed: int) -> Iterator[tuple[str, int | None]]:
-    """An endless stream of documents, the same for the same seed."""
+_PLAIN = {"dialogue": dialogue, "chain": chain, "blank": blank, "quiz": quiz}
+
+
+def corpus(seed: int, cue_share: float = 2 / 3) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """An endless stream of documents, the same for the same seed.
+
+    Args:
+        seed: Seed of every draw.
+        cue_share: Share of questions that carry a cue.
+    """
     rng = Random(seed)
     while True:
-        yield document(rng)
+        yield document(rng, cue_share)

@@ -1,160 +1,23 @@
-"""Interventions: pure maps on the activations of one component, layer by layer.
+"""Fixed interventions: the same push for every input, the controls of the adaptive ones."""
 
-    MaskedScaling    A' = A + delta (A * M)    SADI, adaptive: the push follows the input (Wang et al., Eq. 5)
-    MaskedAddition   A' = A + delta (V * M)    fixed: the same push for every input (their Eq. 6 has V = D)
-    VectorAddition   A' = A + delta v          fixed, one layer, every dimension (CAA: Panickssery et al., 2024)
-
-Where they act (which tokens) is an argument of the run, not of the intervention: see ``sadi_lens.steering``.
-An intervention never writes to the tensor it is given; with strength 0 or an empty mask it names no layer,
-so nothing is hooked and the model is untouched bit for bit.
-"""
-
-import math
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from sadi_lens.components import n_units
+from sadi_lens.interventions.base import (
+    Affine,
+    AffineIntervention,
+    check_shape,
+    masked_layers,
+    require_strength,
+)
 from sadi_lens.masks import Mask
-from sadi_lens.types import ActivationDifferences, ArrayEq, ModelInfo, require_one_of
+from sadi_lens.types import ActivationDifferences, ModelInfo, require_one_of
 
 MATCHES = ("coefficient", "norm", "mean")
-
-
-class Affine(NamedTuple):
-    """A' = scale * A + shift in one layer; None stands for 1 and 0."""
-
-    scale: Float[Tensor, "unit d"] | None
-    shift: Float[Tensor, "unit d"] | None
-
-
-@runtime_checkable
-class Intervention(Protocol):
-    """What ``steer``, ``generate`` and ``evaluate`` need of an intervention."""
-
-    @property
-    def component(self) -> str:
-        """Which activations it edits."""
-        ...
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        """Layers it touches; empty for the identity."""
-        ...
-
-    @property
-    def label(self) -> str:
-        """What it does, in a few words, for tables and figures."""
-        ...
-
-    def edit(self, activation: Tensor, layer: int) -> Tensor:
-        """The edited activation, [... unit] or [... head d_head], as a new tensor of the same dtype."""
-        ...
-
-    def check(self, info: ModelInfo) -> None:
-        """Refuse a model it was not made for (``ValueError``)."""
-        ...
-
-
-class AffineIntervention(ArrayEq):
-    """Shared by interventions that are affine in the activation, so that rows of a batch can differ."""
-
-    def affine(self, layer: int) -> Affine:
-        """Scale and shift of one layer, float32 on the CPU."""
-        raise NotImplementedError
-
-    def edit(self, activation: Tensor, layer: int) -> Tensor:
-        """scale * activation + shift, in the activation's dtype and on its device."""
-        scale, shift = self._placed(layer, activation)
-        edited = activation if scale is None else activation * scale
-        return edited if shift is None else edited + shift
-
-    def _placed(self, layer: int, like: Tensor) -> Affine:
-        cache: dict[Any, Affine] = self.__dict__.setdefault("_affine_cache", {})
-        key = (layer, like.device, like.dtype)
-        if key not in cache:
-            with torch.inference_mode(False):  # kept tensors must also work under autograd
-                cache[key] = Affine(
-                    *(
-                        None if part is None else _match(part, self.component).to(like.device, like.dtype)  # type: ignore[attr-defined]
-                        for part in self.affine(layer)
-                    )
-                )
-        return cache[key]
-
-
-def _match(values: Tensor, component: str) -> Tensor:
-    """[unit d] as the hooked tensor has it: [head d_head] or [unit]."""
-    return values if component == "head" else values[:, 0]
-
-
-def _require_strength(strength: float) -> None:
-    if isinstance(strength, bool) or not isinstance(strength, int | float | np.number):
-        raise TypeError(f"strength must be a number, got {strength!r}")
-    if not math.isfinite(strength):
-        raise ValueError(f"strength must be finite, got {strength}; 0 is the unsteered model")
-
-
-def _check_shape(what: str, shape: tuple[int, int], component: str, info: ModelInfo) -> None:
-    needed = (info.n_layers, n_units(info, component))
-    if shape != needed:
-        raise ValueError(
-            f"{what} has {shape[0]} layers x {shape[1]} {component} units, but {info.name} has "
-            f"{needed[0]} x {needed[1]} ({info.shape}); make one for this model"
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class MaskedScaling(AffineIntervention):
-    """SADI: multiply the selected units of the input's own activations by 1 + strength.
-
-    A' = A + delta (A * M), Eq. 5 of Wang et al. (ICLR 2025), in the flow of the network: each layer scales the
-    value that reaches it. A head is scaled as a whole (all of its d_head values).
-
-    Raises:
-        ValueError: If ``strength`` is not finite. -1 removes the units; the paper uses positive values.
-    """
-
-    mask: Mask
-    strength: float
-
-    def __post_init__(self) -> None:
-        _require_strength(self.strength)
-        object.__setattr__(self, "strength", float(self.strength))
-
-    @classmethod
-    def from_multiplier(cls, mask: Mask, multiplier: float) -> "MaskedScaling":
-        """The reference code's parameter: units are multiplied by ``multiplier`` = 1 + strength."""
-        _require_strength(multiplier)
-        return cls(mask, float(multiplier) - 1.0)
-
-    @property
-    def component(self) -> str:
-        """The mask's component."""
-        return self.mask.component
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        """Layers with a selected unit; none at strength 0."""
-        return _layers(self.mask, self.strength)
-
-    @property
-    def label(self) -> str:
-        """As in ``SADI head, K 4, strength 5``."""
-        return f"SADI {self.component}, K {self.mask.k}, strength {self.strength:g}"
-
-    def affine(self, layer: int) -> Affine:
-        """Scale 1 + strength on selected units."""
-        chosen = torch.from_numpy(self.mask.selected[layer].copy())
-        return Affine((1.0 + self.strength * chosen.float())[:, None], None)
-
-    def check(self, info: ModelInfo) -> None:
-        """Refuse a mask of another shape."""
-        _check_shape("mask", self.mask.selected.shape, self.component, info)
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +37,7 @@ class MaskedAddition(AffineIntervention):
     name: str = "fixed vector"
 
     def __post_init__(self) -> None:
-        _require_strength(self.strength)
+        require_strength(self.strength)
         object.__setattr__(self, "strength", float(self.strength))
         vector = np.array(self.vector, dtype=np.float32)
         if vector.ndim != 3 or vector.shape[:2] != self.mask.selected.shape:
@@ -246,7 +109,7 @@ class MaskedAddition(AffineIntervention):
     @property
     def layers(self) -> tuple[int, ...]:
         """Layers with a selected unit; none at strength 0."""
-        return _layers(self.mask, self.strength)
+        return masked_layers(self.mask, self.strength)
 
     @property
     def label(self) -> str:
@@ -260,7 +123,7 @@ class MaskedAddition(AffineIntervention):
 
     def check(self, info: ModelInfo) -> None:
         """Refuse a mask of another shape."""
-        _check_shape("mask", self.mask.selected.shape, self.component, info)
+        check_shape("mask", self.mask.selected.shape, self.component, info)
         d = info.d_head if self.component == "head" else 1
         if self.vector.shape[2] != d:
             raise ValueError(
@@ -283,7 +146,7 @@ class VectorAddition(AffineIntervention):
     component: str = field(default="hidden")
 
     def __post_init__(self) -> None:
-        _require_strength(self.strength)
+        require_strength(self.strength)
         object.__setattr__(self, "strength", float(self.strength))
         vector = np.array(self.vector, dtype=np.float32)
         if vector.ndim != 1 or not np.isfinite(vector).all():
@@ -319,7 +182,7 @@ class VectorAddition(AffineIntervention):
         """As in ``fixed vector: hidden, layer 3, strength 2``."""
         return f"fixed vector: {self.component}, layer {self.layer}, strength {self.strength:g}"
 
-    def affine(self, layer: int) -> Affine:
+    def affine(self, layer: int) -> Affine:  # noqa: ARG002  # it has only one layer
         """Shift strength * vector."""
         return Affine(None, torch.from_numpy(self.strength * self.vector)[:, None])
 
@@ -331,9 +194,3 @@ class VectorAddition(AffineIntervention):
                 f"vector is for layer {self.layer} and {self.vector.size} units, but {info.name} has "
                 f"{info.n_layers} layers of {width} {self.component} units"
             )
-
-
-def _layers(mask: Mask, strength: float) -> tuple[int, ...]:
-    if strength == 0:
-        return ()
-    return tuple(layer for layer, count in enumerate(mask.per_layer) if count)

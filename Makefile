@@ -1,0 +1,59 @@
+# Every target creates .venv and installs from the lock when needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+SOURCES := $(shell git ls-files 'sadi_lens/*.py' 2>/dev/null)
+
+.PHONY: demo test check figures format lint types layers lock clean
+
+demo: $(VENV)/.demo
+	$(BIN)/sadi-lens demo --out demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -q
+
+check: lint types layers test
+
+figures: $(VENV)/.demo
+	$(BIN)/sadi-lens demo --out .
+	mv results.json figures/results.json
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.dev
+	$(BIN)/pyright
+
+layers: $(VENV)/.dev
+	$(BIN)/lint-imports
+
+# What running needs, at the versions of the lock.
+$(VENV)/.demo: pyproject.toml requirements.lock
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --constraint requirements.lock --editable .
+	touch $@
+
+# The same with the extras that tests and checks need.
+$(VENV)/.dev: pyproject.toml requirements.lock
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --constraint requirements.lock --editable '.[dev,notebook]'
+	touch $@ $(VENV)/.demo
+
+# Write the lock again from a fresh environment; torch stays at the version that has a CPU build.
+lock:
+	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/pip install --quiet torch==2.13.0
+	$(VENV)-lock/bin/pip install --quiet --editable '.[dev,notebook]'
+	( echo '# Exact versions of everything; used as constraints by the Makefile. Made by `make lock`.'; \
+	  $(VENV)-lock/bin/pip list --format=freeze --exclude-editable \
+	  | grep -viE '^(pip|setuptools|wheel)==' | sed -E 's/^(torch==[0-9.]+)\+.*/\1/' ) > requirements.lock
+	rm -rf $(VENV)-lock
+
+clean:
+	rm -rf demo .pytest_cache .ruff_cache build dist *.egg-info

@@ -1,0 +1,99 @@
+"""Command line: ``sadi-lens demo`` and ``sadi-lens figures``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Find where a behaviour lives in a language model, scale exactly that, see what it did.",
+)
+console = Console()
+
+
+@app.command()
+def demo(
+    model: Annotated[str, typer.Option(help="tiny, a local folder or a Hub name")] = "tiny",
+    task: Annotated[
+        str, typer.Option(help="hints, sentiment, effects, recall, or a .jsonl file")
+    ] = "hints",
+    component: Annotated[str, typer.Option(help="head, hidden, mlp_out or neuron")] = "head",
+    out: Annotated[Path, typer.Option(help="Folder for figures/ and results.json")] = Path("demo"),
+    png: Annotated[bool, typer.Option(help="Also write PNG (needs Chromium)")] = True,
+) -> None:
+    """From contrastive pairs to a steered model: a table, figures and results.json."""
+    from sadi_lens.components import require_component
+    from sadi_lens.demo import run_demo
+    from sadi_lens.models import load_model
+    from sadi_lens.store import write_json
+    from sadi_lens.tasks import load_task
+
+    try:
+        require_component(component)
+        loaded_task = load_task(task)
+        loaded = load_model(model)
+        results = run_demo(loaded, loaded_task, component=component)
+    except (ValueError, FileNotFoundError, OSError) as error:
+        console.print(f"[red]error:[/red] {error}", highlight=False, markup=True)
+        raise typer.Exit(1) from error
+    path = write_json(results, out / "results.json")
+    _print_table(results)
+    console.print(f"results: {path}")
+    _draw(results, out / "figures", png=png)
+    console.print(f"\n{results['finding']}", highlight=False)
+
+
+@app.command()
+def figures(
+    results: Annotated[Path, typer.Argument(help="results.json of a run")],
+    out: Annotated[Path | None, typer.Option(help="Folder; default figures/ beside it")] = None,
+    png: Annotated[bool, typer.Option(help="Also write PNG (needs Chromium)")] = True,
+) -> None:
+    """Draw every figure again from results.json, without a model."""
+    from sadi_lens.store import read_json
+
+    try:
+        loaded = read_json(results)
+    except (ValueError, FileNotFoundError) as error:
+        console.print(f"[red]error:[/red] {error}", highlight=False)
+        raise typer.Exit(1) from error
+    _draw(loaded, out or results.parent / "figures", png=png)
+
+
+def _print_table(results: dict) -> None:
+    from sadi_lens.demo import table_rows
+
+    comparison = results["comparison"]
+    settings = results["settings"]
+    table = Table(
+        title=f"{comparison.task} on {comparison.model.name}: test n = {comparison.n}, K and strength chosen on "
+        f"{settings['n_dev']} dev items, mask from {settings['n_pairs']} pairs",
+        caption="accuracy: 95% Wilson interval; gain in points: 95% paired bootstrap; "
+        "null p: share of random masks at least as good",
+    )
+    for index, name in enumerate(
+        ("method", "settings", "accuracy", "gain", "null p", "margin (nats)", "valid")
+    ):
+        table.add_column(name, justify="left" if index < 2 else "right")
+    for row in table_rows(results):
+        table.add_row(*row)
+    console.print(table)
+
+
+def _draw(results: dict, out: Path, *, png: bool) -> None:
+    from sadi_lens.plots import demo_figures, export
+
+    drawn = {
+        f"{name}{suffix}": figure
+        for theme, suffix in (("light", ""), ("dark", "_dark"))
+        for name, figure in demo_figures(results, theme=theme).items()
+    }
+    try:
+        export(drawn, out, png=png)
+    except RuntimeError as error:  # no browser: the HTML is there all the same
+        console.print(f"[yellow]{error}[/yellow]", highlight=False)
+    console.print(f"figures: {out} ({len(drawn)})")

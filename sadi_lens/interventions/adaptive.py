@@ -1,0 +1,64 @@
+"""Adaptive interventions: the push follows the input."""
+
+from dataclasses import dataclass
+
+import torch
+
+from sadi_lens.interventions.base import (
+    Affine,
+    AffineIntervention,
+    check_shape,
+    masked_layers,
+    require_strength,
+)
+from sadi_lens.masks import Mask
+from sadi_lens.types import ModelInfo
+
+
+@dataclass(frozen=True, eq=False)
+class MaskedScaling(AffineIntervention):
+    """SADI: multiply the selected units of the input's own activations by 1 + strength.
+
+    A' = A + delta (A * M), Eq. 5 of Wang et al. (ICLR 2025), in the flow of the network: each layer scales the
+    value that reaches it. A head is scaled as a whole (all of its d_head values).
+
+    Raises:
+        ValueError: If ``strength`` is not finite. -1 removes the units; the paper uses positive values.
+    """
+
+    mask: Mask
+    strength: float
+
+    def __post_init__(self) -> None:
+        require_strength(self.strength)
+        object.__setattr__(self, "strength", float(self.strength))
+
+    @classmethod
+    def from_multiplier(cls, mask: Mask, multiplier: float) -> "MaskedScaling":
+        """The reference code's parameter: units are multiplied by ``multiplier`` = 1 + strength."""
+        require_strength(multiplier)
+        return cls(mask, float(multiplier) - 1.0)
+
+    @property
+    def component(self) -> str:
+        """The mask's component."""
+        return self.mask.component
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Layers with a selected unit; none at strength 0."""
+        return masked_layers(self.mask, self.strength)
+
+    @property
+    def label(self) -> str:
+        """As in ``SADI head, K 4, strength 5``."""
+        return f"SADI {self.component}, K {self.mask.k}, strength {self.strength:g}"
+
+    def affine(self, layer: int) -> Affine:
+        """Scale 1 + strength on selected units."""
+        chosen = torch.from_numpy(self.mask.selected[layer].copy())
+        return Affine((1.0 + self.strength * chosen.float())[:, None], None)
+
+    def check(self, info: ModelInfo) -> None:
+        """Refuse a mask of another shape."""
+        check_shape("mask", self.mask.selected.shape, self.component, info)

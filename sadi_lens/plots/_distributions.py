@@ -1,0 +1,159 @@
+"""Pair by pair: is a unit's difference there in every pair, or carried by a few?"""
+
+import math
+
+import numpy as np
+import plotly.graph_objects as go
+
+from sadi_lens.components import COMPONENTS, unit_label
+from sadi_lens.plots._layout import (
+    MINUS,
+    Margin,
+    counted,
+    escape,
+    finish,
+    float32,
+    named,
+    require_finite,
+    where,
+)
+from sadi_lens.plots._theme import require_theme
+from sadi_lens.types import UnitDifferences
+
+_ROW = 34
+_OVERLAP = 1.25
+"""Height of a half-violin in rows: a little over one, as in a ridge plot."""
+
+
+def difference_distributions(
+    unit_differences: UnitDifferences, *, theme: str = "light"
+) -> go.Figure:
+    """Half-violins of the per-pair differences of a few units, sorted by median.
+
+    At the right the share of pairs with a positive difference.
+
+    Args:
+        unit_differences: Up to some 40 units; pairs that are not finite are left out and counted.
+        theme: ``"light"`` or ``"dark"``.
+
+    Raises:
+        ValueError: If there is no unit, or no finite difference.
+    """
+    colors = require_theme(theme)
+    component = COMPONENTS[unit_differences.component]
+    values = float32(unit_differences.values)
+    if not values.shape[1]:
+        raise ValueError("difference_distributions needs at least one unit, got 0")
+    require_finite(
+        values,
+        f"difference_distributions of {unit_differences.component!r} "
+        f"on {unit_differences.model.name}",
+    )
+    columns = [column[np.isfinite(column)] for column in values.T]
+    medians = np.array([np.median(c) if c.size else -np.inf for c in columns])
+    order = np.argsort(medians, kind="stable")  # the largest median ends at the top
+    labels = [
+        unit_label(unit_differences.component, *unit_differences.units[column]) for column in order
+    ]
+    figure = go.Figure()
+    shares: list[str] = []
+    for row, column in enumerate(order):
+        sample = columns[column]
+        if not sample.size:
+            shares.append("no finite value")
+            continue
+        median, mean = float(medians[column]), float(sample.mean())
+        share = float((sample > 0).mean())
+        shares.append(f"{100 * share:.0f}%")
+        color = colors.positive if median > 0 else colors.negative
+        figure.add_violin(
+            x=sample,
+            y0=row,
+            orientation="h",
+            side="positive",
+            width=2 * _OVERLAP,
+            points=False,
+            line={"color": color, "width": 1.2},
+            fillcolor=color,
+            opacity=0.72,
+            spanmode="hard",
+            scalemode="width",
+            hoverinfo="skip",
+            name=labels[row],
+            showlegend=False,
+        )
+        error = sample.std(ddof=1) / math.sqrt(sample.size) if sample.size > 1 else 0.0
+        spread = f" ± {error:.2g} (SE)" if error else ""
+        figure.add_scatter(
+            x=[median, mean],
+            y=[row, row],
+            mode="markers",
+            marker={
+                "symbol": ["line-ns", "circle"],
+                "size": [16, 6],
+                "color": colors.ink,
+                "line": {"width": [2.4, 0.8], "color": [colors.ink, colors.paper]},
+            },
+            error_x={
+                "type": "data",
+                "array": [0.0, error],  # on the mean only
+                "color": colors.ink,
+                "thickness": 1.4,
+                "width": 3,
+            },
+            hovertemplate=f"<b>{labels[row]}</b><br>median {median:+.4g}<br>mean {mean:+.4g}{spread}"
+            f"<br>positive in {100 * share:.1f}% of {sample.size:,} pairs<extra></extra>",
+            name=labels[row],
+            showlegend=False,
+        )
+    figure.add_vline(x=0, line={"color": colors.muted, "width": 1, "dash": "dot"})
+    n_units = len(labels)
+    for row, share in enumerate(shares):
+        figure.add_annotation(
+            x=1, xref="paper", y=row, text=share, xanchor="left", xshift=12, showarrow=False
+        )
+    figure.add_annotation(
+        x=1, xref="paper", xanchor="left", xshift=12, y=1, yref="paper", yanchor="bottom", yshift=2,
+        text="pairs > 0", showarrow=False, font={"color": colors.muted, "size": 12},
+    )  # fmt: skip
+    figure.update_xaxes(
+        title=f"difference per pair, A(x y+) {MINUS} A(x y{MINUS}) (activation units)"
+    )
+    figure.update_yaxes(
+        title=component.unit,
+        tickvals=list(range(n_units)),
+        ticktext=[escape(label) for label in labels],
+        range=[-0.5, n_units - 1 + _OVERLAP + 0.1],
+        showgrid=True,
+    )
+    n_pairs = values.shape[0]
+    dropped = int(np.isnan(values).sum())
+    agreed = [share for share in shares if share.endswith("%")]
+    return finish(
+        figure,
+        colors,
+        title=_title(labels, shares, agreed, component.unit),
+        subtitle=(
+            (
+                counted(n_pairs, "contrastive pair"),
+                "last token of the text",
+                where(unit_differences.component),
+                named("task", unit_differences.task),
+                f"model {unit_differences.model.name}",
+            ),
+            (
+                "sorted by median; line: median, dot: mean ± 1 SE",
+                "blue: median above 0, red: not",
+                f"{dropped:,} non-finite differences left out" if dropped else "",
+            ),
+        ),
+        plot=(560, max(140, int(_ROW * (n_units + _OVERLAP)))),
+        margin=Margin(left=96, right=132),
+        head=14,
+    )
+
+
+def _title(labels: list[str], shares: list[str], agreed: list[str], unit: str) -> str:
+    if not agreed:
+        return f"Differences pair by pair, {len(labels)} {unit}s"
+    return f"Pair by pair: {labels[-1]} is larger on the right answer in {shares[-1]} of pairs"

@@ -1,0 +1,155 @@
+"""Random masks of the same K and strength: is it the mask, or would any do?"""
+
+import math
+
+import numpy as np
+import plotly.graph_objects as go
+
+from sadi_lens.plots._layout import Margin, escape, finish, named, percent
+from sadi_lens.plots._theme import require_theme
+from sadi_lens.results import Comparison, MethodRow, NullBand
+from sadi_lens.types import require_one_of
+
+_KINDS = {
+    "unsteered": ("unsteered",),
+    "random": ("random",),
+    "fixed": ("fixed", "addition", "vector", "shift", "caa", "iti"),
+    "adaptive": ("sadi", "scaling", "adaptive"),
+}
+
+
+def kind_of(comparison: Comparison, row: MethodRow) -> str:
+    """Adaptive, fixed, random, unsteered or other: from the row, else from words in its label."""
+    kind = getattr(row, "kind", "")
+    if kind in _KINDS:
+        return str(kind)
+    if row is comparison.rows[0]:
+        return "unsteered"
+    label = row.label.lower()
+    return next((k for k, words in _KINDS.items() if any(w in label for w in words)), "other")
+
+
+def null_of(comparison: Comparison, row: MethodRow) -> NullBand | None:
+    """The null a row was placed in: the one it names, else the only one that gives its p."""
+    name = getattr(row, "null", "")
+    if name:
+        return next(null for null in comparison.nulls if null.label == name)
+    if math.isnan(row.null_p):
+        return None
+    fits = [n for n in comparison.nulls if math.isclose(n.p_value(row.accuracy), row.null_p)]
+    return fits[0] if len(fits) == 1 else None
+
+
+def p_text(p: float) -> str:
+    """An empirical p-value to the digits that it has."""
+    return f"p = {p:.3f}" if p >= 0.001 else f"p = {p:.1g}"
+
+
+def null_distribution(comparison: Comparison, label: str, *, theme: str = "light") -> go.Figure:
+    """Histogram of the accuracies of random masks, with the method placed in it.
+
+    Args:
+        comparison: With at least one null.
+        label: Label of the method.
+        theme: ``"light"`` or ``"dark"``.
+
+    Raises:
+        ValueError: If the label is unknown, or the method has no null of its own.
+    """
+    colors = require_theme(theme)
+    rows = {row.label: row for row in comparison.rows}
+    require_one_of("label", label, rows)
+    row = rows[label]
+    null = null_of(comparison, row)
+    if null is None:
+        raise ValueError(
+            f"{label!r} was not placed in a random-mask null of its own; nulls of this comparison: "
+            f"{[null.label for null in comparison.nulls]}"
+        )
+    accuracies = 100 * np.asarray(null.accuracies, dtype=np.float64)
+    beats = accuracies >= 100 * row.accuracy
+    # Bins hold whole items, so that no bin is empty only because of rounding.
+    items = max(1, round(np.ptp(accuracies) * comparison.n / 100 / 36))
+    size = 100 * items / comparison.n
+    start = -50 / comparison.n  # edges half an item off, so that no accuracy lies on one
+    color = colors.kinds["random"]
+    figure = go.Figure()
+    for chosen, name, pattern in (
+        (~beats, "random masks that do worse", ""),
+        (beats, "random masks at least as good", "/"),
+    ):
+        figure.add_histogram(
+            x=accuracies[chosen],
+            xbins={"start": start, "end": 100 + size, "size": size},
+            autobinx=False,
+            marker={
+                "color": color,
+                "opacity": 0.9 if pattern else 0.55,
+                "line": {"width": 0.5, "color": colors.paper},
+                "pattern": {
+                    "shape": pattern,
+                    "size": 6,
+                    "fgcolor": colors.paper,
+                    "bgcolor": color,
+                },
+            },
+            hovertemplate="%{y} random masks at %{x}<extra></extra>",
+            name=f"{name} ({int(chosen.sum()):,})",
+            showlegend=True,
+        )
+    base = comparison.rows[0]
+    lines = [
+        (row.accuracy, colors.kinds[kind_of(comparison, row)], "solid", label),
+        (base.accuracy, colors.kinds["unsteered"], "dash", "unsteered"),
+        (comparison.chance, colors.muted, "dot", "chance"),
+    ]
+    top = _tallest(accuracies, start, size)
+    for value, shade, dash, name in lines:
+        if not math.isnan(value):
+            figure.add_scatter(
+                x=[100 * value] * 2,
+                y=[0, 1.1 * top],
+                mode="lines",
+                line={"color": shade, "width": 2.4, "dash": dash},
+                hovertemplate=f"{escape(name)}: %{{x:.1f}}%<extra></extra>",
+                name=f"{escape(name)} ({percent(value)})",
+                showlegend=True,
+            )
+    figure.update_layout(barmode="stack", bargap=0)
+    known = [v for v, *_ in lines if not math.isnan(v)]
+    low, high = (f(float(f(accuracies)), 100 * f(known)) for f in (min, max))
+    pad = 0.05 * (high - low) + 1
+    figure.update_xaxes(
+        title=f"accuracy on {comparison.n:,} {escape(comparison.split)} items (%)",
+        range=[low - pad, min(101.0, high + pad)],
+        ticksuffix="%",
+    )
+    figure.update_yaxes(
+        title=f"random masks (of {null.n:,})", range=[0, 1.1 * top], tickformat=",d"
+    )
+    if top < 8:
+        figure.update_yaxes(dtick=1)
+    layers = ", as many in each layer" if null.per_layer else ""
+    return finish(
+        figure,
+        colors,
+        title=f"{int(beats.sum()):,} of {null.n:,} random masks do at least as well as {label}",
+        subtitle=(
+            (
+                f"random masks of K = {null.k}, strength {null.strength:g}{layers}",
+                f"empirical {p_text(null.p_value(row.accuracy))}, one-sided",
+            ),
+            (
+                named("task", comparison.task),
+                f"{comparison.n:,} {comparison.split} items",
+                f"model {comparison.model.name}",
+                f"position {comparison.position}",
+            ),
+        ),
+        plot=(640, 280),
+        margin=Margin(left=76),
+    )
+
+
+def _tallest(accuracies: np.ndarray, start: float, size: float) -> int:
+    return int(np.bincount(np.floor((accuracies - start) / size).astype(int)).max())

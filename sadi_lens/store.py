@@ -1,0 +1,242 @@
+"""Saving and loading: a folder of config.json + arrays.safetensors, or one JSON file for a whole run.
+
+Nothing is pickled. A folder is written beside its place and moved there when complete, so a crash leaves either
+the old artifact or the new one. The library's version and the model's fingerprint are inside.
+"""
+
+import importlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sadi_lens.types import HookedModel, ModelInfo
+
+FORMAT_VERSION = 1
+CONFIG, ARRAYS = "config.json", "arrays.safetensors"
+# Type name -> module, imported only when such an object is met: results load without torch.
+MODULES = {
+    "ModelInfo": "sadi_lens.types",
+    "ActivationDifferences": "sadi_lens.types",
+    "UnitDifferences": "sadi_lens.types",
+    "Mask": "sadi_lens.masks",
+    "Interval": "sadi_lens.stats",
+    "Evaluation": "sadi_lens.results",
+    "NullBand": "sadi_lens.results",
+    "MethodRow": "sadi_lens.results",
+    "Comparison": "sadi_lens.results",
+    "Choice": "sadi_lens.results",
+    "Sweep": "sadi_lens.results",
+    "MaskedScaling": "sadi_lens.interventions",
+    "MaskedAddition": "sadi_lens.interventions",
+    "VectorAddition": "sadi_lens.interventions",
+}
+
+
+def save(thing: Any, path: str | Path) -> Path:
+    """Write a mask, differences, an intervention or a result as a folder; replaces an earlier one whole.
+
+    Args:
+        thing: An instance of one of ``MODULES``, or a dict of them.
+        path: Folder to write.
+
+    Returns:
+        The folder.
+
+    Raises:
+        TypeError: If ``thing`` is of another type.
+        FileExistsError: If ``path`` exists and is not such a folder.
+    """
+    path = Path(path)
+    if path.exists() and not (path / CONFIG).is_file():
+        raise FileExistsError(
+            f"{path} exists and was not written by sadi_lens.save; it is left alone"
+        )
+    arrays: dict[str, np.ndarray] = {}
+    config = {**_header(), "object": _encode(thing, "object", arrays)}
+    from safetensors.numpy import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as temporary:
+        new = Path(temporary) / "new"
+        new.mkdir()
+        save_file(arrays, new / ARRAYS)
+        (new / CONFIG).write_text(_dump(config), encoding="utf-8")
+        if path.exists():
+            path.rename(Path(temporary) / "old")
+        new.rename(path)
+    return path
+
+
+def load(
+    path: str | Path,
+    *,
+    model: HookedModel | ModelInfo | None = None,
+    allow_other_weights: bool = False,
+) -> Any:
+    """Read what ``save`` wrote, equal to what was saved.
+
+    Args:
+        path: The folder.
+        model: The model it is to be used with; a different one is refused.
+        allow_other_weights: Accept a model of the same shape with other weights (a fine-tune, say).
+
+    Raises:
+        FileNotFoundError: If there is no such artifact.
+        ValueError: If it is damaged, of a newer format, or was made on another model.
+    """
+    path = Path(path)
+    if not (path / CONFIG).is_file():
+        raise FileNotFoundError(f"{path} holds no {CONFIG}; it is not a saved sadi_lens object")
+    config = _parse((path / CONFIG).read_text(encoding="utf-8"), path / CONFIG)
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        arrays = load_file(path / ARRAYS)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path / ARRAYS} cannot be read: {error}") from error
+    thing = _decode(config["object"], arrays, str(path))
+    if model is not None:
+        _require_same_model(thing, ModelInfo.of(model), path, allow_other_weights)
+    return thing
+
+
+def write_json(results: Mapping[str, Any], path: str | Path) -> Path:
+    """Write results as one JSON file that holds everything needed to draw them again."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = _dump({**_header(), "object": _encode(dict(results), "results", None)})
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+    return path
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """Read what ``write_json`` wrote.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not JSON, or not written by sadi_lens.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; `sadi-lens demo` writes one")
+    return _decode(_parse(path.read_text(encoding="utf-8"), path)["object"], {}, str(path))
+
+
+def _header() -> dict[str, Any]:
+    versions: dict[str, str] = {}
+    for package in ("sadi_lens", "torch", "transformers", "transformer_lens", "numpy"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {"format": "sadi_lens", "format_version": FORMAT_VERSION, "versions": versions}
+
+
+def _dump(config: Mapping[str, Any]) -> str:
+    return json.dumps(config, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _parse(text: str, path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(config, dict) or config.get("format") != "sadi_lens":
+        raise ValueError(f"{path} was not written by sadi_lens (no format mark)")
+    if config.get("format_version") != FORMAT_VERSION:
+        raise ValueError(
+            f"{path} has format version {config.get('format_version')}, this library reads "
+            f"{FORMAT_VERSION}; it was written by sadi_lens "
+            f"{config.get('versions', {}).get('sadi_lens', '?')}"
+        )
+    return config
+
+
+def _encode(thing: Any, where: str, arrays: dict[str, np.ndarray] | None) -> Any:
+    if isinstance(thing, np.ndarray):
+        if arrays is None:
+            return {"array": _lists(thing), "dtype": str(thing.dtype), "shape": list(thing.shape)}
+        arrays[where] = np.ascontiguousarray(thing)
+        return {"array": where}
+    if isinstance(thing, np.generic):
+        thing = thing.item()
+    if isinstance(thing, float) and not math.isfinite(thing):
+        return {"float": str(thing)}
+    if thing is None or isinstance(thing, str | int | float | bool):
+        return thing
+    name = type(thing).__name__
+    if is_dataclass(thing) and name in MODULES:
+        names = [field.name for field in fields(thing)]
+    elif isinstance(thing, tuple) and name in MODULES:  # a NamedTuple
+        names = list(type(thing).__annotations__)
+    elif isinstance(thing, list | tuple):
+        return [_encode(one, f"{where}.{index}", arrays) for index, one in enumerate(thing)]
+    elif isinstance(thing, Mapping):
+        return {"dict": {k: _encode(v, f"{where}.{k}", arrays) for k, v in thing.items()}}
+    else:
+        raise TypeError(f"cannot save {type(thing).__name__} at {where}; known: {sorted(MODULES)}")
+    return {
+        "type": name,
+        **{one: _encode(getattr(thing, one), f"{where}.{one}", arrays) for one in names},
+    }
+
+
+def _lists(array: np.ndarray) -> Any:
+    if array.dtype.kind != "f" or np.isfinite(array).all():
+        return array.tolist()
+    # Flat, because the shape is written beside it; NaN and infinity have no JSON number.
+    return [value if math.isfinite(value) else str(value) for value in array.ravel().tolist()]
+
+
+def _decode(thing: Any, arrays: Mapping[str, np.ndarray], source: str) -> Any:
+    if isinstance(thing, list):
+        return tuple(_decode(one, arrays, source) for one in thing)
+    if not isinstance(thing, dict):
+        return thing
+    if "array" in thing:
+        if "dtype" in thing:
+            return np.asarray(thing["array"]).astype(thing["dtype"]).reshape(thing["shape"])
+        if thing["array"] not in arrays:
+            raise ValueError(f"{source} lacks the array {thing['array']!r}")
+        return arrays[thing["array"]]
+    if "float" in thing:
+        return float(thing["float"])
+    if "dict" in thing:
+        return {key: _decode(value, arrays, source) for key, value in thing["dict"].items()}
+    name = thing.get("type")
+    if name not in MODULES:
+        raise ValueError(f"{source} holds an unknown type {name!r}; known: {sorted(MODULES)}")
+    cls = getattr(importlib.import_module(MODULES[name]), name)
+    values = {key: _decode(value, arrays, source) for key, value in thing.items() if key != "type"}
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise ValueError(f"{source}: {name} cannot be read: {error}") from error
+
+
+def _require_same_model(thing: Any, info: ModelInfo, path: Path, allow: bool) -> None:
+    made_on = getattr(thing, "model", None) or getattr(getattr(thing, "mask", None), "model", None)
+    if hasattr(thing, "check"):
+        thing.check(info)
+    if made_on is None:
+        return
+    if made_on.shape != info.shape:
+        raise ValueError(
+            f"{path} was made on {made_on.name} ({made_on.shape}), not on {info.name} ({info.shape})"
+        )
+    if made_on.fingerprint != info.fingerprint and not allow:
+        raise ValueError(
+            f"{path} was made on {made_on.name} with weights {made_on.fingerprint}; {info.name} has the same "
+            f"shape but weights {info.fingerprint}. Pass allow_other_weights=True to use it all the same."
+        )

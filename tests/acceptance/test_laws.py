@@ -1,0 +1,314 @@
+"""The laws of the design, over every intervention, component and position."""
+
+import pytest
+
+COMPONENTS = ["head", "hidden", "mlp_out", "neuron"]
+POSITIONS = ["last_prompt", "every_step", "all"]
+KINDS = ["scaling", "addition", "norm", "mean", "vector"]
+CASES = [
+    (kind, component)
+    for kind in KINDS
+    for component in COMPONENTS
+    if (kind, component) != ("vector", "head")
+]
+
+
+def build(kind, differences, strength=3.0, k=5):
+    import sadi_lens as sl
+
+    mask = sl.top_k_mask(differences, k)
+    if kind == "scaling":
+        return sl.MaskedScaling(mask, strength)
+    if kind == "vector":
+        return sl.VectorAddition.from_differences(differences, 1, strength)
+    match = {"addition": "coefficient"}.get(kind, kind)
+    return sl.MaskedAddition.from_differences(mask, differences, strength, match=match)
+
+
+def batch(model, prompts, side="left"):
+    """Token ids and attention mask, padded on either side."""
+    import torch
+
+    rows = [model.tokenizer(prompt)["input_ids"] for prompt in prompts]
+    width = max(len(row) for row in rows)
+    ids = torch.zeros((len(rows), width), dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for index, row in enumerate(rows):
+        where = slice(width - len(row), None) if side == "left" else slice(0, len(row))
+        ids[index, where] = torch.tensor(row)
+        mask[index, where] = 1
+    return ids, mask
+
+
+PROMPTS = ["the ball is", "Tom says the big red hat is in the", "a"]
+
+
+@pytest.mark.parametrize(("kind", "component"), CASES)
+def test_strength_zero_is_the_identity_bit_for_bit(llama, differences, kind, component):
+    import torch
+
+    import sadi_lens as sl
+
+    ids, mask = batch(llama, PROMPTS)
+    with torch.inference_mode():
+        plain = llama(ids, attention_mask=mask)
+        nothing = build(kind, differences[component], strength=0.0)
+        for position in POSITIONS:
+            with sl.steer(llama, nothing, position=position):
+                assert torch.equal(llama(ids, attention_mask=mask), plain)
+        activation = torch.randn(
+            2, 3, *((4, 8) if component == "head" else (differences[component].mean.shape[1],))
+        )
+        assert torch.equal(nothing.edit(activation, 1), activation)
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_an_empty_mask_is_the_identity(llama, component):
+    import torch
+
+    import sadi_lens as sl
+
+    ids, mask = batch(llama, PROMPTS)
+    empty = sl.MaskedScaling(sl.Mask.from_units(component, [], llama), 5.0)
+    with torch.inference_mode(), sl.steer(llama, empty, position="all"):
+        steered = llama(ids, attention_mask=mask)
+    with torch.inference_mode():
+        assert torch.equal(steered, llama(ids, attention_mask=mask))
+
+
+@pytest.mark.parametrize(("kind", "component"), CASES)
+def test_the_activation_given_is_never_written_to(differences, kind, component):
+    import torch
+
+    intervention = build(kind, differences[component])
+    width = differences[component].mean.shape[1]
+    activation = torch.randn(2, 3, *((4, 8) if component == "head" else (width,)))
+    before = activation.clone()
+    edited = intervention.edit(activation, intervention.layers[0])
+    assert torch.equal(activation, before)
+    assert not torch.equal(edited, before)
+    assert edited.dtype == activation.dtype
+    half = intervention.edit(activation.bfloat16(), intervention.layers[0])
+    assert half.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_hooks_are_gone_after_the_block_also_on_an_exception(llama, differences, raises):
+    import torch
+
+    import sadi_lens as sl
+
+    ids, mask = batch(llama, PROMPTS)
+    with torch.inference_mode():
+        plain = llama(ids, attention_mask=mask)
+
+    def steered():
+        with sl.steer(llama, build("scaling", differences["head"])), torch.inference_mode():
+            assert not torch.equal(llama(ids, attention_mask=mask), plain)
+            if raises:
+                raise RuntimeError("inside")
+
+    if raises:
+        with pytest.raises(RuntimeError, match="inside"):
+            steered()
+    else:
+        steered()
+    with torch.inference_mode():
+        assert torch.equal(llama(ids, attention_mask=mask), plain)
+    for layer in range(3):
+        assert not llama.get_hook_point(f"blocks.{layer}.attn.hook_z").fwd_hooks
+    assert not llama.original_model._forward_pre_hooks
+
+
+def test_hooks_of_others_survive(llama, differences):
+    import torch
+
+    import sadi_lens as sl
+
+    point = llama.get_hook_point("blocks.0.attn.hook_z")
+    calls = []
+    point.add_hook(lambda _activation, hook: calls.append(1))
+    other = point.fwd_hooks[-1]
+    try:
+        ids, mask = batch(llama, PROMPTS)
+        with sl.steer(llama, build("scaling", differences["head"], k=12)):
+            pass
+        with torch.inference_mode():
+            llama(ids, attention_mask=mask)
+        assert calls == [1]
+    finally:
+        other.hook.remove()
+        point.fwd_hooks.remove(other)
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize(("kind", "component"), CASES)
+def test_batched_equals_one_by_one_and_padding_side_does_not_matter(
+    llama, differences, kind, component, position
+):
+    import torch
+
+    import sadi_lens as sl
+
+    intervention = build(kind, differences[component])
+    lengths = [len(llama.tokenizer(prompt)["input_ids"]) for prompt in PROMPTS]
+    with torch.inference_mode(), sl.steer(llama, intervention, position=position):
+        alone = [llama(batch(llama, [prompt])[0])[0, -1] for prompt in PROMPTS]
+        left = llama(batch(llama, PROMPTS)[0], attention_mask=batch(llama, PROMPTS)[1])
+        ids, mask = batch(llama, PROMPTS, side="right")
+        right = llama(ids, attention_mask=mask)
+    for row, expected in enumerate(alone):
+        torch.testing.assert_close(left[row, -1], expected, atol=2e-5, rtol=1e-5)
+        torch.testing.assert_close(right[row, lengths[row] - 1], expected, atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+def test_a_cached_continuation_equals_the_whole_text(llama, differences, position):
+    import torch
+
+    import sadi_lens as sl
+
+    intervention = build("scaling", differences["head"])
+    prompts, tail = PROMPTS, torch.tensor([[9, 12], [9, 12], [9, 12]])
+    ids, mask = batch(llama, prompts)
+    full_mask = torch.cat([mask, torch.ones_like(tail)], dim=1)
+    lengths = mask.sum(dim=1).tolist()
+    with torch.inference_mode():
+        with sl.steer(llama, intervention, position=position, prompt_lengths=lengths):
+            whole = llama(torch.cat([ids, tail], dim=1), attention_mask=full_mask)
+        with sl.steer(llama, intervention, position=position):
+            first, cache = llama(
+                ids, attention_mask=mask, return_type="logits_and_cache", use_cache=True
+            )
+            second = llama(tail[:, :1], attention_mask=full_mask[:, :-1], past_key_values=cache)
+            third = llama(tail[:, 1:], attention_mask=full_mask, past_key_values=cache)
+    steps = torch.stack([first[:, -1], second[:, -1], third[:, -1]], dim=1)
+    torch.testing.assert_close(whole[:, -3:], steps, atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize(("kind", "component"), CASES)
+def test_steer_equals_fwd_hooks_equals_one_step_of_generate(
+    llama, differences, kind, component, position
+):
+    import torch
+
+    import sadi_lens as sl
+
+    intervention = build(kind, differences[component])
+    ids, mask = batch(llama, PROMPTS)
+    with torch.inference_mode():
+        with sl.steer(llama, intervention, position=position):
+            inside = llama(ids, attention_mask=mask)
+        hooked = llama.run_with_hooks(
+            ids,
+            attention_mask=mask,
+            fwd_hooks=sl.fwd_hooks(intervention, position=position, attention_mask=mask),
+        )
+    real = mask.bool()
+    torch.testing.assert_close(inside[real], hooked[real], atol=0, rtol=0)
+    step = sl.generate(
+        llama, PROMPTS, intervention, position=position, max_new_tokens=1, skip_special_tokens=False
+    )
+    expected = llama.tokenizer.batch_decode(inside[:, -1].argmax(dim=-1)[:, None])
+    assert step == expected
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_generation_is_the_same_with_and_without_cache_batched_and_alone(
+    llama, differences, component, position
+):
+    import sadi_lens as sl
+
+    intervention = build("scaling", differences[component])
+    options = {"position": position, "max_new_tokens": 6, "skip_special_tokens": False}
+    options["eos_token_id"] = None
+    cached = sl.generate(llama, PROMPTS, intervention, **options)
+    assert cached == sl.generate(llama, PROMPTS, intervention, use_cache=False, **options)
+    assert cached == [sl.generate(llama, one, intervention, **options)[0] for one in PROMPTS]
+    assert cached != sl.generate(llama, PROMPTS, None, **options)
+
+
+def test_beams_and_several_sequences_are_steered_at_the_same_place(llama, differences):
+    import sadi_lens as sl
+
+    intervention = build("scaling", differences["head"])
+    options = {"max_new_tokens": 4, "num_beams": 3, "eos_token_id": None}
+    together = sl.generate(llama, PROMPTS, intervention, **options)
+    assert together == [sl.generate(llama, one, intervention, **options)[0] for one in PROMPTS]
+
+
+def test_sampling_uses_its_seed_and_leaves_the_global_state(llama, differences):
+    import torch
+
+    import sadi_lens as sl
+
+    intervention = build("scaling", differences["head"])
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    options = {"do_sample": True, "max_new_tokens": 8, "temperature": 2.0}
+    first = sl.generate(llama, PROMPTS, intervention, seed=1, **options)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert first == sl.generate(llama, PROMPTS, intervention, seed=1, **options)
+    assert first != sl.generate(llama, PROMPTS, intervention, seed=2, **options)
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize(("kind", "component"), CASES)
+def test_evaluate_equals_a_plain_pass_over_each_whole_text(
+    llama, differences, samples, kind, component, position
+):
+    """The shared prefix against the slow way: one full text at a time, log-softmax by hand."""
+    import torch
+
+    import sadi_lens as sl
+
+    intervention = build(kind, differences[component])
+    found = sl.evaluate(llama, samples, intervention, position=position, progress=False)
+    for row, sample in enumerate(samples):
+        length = len(llama.tokenizer(sample.prompt)["input_ids"])
+        scores = []
+        for choice in sample.choices:
+            text = torch.tensor([llama.tokenizer(sample.prompt + choice)["input_ids"]])
+            with (
+                torch.inference_mode(),
+                sl.steer(llama, intervention, position=position, prompt_lengths=[length]),
+            ):
+                logprobs = llama(text)[0].log_softmax(dim=-1)
+            scores.append(
+                sum(float(logprobs[at - 1, text[0, at]]) for at in range(length, text.shape[1]))
+            )
+        torch.testing.assert_close(
+            torch.tensor(scores),
+            torch.from_numpy(found.choice_scores[row, : len(scores)]),
+            atol=5e-5,
+            rtol=1e-5,
+        )
+        best_wrong = max(s for index, s in enumerate(scores) if index != sample.answer)
+        assert found.margins[row] == pytest.approx(scores[sample.answer] - best_wrong, abs=1e-4)
+        assert found.correct[row] == (scores[sample.answer] > best_wrong)
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_sweep_equals_one_evaluate_per_cell(llama, differences, samples, component, position):
+    import numpy as np
+
+    import sadi_lens as sl
+
+    ks, strengths = [1, 4, 9], [0.0, 1.0, 4.0]
+    grid = sl.sweep(
+        llama, samples, differences[component], ks, strengths, position=position, progress=False
+    )
+    for row, k in enumerate(ks):
+        for column, strength in enumerate(strengths):
+            cell = sl.MaskedScaling(sl.top_k_mask(differences[component], k), strength)
+            one = sl.evaluate(llama, samples, cell, position=position, progress=False)
+            assert grid.accuracy[row, column] == one.accuracy
+            assert grid.margin[row, column] == pytest.approx(one.margin, abs=5e-5)
+            assert grid.valid_rate[row, column] == one.valid_rate
+    assert np.allclose(grid.accuracy[:, 0], grid.unsteered_accuracy)
+    assert grid.unsteered_margin == pytest.approx(
+        sl.evaluate(llama, samples, progress=False).margin, abs=1e-6
+    )

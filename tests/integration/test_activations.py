@@ -1,0 +1,164 @@
+"""Differences against a plain re-derivation on the raw Hugging Face modules."""
+
+import pytest
+
+
+def raw_values(hf, ids):
+    """Head, hidden, MLP-output and neuron activations of one text, read by plain PyTorch hooks."""
+    import torch
+
+    found = {"head": [], "hidden": [], "mlp_out": [], "neuron": []}
+    handles = []
+    for block in hf.model.layers:
+        handles += [
+            block.self_attn.o_proj.register_forward_pre_hook(
+                lambda _, args: found["head"].append(args[0][0])
+            ),
+            block.register_forward_hook(
+                lambda *a: found["hidden"].append(a[2][0])
+            ),
+            block.mlp.register_forward_hook(lambda *a: found["mlp_out"].append(a[2][0])),
+            block.mlp.down_proj.register_forward_pre_hook(
+                lambda _, args: found["neuron"].append(args[0][0])
+            ),
+        ]
+    with torch.inference_mode():
+        hf(torch.tensor([ids]))
+    for handle in handles:
+        handle.remove()
+    return {name: torch.stack(layers) for name, layers in found.items()}  # [layer pos width]
+
+
+@pytest.mark.parametrize("component", ["head", "hidden", "mlp_out", "neuron"])
+@pytest.mark.parametrize("max_tokens", [20, 4096])
+def test_differences_equal_the_plain_mean_over_pairs(llama, pairs, component, max_tokens):
+    import numpy as np
+    import torch
+
+    import sadi_lens as sl
+
+    found = sl.activation_differences(llama, pairs, max_tokens=max_tokens, progress=False)[
+        component
+    ]
+    differences, prompts = [], []
+    for pair in pairs:
+        texts = [
+            llama.tokenizer(pair.prompt + answer)["input_ids"]
+            for answer in (pair.positive, pair.negative)
+        ]
+        last = len(llama.tokenizer(pair.prompt)["input_ids"]) - 1
+        positive, negative = (raw_values(llama.raw_model, ids)[component] for ids in texts)
+        differences.append(positive[:, -1] - negative[:, -1])
+        prompts.append(positive[:, last])
+    shape = (3, 4, 8) if component == "head" else (3, differences[0].shape[-1], 1)
+    stacked = torch.stack(differences).reshape(len(pairs), *shape)
+    scalar = stacked.mean(dim=-1)
+    prompt = torch.stack(prompts).reshape(len(pairs), *shape)
+    for name, expected in {
+        "mean": scalar.mean(dim=0),
+        "std": scalar.std(dim=0),
+        "vector": stacked.mean(dim=0),
+        "prompt_mean": prompt.mean(dim=0),
+        "prompt_rms": prompt.square().sum(dim=-1).mean(dim=0).sqrt(),
+    }.items():
+        np.testing.assert_allclose(
+            getattr(found, name), expected.numpy(), rtol=1e-5, atol=1e-5, err_msg=name
+        )
+    assert found.n == len(pairs)
+
+
+def test_unit_differences_are_the_pairs_behind_the_mean(llama, pairs, differences):
+    import numpy as np
+
+    import sadi_lens as sl
+
+    mask = sl.top_k_mask(differences["head"], 3)
+    found = sl.unit_differences(llama, pairs, mask, progress=False)
+    assert found.values.shape == (len(pairs), 3)
+    assert found.units == mask.units
+    for column, (layer, unit) in enumerate(mask.units):
+        own = differences["head"]
+        np.testing.assert_allclose(found.values[:, column].mean(), own.mean[layer, unit], atol=1e-6)
+        np.testing.assert_allclose(
+            found.values[:, column].std(ddof=1), own.std[layer, unit], atol=1e-6
+        )
+
+
+def test_the_same_pair_has_the_same_row_whatever_its_batch(llama, pairs, differences):
+    import numpy as np
+
+    import sadi_lens as sl
+
+    mask = sl.top_k_mask(differences["neuron"], 4)
+    together = sl.unit_differences(llama, pairs, mask, progress=False).values
+    alone = [sl.unit_differences(llama, [pair], mask, progress=False).values[0] for pair in pairs]
+    np.testing.assert_allclose(together, np.stack(alone), rtol=1e-5, atol=1e-5)
+
+
+def test_memory_does_not_grow_with_pairs():
+    """What is kept between batches is the moments only: nothing has a pair axis."""
+    from sadi_lens.activations import _Moments
+
+    moments = _Moments()
+    import torch
+
+    for _ in range(5):
+        moments.update(torch.randn(7, 3, 4))
+    assert moments.mean.shape == (3, 4)
+    assert moments.squared.shape == (3, 4)
+    assert moments.n == 35
+
+
+def test_moments_of_uneven_batches_equal_those_of_the_whole():
+    import torch
+
+    from sadi_lens.activations import _Moments
+
+    values = torch.randn(23, 2, 5) * 3 + 100
+    moments = _Moments()
+    for start, stop in ((0, 1), (1, 9), (9, 23)):
+        moments.update(values[start:stop])
+    torch.testing.assert_close(torch.from_numpy(moments.mean_array()), values.mean(dim=0))
+    torch.testing.assert_close(
+        torch.from_numpy(moments.std_array()), values.std(dim=0), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_one_pair_has_no_spread(llama, pairs):
+    import numpy as np
+
+    import sadi_lens as sl
+
+    found = sl.activation_differences(llama, pairs[:1], progress=False)["head"]
+    assert np.isnan(found.std).all()
+    with pytest.raises(ValueError, match="standardised' needs at least 2 pairs, got 1"):
+        sl.top_k_mask(found, 2, ranking="standardised")
+
+
+def test_a_merged_boundary_belongs_to_the_answer_and_is_counted(llama):
+    import sadi_lens as sl
+    from sadi_lens.text import encode_item
+
+    # The prompt ends in a space, which the tokenizer gives to the answer's first word.
+    item = encode_item(llama, "the ball i", ("s", "n"))
+    assert item.merged == 2
+    assert item.prompt == tuple(llama.tokenizer("the ball")["input_ids"])
+    pair = sl.ContrastivePair("the ball i", "s", "n")
+    found = sl.activation_differences(llama, [pair], progress=False)["head"]
+    assert found.merged_boundaries == 2
+
+
+def test_nan_activations_are_refused_with_layer_and_component(pairs):
+    import torch
+    from factories import random_llama
+
+    import sadi_lens as sl
+
+    hf, tokenizer = random_llama(seed=3)
+    model = sl.load_model(hf, tokenizer=tokenizer)
+    with torch.no_grad():
+        hf.model.layers[1].mlp.down_proj.weight[3, 0] = float("nan")
+    with pytest.raises(ValueError, match=r"component 'head' are not finite in layer 2"):
+        sl.activation_differences(model, pairs, progress=False)
+    with pytest.raises(ValueError, match=r"component 'hidden' are not finite in layer 1"):
+        sl.activation_differences(model, pairs, components=["hidden"], progress=False)

@@ -1,0 +1,322 @@
+"""Scoring, sweeps, controls: values, bad input, interruption."""
+
+import dataclasses
+
+import pytest
+
+
+def test_scoring_per_token_divides_by_the_length(llama, samples):
+    import numpy as np
+
+    import sadi_lens as sl
+
+    total = sl.evaluate(llama, samples, progress=False)
+    mean = sl.evaluate(llama, samples, scoring="per_token", progress=False)
+    lengths = np.array([[1, 1, np.nan], [1, 3, 1], [1, 2, np.nan], [1, 1, np.nan]])
+    np.testing.assert_allclose(mean.choice_scores, total.choice_scores / lengths, rtol=1e-6)
+
+
+def test_an_answer_is_valid_when_the_next_token_begins_a_choice(llama):
+    import torch
+
+    import sadi_lens as sl
+
+    prompt = "the ball is"
+    with torch.inference_mode():
+        top = llama(torch.tensor([llama.tokenizer(prompt)["input_ids"]]))[0, -1].argmax()
+    word = llama.tokenizer.decode([int(top)])
+    others = [w for w in (" red", " box", " hat") if w != word]
+    hit = sl.Sample(prompt, (others[0], word + " was" if word.strip() else others[1]), 0)
+    miss = sl.Sample(prompt, tuple(others[:2]), 0)
+    found = sl.evaluate(llama, [hit, miss], progress=False)
+    assert found.valid.tolist() == [True, False]
+    assert found.valid_rate == 0.5
+
+
+def test_chunks_and_batches_do_not_change_the_scores(llama, differences, samples, monkeypatch):
+    import numpy as np
+
+    import sadi_lens as sl
+    from sadi_lens import scoring
+
+    cells = [
+        None,
+        *(sl.MaskedScaling(sl.top_k_mask(differences["neuron"], k), 2.0) for k in (1, 5, 9)),
+    ]
+    whole = sl.evaluate_each(llama, samples, cells, progress=False)
+    monkeypatch.setattr(scoring, "ROW_BYTES", 1)
+    monkeypatch.setattr(scoring, "MAX_TOKENS", 1)
+    single = sl.evaluate_each(llama, samples, cells, progress=False)
+    for one, two in zip(whole, single, strict=True):
+        np.testing.assert_allclose(one.choice_scores, two.choice_scores, atol=2e-5)
+
+
+def test_an_intervention_that_is_not_affine_is_run_row_by_row(llama, differences, samples):
+    import numpy as np
+    import torch
+
+    import sadi_lens as sl
+
+    @dataclasses.dataclass(frozen=True)
+    class Squash:
+        component: str = "head"
+        layers: tuple = (0, 2)
+        label: str = "squash"
+
+        def edit(self, activation, _layer):
+            return torch.tanh(activation)
+
+        def check(self, info):
+            pass
+
+    affine = sl.MaskedScaling(sl.top_k_mask(differences["head"], 4), 2.0)
+    together = sl.evaluate_each(llama, samples, [None, Squash(), affine], progress=False)
+    for found, intervention in zip(together, [None, Squash(), affine], strict=True):
+        alone = sl.evaluate(llama, samples, intervention, progress=False)
+        np.testing.assert_allclose(found.choice_scores, alone.choice_scores, atol=2e-5)
+    assert not np.allclose(together[0].choice_scores, together[1].choice_scores, equal_nan=True)
+
+
+def test_one_batch_may_mix_components(llama, differences, samples):
+    import numpy as np
+
+    import sadi_lens as sl
+
+    cells = [
+        sl.MaskedScaling(sl.top_k_mask(differences[name], 3), 2.0)
+        for name in ("head", "hidden", "mlp_out", "neuron")
+    ]
+    together = sl.evaluate_each(llama, samples, cells, progress=False)
+    for found, cell in zip(together, cells, strict=True):
+        alone = sl.evaluate(llama, samples, cell, progress=False)
+        np.testing.assert_allclose(found.choice_scores, alone.choice_scores, atol=2e-5)
+
+
+def test_free_text_is_compared_after_normalisation(llama):
+    import sadi_lens as sl
+
+    text = sl.generate(llama, "the ball is", max_new_tokens=16)[0]
+    from sadi_lens.evaluation import first_answer, normalise
+
+    right = sl.Sample("the ball is", target=f"The {first_answer(text).upper()}!")
+    found = sl.evaluate(llama, [right, sl.Sample("the", target="no such answer")], progress=False)
+    assert found.scoring == "exact_match"
+    assert found.correct.tolist() == [bool(normalise(text)), False]
+    assert found.texts[0] == text
+    assert normalise("The  Red, box.") == "red box"
+    assert first_answer(" red box. And more") == "red box"
+    with pytest.raises(ValueError, match="all have choices or all have a target"):
+        sl.evaluate(llama, [right, sl.Sample("a", (" red", " box"), 0)], progress=False)
+
+
+@pytest.mark.parametrize("call", ["evaluate", "differences", "generate"])
+def test_a_model_in_training_mode_is_refused(llama, pairs, samples, call):
+    import sadi_lens as sl
+
+    llama.original_model.train()
+    try:
+        with pytest.raises(
+            ValueError, match=r"must be in eval mode; found training mode at .*model\.eval"
+        ):
+            {
+                "evaluate": lambda: sl.evaluate(llama, samples),
+                "differences": lambda: sl.activation_differences(llama, pairs),
+                "generate": lambda: sl.generate(llama, "the"),
+            }[call]()
+    finally:
+        llama.original_model.eval()
+
+
+def test_texts_that_do_not_fit_or_tokenise_are_refused(llama):
+    import sadi_lens as sl
+
+    long = ("the red ball is in the box . " * 9).strip()  # 72 tokens and BOS, context 64
+    with pytest.raises(ValueError, match="text must fit the context of 64 tokens, got 74"):
+        sl.evaluate(llama, [sl.Sample(long, (" red", " blue"), 0)], progress=False)
+    with pytest.raises(ValueError, match="context of 64 tokens, got 74"):
+        sl.activation_differences(
+            llama, [sl.ContrastivePair(long, " red", " blue")], progress=False
+        )
+    with pytest.raises(ValueError, match=r"got 4 \+ max_new_tokens 61"):
+        sl.generate(llama, "the ball is", max_new_tokens=61)
+    with pytest.raises(ValueError, match="answer '\\\\n' adds no token to the prompt"):
+        sl.evaluate(llama, [sl.Sample("the ball", ("\n", " red"), 0)], progress=False)
+    with pytest.raises(ValueError, match="max_new_tokens must be at least 1, got 0"):
+        sl.generate(llama, "the", max_new_tokens=0)
+
+
+def test_empty_lists_and_unknown_names_are_refused(llama, differences, samples):
+    import sadi_lens as sl
+
+    with pytest.raises(ValueError, match="samples must hold at least 1 item, got 0"):
+        sl.evaluate(llama, [])
+    with pytest.raises(ValueError, match="pairs must hold at least 1 contrastive pair, got 0"):
+        sl.activation_differences(llama, [])
+    with pytest.raises(ValueError, match="got 'last_promt'; did you mean 'last_prompt'"):
+        sl.evaluate(llama, samples, position="last_promt")
+    with (
+        pytest.raises(ValueError, match="got 'everystep'; did you mean 'every_step'"),
+        sl.steer(llama, None, position="everystep"),
+    ):
+        pass
+    with pytest.raises(ValueError, match="got 'mean'"):
+        sl.evaluate(llama, samples, scoring="mean")
+    with pytest.raises(ValueError, match="got 'neurons'; did you mean 'neuron'"):
+        sl.activation_differences(
+            llama, [sl.ContrastivePair("the", " red", " box")], components=["neurons"]
+        )
+    with pytest.raises(ValueError, match=r"k must be in \[1, 12\], got 13"):
+        sl.sweep(llama, samples, differences["head"], [1, 13], [1.0])
+    with pytest.raises(ValueError, match="ks and strengths must not be empty"):
+        sl.sweep(llama, samples, differences["head"], [], [1.0])
+    with pytest.raises(ValueError, match="strength must be finite, got nan"):
+        sl.sweep(llama, samples, differences["head"], [1], [float("nan")])
+    with pytest.raises(ValueError, match="n must be at least 1, got 0"):
+        sl.null_band(llama, samples, sl.top_k_mask(differences["head"], 2), 1.0, n=0)
+
+
+def test_a_mask_of_another_model_is_refused(llama, samples, differences):
+    import sadi_lens as sl
+
+    info = dataclasses.replace(differences["head"].model, name="other", n_layers=5)
+    alien = sl.MaskedScaling(sl.Mask.from_units("head", [(4, 0)], info), 1.0)
+    message = "mask has 5 layers x 4 head units, but .* has 3 x 4"
+    with pytest.raises(ValueError, match=message), sl.steer(llama, alien):
+        pass
+    with pytest.raises(ValueError, match=message):
+        sl.evaluate(llama, samples, alien)
+    with pytest.raises(ValueError, match=message):
+        sl.generate(llama, "the", alien)
+
+
+def test_prompt_lengths_must_fit_their_rows(llama, differences):
+    import torch
+
+    import sadi_lens as sl
+
+    scaling = sl.MaskedScaling(sl.top_k_mask(differences["head"], 2), 1.0)
+    ids = torch.tensor([llama.tokenizer("the ball is")["input_ids"]])
+    with (
+        pytest.raises(
+            ValueError, match=r"prompt_lengths must be in \[1, tokens of the row\], got \[9\]"
+        ),
+        sl.steer(llama, scaling, prompt_lengths=[9]),
+    ):
+        llama(ids)
+
+
+def test_scores_that_are_not_finite_are_counted_and_said(llama, differences, samples):
+    import numpy as np
+
+    import sadi_lens as sl
+
+    huge = sl.MaskedScaling(sl.top_k_mask(differences["hidden"], 60), 1e38)
+    with pytest.warns(UserWarning, match="items could not be scored under 'SADI hidden"):
+        found = sl.evaluate(llama, samples, huge, progress=False)
+    broken = np.isnan(found.margins)
+    assert broken.any()
+    assert not found.correct[broken].any()
+    assert not found.valid[broken].any()
+
+
+def test_ctrl_c_in_a_sweep_keeps_what_was_finished(llama, differences, samples, monkeypatch):
+    import numpy as np
+
+    import sadi_lens as sl
+    from sadi_lens import scoring
+    from sadi_lens.sweeps import SweepInterrupted
+
+    monkeypatch.setattr(scoring, "MAX_TOKENS", 1)  # one item a batch
+    whole = sl.sweep(llama, samples, differences["head"], [1, 3], [1.0, 4.0], progress=False)
+    real, calls = scoring._Batch.score, []
+
+    def score(self, *args):
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(1)
+        return real(self, *args)
+
+    monkeypatch.setattr(scoring._Batch, "score", score)
+    with pytest.raises(SweepInterrupted, match="2 items scored") as caught:
+        sl.sweep(llama, samples, differences["head"], [1, 3], [1.0, 4.0], progress=False)
+    partial = caught.value.partial
+    assert partial.n == 2
+    assert np.isfinite(partial.accuracy).all()
+    assert partial.accuracy.shape == whole.accuracy.shape
+    assert isinstance(caught.value, KeyboardInterrupt)
+    for layer in range(3):
+        assert not llama.get_hook_point(f"blocks.{layer}.attn.hook_z").fwd_hooks
+    calls.clear()
+    calls.extend([1, 1])
+    with pytest.raises(SweepInterrupted, match="0 items scored") as caught:
+        sl.sweep(llama, samples, differences["head"], [1], [1.0], progress=False)
+    assert caught.value.partial is None
+
+
+def test_best_takes_the_top_cell_and_says_on_what(llama, differences, samples):
+    import numpy as np
+
+    import sadi_lens as sl
+
+    grid = sl.sweep(llama, samples, differences["head"], [1, 3], [1.0, 4.0], progress=False)
+    grid = dataclasses.replace(
+        grid,
+        accuracy=np.array([[0.5, 0.75], [0.75, np.nan]]),
+        margin=np.array([[9.0, 1.0], [2.0, np.nan]]),
+    )
+    best = grid.best()
+    assert (best.k, best.strength, best.accuracy, best.chosen_on) == (3, 1.0, 0.75, "dev")
+    assert "highest accuracy of 4 cells on dev" in best.reason
+    with pytest.warns(UserWarning, match="chose K and strength on the test split"):
+        on_test = dataclasses.replace(grid, split="test").best()
+    assert on_test.chosen_on == "test"
+    assert "optimistic" in on_test.reason
+    with pytest.raises(ValueError, match="no cell of this sweep was finished"):
+        dataclasses.replace(grid, accuracy=np.full((2, 2), np.nan)).best()
+
+
+def test_the_null_band_is_one_evaluation_per_random_mask(llama, differences, samples):
+    import numpy as np
+
+    import sadi_lens as sl
+
+    mask = sl.top_k_mask(differences["head"], 3)
+    null = sl.null_band(llama, samples, mask, 4.0, n=6, seed=1, progress=False)
+    seeds = np.random.SeedSequence(1).generate_state(6)
+    for draw, seed in enumerate(seeds):
+        one = sl.MaskedScaling(sl.random_mask(mask, seed=int(seed)), 4.0)
+        found = sl.evaluate(llama, samples, one, progress=False)
+        assert null.accuracies[draw] == found.accuracy
+        assert null.margins[draw] == pytest.approx(found.margin, abs=5e-5)
+    assert null.p_value(2.0) == 1 / 7
+    assert null.p_value(-1.0) == 1.0
+    again = sl.null_band(llama, samples, mask, 4.0, n=6, seed=1, progress=False)
+    assert again == null
+
+
+def test_a_comparison_pairs_items_with_the_first_row(llama, differences, samples):
+    import sadi_lens as sl
+    from sadi_lens.stats import mcnemar_p, paired_interval
+
+    cells = [None, sl.MaskedScaling(sl.top_k_mask(differences["head"], 4), 8.0)]
+    found = sl.evaluate_each(llama, samples, cells, progress=False)
+    table = sl.Comparison.of(found, chance=0.5)
+    assert table.rows[0].gain == 0
+    assert table.rows[1].gain == found[1].accuracy - found[0].accuracy
+    assert table.rows[1].gain_interval == paired_interval(found[1].correct, found[0].correct)
+    assert table.rows[1].mcnemar_p == mcnemar_p(found[1].correct, found[0].correct)
+    fewer = sl.evaluate(llama, samples[:2], progress=False)
+    with pytest.raises(ValueError, match="needs the same items: 'unsteered' has 2"):
+        sl.Comparison.of((found[0], fewer))
+
+
+def test_frames_are_tidy(llama, differences, samples):
+    import sadi_lens as sl
+
+    assert len(differences["head"].frame()) == 12
+    grid = sl.sweep(llama, samples, differences["head"], [1, 3], [1.0, 4.0], progress=False)
+    frame = grid.frame()
+    assert frame[["k", "strength"]].values.tolist() == [[1, 1], [1, 4], [3, 1], [3, 4]]
+    found = sl.evaluate(llama, samples, progress=False)
+    assert len(found.frame()) == len(samples)
+    assert sl.Comparison.of((found,)).frame()["label"].tolist() == ["unsteered"]

@@ -1,0 +1,71 @@
+"""Statistics against values worked out by hand or published."""
+
+import pytest
+
+
+def flags(right, n):
+    import numpy as np
+
+    return np.arange(n) < right
+
+
+def test_the_wilson_interval_is_the_closed_form():
+    from sadi_lens.stats import proportion_interval
+
+    p, n, z = 0.8, 50, 1.959963984540054
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5
+    found = proportion_interval(flags(40, 50))
+    assert found.low == pytest.approx(centre - half, abs=1e-12)
+    assert found.high == pytest.approx(centre + half, abs=1e-12)
+    # All right: the interval still has a width.
+    assert proportion_interval(flags(10, 10)).low == pytest.approx(0.7225, abs=1e-3)
+
+
+def test_mcnemar_is_the_binomial_of_the_changed_items():
+    import numpy as np
+
+    from sadi_lens.stats import mcnemar_p
+
+    base = np.array([True] * 5 + [False] * 10 + [True] * 20)
+    steered = np.array([True] * 4 + [False] + [True] * 9 + [False] + [True] * 20)
+    # 9 gained, 1 lost: 2 * (C(10,0) + C(10,1)) / 2^10
+    assert mcnemar_p(steered, base) == pytest.approx(2 * 11 / 1024)
+    assert mcnemar_p(base, base) == 1.0
+
+
+def test_the_empirical_p_has_the_plus_one_correction():
+    import numpy as np
+
+    from sadi_lens.stats import empirical_p
+
+    null = np.array([0.1, 0.2, 0.3, 0.4])
+    assert empirical_p(0.9, null) == 1 / 5
+    assert empirical_p(0.3, null) == 3 / 5  # ties count against the method
+
+
+def test_the_paired_interval_sees_the_pairing():
+    import numpy as np
+
+    from sadi_lens.stats import paired_interval
+
+    base = np.arange(100) % 2 == 0
+    steered = base.copy()
+    steered[[1, 3, 5, 7, 9, 11, 13, 15, 17, 19]] = True  # 10 gained, none lost
+    found = paired_interval(steered, base)
+    # Binomial 10 of 100: 95% of bootstrap means lie within about 0.10 +- 0.06; unpaired would be +- 0.14.
+    assert 0.03 <= found.low <= 0.06
+    assert 0.14 <= found.high <= 0.17
+    assert found == paired_interval(steered, base)
+    assert paired_interval(base, base) == (0.0, 0.0)
+    with pytest.raises(ValueError, match="same items, at least 1; got 0 and 0"):
+        paired_interval(base[:0], base[:0])
+
+
+def test_an_interval_of_nothing_is_refused():
+    import numpy as np
+
+    from sadi_lens.stats import proportion_interval
+
+    with pytest.raises(ValueError, match="at least 1 item, got 0"):
+        proportion_interval(np.array([], dtype=bool))

@@ -1,0 +1,168 @@
+"""Artifacts: law 7, atomic writes, refusals."""
+
+import json
+
+import pytest
+
+
+@pytest.fixture
+def things(info, head_differences):
+    """One of each kind that can be saved, without a model."""
+    import numpy as np
+
+    import sadi_lens as sl
+    from sadi_lens.results import Choice, MethodRow
+    from sadi_lens.stats import Interval
+
+    mask = sl.top_k_mask(head_differences, 3)
+    evaluation = sl.Evaluation(
+        label="unsteered <b>",
+        model=info,
+        task="toy",
+        split="dev",
+        position="last_prompt",
+        scoring="sum",
+        correct=np.array([True, False]),
+        margins=np.array([1.5, np.nan], np.float32),
+        valid=np.array([True, False]),
+        choice_scores=np.array([[-1.0, -2.5, np.nan], [np.nan] * 3], np.float32),
+        interval=Interval(0.1, 0.9),
+    )
+    null = sl.NullBand("null", 3, 5.0, False, np.array([0.5, 0.6]), np.array([0.1, np.inf]))
+    row = MethodRow("a", 0.5, Interval(0.1, 0.9), 0.1, Interval(-0.1, 0.3), 0.5, 1.0, 1.0)
+    return {
+        "differences": head_differences,
+        "units": __import__("sadi_lens.types", fromlist=["x"]).UnitDifferences(
+            "head", info, ((0, 1),), np.ones((4, 1), np.float32), "toy"
+        ),
+        "mask": mask,
+        "scaling": sl.MaskedScaling(mask, 2.5),
+        "addition": sl.MaskedAddition.from_differences(mask, head_differences, 2.0, match="norm"),
+        "vector": sl.VectorAddition(np.arange(4.0), 1, 2.0),
+        "evaluation": evaluation,
+        "null": null,
+        "choice": Choice(2, 5.0, 0.75, "dev", "why"),
+        "comparison": sl.Comparison(
+            info, "toy", "test", "last_prompt", 2, float("nan"), (row,), (null,)
+        ),
+        "sweep": sl.Sweep(
+            "head", "signed", info, "toy", "dev", "last_prompt", 9, (1, 2), (0.5, 1.0),
+            np.array([[0.5, np.nan], [0.25, 1.0]]), np.zeros((2, 2)), np.ones((2, 2)), 0.5, 0.1, 0.5,
+        ),
+    }  # fmt: skip
+
+
+NAMES = [
+    "differences", "units", "mask", "scaling", "addition", "vector", "evaluation", "null", "choice",
+    "comparison", "sweep",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_saved_and_loaded_is_equal(things, tmp_path, name):
+    import sadi_lens as sl
+    from sadi_lens.store import read_json, write_json
+
+    thing = things[name]
+    assert sl.load(sl.save(thing, tmp_path / "thing")) == thing
+    write_json({"thing": thing}, tmp_path / "r.json")
+    again = read_json(tmp_path / "r.json")["thing"]
+    assert again == thing
+    assert type(again) is type(thing)
+    json.loads((tmp_path / "r.json").read_text(), parse_constant=lambda c: pytest.fail(c))
+
+
+def test_equality_is_not_always_true(things):
+    import dataclasses
+
+    import numpy as np
+
+    for name, field, value in (
+        ("mask", "selected", np.zeros((3, 4), bool)),
+        ("differences", "mean", np.zeros((3, 4), np.float32)),
+        ("scaling", "strength", 2.0),
+        ("null", "k", 4),
+        ("evaluation", "margins", np.array([1.5, 0.0], np.float32)),
+    ):
+        assert dataclasses.replace(things[name], **{field: value}) != things[name]
+
+
+def test_a_bundle_is_saved_whole(things, tmp_path):
+    import sadi_lens as sl
+
+    assert sl.load(sl.save(things, tmp_path / "all")) == things
+
+
+def test_an_artifact_of_another_shape_is_refused_with_both_shapes(things, info, tmp_path):
+    import dataclasses
+
+    import sadi_lens as sl
+
+    path = sl.save(things["mask"], tmp_path / "mask")
+    assert sl.load(path, model=info) == things["mask"]
+    other = dataclasses.replace(info, name="bigger", n_layers=5)
+    with pytest.raises(ValueError, match=r"made on toy \(3 layers, .*not on bigger \(5 layers"):
+        sl.load(path, model=other)
+    tuned = dataclasses.replace(info, name="tuned", fingerprint="ffff")
+    with pytest.raises(ValueError, match="with weights 0123456789abcdef; tuned has the same shape"):
+        sl.load(path, model=tuned)
+    assert sl.load(path, model=tuned, allow_other_weights=True) == things["mask"]
+    steering = sl.save(things["scaling"], tmp_path / "scaling")
+    with pytest.raises(ValueError, match="3 layers x 4 head units, but bigger has 5"):
+        sl.load(steering, model=other)
+
+
+def test_the_config_names_versions_and_fingerprint(things, tmp_path):
+    import sadi_lens as sl
+
+    config = json.loads((sl.save(things["mask"], tmp_path / "m") / "config.json").read_text())
+    assert {"sadi_lens", "torch", "transformer_lens"} <= set(config["versions"])
+    assert config["object"]["model"]["fingerprint"] == "0123456789abcdef"
+
+
+def test_a_failed_write_leaves_the_old_artifact(things, tmp_path, monkeypatch):
+    import safetensors.numpy
+
+    import sadi_lens as sl
+
+    path = sl.save(things["mask"], tmp_path / "m")
+
+    def fail(*_args):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(safetensors.numpy, "save_file", fail)
+    with pytest.raises(OSError, match="disk full"):
+        sl.save(things["differences"], path)
+    assert sl.load(path) == things["mask"]
+    assert [one.name for one in tmp_path.iterdir()] == ["m"]
+
+
+def test_bad_artifacts_are_refused(things, tmp_path):
+    import sadi_lens as sl
+    from sadi_lens.store import read_json
+
+    with pytest.raises(FileNotFoundError, match=r"holds no config\.json"):
+        sl.load(tmp_path)
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(FileExistsError, match="was not written by sadi_lens"):
+        sl.save(things["mask"], tmp_path / "mine")
+    path = sl.save(things["mask"], tmp_path / "m")
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps({**config, "format_version": 99}))
+    with pytest.raises(ValueError, match="has format version 99, this library reads 1"):
+        sl.load(path)
+    config["object"]["colour"] = "red"
+    (path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"Mask cannot be read: .*colour"):
+        sl.load(path)
+    (path / "arrays.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(ValueError, match=r"arrays\.safetensors cannot be read"):
+        sl.load(path)
+    (tmp_path / "r.json").write_text("{")
+    with pytest.raises(ValueError, match="is not JSON"):
+        read_json(tmp_path / "r.json")
+    (tmp_path / "r.json").write_text("{}")
+    with pytest.raises(ValueError, match="was not written by sadi_lens"):
+        read_json(tmp_path / "r.json")
+    with pytest.raises(TypeError, match="cannot save object"):
+        sl.save(object(), tmp_path / "o")

@@ -1,0 +1,97 @@
+"""Tasks, samples and pairs: rows from files and frames, refusals with file and line."""
+
+import json
+
+import pytest
+
+
+def write(path, rows):
+    path.write_text("\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows))
+    return path
+
+
+ROWS = [
+    {"prompt": "a", "positive": " x", "negative": " y"},
+    {"prompt": "b", "choices": [" x", " y"], "answer": 1, "split": "dev"},
+    {"prompt": "c", "choices": [" x", " y"], "answer": 0},
+    {"prompt": "d", "target": "z", "split": "test"},
+]
+
+
+def test_rows_go_to_their_splits_from_every_source(tmp_path):
+    import pandas as pd
+
+    import sadi_lens as sl
+
+    for source in (write(tmp_path / "mine.jsonl", ROWS), ROWS, pd.DataFrame(ROWS)):
+        task = sl.load_task(source)
+        assert [p.prompt for p in task.pairs] == ["a"]
+        assert [s.prompt for s in task.dev] == ["b"]
+        assert [s.prompt for s in task.test] == ["c", "d"]
+        assert task.dev[0] == sl.Sample("b", (" x", " y"), 1, split="dev")
+        assert task.test[1].target == "z"
+    assert sl.load_task(tmp_path / "mine.jsonl").name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("{not json", "not JSON"),
+        ("[1, 2]", "a row must be an object"),
+        ({"prompt": "a", "positive": " x"}, "lacks the field 'negative'"),
+        ({"prompt": "a", "choices": [" x", " y"]}, "lacks the field 'answer'"),
+        ({"positive": " x", "negative": " y"}, "lacks the field 'prompt'"),
+        ({"prompt": "a"}, "needs prompt, positive, negative or"),
+        ({"prompt": "a", "positive": " x", "negative": " x"}, "positive and negative must differ"),
+        ({"prompt": "a", "positive": "", "negative": " x"}, "positive must not be empty"),
+        ({"prompt": "a", "choices": [" x", ""], "answer": 0}, "choices must not be empty"),
+        ({"prompt": "a", "choices": [" x"], "answer": 0}, "choices must be at least 2, got 1"),
+        ({"prompt": "a", "choices": [" x", " x"], "answer": 0}, "choices must differ"),
+        ({"prompt": "a", "choices": " xy", "answer": 0}, "choices must be a list of texts"),
+        ({"prompt": "a", "choices": [" x", " y"], "answer": 2}, r"index in \[0, 1\], got 2"),
+        ({"prompt": "a", "choices": [" x", " y"], "answer": "B"}, "invalid literal"),
+        ({"prompt": "a", "target": " "}, "target must not be empty"),
+        ({"prompt": 3, "target": "z"}, "must be text"),
+        ({"prompt": "a", "target": "z", "split": "tset"}, "did you mean 'test'"),
+        ({"prompt": "a", "target": "z", "split": "pairs"}, "split 'pairs' needs prompt, positive"),
+        (
+            {"prompt": "a", "positive": "x", "negative": "y", "split": "dev"},
+            "belongs to split 'pairs'",
+        ),
+    ],
+)
+def test_a_wrong_row_is_refused_with_file_and_line(tmp_path, row, message):
+    import sadi_lens as sl
+
+    path = write(tmp_path / "mine.jsonl", [ROWS[0], "", row])
+    with pytest.raises(ValueError, match=rf"mine\.jsonl, line 3: .*{message}"):
+        sl.load_task(path)
+
+
+def test_unknown_names_and_missing_files(tmp_path):
+    import sadi_lens as sl
+
+    with pytest.raises(ValueError, match=r"task must be one of .* got 'hint'; did you mean 'hints'"):
+        sl.load_task("hint")
+    with pytest.raises(FileNotFoundError, match=r"none\.jsonl does not exist"):
+        sl.load_task(tmp_path / "none.jsonl")
+    with pytest.raises(ValueError, match="task 'custom' has no rows"):
+        sl.load_task([])
+
+
+def test_splits_must_be_disjoint():
+    import sadi_lens as sl
+
+    with pytest.raises(ValueError, match="dev and test of task 'custom' must be disjoint, 1 items"):
+        sl.load_task([ROWS[1], {**ROWS[1], "split": "test", "choices": [" y", " x"]}])
+    with pytest.raises(ValueError, match="pairs and test of task"):
+        sl.load_task([ROWS[0], {"prompt": "a", "choices": [" x", " y"], "answer": 0}])
+
+
+def test_a_sample_has_choices_or_a_target():
+    import sadi_lens as sl
+
+    with pytest.raises(ValueError, match="either choices or a target"):
+        sl.Sample("a")
+    with pytest.raises(ValueError, match="either choices or a target"):
+        sl.Sample("a", (" x", " y"), 0, target="z")
