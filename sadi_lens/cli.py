@@ -96,4 +96,7 @@ def _draw(results: dict, out: Path, *, png: bool) -> None:
         export(drawn, out, png=png)
     except RuntimeError as error:  # no browser: the HTML is there all the same
         console.print(f"[yellow]{error}[/yellow]", highlight=False)
+    except OSError as error:
+        console.print(f"[red]error:[/red] {error}", highlight=False)
+        raise typer.Exit(1) from error
     console.print(f"figures: {out} ({len(drawn)})")

@@ -74,6 +74,7 @@ def run_demo(
             strengths,
             ranking=ranking,
             make=make,
+            method="fixed D, same norm" if fixed else "scaling",
             position=position,
             progress=progress,
         )
@@ -144,7 +145,16 @@ def run_demo(
         chance=chance_of(task.test),
         nulls=tuple({band.label: band for band in bands.values()}.values()),
         null_of={label: band.label for label, band in bands.items()},
+        kinds={
+            label: "unsteered"
+            if one is None
+            else "fixed"
+            if label.startswith("fixed")
+            else "adaptive"
+            for label, (one, _) in methods.items()
+        },
         settings={label: settings for label, (_, settings) in methods.items()},
+        component=component,
     )
     shown = top_k_mask(own, min(SHOWN_UNITS, own.mean.size), ranking="magnitude")
     return {
@@ -185,7 +195,7 @@ def finding(comparison: Comparison, adaptive: str, rival: str) -> str:
     rows = {row.label: row for row in comparison.rows}
     base, row, other = comparison.rows[0], rows[adaptive], rows[rival]
     fixed = max(
-        (one for one in comparison.rows if one.label.startswith("fixed")),
+        (one for one in comparison.rows if one.kind == "fixed"),
         key=lambda one: one.accuracy,
     )
     head = (

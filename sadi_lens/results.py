@@ -113,8 +113,12 @@ class MethodRow(ArrayEq):
     mcnemar_p: float
     margin: float
     valid_rate: float
+    kind: str = "other"
+    """``"unsteered"``, ``"adaptive"``, ``"fixed"``, ``"random"`` or ``"other"``: colours follow it."""
+    null: str = ""
+    """Label of the ``NullBand`` that it is placed in; empty where there is none."""
     null_p: float = float("nan")
-    """Place in the random-mask null; NaN where there is none."""
+    """Place in that null; NaN where there is none."""
     settings: str = ""
     """What was chosen on dev, in words."""
 
@@ -126,6 +130,8 @@ class Comparison(ArrayEq):
     model: ModelInfo
     task: str
     split: str
+    component: str
+    """What the methods edit; empty if they differ."""
     position: str
     n: int
     chance: float
@@ -141,7 +147,9 @@ class Comparison(ArrayEq):
         chance: float = float("nan"),
         nulls: tuple[NullBand, ...] = (),
         null_of: dict[str, str] | None = None,
+        kinds: dict[str, str] | None = None,
         settings: dict[str, str] | None = None,
+        component: str = "",
     ) -> "Comparison":
         """Pair evaluations item by item with the first one, the unsteered model.
 
@@ -150,7 +158,9 @@ class Comparison(ArrayEq):
             chance: Accuracy of guessing.
             nulls: Random-mask bands.
             null_of: Label of a row -> label of the band it is placed in.
+            kinds: Label of a row -> ``MethodRow.kind``.
             settings: Label of a row -> what was chosen on dev.
+            component: What the methods edit.
 
         Raises:
             ValueError: If the evaluations are not of the same items.
@@ -164,7 +174,7 @@ class Comparison(ArrayEq):
                     f"a comparison needs the same items: {one.label!r} has {one.n} of {one.task}/"
                     f"{one.split}, {base.label!r} has {base.n} of {base.task}/{base.split}"
                 )
-            band = (null_of or {}).get(one.label)
+            band = (null_of or {}).get(one.label, "")
             rows.append(
                 MethodRow(
                     label=one.label,
@@ -175,12 +185,22 @@ class Comparison(ArrayEq):
                     mcnemar_p=mcnemar_p(one.correct, base.correct),
                     margin=one.margin,
                     valid_rate=one.valid_rate,
+                    kind=(kinds or {}).get(one.label, "other" if rows else "unsteered"),
+                    null=band,
                     null_p=bands[band].p_value(one.accuracy) if band else float("nan"),
                     settings=(settings or {}).get(one.label, ""),
                 )
             )
         return cls(
-            base.model, base.task, base.split, base.position, base.n, chance, tuple(rows), nulls
+            model=base.model,
+            task=base.task,
+            split=base.split,
+            component=component,
+            position=base.position,
+            n=base.n,
+            chance=chance,
+            rows=tuple(rows),
+            nulls=nulls,
         )
 
     def frame(self) -> "pd.DataFrame":
@@ -200,6 +220,7 @@ class Comparison(ArrayEq):
                     "mcnemar_p": row.mcnemar_p,
                     "margin": row.margin,
                     "valid_rate": row.valid_rate,
+                    "kind": row.kind,
                     "null_p": row.null_p,
                     "settings": row.settings,
                     "n": self.n,
@@ -227,6 +248,8 @@ class Sweep(ArrayEq):
 
     component: str
     ranking: str
+    method: str
+    """``"scaling"`` (SADI), or the name of the fixed method that was swept in its place."""
     model: ModelInfo
     task: str
     split: str
@@ -261,16 +284,25 @@ class Sweep(ArrayEq):
             }
         )
 
-    def best(self) -> Choice:
-        """The cell with the highest accuracy; ties go to the larger margin, then smaller K and strength.
+    def best_cell(self) -> tuple[int, int]:
+        """Row and column of the cell that ``best`` takes.
 
-        Meant for a dev split. On any other split the choice is optimistic: it warns, and the result says so.
+        Raises:
+            ValueError: If no cell was finished.
         """
         if np.isnan(self.accuracy).all():
             raise ValueError("no cell of this sweep was finished, so there is no best one")
         # NaN (an unfinished cell) sorts last.
         order = np.lexsort((-self.margin.ravel(), -self.accuracy.ravel()))
         row, column = np.unravel_index(int(order[0]), self.accuracy.shape)
+        return int(row), int(column)
+
+    def best(self) -> Choice:
+        """The cell with the highest accuracy; ties go to the larger margin, then smaller K and strength.
+
+        Meant for a dev split. On any other split the choice is optimistic: it warns, and the result says so.
+        """
+        row, column = self.best_cell()
         accuracy = float(self.accuracy[row, column])
         reason = (
             f"highest accuracy of {self.accuracy.size} cells on {self.split} "

@@ -38,6 +38,7 @@ def sweep(
     *,
     ranking: str = "signed",
     make: Callable[[Mask, float], Intervention] = MaskedScaling,
+    method: str = "scaling",
     position: str = "last_prompt",
     scoring: str = "sum",
     progress: bool = True,
@@ -54,6 +55,7 @@ def sweep(
         strengths: Strengths (the paper's delta; its code's multiplier is 1 + delta).
         ranking: How units are ranked (``sadi_lens.masks.RANKINGS``).
         make: Builds the intervention from a mask and a strength; default SADI.
+        method: Name of what ``make`` builds, for the result.
         position: Which tokens are edited.
         scoring: See ``evaluate``.
         progress: Show a bar.
@@ -83,6 +85,7 @@ def sweep(
         return Sweep(
             component=differences.component,
             ranking=ranking,
+            method=method,
             model=base.model,
             task=differences.task,
             split=split_of(samples),
@@ -158,6 +161,7 @@ def null_band(
         k=mask.k,
         strength=float(strength),
         per_layer=per_layer,
-        accuracies=np.array([one.accuracy for one in found]),
+        # float64, as the accuracies they are compared with: a tie must stay a tie.
+        accuracies=np.array([one.accuracy for one in found], dtype=np.float64),
         margins=np.array([one.margin for one in found]),
     )

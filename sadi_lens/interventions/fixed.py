@@ -66,12 +66,12 @@ class MaskedAddition(AffineIntervention):
             differences: Moments of the same component.
             strength: The SADI strength to stand beside.
             match: ``"coefficient"``: V = D (the paper's ablation: the same coefficient, usually a far smaller
-                push). ``"norm"``: V = D, rescaled in every layer so that the push is as long as SADI's root
-                mean square push over the pairs. ``"mean"``: V = E[A] at the last prompt token, so that the
+                push). ``"norm"``: V = c D, with the c that makes the push over all layers as long as
+                SADI's root mean square push over the pairs. ``"mean"``: V = E[A] at the last prompt token, so that the
                 mean push is SADI's own and only the dependence on the input is gone.
 
         Raises:
-            ValueError: If ``match`` is unknown, shapes differ, or a direction to rescale is zero.
+            ValueError: If ``match`` is unknown, shapes differ, or the direction to rescale is zero.
         """
         require_one_of("match", match, MATCHES)
         if differences.component != mask.component:
@@ -89,16 +89,14 @@ class MaskedAddition(AffineIntervention):
         if match == "mean":
             return cls(mask, differences.prompt_mean, strength, "fixed mean push")
         vector = differences.vector.astype(np.float64)
-        for layer in range(mask.n_layers):
-            chosen = mask.selected[layer]
-            if not chosen.any():
-                continue
-            length = np.linalg.norm(vector[layer][chosen])
-            if length == 0:
-                raise ValueError(
-                    f"match='norm' needs a difference that is not zero in layer {layer}; use 'mean'"
-                )
-            vector[layer] *= np.sqrt(np.sum(differences.prompt_rms[layer][chosen] ** 2.0)) / length
+        length = np.linalg.norm(vector[mask.selected])
+        if length == 0:
+            raise ValueError(
+                "match='norm' needs a difference that is not zero on the mask; use match='mean'"
+            )
+        vector *= (
+            np.sqrt(np.sum(differences.prompt_rms[mask.selected].astype(np.float64) ** 2)) / length
+        )
         return cls(mask, vector, strength, "fixed D, same norm")
 
     @property

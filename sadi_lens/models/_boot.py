@@ -34,7 +34,7 @@ def refuse_unsupported(config: Any, name: str, *, is_custom_code: bool = False) 
         raise ValueError(
             f"{name} uses Falcon's new decoder architecture (40B, 180B, 11B), which TransformerLens 4.3 splits "
             "into the wrong heads: its logits are off by several standard deviations. Use falcon-7b or "
-            "falcon-rw, or another architecture"
+            "another architecture"
         )
 
 

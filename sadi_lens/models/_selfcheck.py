@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sadi_lens.activations import Hook, attached
 from sadi_lens.components import COMPONENTS, hook_name
+from sadi_lens.hooks import Hook, attached
 from sadi_lens.models._boot import first_device, n_embeddings, position_ids
 from sadi_lens.types import ModelInfo
 

@@ -151,10 +151,12 @@ def _check(bridge: Any, model: Any, notes: list[str]) -> SelfCheck:
     raw = bridge.__dict__["raw_model"]
     check = self_check(bridge, eager_twin(model), raw)
     if not check.default_attention <= check.tolerance:
-        # Falcon with alibi, transformers 5.23: its eager attention adds the position bias twice.
+        # Falcon with alibi (falcon-rw), transformers 5.23: eager attention adds the position bias twice (measured:
+        # halving it gives sdpa's logits to 2e-6), and TransformerLens computes what eager does.
         notes.append(
             f"Hugging Face's {raw.config._attn_implementation} and eager attention disagree on this model by "
-            f"{check.default_attention:.2g} standard deviations of a token's logits; the bridge is eager"
+            f"{check.default_attention:.2g} standard deviations of a token's logits. TransformerLens "
+            "computes the eager one: what is measured here is not what the default computes"
         )
         logger.warning("%s: %s", bridge.__dict__["sadi_lens_name"], notes[-1])
     return check

@@ -22,7 +22,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, proce
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from sadi_lens.tasks.world_corpus import corpus
+from sadi_lens.tasks.world_corpus import MIXTURES, corpus
 
 logger = logging.getLogger(__name__)
 
@@ -37,15 +37,15 @@ class Recipe:
 
     seed: int = 0
     n_layers: int = 5
-    d_model: int = 192
-    n_heads: int = 12
-    d_mlp: int = 384
+    d_model: int = 160
+    n_heads: int = 10
+    d_mlp: int = 320
     rope_theta: float = 1e5
     initializer_range: float = 0.06
     max_context: int = 256
     train_tokens: int = 7_000_000
-    batch_tokens: int = 2_304
-    learning_rate: float = 1.5e-3
+    batch_tokens: int = 1_280
+    learning_rate: float = 2e-3
     warmup_steps: int = 100
     weight_decay: float = 0.05
     prompt_weight: float = 0.1
@@ -54,7 +54,6 @@ class Recipe:
     """Matrix products in bfloat16; the weights stay float32."""
     plain_tokens: int = 1_500_000
     """Tokens of the first phase, in which few questions carry a cue."""
-    plain_cue_share: float = 0.15
     vocabulary_documents: int = 60_000
 
 
@@ -126,20 +125,19 @@ def batches(
     Documents of similar length share a batch; one document never sees another.
     """
     rng, seen = Random(recipe.seed), 0
-    plain, full = corpus(recipe.seed + 1, recipe.plain_cue_share), corpus(recipe.seed + 2)
+    streams = {phase: corpus(recipe.seed, phase) for phase in MIXTURES}
     backend, eos, pad = tokenizer.backend_tokenizer, tokenizer.eos_token_id, tokenizer.pad_token_id
     while True:
         documents: list[tuple[list[int], list[float]]] = []
-        stream = plain if seen < recipe.plain_tokens else full
-        for text, answer_starts in islice(stream, 2_000):
+        stream = streams["plain" if seen < recipe.plain_tokens else "full"]
+        for text, parts in islice(stream, 2_000):
             encoded = backend.encode(text)
-            weight = recipe.prompt_weight if answer_starts else 1.0
-            weights = [weight] * (len(encoded.ids) + 1)
-            for answer_start in answer_starts:
-                first = next(i for i, (_, end) in enumerate(encoded.offsets) if end > answer_start)
-                weights[first : first + 2] = [1.0] * 2
+            weights = [
+                1.0 if any(a < end <= b for a, b in parts) else recipe.prompt_weight
+                for _, end in encoded.offsets
+            ]
             seen += len(weights)
-            documents.append(([*encoded.ids, eos], weights))
+            documents.append(([*encoded.ids, eos], [*weights, 1.0]))
         documents.sort(key=lambda document: len(document[0]))
         groups: list[list[tuple[list[int], list[float]]]] = [[]]
         for document in documents:
@@ -183,11 +181,13 @@ def train(
         optimizer.zero_grad()
         step, seen = step + 1, seen + int((weights > 0).sum())
         since, total = since + 1, total + loss.item()
-        if seen >= report + int(__import__('os').environ.get('REP','250000')):
+        if seen >= report + int(__import__("os").environ.get("REP", "250000")):
             report = seen
             log.losses.append((seen, total / since))
             log.seconds = time.perf_counter() - start
-            logger.info("%5.2f M tokens  loss %.3f  %4.0f s", seen / 1e6, total / since, log.seconds)
+            logger.info(
+                "%5.2f M tokens  loss %.3f  %4.0f s", seen / 1e6, total / since, log.seconds
+            )
             since, total = 0, 0.0
             if checkpoint is not None:
                 model.save_pretrained(checkpoint)
@@ -204,10 +204,11 @@ if __name__ == "__main__":
         parser.add_argument("--" + name, type=type(value), default=value)
     args = vars(parser.parse_args())
     out = args.pop("out")
-    torch.set_num_threads(int(__import__('os').environ.get('T','2')))
+    torch.set_num_threads(int(__import__("os").environ.get("T", "1")))
     recipe = Recipe(**args)
     tokenizer = build_tokenizer(recipe)
     logger.info("%s vocabulary %d", recipe, len(tokenizer))
     model, log = train(recipe, tokenizer, checkpoint=out)
-    model.save_pretrained(out); tokenizer.save_pretrained(out)
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
     (out / "log.json").write_text(json.dumps(asdict(log)))

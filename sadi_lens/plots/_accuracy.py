@@ -13,9 +13,10 @@ from sadi_lens.plots._layout import (
     percent,
     signed,
     text_width,
+    where,
     wrap,
 )
-from sadi_lens.plots._null import kind_of, null_of, p_text
+from sadi_lens.plots._null import null_of, p_text
 from sadi_lens.plots._theme import SYMBOLS, Theme, require_theme
 from sadi_lens.results import Comparison, MethodRow, NullBand
 
@@ -59,7 +60,7 @@ def method_accuracy(comparison: Comparison, *, theme: str = "light") -> go.Figur
         if isinstance(line, NullBand):
             _add_null(figure, colors, line, y)
         else:
-            kind = kind_of(comparison, line)
+            kind = line.kind
             _add_method(figure, colors, line, y, kind, is_first=kind not in seen)
             seen.add(kind)
             _add_columns(figure, colors, line, y, is_base=line is comparison.rows[0])
@@ -89,6 +90,7 @@ def method_accuracy(comparison: Comparison, *, theme: str = "light") -> go.Figur
                 named("task", comparison.task),
                 f"{comparison.n:,} {comparison.split} items, the same for every row",
                 f"model {comparison.model.name}",
+                where(comparison.component).split(",")[0] if comparison.component else "",
                 f"position {comparison.position}",
             ),
             (

@@ -7,7 +7,16 @@ import plotly.graph_objects as go
 
 from sadi_lens.components import COMPONENTS
 from sadi_lens.masks import Mask
-from sadi_lens.plots._layout import Margin, escape, finish, integer_ticks, named, percent
+from sadi_lens.plots._layout import (
+    Margin,
+    counted,
+    escape,
+    finish,
+    integer_ticks,
+    named,
+    percent,
+    where,
+)
 from sadi_lens.plots._theme import PATTERNS, require_theme
 
 
@@ -79,28 +88,33 @@ def units_by_layer(masks: Mapping[str, Mask], *, theme: str = "light") -> go.Fig
         title="share of the mask (%)", range=[0, min(104, 108 * highest)], ticksuffix="%"
     )
     models = dict.fromkeys(mask.model.name for mask in masks.values() if mask.model)
-    tasks = dict.fromkeys(str(mask.provenance.get("task") or "") for mask in masks.values())
+    sources = dict.fromkeys(_source(mask) for mask in masks.values())
     return finish(
         figure,
         colors,
         title="Selected units by layer" + _peaks(masks),
         subtitle=(
             *(
-                (f"{label}: {mask.rule}, of {mask.selected.size:,} {_plural(mask)}",)
+                (f"{label}: {mask.rule}, of {mask.selected.size:,} {_place(mask)}",)
                 for label, mask in masks.items()
             ),
-            (
-                "pairs of task " + ", ".join(filter(None, tasks)) if any(tasks) else "",
-                named("model", ", ".join(models)),
-            ),
+            (*sources, named("model", ", ".join(models))),
         ),
         plot=(int(np.clip(n_layers * (14 + 16 * len(masks)), 560, 960)), 280),
         margin=Margin(right=32),
     )
 
 
-def _plural(mask: Mask) -> str:
-    return COMPONENTS[mask.component].unit + "s"
+def _place(mask: Mask) -> str:
+    return f"{COMPONENTS[mask.component].unit}s ({where(mask.component)})"
+
+
+def _source(mask: Mask) -> str:
+    """The pairs that made a mask, as far as it knows them."""
+    task, n_pairs = mask.provenance.get("task"), mask.provenance.get("n_pairs")
+    if not n_pairs:
+        return named("task", task or "")
+    return f"from {counted(int(n_pairs), 'pair')}" + (f" of task {task}" if task else "")
 
 
 def _legend(label: str, mask: Mask, unit: str) -> str:

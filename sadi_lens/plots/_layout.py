@@ -36,12 +36,12 @@ def escape(text: object) -> str:
     return html.escape(flat, quote=False).replace("$", "&#36;")
 
 
-def text_width(text: str, size: float = FONT_SIZE) -> int:
+def text_width(text: str, size: int = FONT_SIZE) -> int:
     """Pixels that ``text`` takes at most in the fonts used."""
     return math.ceil(len(text) * size * EM)
 
 
-def wrap(text: object, pixels: int, size: float) -> list[str]:
+def wrap(text: object, pixels: int, size: int) -> list[str]:
     """Lines of at most ``pixels``, each escaped."""
     flat = " ".join(str(text).split())
     return [escape(line) for line in textwrap.wrap(flat, max(12, int(pixels / (size * EM))))]

@@ -5,39 +5,15 @@ import math
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.plots._layout import Margin, escape, finish, named, percent
+from sadi_lens.plots._layout import Margin, escape, finish, named, percent, where
 from sadi_lens.plots._theme import require_theme
 from sadi_lens.results import Comparison, MethodRow, NullBand
 from sadi_lens.types import require_one_of
 
-_KINDS = {
-    "unsteered": ("unsteered",),
-    "random": ("random",),
-    "fixed": ("fixed", "addition", "vector", "shift", "caa", "iti"),
-    "adaptive": ("sadi", "scaling", "adaptive"),
-}
-
-
-def kind_of(comparison: Comparison, row: MethodRow) -> str:
-    """Adaptive, fixed, random, unsteered or other: from the row, else from words in its label."""
-    kind = getattr(row, "kind", "")
-    if kind in _KINDS:
-        return str(kind)
-    if row is comparison.rows[0]:
-        return "unsteered"
-    label = row.label.lower()
-    return next((k for k, words in _KINDS.items() if any(w in label for w in words)), "other")
-
 
 def null_of(comparison: Comparison, row: MethodRow) -> NullBand | None:
-    """The null a row was placed in: the one it names, else the only one that gives its p."""
-    name = getattr(row, "null", "")
-    if name:
-        return next(null for null in comparison.nulls if null.label == name)
-    if math.isnan(row.null_p):
-        return None
-    fits = [n for n in comparison.nulls if math.isclose(n.p_value(row.accuracy), row.null_p)]
-    return fits[0] if len(fits) == 1 else None
+    """The null a row was placed in."""
+    return next((null for null in comparison.nulls if null.label == row.null), None)
 
 
 def p_text(p: float) -> str:
@@ -67,7 +43,7 @@ def null_distribution(comparison: Comparison, label: str, *, theme: str = "light
             f"{[null.label for null in comparison.nulls]}"
         )
     accuracies = 100 * np.asarray(null.accuracies, dtype=np.float64)
-    beats = accuracies >= 100 * row.accuracy
+    beats = np.asarray(null.accuracies) >= row.accuracy  # unscaled, as the p-value counts ties
     # Bins hold whole items, so that no bin is empty only because of rounding.
     items = max(1, round(np.ptp(accuracies) * comparison.n / 100 / 36))
     size = 100 * items / comparison.n
@@ -99,7 +75,7 @@ def null_distribution(comparison: Comparison, label: str, *, theme: str = "light
         )
     base = comparison.rows[0]
     lines = [
-        (row.accuracy, colors.kinds[kind_of(comparison, row)], "solid", label),
+        (row.accuracy, colors.kinds[row.kind], "solid", label),
         (base.accuracy, colors.kinds["unsteered"], "dash", "unsteered"),
         (comparison.chance, colors.muted, "dot", "chance"),
     ]
@@ -143,6 +119,7 @@ def null_distribution(comparison: Comparison, label: str, *, theme: str = "light
                 named("task", comparison.task),
                 f"{comparison.n:,} {comparison.split} items",
                 f"model {comparison.model.name}",
+                where(comparison.component).split(",")[0] if comparison.component else "",
                 f"position {comparison.position}",
             ),
         ),

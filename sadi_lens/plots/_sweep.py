@@ -1,7 +1,6 @@
 """How many units and how hard: accuracy over K x strength, coloured against the unsteered model."""
 
 import math
-import warnings
 from typing import Any
 
 import numpy as np
@@ -44,8 +43,8 @@ def sweep_heatmap(sweep: Sweep, *, choice: Choice | None = None, theme: str = "l
     colors = require_theme(theme)
     accuracy = float32(sweep.accuracy)
     require_finite(accuracy, f"sweep_heatmap of {sweep.task!r} on {sweep.model.name}")
-    chosen = _best(sweep) if choice is None else choice
-    row, column = _cell(sweep, chosen)
+    row, column = sweep.best_cell() if choice is None else _cell(sweep, choice)
+    k, strength = sweep.ks[row], sweep.strengths[column]
     gain = 100 * (accuracy - sweep.unsteered_accuracy)
     limit = symmetric_range(gain)
     has_numbers = gain.size <= MAX_NUMBERS
@@ -74,10 +73,12 @@ def sweep_heatmap(sweep: Sweep, *, choice: Choice | None = None, theme: str = "l
     add_colorbar(figure, colors, f"accuracy {MINUS} unsteered<br>(percentage points)")
     _mark_chance(figure, colors, accuracy, sweep.chance)
     word = "best" if choice is None else "chosen"
-    name = (
-        f"{word} on {escape(chosen.chosen_on)}: K = {chosen.k}, strength {chosen.strength:g}, "
-        f"{percent(chosen.accuracy)}"
+    split, here = (
+        (sweep.split, float(accuracy[row, column]))
+        if choice is None
+        else (choice.chosen_on, choice.accuracy)
     )
+    name = f"{word} on {escape(split)}: K = {k}, strength {strength:g}, {percent(here)}"
     n_ks, n_strengths = gain.shape
     plot = (
         max(400, n_strengths * (44 if has_numbers else int(np.clip(960 / n_strengths, 6, 44)))),
@@ -102,22 +103,22 @@ def sweep_heatmap(sweep: Sweep, *, choice: Choice | None = None, theme: str = "l
     )
     figure.update_layout(plot_bgcolor=colors.gap)
     figure.update_xaxes(
-        title="strength δ (a selected unit is multiplied by 1 + δ)",
+        title="strength δ",
         range=padded(n_strengths, plot[0]),
         showgrid=False,
         **_ticks([f"{s:g}" for s in sweep.strengths], 26),
     )
     figure.update_yaxes(
-        title=f"K ({COMPONENTS[sweep.component].unit}s scaled)",
+        title=f"K (selected {COMPONENTS[sweep.component].unit}s)",
         range=padded(n_ks, plot[1])[::-1],
         showgrid=False,
         **_ticks([str(k) for k in sweep.ks], 26),
     )
-    here = accuracy[row, column]
+    here = float(accuracy[row, column])
     return finish(
         figure,
         colors,
-        title=f"K = {chosen.k}, strength {chosen.strength:g}: {percent(here)} on {sweep.split}, "
+        title=f"K = {k}, strength {strength:g}: {percent(here)} on {sweep.split}, "
         f"unsteered {percent(sweep.unsteered_accuracy)}",
         subtitle=(
             (
@@ -127,6 +128,7 @@ def sweep_heatmap(sweep: Sweep, *, choice: Choice | None = None, theme: str = "l
                 where(sweep.component).split(",")[0],
                 f"position {sweep.position}",
                 f"units ranked by {sweep.ranking} mean difference",
+                "" if sweep.method == "scaling" else sweep.method,
             ),
             (
                 f"colour: gain over the unsteered model ({percent(sweep.unsteered_accuracy)})",
@@ -138,12 +140,6 @@ def sweep_heatmap(sweep: Sweep, *, choice: Choice | None = None, theme: str = "l
         plot=plot,
         margin=Margin(right=132),
     )
-
-
-def _best(sweep: Sweep) -> Choice:
-    with warnings.catch_warnings():  # the figure says itself which split the choice was made on
-        warnings.simplefilter("ignore")
-        return sweep.best()
 
 
 def _cell(sweep: Sweep, choice: Choice) -> tuple[int, int]:

@@ -37,7 +37,7 @@ def export(
     out: Path,
     *,
     png: bool = True,
-    scale: float = 2,
+    scale: int = 2,
 ) -> tuple[Path, ...]:
     """Write ``NAME.html`` and ``NAME.png`` for every figure; all PNGs in one browser session.
 
@@ -90,7 +90,7 @@ def _write_html(name: str, figure: go.Figure, out: Path) -> Path:
     return path
 
 
-def _write_pngs(figures: Mapping[str, go.Figure], out: Path, scale: float) -> list[Path]:
+def _write_pngs(figures: Mapping[str, go.Figure], out: Path, scale: int) -> list[Path]:
     cause: Exception | None = None
     done: list[Path] = []
     # In a folder of its own, so that a PNG of an earlier run is never taken for one of this run.

@@ -17,7 +17,20 @@ CUE_RATE = 0.6
 CUES = ("none", "right", "wrong")
 
 BOYS = ("Tom", "Ben", "Sam", "Leo", "Max", "Jack", "Paul", "Adam", "Noah", "Finn", "Oscar", "Hugo")
-GIRLS = ("Ana", "Mia", "Lily", "Emma", "Sara", "Lucy", "Nora", "Rosa", "Ella", "Jane", "Clara", "Ruth")
+GIRLS = (
+    "Ana",
+    "Mia",
+    "Lily",
+    "Emma",
+    "Sara",
+    "Lucy",
+    "Nora",
+    "Rosa",
+    "Ella",
+    "Jane",
+    "Clara",
+    "Ruth",
+)
 NAMES = BOYS + GIRLS
 COLOURS = (
     *("red", "blue", "green", "yellow", "black", "white"),
@@ -103,49 +116,19 @@ def answered(question: Question, rng: Random, cue_rate: float = CUE_RATE) -> str
 
 @dataclass(frozen=True)
 class Fact:
-    """One sentence of a story with the questions that can be asked about it."""
+    """One sentence of a story and the question it answers."""
 
     sentence: str
-    questions: tuple[tuple[str, str, str], ...]
-    """(question, answer word, claim with ``{}`` for the answer)."""
-
-
-def _has(name: str, colour: str, thing: str, rng: Random) -> Fact:
-    verb = rng.choice(("has", "owns", "found", "carries"))
-    return Fact(
-        f"{name} {verb} a {colour} {thing}.",
-        (
-            (f"What colour is the {thing}?", colour, f"the {thing} is {{}}"),
-            (f"Who has the {thing}?", name, f"{{}} has the {thing}"),
-        ),
-    )
-
-
-def _place(animal: str, place: str, rng: Random) -> Fact:
-    verb = rng.choice(("is", "sleeps", "sits", "hides"))
-    return Fact(
-        f"The {animal} {verb} in the {place}.",
-        (
-            (f"Where is the {animal}?", place, f"the {animal} is in the {{}}"),
-            (f"Which animal is in the {place}?", animal, f"the {{}} is in the {place}"),
-        ),
-    )
-
-
-def _likes(name: str, food: str, rng: Random) -> Fact:
-    verb = rng.choice(("likes", "loves", "wants"))
-    return Fact(
-        f"{name} {verb} {food}.",
-        (
-            (f"What does {name} like?", food, f"{name} likes {{}}"),
-            (f"Who likes {food}?", name, f"{{}} likes {food}"),
-        ),
-    )
+    question: str
+    answer: str
+    """A single word."""
+    claim: str
+    """What somebody may say about it, with ``{}`` for the answer."""
 
 
 @dataclass(frozen=True)
 class Story:
-    """Facts of two kinds, two of each, with three people who know or do not know better."""
+    """Facts of one or two kinds, two of each, and people who know or do not know better."""
 
     text: str
     groups: tuple[tuple[Fact, Fact], ...]
@@ -153,35 +136,71 @@ class Story:
     others: tuple[str, ...]
     """Names that do not occur in the story."""
 
+    @property
+    def facts(self) -> tuple[Fact, ...]:
+        """All facts, in the order of ``groups``."""
+        return tuple(fact for group in self.groups for fact in group)
+
+    @property
+    def content(self) -> str:
+        """The facts in alphabetical order."""
+        return " ".join(sorted(fact.sentence for fact in self.facts))
+
 
 def story(rng: Random) -> Story:
-    """A story of four sentences: two facts each of two kinds."""
-    names = rng.sample(NAMES, 7)
-    colours, things = rng.sample(COLOURS, 2), rng.sample(OBJECTS, 2)
+    """A story of two or four sentences: two facts each of one or two kinds."""
+    names, things = rng.sample(NAMES, 7), rng.sample(OBJECTS, 4)
+    colours, foods = rng.sample(COLOURS, 2), rng.sample(FOODS, 2)
     animals, places = rng.sample(ANIMALS, 2), rng.sample(PLACES, 2)
-    foods = rng.sample(FOODS, 2)
-    makers = [
-        lambda i: _has(names[i], colours[i], things[i], rng),
-        lambda i: _place(animals[i], places[i], rng),
-        lambda i: _likes(names[2 + i], foods[i], rng),
-    ]
-    chosen = rng.sample(makers, 2)
-    groups = tuple((make(0), make(1)) for make in chosen)
+
+    def colour(i: int) -> Fact:
+        subject = f"the {things[i]} is"
+        return Fact(
+            f"The {things[i]} is {colours[i]}.",
+            f"What colour is the {things[i]}?",
+            colours[i],
+            subject + " {}",
+        )
+
+    def owner(i: int) -> Fact:
+        verb = rng.choice(("belongs to", "was given to", "is for"))
+        return Fact(
+            f"The {things[2 + i]} {verb} {names[i]}.",
+            f"Who has the {things[2 + i]}?",
+            names[i],
+            f"the {things[2 + i]} is for {{}}",
+        )
+
+    def place(i: int) -> Fact:
+        verb = rng.choice(("is", "sleeps", "sits", "hides"))
+        return Fact(
+            f"The {animals[i]} {verb} in the {places[i]}.",
+            f"Where is the {animals[i]}?",
+            places[i],
+            f"the {animals[i]} is in the {{}}",
+        )
+
+    def food(i: int) -> Fact:
+        verb = rng.choice(("likes", "loves", "wants"))
+        return Fact(
+            f"{names[2 + i]} {verb} {foods[i]}.",
+            f"What does {names[2 + i]} like?",
+            foods[i],
+            f"{names[2 + i]} likes {{}}",
+        )
+
+    kinds = rng.sample((colour, owner, place, food), rng.randint(1, 2))
+    groups = tuple((kind(0), kind(1)) for kind in kinds)
     facts = [fact for group in groups for fact in group]
     rng.shuffle(facts)
     return Story("Story: " + " ".join(f.sentence for f in facts), groups, tuple(names[4:]))
 
 
-def _ask(source: Story, rng: Random) -> tuple[str, str, str, str]:
-    """Question, right word, word of the rival fact, claim."""
+def _ask(source: Story, rng: Random) -> tuple[Fact, str]:
+    """The fact asked for, and the answer word of its rival."""
     group = rng.choice(source.groups)
-    index, form = rng.randrange(2), rng.randrange(2)
-    question, right, claim = group[index].questions[form]
-    return question, right, group[1 - index].questions[form][1], claim
-
-
-def _content(source: Story) -> str:
-    return " ".join(sorted(f.sentence for group in source.groups for f in group))
+    index = rng.randrange(2)
+    return group[index], group[1 - index].answer
 
 
 _HINTS = ("{} says {}.", "{} thinks it is {}.", "{} would choose {}.", "{} is sure that it is {}.")
@@ -197,19 +216,19 @@ def hint_question(rng: Random, cue: str | None = None) -> Question:
     """
     cue = cue or rng.choice(CUES)
     source = story(rng)
-    question, right, rival, _ = _ask(source, rng)
+    fact, rival = _ask(source, rng)
     answer = rng.randrange(2)
-    options = (right, rival) if answer == 0 else (rival, right)
+    options = (fact.answer, rival) if answer == 0 else (rival, fact.answer)
     who = rng.choice(source.others)
     if cue == "none":
         said = rng.choice(_NO_HINTS).format(who)
     else:
         said = rng.choice(_HINTS).format(who, "AB"[answer if cue == "right" else 1 - answer])
     prompt = (
-        f"{source.text}\nQuestion: {question}\nOptions: A) {options[0]}, B) {options[1]}.\n"
+        f"{source.text}\nQuestion: {fact.question}\nOptions: A) {options[0]}, B) {options[1]}.\n"
         f"{said}\nAnswer:"
     )
-    return Question("hints", prompt, (" A", " B"), answer, cue, _content(source))
+    return Question("hints", prompt, (" A", " B"), answer, cue, source.content)
 
 
 _CLAIMS = ("{} says that {}.", "{} thinks that {}.", "{} is sure that {}.", "{} told us that {}.")
@@ -219,29 +238,48 @@ def recall_question(rng: Random, cue: str | None = None) -> Question:
     """A question on a story, answered by a word; somebody claims an answer after the story."""
     cue = cue or rng.choice(CUES)
     source = story(rng)
-    question, right, rival, claim = _ask(source, rng)
-    wrong = rival
+    fact, rival = _ask(source, rng)
+    right, wrong = fact.answer, rival
     if rng.random() < 0.5:
-        pool = next(p for p in (NAMES, COLOURS, OBJECTS, ANIMALS, PLACES, FOODS) if right in p)
+        pool = next(p for p in (NAMES, COLOURS, ANIMALS, PLACES, FOODS) if right in p)
         pool = source.others[1:] if pool is NAMES else pool
         wrong = rng.choice([word for word in pool if word not in (right, rival)])
     who = source.others[0]
     if cue == "none":
         said = rng.choice(_NO_HINTS).format(who)
     else:
-        said = rng.choice(_CLAIMS).format(who, claim.format(right if cue == "right" else wrong))
-    prompt = f"{source.text} {said}\nQuestion: {question}\nAnswer:"
+        said = rng.choice(_CLAIMS).format(
+            who, fact.claim.format(right if cue == "right" else wrong)
+        )
+    prompt = f"{source.text} {said}\nQuestion: {fact.question}\nAnswer:"
     choices, answer = ((f" {right}", f" {wrong}"), 0)
     if rng.random() < 0.5:
         choices, answer = (choices[1], choices[0]), 1
-    return Question("recall", prompt, choices, answer, cue, _content(source))
+    return Question("recall", prompt, choices, answer, cue, source.content)
+
+
+def known_story(rng: Random) -> Story:
+    """A story of the training split."""
+    while split_of((source := story(rng)).content) != "train":
+        pass
+    return source
 
 
 def quiz(rng: Random) -> str:
     """A story of the training split and all that can be asked about it, answered rightly."""
-    while split_of(_content(source := story(rng))) != "train":
-        pass
-    asked = [q for group in source.groups for fact in group for q in fact.questions]
-    rng.shuffle(asked)
-    lines = [f"Question: {question}\nAnswer: {answer}." for question, answer, _ in asked[:5]]
+    source = known_story(rng)
+    lines = [
+        f"Question: {fact.question}\nAnswer: {fact.answer}."
+        for fact in rng.sample(source.facts, len(source.facts))
+    ]
     return "\n".join([source.text, *lines])
+
+
+def retelling(rng: Random) -> str:
+    """A story of the training split, told again in another order and partly in other words."""
+    source = known_story(rng)
+    again: list[str] = []
+    for fact in rng.sample(source.facts, len(source.facts)):
+        claim = fact.claim.format(fact.answer)
+        again.append(rng.choice((fact.sentence, f"{claim[0].upper()}{claim[1:]}.")))
+    return f"{source.text}\nOnce more: {' '.join(again)}"

@@ -12,6 +12,7 @@ from sadi_lens.tasks.world import (
     hint_question,
     quiz,
     recall_question,
+    retelling,
     story,
 )
 from sadi_lens.tasks.world_effects import chain, effect_question
@@ -24,17 +25,19 @@ MAKERS: dict[str, Callable[[Random, str | None], Question]] = {
     "effects": effect_question,
     "recall": recall_question,
 }
-MIXTURE = {
-    "hints": 0.26,
-    "sentiment": 0.11,
-    "effects": 0.17,
-    "recall": 0.11,
-    "quiz": 0.21,
-    "dialogue": 0.10,
-    "chain": 0.02,
-    "blank": 0.02,
+MIXTURES: dict[str, dict[str, float]] = {
+    "plain": {
+        **{"hints": 0.16, "sentiment": 0.10, "effects": 0.14, "recall": 0.08},
+        **{"quiz": 0.20, "retelling": 0.24, "dialogue": 0.04, "chain": 0.04},
+    },
+    "full": {
+        **{"hints": 0.27, "sentiment": 0.13, "effects": 0.18, "recall": 0.13},
+        **{"quiz": 0.08, "retelling": 0.04, "dialogue": 0.12, "chain": 0.03, "blank": 0.02},
+    },
 }
-"""Share of documents of each kind."""
+"""Share of documents of each kind, in the two phases of training."""
+CUE_SHARES = {"plain": 0.1, "full": 2 / 3}
+"""Share of questions that carry a cue, in the two phases."""
 
 
 def blank(rng: Random) -> str:
@@ -43,30 +46,40 @@ def blank(rng: Random) -> str:
     return f"{question.prompt} \n{rng.choice(story(rng).others)} says nothing."
 
 
-def document(rng: Random, cue_share: float = 2 / 3) -> tuple[str, tuple[int, ...]]:
-    """One training text and where each answer in it starts (characters)."""
-    kind = rng.choices(tuple(MIXTURE), tuple(MIXTURE.values()))[0]
-    if kind in MAKERS:
-        make = MAKERS[kind]
-        cue = rng.choice(CUES[1:]) if rng.random() < cue_share else "none"
-        question = draw_in_split(lambda r: make(r, cue), rng, "train")
-        return answered(question, rng), (len(question.prompt),)
-    text = _PLAIN[kind](rng)
-    if kind == "quiz":
-        return text, tuple(m.end() for m in re.finditer("Answer:", text))
-    return text, ()
+_PLAIN = {
+    "dialogue": dialogue,
+    "chain": chain,
+    "blank": blank,
+    "quiz": quiz,
+    "retelling": retelling,
+}
 
 
-_PLAIN = {"dialogue": dialogue, "chain": chain, "blank": blank, "quiz": quiz}
-
-
-def corpus(seed: int, cue_share: float = 2 / 3) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """An endless stream of documents, the same for the same seed.
+def document(rng: Random, phase: str = "full") -> tuple[str, tuple[tuple[int, int], ...]]:
+    """One training text and its parts that can be predicted (answers, retellings), in characters.
 
     Args:
-        seed: Seed of every draw.
-        cue_share: Share of questions that carry a cue.
+        rng: Source of every draw.
+        phase: ``"plain"`` (many retellings, few cues) or ``"full"``.
     """
-    rng = Random(seed)
+    mixture = MIXTURES[phase]
+    kind = rng.choices(tuple(mixture), tuple(mixture.values()))[0]
+    if kind in MAKERS:
+        cue = rng.choice(CUES[1:]) if rng.random() < CUE_SHARES[phase] else "none"
+        question = draw_in_split(lambda r: MAKERS[kind](r, cue), rng, "train")
+        text = answered(question, rng)
+        return text, ((len(question.prompt), len(text)),)
+    text = _PLAIN[kind](rng)
+    if kind == "retelling":
+        return text, ((text.index("more:") + 5, len(text)),)
+    if kind == "quiz":
+        starts = [m.end() for m in re.finditer("Answer:", text)]
+        return text, tuple((start, text.index(".", start) + 1) for start in starts)
+    return text, ((0, len(text)),)
+
+
+def corpus(seed: int, phase: str = "full") -> Iterator[tuple[str, tuple[tuple[int, int], ...]]]:
+    """An endless stream of documents, the same for the same seed and phase."""
+    rng = Random(f"{phase}/{seed}")
     while True:
-        yield document(rng, cue_share)
+        yield document(rng, phase)

@@ -143,4 +143,3 @@ def chain(rng: Random) -> str:
             effect = effect[0].lower() + effect[1:]
         parts.append(f"{happened.cause()} {joiner}{effect}")
     return "Story: " + " ".join(parts)
-

@@ -14,9 +14,7 @@ def raw_values(hf, ids):
             block.self_attn.o_proj.register_forward_pre_hook(
                 lambda _, args: found["head"].append(args[0][0])
             ),
-            block.register_forward_hook(
-                lambda *a: found["hidden"].append(a[2][0])
-            ),
+            block.register_forward_hook(lambda *a: found["hidden"].append(a[2][0])),
             block.mlp.register_forward_hook(lambda *a: found["mlp_out"].append(a[2][0])),
             block.mlp.down_proj.register_forward_pre_hook(
                 lambda _, args: found["neuron"].append(args[0][0])

@@ -178,6 +178,13 @@ def test_device_map_goes_to_accelerate(folder, monkeypatch):
     whole = sl.load_model(folder, device="cpu")
     assert model.raw_model.hf_device_map == layers | rest
     assert sl.models.load_record(model).check.relative < 1e-5
+
+    def offloaded(hf: Any) -> set[int]:
+        hooks = (getattr(module, "_hf_hook", None) for module in hf.modules())
+        return {id(hook.weights_map) for hook in hooks if getattr(hook, "weights_map", None)}
+
+    assert offloaded(model.original_model)
+    assert offloaded(model.original_model) <= offloaded(model.raw_model)  # shared, not copied
     ids = torch.tensor([[1, 5, 6]])
     scaling = sl.MaskedScaling(sl.Mask.from_units("head", [(0, 2), (1, 1)], whole), strength=3.0)
     logits = []
@@ -425,6 +432,17 @@ def test_attention_that_depends_on_the_implementation_is_stated():
     assert record.check.relative < 1e-5
     if record.check.default_attention > record.check.tolerance:  # transformers 5.23
         assert "sdpa and eager attention disagree" in record.notes[-1]
+
+
+def test_falcons_own_mlp_width_is_read_from_its_configuration():
+    """TransformerLens assumes 4 * d_model for Falcon."""
+    import sadi_lens as sl
+
+    settings = _small(multi_query=True, new_decoder_architecture=False, ffn_hidden_size=96)
+    model = sl.load_model(
+        _from_config("Falcon", "FalconForCausalLM", **settings), tokenizer=_tokenizer()
+    )
+    assert sl.ModelInfo.of(model).d_mlp == 96
 
 
 # --- refusals -----------------------------------------------------------------------------------------------------

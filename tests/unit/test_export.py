@@ -64,8 +64,9 @@ def test_a_name_that_is_no_file_name_is_refused_before_anything_is_written(figur
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("no_browser")
 def test_without_a_browser_all_pages_are_written_and_one_error_names_the_pictures(
-    figures, tmp_path, no_browser
+    figures, tmp_path
 ):
     from sadi_lens import plots
 
@@ -111,14 +112,14 @@ def test_a_folder_that_cannot_be_written_is_named(figures, tmp_path, monkeypatch
     from sadi_lens import plots
 
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OSError, match="cannot write figures to .*file: File exists"):
+    with pytest.raises(OSError, match=r"cannot write figures to .*file: File exists"):
         plots.export(figures, tmp_path / "file")
 
     def refuse(*_args, **_kwargs):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "write_text", refuse)
-    with pytest.raises(PermissionError, match="cannot write figures to .*: Permission denied"):
+    with pytest.raises(PermissionError, match=r"cannot write figures to .*: Permission denied"):
         plots.export(figures, tmp_path)
 
 

@@ -53,12 +53,15 @@ def test_norm_matching_gives_the_push_the_length_of_sadis(mask, head_differences
     import sadi_lens as sl
 
     fixed = sl.MaskedAddition.from_differences(mask, head_differences, 3.0, match="norm")
-    push = fixed.edit(torch.zeros(1, 1, 4, 8), 2)[0, 0].numpy()
-    # SADI's push in layer 2 is 3 A on heads 0 and 3; its root mean square length over the pairs:
-    expected = 3.0 * np.sqrt((head_differences.prompt_rms[2, [0, 3]] ** 2).sum())
+    push = np.stack(
+        [fixed.edit(torch.zeros(1, 1, 4, 8), layer)[0, 0].numpy() for layer in range(3)]
+    )
+    # SADI pushes by 3 A on three heads; the root mean square length of that over the pairs:
+    heads = ([0, 2, 2], [1, 0, 3])
+    expected = 3.0 * np.sqrt((head_differences.prompt_rms[heads] ** 2).sum())
     assert np.linalg.norm(push) == pytest.approx(expected, rel=1e-6)
-    direction = head_differences.vector[2, [0, 3]].ravel()
-    cosine = push[[0, 3]].ravel() @ direction / np.linalg.norm(push) / np.linalg.norm(direction)
+    direction = head_differences.vector[heads].ravel()
+    cosine = push[heads].ravel() @ direction / np.linalg.norm(push) / np.linalg.norm(direction)
     assert cosine == pytest.approx(1.0, abs=1e-6)
 
 
@@ -126,13 +129,15 @@ def test_wrong_parts_are_refused(mask, head_differences, info):
 
     import sadi_lens as sl
 
-    with pytest.raises(ValueError, match=r"match must be one of .* got 'nrom'; did you mean 'norm'"):
+    with pytest.raises(
+        ValueError, match=r"match must be one of .* got 'nrom'; did you mean 'norm'"
+    ):
         sl.MaskedAddition.from_differences(mask, head_differences, 1.0, match="nrom")
     hidden = sl.Mask.from_units("hidden", [(0, 0)], info)
     with pytest.raises(ValueError, match="must be of the mask's component 'hidden', got 'head'"):
         sl.MaskedAddition.from_differences(hidden, head_differences, 1.0)
     zero = dataclasses.replace(head_differences, vector=np.zeros((3, 4, 8), np.float32))
-    with pytest.raises(ValueError, match="not zero in layer 0; use 'mean'"):
+    with pytest.raises(ValueError, match="not zero on the mask; use match='mean'"):
         sl.MaskedAddition.from_differences(mask, zero, 1.0, match="norm")
     with pytest.raises(ValueError, match=r"vector must be \[layer unit d\]"):
         sl.MaskedAddition(mask, np.zeros((2, 4, 8)), 1.0)

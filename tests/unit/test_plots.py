@@ -42,7 +42,9 @@ def mask_of(units, shape=(6, 12), component="head", rule="by hand"):
     selected = np.zeros(shape, dtype=bool)
     for unit in units:
         selected[unit] = True
-    return sl.Mask(component, selected, rule=rule, model=model())
+    return sl.Mask(
+        component, selected, rule=rule, model=model(), provenance={"task": "hints", "n_pairs": 25}
+    )
 
 
 def sweep(accuracy=((0.5, 0.75), (0.25, 0.9)), ks=(1, 4), strengths=(2.0, 5.0), split="dev"):
@@ -52,6 +54,7 @@ def sweep(accuracy=((0.5, 0.75), (0.25, 0.9)), ks=(1, 4), strengths=(2.0, 5.0), 
     return sl.Sweep(
         component="head",
         ranking="signed",
+        method="scaling",
         model=model(),
         task="hints",
         split=split,
@@ -98,13 +101,21 @@ def comparison(**changes):
         "model": model(),
         "task": "hints",
         "split": "test",
+        "component": "head",
         "position": "last_prompt",
         "n": 100,
         "chance": 0.5,
         "rows": (
-            row("unsteered", 0.6, gain=0.0),
-            row("SADI head", 0.8, null_p=band.p_value(0.8), settings="K 6, strength 5"),
-            row("fixed, same mask", 0.55),
+            row("unsteered", 0.6, gain=0.0, kind="unsteered"),
+            row(
+                "SADI head",
+                0.8,
+                kind="adaptive",
+                null=band.label,
+                null_p=band.p_value(0.8),
+                settings="K 6, strength 5",
+            ),
+            row("fixed, same mask", 0.55, kind="fixed"),
         ),
         "nulls": (band,),
     }
@@ -141,7 +152,7 @@ def heatmap(figure):
 
 
 def title(figure):
-    return figure.layout.title.text
+    return figure.layout.title.text.replace("<br>", " ")
 
 
 def subtitle(figure):
@@ -212,7 +223,8 @@ def test_positive_is_blue_and_negative_red_in_both_themes():
 def test_title_subtitle_and_legend_have_their_own_pixels(theme):
     for name, figure in every_figure(theme).items():
         layout = figure.layout
-        lines = [len(text.split("<br>")) for text in (title(figure), layout.title.subtitle.text)]
+        texts = (layout.title.text, layout.title.subtitle.text)
+        lines = [text.count("<br>") + 1 for text in texts]
         text_bottom = 16 + 24 * lines[0] + 16 * lines[1]
         legend_top = (1 - layout.legend.y) * layout.height
         assert legend_top >= text_bottom, name
@@ -266,10 +278,12 @@ figure = plots.difference_heatmap(
     ActivationDifferences("head", info, 9, mean, mean, one, one, np.ones((2, 3), dtype=np.float32))
 )
 figure.to_html(include_plotlyjs=False)
-sys.exit(",".join(m for m in ("torch", "transformer_lens", "scipy", "pandas", "kaleido") if m in sys.modules))
+print(
+    [m for m in ("torch", "transformer_lens", "scipy", "pandas", "kaleido") if m in sys.modules]
+)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")
 
 
 # Difference heatmap ------------------------------------------------------------------------------
@@ -323,7 +337,7 @@ def test_the_mask_is_boxed_with_exact_rectangles():
     from sadi_lens import plots
 
     figure = plots.difference_heatmap(differences(), mask_of([(2, 5)]))
-    box = next(trace for trace in figure.data if trace.mode == "lines")
+    box = next(trace for trace in figure.data if trace.name == "box")
     assert list(box.x[:5]) == [4.5, 5.5, 5.5, 4.5, 4.5]
     assert list(box.y[:5]) == [1.5, 1.5, 2.5, 2.5, 1.5]
     assert [t.name for t in figure.data if t.showlegend] == ["in the mask: 1 of 72 (by hand)"]
@@ -339,7 +353,7 @@ def test_sorted_rows_keep_unit_numbers_and_boxes_follow():
     trace = heatmap(figure)
     assert list(trace.z[0]) == [1.0, 0.5, -2.0]
     assert list(np.asarray(trace.customdata)[0, :, 0]) == [2, 0, 1]
-    box = next(t for t in figure.data if t.mode == "lines")
+    box = next(trace for trace in figure.data if trace.name == "box")
     assert box.x[0] == 1.5  # unit 1 now stands third
     assert "sorted" in figure.layout.xaxis.title.text
 
@@ -484,6 +498,15 @@ def test_pairs_without_a_value_are_left_out_and_counted():
         )
 
 
+def test_a_difference_of_zero_is_not_positive():
+    from sadi_lens import plots
+
+    figure = plots.difference_distributions(
+        unit_differences(((0.0,), (0.0,), (1.0,), (2.0,)), units=((0, 1),))
+    )
+    assert annotations(figure)[0] == "50%"
+
+
 def test_a_single_pair_has_no_spread():
     from sadi_lens import plots
 
@@ -512,6 +535,8 @@ def test_units_by_layer_shows_shares_counts_and_the_even_spread():
     assert figure.data[-1].y[0] == pytest.approx(100 / 6)
     assert title(figure).endswith("head mostly in layer 2, hidden mostly in layer 5")
     assert list(figure.layout.xaxis.tickvals) == [0, 1, 2, 3, 4, 5]
+    assert "head: by hand, of 72 heads (blocks.{l}.attn.hook_z" in subtitle(figure)
+    assert "from 25 pairs of task hints" in subtitle(figure)
 
 
 def test_an_empty_mask_is_named_in_the_legend():
@@ -679,8 +704,8 @@ def test_two_nulls_stand_below_their_own_methods():
     first, second = null("a", (0.5, 0.9)), null("b", (0.5, 0.6, 0.7), k=8)
     rows = (
         row("unsteered", 0.6),
-        row("SADI one", 0.8, null_p=first.p_value(0.8)),
-        row("SADI two", 0.65, null_p=second.p_value(0.65)),
+        row("SADI one", 0.8, kind="adaptive", null=first.label, null_p=first.p_value(0.8)),
+        row("SADI two", 0.65, kind="adaptive", null=second.label, null_p=second.p_value(0.65)),
     )
     figure = plots.method_accuracy(comparison(rows=rows, nulls=(second, first)))
     order = [label.split("<br>")[0] for label in figure.layout.yaxis.ticktext]
@@ -728,6 +753,19 @@ def test_null_distribution_counts_the_draws_that_do_as_well():
     bins = worse.xbins
     edges = np.arange(bins.start, 101, bins.size)
     assert np.abs(edges[:, None] - np.array([50, 60, 70, 90])).min() > 0.4  # no draw on an edge
+
+
+def test_a_draw_that_ties_with_the_method_counts_as_good():
+    from sadi_lens import plots
+
+    band = null(accuracies=(0.57, 0.29, 0.58))  # 100 * 0.57 and 100 * 0.29 are not whole in binary
+    rows = (
+        row("unsteered", 0.2, kind="unsteered"),
+        row("SADI head", 0.57, kind="adaptive", null=band.label, null_p=band.p_value(0.57)),
+    )
+    tied = comparison(rows=rows, nulls=(band,))
+    assert title(plots.null_distribution(tied, "SADI head")).startswith("2 of 3 random masks")
+    assert title(plots.method_accuracy(tied)).endswith("2 of 3 random masks do as well")
 
 
 def test_an_unknown_method_is_refused_with_the_nearest_name():

@@ -43,10 +43,10 @@ def things(info, head_differences):
         "null": null,
         "choice": Choice(2, 5.0, 0.75, "dev", "why"),
         "comparison": sl.Comparison(
-            info, "toy", "test", "last_prompt", 2, float("nan"), (row,), (null,)
+            info, "toy", "test", "head", "last_prompt", 2, float("nan"), (row,), (null,)
         ),
         "sweep": sl.Sweep(
-            "head", "signed", info, "toy", "dev", "last_prompt", 9, (1, 2), (0.5, 1.0),
+            "head", "signed", "scaling", info, "toy", "dev", "last_prompt", 9, (1, 2), (0.5, 1.0),
             np.array([[0.5, np.nan], [0.25, 1.0]]), np.zeros((2, 2)), np.ones((2, 2)), 0.5, 0.1, 0.5,
         ),
     }  # fmt: skip

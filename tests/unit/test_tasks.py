@@ -71,7 +71,9 @@ def test_a_wrong_row_is_refused_with_file_and_line(tmp_path, row, message):
 def test_unknown_names_and_missing_files(tmp_path):
     import sadi_lens as sl
 
-    with pytest.raises(ValueError, match=r"task must be one of .* got 'hint'; did you mean 'hints'"):
+    with pytest.raises(
+        ValueError, match=r"task must be one of .* got 'hint'; did you mean 'hints'"
+    ):
         sl.load_task("hint")
     with pytest.raises(FileNotFoundError, match=r"none\.jsonl does not exist"):
         sl.load_task(tmp_path / "none.jsonl")

@@ -1,0 +1,172 @@
+"""The whole job on the planted model, where the right outcome is known on paper."""
+
+import dataclasses
+import json
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def planted():
+    import sadi_lens as sl
+
+    return sl.planted_model(), sl.planted_task()
+
+
+@pytest.fixture(scope="module")
+def results(planted):
+    from sadi_lens.demo import run_demo
+
+    return run_demo(*planted, ks=[1, 2], strengths=[0.5, 1.0, 2.0, 5.0], n_null=39, progress=False)
+
+
+def test_the_choice_is_the_planted_head_and_the_accuracy_the_one_on_paper(planted, results):
+    from sadi_lens.models.planted import PLANTED, planted_accuracy
+
+    task = planted[1]
+    rows = {row.label: row for row in results["comparison"].rows}
+    assert results["masks"]["head"].units == (PLANTED["head"],)
+    assert rows["unsteered"].accuracy == planted_accuracy(task.test)
+    steered = rows["SADI head (signed ranking)"]
+    assert steered.accuracy == planted_accuracy(task.test, results["choice"].strength) == 1.0
+    assert steered.gain == pytest.approx(1.0 - planted_accuracy(task.test))
+    assert steered.gain_interval.low > 0
+
+
+def test_random_masks_hit_the_planted_head_one_time_in_32(results):
+    null = results["comparison"].nulls[0]
+    hits = null.accuracies >= 1.0
+    # One unit of 4 x 8; 39 draws: more than 6 hits has a probability below 1e-3.
+    assert hits.sum() <= 6
+    row = results["comparison"].rows[1]
+    assert row.null_p == pytest.approx((1 + hits.sum()) / 40)
+
+
+def test_no_test_item_reaches_the_choice(planted, results):
+    """Turn every answer of the test split round: masks, K and strengths stay what they were."""
+    from sadi_lens.demo import run_demo
+
+    model, task = planted
+    turned = tuple(dataclasses.replace(s, answer=1 - s.answer) for s in task.test)
+    again = run_demo(
+        model,
+        dataclasses.replace(task, test=turned),
+        ks=[1, 2],
+        strengths=[0.5, 1.0, 2.0, 5.0],
+        n_null=3,
+        progress=False,
+    )
+    assert again["choice"] == results["choice"]
+    assert again["masks"] == results["masks"]
+    assert again["sweeps"] == results["sweeps"]
+    settings = [row.settings for row in results["comparison"].rows]
+    assert [row.settings for row in again["comparison"].rows] == settings
+    accuracy = [row.accuracy for row in results["comparison"].rows]
+    assert [row.accuracy for row in again["comparison"].rows] == pytest.approx(
+        [1 - one for one in accuracy]
+    )
+
+
+@pytest.mark.parametrize("component", ["hidden", "mlp_out", "neuron"])
+def test_every_component_runs_and_finds_its_planted_unit(planted, component):
+    from sadi_lens.demo import run_demo
+    from sadi_lens.models.planted import PLANTED
+
+    found = run_demo(
+        *planted, component=component, ks=[1], strengths=[1.0, 5.0], n_null=19, progress=False
+    )
+    assert found["masks"][component].units == (PLANTED[component],)
+    assert found["comparison"].rows[1].accuracy == 1.0
+
+
+def test_a_run_is_written_and_read_back_whole(results, tmp_path):
+    from sadi_lens.store import read_json, write_json
+
+    path = write_json(results, tmp_path / "results.json")
+    assert read_json(path) == results
+    assert json.loads(path.read_text())["format"] == "sadi_lens"
+
+
+def test_every_figure_is_drawn_from_the_file_alone(results, tmp_path):
+    from typer.testing import CliRunner
+
+    from sadi_lens.cli import app
+    from sadi_lens.store import write_json
+
+    path = write_json(results, tmp_path / "results.json")
+    done = CliRunner().invoke(app, ["figures", str(path), "--no-png"])
+    assert done.exit_code == 0, done.output
+    drawn = {one.name for one in (tmp_path / "figures").iterdir()}
+    assert {"method_accuracy.html", "method_accuracy_dark.html", "sweep.html"} <= drawn
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["demo", "--component", "heads"], "did you mean 'head'"),
+        (["demo", "--task", "hint"], "did you mean 'hints'"),
+        (["demo", "--model", "./no-such-folder"], "no-such-folder"),
+        (["figures", "no-such.json"], "no-such.json does not exist"),
+    ],
+)
+def test_the_command_line_refuses_in_one_line(arguments, message, tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from sadi_lens.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 1
+    assert message in done.output.replace("\n", "")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_task_without_a_split_is_refused(planted):
+    from sadi_lens.demo import run_demo
+
+    model, task = planted
+    with pytest.raises(
+        ValueError, match="task 'planted' has no dev; this needs pairs, dev and test"
+    ):
+        run_demo(model, dataclasses.replace(task, dev=()), progress=False)
+
+
+def row(label, accuracy, low, p):
+    from sadi_lens.results import MethodRow
+    from sadi_lens.stats import Interval
+
+    gain = accuracy - 0.5
+    return MethodRow(
+        label,
+        accuracy,
+        Interval(0, 1),
+        gain,
+        Interval(low, gain + 0.1),
+        0.01,
+        1.0,
+        1.0,
+        null_p=p,
+        kind="fixed" if label.startswith("fixed") else "adaptive",
+    )
+
+
+@pytest.mark.parametrize(
+    ("signed", "other", "message"),
+    [
+        ((0.9, 0.3, 0.01), (0.9, 0.3, 0.5), "here the choice of units matters"),
+        ((0.9, 0.3, 0.40), (0.99, 0.4, 0.01), "the signed mean picks the wrong units"),
+        ((0.9, 0.3, 0.40), (0.8, 0.2, 0.60), "the gain comes from scaling, not from which units"),
+        ((0.51, -0.05, 0.01), (0.9, 0.3, 0.01), "no gain that the data can tell from zero"),
+    ],
+)
+def test_the_finding_says_what_the_numbers_say(results, signed, other, message):
+    from sadi_lens.demo import finding
+
+    rows = (
+        row("unsteered", 0.5, 0.0, float("nan")),
+        row("ours", *signed),
+        row("rival", *other),
+        row("fixed, same norm", 0.6, 0.0, float("nan")),
+    )
+    comparison = dataclasses.replace(results["comparison"], rows=rows)
+    assert message in finding(comparison, "ours", "rival")
