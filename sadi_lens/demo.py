@@ -29,6 +29,7 @@ def run_demo(
     strengths: Sequence[float] = STRENGTHS,
     n_null: int = N_NULL,
     seed: int = 0,
+    max_new_tokens: int = 4,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Find, steer, compare: everything that the table, the figures and results.json show.
@@ -45,6 +46,7 @@ def run_demo(
         strengths: Strengths in the grid.
         n_null: Random masks in a null band.
         seed: Seed of the random masks.
+        max_new_tokens: Room for a free-text answer; choice tasks do not need it.
         progress: Show bars.
 
     Returns:
@@ -76,6 +78,7 @@ def run_demo(
             make=make,
             method="fixed D, same norm" if fixed else "scaling",
             position=position,
+            max_new_tokens=max_new_tokens,
             progress=progress,
         )
         return found, found.best()
@@ -121,6 +124,7 @@ def run_demo(
         position=position,
         task=task.name,
         labels=list(methods),
+        max_new_tokens=max_new_tokens,
         progress=progress,
     )
 
@@ -134,6 +138,7 @@ def run_demo(
             seed=seed,
             position=position,
             task=task.name,
+            max_new_tokens=max_new_tokens,
             progress=progress,
         )
 
@@ -215,7 +220,8 @@ def finding(comparison: Comparison, adaptive: str, rival: str) -> str:
         return (
             head
             + f", but the paper's ranking lies inside the random-mask null ({own}) while {rival} reaches "
-            f"{other.accuracy:.0%} and lies outside ({second}): scaling helps, and the signed mean picks the wrong units."
+            f"{other.accuracy:.0%} and lies outside ({second}): scaling helps, and the signed mean "
+            "picks the wrong units."
         )
     return (
         head

@@ -130,6 +130,7 @@ def evaluate_each(
                         position=position,
                         max_new_tokens=max_new_tokens,
                         prepend_bos=prepend_bos,
+                        batch_size=128,
                     )
                     found.append(_text_result(name, samples, texts, common))
                     bar.update(len(samples))

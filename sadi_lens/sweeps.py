@@ -41,6 +41,7 @@ def sweep(
     method: str = "scaling",
     position: str = "last_prompt",
     scoring: str = "sum",
+    max_new_tokens: int = 16,
     progress: bool = True,
 ) -> Sweep:
     """Accuracy for every number of units and every strength.
@@ -58,6 +59,7 @@ def sweep(
         method: Name of what ``make`` builds, for the result.
         position: Which tokens are edited.
         scoring: See ``evaluate``.
+        max_new_tokens: See ``evaluate``.
         progress: Show a bar.
 
     Raises:
@@ -108,6 +110,7 @@ def sweep(
             [None, *cells],
             position=position,
             scoring=scoring,
+            max_new_tokens=max_new_tokens,
             task=differences.task,
             progress=progress,
             description="sweep",
@@ -130,6 +133,7 @@ def null_band(
     scoring: str = "sum",
     task: str = "",
     label: str = "",
+    max_new_tokens: int = 16,
     progress: bool = True,
 ) -> NullBand:
     """Accuracies of ``n`` random masks with the K (and, if asked, the per-layer counts) of ``mask``.
@@ -152,6 +156,7 @@ def null_band(
         drawn,
         position=position,
         scoring=scoring,
+        max_new_tokens=max_new_tokens,
         task=task,
         progress=progress,
         description="random masks",

@@ -200,9 +200,11 @@ class ModelInfo:
 def _fingerprint(model: HookedModel) -> str:
     digest = hashlib.sha256()
     for parameter in model.original_model.parameters():
+        digest.update(str(tuple(parameter.shape)).encode())
+        if parameter.is_meta:  # off-loaded to disk by accelerate: its shape must do
+            continue
         flat = parameter.detach().reshape(-1)
         step = max(1, flat.numel() // 64)
-        digest.update(str(tuple(parameter.shape)).encode())
         digest.update(flat[::step][:64].bfloat16().float().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
 

@@ -43,7 +43,7 @@ class Recipe:
     rope_theta: float = 1e5
     initializer_range: float = 0.06
     max_context: int = 256
-    train_tokens: int = 7_000_000
+    train_tokens: int = 8_000_000
     batch_tokens: int = 1_280
     learning_rate: float = 2e-3
     warmup_steps: int = 100
@@ -52,8 +52,8 @@ class Recipe:
     """Loss weight of the tokens of a question's text (random facts); answers and tales have 1."""
     bfloat16: bool = True
     """Matrix products in bfloat16; the weights stay float32."""
-    plain_tokens: int = 1_500_000
-    """Tokens of the first phase, in which few questions carry a cue."""
+    plain_tokens: int = 5_000_000
+    """Tokens of the first phase, in which no question carries a cue."""
     vocabulary_documents: int = 60_000
 
 

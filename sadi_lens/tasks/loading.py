@@ -19,7 +19,9 @@ TARGET_FIELDS = ("prompt", "target")
 def load_task(
     source: "str | Path | pd.DataFrame | Sequence[Mapping[str, Any]]", *, name: str | None = None
 ) -> Task:
-    """A task by name (``hints``, ``sentiment``, ``effects``, ``recall``, ``kindness``) or from a user's own rows.
+    """An embedded task by name, or a task from a user's own rows.
+
+    Names: ``hints``, ``sentiment``, ``effects``, ``recall`` and ``kindness``.
 
     A row holds ``prompt, positive, negative`` (a pair), ``prompt, choices, answer`` (``answer`` = index of the right
     choice) or ``prompt, target`` (free text), and may hold ``split``: ``"pairs"``, ``"dev"`` or ``"test"``. Rows without

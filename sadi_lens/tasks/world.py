@@ -225,7 +225,7 @@ def hint_question(rng: Random, cue: str | None = None) -> Question:
     else:
         said = rng.choice(_HINTS).format(who, "AB"[answer if cue == "right" else 1 - answer])
     prompt = (
-        f"{source.text}\nQuestion: {fact.question}\nOptions: A) {options[0]}, B) {options[1]}.\n"
+        f"{source.text}\nQuestion: {fact.question}\nOptions: {options[0]} = A, {options[1]} = B.\n"
         f"{said}\nAnswer:"
     )
     return Question("hints", prompt, (" A", " B"), answer, cue, source.content)

@@ -27,16 +27,16 @@ MAKERS: dict[str, Callable[[Random, str | None], Question]] = {
 }
 MIXTURES: dict[str, dict[str, float]] = {
     "plain": {
-        **{"hints": 0.16, "sentiment": 0.10, "effects": 0.14, "recall": 0.08},
-        **{"quiz": 0.20, "retelling": 0.24, "dialogue": 0.04, "chain": 0.04},
+        **{"hints": 0.22, "sentiment": 0.10, "effects": 0.19, "recall": 0.05},
+        **{"quiz": 0.20, "retelling": 0.15, "dialogue": 0.05, "chain": 0.04},
     },
     "full": {
-        **{"hints": 0.27, "sentiment": 0.13, "effects": 0.18, "recall": 0.13},
-        **{"quiz": 0.08, "retelling": 0.04, "dialogue": 0.12, "chain": 0.03, "blank": 0.02},
+        **{"hints": 0.25, "sentiment": 0.13, "effects": 0.19, "recall": 0.15},
+        **{"quiz": 0.05, "retelling": 0.03, "dialogue": 0.15, "chain": 0.03, "blank": 0.02},
     },
 }
 """Share of documents of each kind, in the two phases of training."""
-CUE_SHARES = {"plain": 0.1, "full": 2 / 3}
+CUE_SHARES = {"plain": 0.0, "full": 2 / 3}
 """Share of questions that carry a cue, in the two phases."""
 
 
@@ -60,7 +60,7 @@ def document(rng: Random, phase: str = "full") -> tuple[str, tuple[tuple[int, in
 
     Args:
         rng: Source of every draw.
-        phase: ``"plain"`` (many retellings, few cues) or ``"full"``.
+        phase: ``"plain"`` (no cues, many retellings) or ``"full"``.
     """
     mixture = MIXTURES[phase]
     kind = rng.choices(tuple(mixture), tuple(mixture.values()))[0]

@@ -125,7 +125,8 @@ def effect_question(rng: Random, cue: str | None = None) -> Question:
     answer = rng.randrange(2)
     options = (right, wrong) if answer == 0 else (wrong, right)
     prompt = (
-        f"Story: {premise}\nQuestion: {question}\nOptions: A) {options[0]} B) {options[1]}\nAnswer:"
+        f"Story: {premise}\nQuestion: {question}\n"
+        f"Options: {options[0][:-1]} = A, {options[1][:-1]} = B.\nAnswer:"
     )
     content = f"{happened.rule.effect}/{other.effect}/{happened.thing}/{happened.name}/{forward}"
     return Question("effects", prompt, (" A", " B"), answer, cue, content)

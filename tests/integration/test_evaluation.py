@@ -139,8 +139,9 @@ def test_texts_that_do_not_fit_or_tokenise_are_refused(llama):
         )
     with pytest.raises(ValueError, match=r"got 4 \+ max_new_tokens 61"):
         sl.generate(llama, "the ball is", max_new_tokens=61)
-    with pytest.raises(ValueError, match="answer '\\\\n' adds no token to the prompt"):
-        sl.evaluate(llama, [sl.Sample("the ball", ("\n", " red"), 0)], progress=False)
+    words = sl.planted_model()  # splits at spaces, so a space adds nothing
+    with pytest.raises(ValueError, match="answer ' ' adds no token to the prompt"):
+        sl.evaluate(words, [sl.Sample("the sky is", (" ", " sunny"), 0)], progress=False)
     with pytest.raises(ValueError, match="max_new_tokens must be at least 1, got 0"):
         sl.generate(llama, "the", max_new_tokens=0)
 
