@@ -8,6 +8,7 @@ position ``"all"`` nothing is shared: the prefix itself is edited.
 
 import copy
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -263,30 +264,38 @@ def fork_cache(cache: Any) -> Any:
 def expand_cache(cache: Any, repeats: int) -> Any:
     """Every row ``repeats`` times (rows of one prompt together), for a single following pass.
 
-    Views until a layer's ``update`` concatenates; what it returns is not kept, so at most one layer is expanded in
-    memory at a time.
+    A layer's rows are repeated only while it is updated, and what ``update`` returns is not kept: at most one layer
+    is expanded in memory at a time.
     """
     new = fork_cache(cache)
     for layer in new.layers:
-        original = type(layer).update
-
-        def update(
-            keys: Tensor,
-            values: Tensor,
-            *args: Any,
-            _layer: Any = layer,
-            _original: Any = original,
-            **kwargs: Any,
-        ) -> Any:
-            kept = dict(_layer.__dict__)
-            for name in ("keys", "values"):
-                held = getattr(_layer, name)
-                if held is not None and held.numel():
-                    setattr(_layer, name, held.repeat_interleave(repeats, dim=0))
-            found = _original(_layer, keys, values, *args, **kwargs)
-            _layer.__dict__.clear()
-            _layer.__dict__.update(kept)
-            return found
-
-        layer.update = update
+        plain = type(layer).__name__ == "DynamicLayer"
+        layer.update = partial(_update_plain if plain else _update_any, layer, repeats)
     return new
+
+
+def _update_plain(
+    layer: Any, repeats: int, keys: Tensor, values: Tensor, *_args: Any, **_kwargs: Any
+) -> tuple[Tensor, Tensor]:
+    """Old and new keys and values side by side, repeating and joining in one copy."""
+
+    def join(held: Tensor, fresh: Tensor) -> Tensor:
+        old = held[:, None].expand(-1, repeats, *held.shape[1:])
+        return torch.cat([old, fresh.unflatten(0, (-1, repeats))], dim=-2).flatten(0, 1)
+
+    return join(layer.keys, keys), join(layer.values, values)
+
+
+def _update_any(
+    layer: Any, repeats: int, keys: Tensor, values: Tensor, *args: Any, **kwargs: Any
+) -> Any:
+    """The layer's own update (sliding windows, say) on repeated rows; the layer is put back after."""
+    kept = dict(layer.__dict__)
+    for name in ("keys", "values"):
+        held = getattr(layer, name)
+        if held is not None and held.numel():
+            setattr(layer, name, held.repeat_interleave(repeats, dim=0))
+    found = type(layer).update(layer, keys, values, *args, **kwargs)
+    layer.__dict__.clear()
+    layer.__dict__.update(kept)
+    return found

@@ -58,6 +58,13 @@ class Evaluation(ArrayEq):
         """Share of items with a valid answer."""
         return float(self.valid.mean())
 
+    def __str__(self) -> str:
+        return (
+            f"{self.label}: accuracy {self.accuracy:.1%} "
+            f"[{self.interval.low:.1%}, {self.interval.high:.1%}], margin {self.margin:+.2f} nats, "
+            f"valid answers {self.valid_rate:.0%} ({self.task or 'task'}, {self.split}, n = {self.n})"
+        )
+
     def frame(self) -> "pd.DataFrame":
         """One row an item: correct, margin, valid (and the text)."""
         import pandas as pd

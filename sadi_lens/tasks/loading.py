@@ -23,9 +23,9 @@ def load_task(
 
     Names: ``hints``, ``sentiment``, ``effects``, ``recall`` and ``kindness``.
 
-    A row holds ``prompt, positive, negative`` (a pair), ``prompt, choices, answer`` (``answer`` = index of the right
-    choice) or ``prompt, target`` (free text), and may hold ``split``: ``"pairs"``, ``"dev"`` or ``"test"``. Rows without
-    one go to ``pairs`` (pairs) and ``test`` (samples).
+    A row holds ``prompt, positive, negative`` (a pair), ``prompt, choices, answer`` (the index of the right
+    choice) or ``prompt, target`` (free text), and may hold ``split``: ``"pairs"``, ``"dev"`` or ``"test"``. Rows
+    without one go to ``pairs`` (pairs) and ``test`` (samples).
 
     Args:
         source: A name, a ``.jsonl`` file, a data frame or a list of dicts.
