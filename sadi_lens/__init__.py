@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from sadi_lens.activations import activation_differences as activation_differences
     from sadi_lens.activations import read_activations as read_activations
     from sadi_lens.activations import unit_differences as unit_differences
+    from sadi_lens.evaluation import EvaluationInterrupted as EvaluationInterrupted
     from sadi_lens.evaluation import evaluate as evaluate
     from sadi_lens.evaluation import evaluate_each as evaluate_each
     from sadi_lens.interventions import Intervention as Intervention
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from sadi_lens.models import load_model as load_model
     from sadi_lens.models import planted_model as planted_model
     from sadi_lens.models import planted_task as planted_task
+    from sadi_lens.push import measure_push as measure_push
     from sadi_lens.results import Comparison as Comparison
     from sadi_lens.results import Evaluation as Evaluation
     from sadi_lens.results import NullBand as NullBand
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from sadi_lens.steering import steer as steer
     from sadi_lens.store import load as load
     from sadi_lens.store import save as save
+    from sadi_lens.sweeps import SweepInterrupted as SweepInterrupted
     from sadi_lens.sweeps import null_band as null_band
     from sadi_lens.sweeps import sweep as sweep
     from sadi_lens.tasks import load_task as load_task
@@ -43,14 +46,15 @@ if TYPE_CHECKING:
 
 _HOME = {
     "activations": ["activation_differences", "read_activations", "unit_differences"],
-    "evaluation": ["evaluate", "evaluate_each"],
+    "evaluation": ["EvaluationInterrupted", "evaluate", "evaluate_each"],
     "interventions": ["Intervention", "MaskedAddition", "MaskedScaling", "VectorAddition"],
     "masks": ["Mask", "random_mask", "top_k_mask"],
     "models": ["load_model", "planted_model", "planted_task"],
+    "push": ["measure_push"],
     "results": ["Comparison", "Evaluation", "NullBand", "Sweep"],
     "steering": ["fwd_hooks", "generate", "steer"],
     "store": ["load", "save"],
-    "sweeps": ["null_band", "sweep"],
+    "sweeps": ["SweepInterrupted", "null_band", "sweep"],
     "tasks": ["load_task"],
     "types": ["ActivationDifferences", "ContrastivePair", "ModelInfo", "Sample", "Task"],
 }

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from sadi_lens.components import COMPONENTS, hook_name, n_units, require_component
+from sadi_lens.components import COMPONENTS, hook_name, n_units
 from sadi_lens.hooks import Hook, attached, device_of, require_eval
 from sadi_lens.masks import Mask
 from sadi_lens.text import EncodedItem, batches_by_tokens, encode_item, pad_id, pad_left
@@ -28,6 +28,8 @@ from sadi_lens.types import (
 
 MAX_TOKENS = 4096
 """Tokens of one forward pass: enough to fill two cores or a small GPU, little enough to fit either."""
+PAIR_BYTES = 128 * 2**20
+"""Bound on the activations that the pairs of one pass hand over to the moments."""
 
 
 @torch.inference_mode()
@@ -92,7 +94,7 @@ def activation_differences(
 
     Args:
         model: A bridged model in eval mode.
-        pairs: At least one; the same pair may not be given twice in opposite directions.
+        pairs: At least one.
         components: Default: all that the model has (heads, hidden, MLP output, neurons).
         task: Name written into the result.
         prepend_bos: See ``sadi_lens.text.encode``.
@@ -104,22 +106,27 @@ def activation_differences(
 
     Raises:
         ValueError: If there are no pairs, a text does not fit, the model is in training mode or lacks a
-            component, or an activation is not finite (layer and component are named).
+            component, or an activation is not finite (the first layer and component are named).
     """
     info = ModelInfo.of(model)
     if components is None:
         components = [name for name in COMPONENTS if name != "neuron" or info.d_mlp]
+    if isinstance(components, str) or len(set(components)) < len(components) or not components:
+        raise ValueError(f"components must be a list of different names, got {components!r}")
+    for name in components:
+        n_units(info, name)
     items = _encode_pairs(model, pairs, prepend_bos)
-    moments: dict[str, _Moments] = {name: _Moments() for name in components}
-    vectors: dict[str, _Moments] = {name: _Moments() for name in components}
-    prompts: dict[str, _Moments] = {name: _Moments() for name in components}
-    squares: dict[str, _Moments] = {name: _Moments() for name in components}
+    scalars = {name: Moments() for name in components if name == "head"}
+    vectors: dict[str, Moments] = {name: Moments() for name in components}
+    prompts: dict[str, Moments] = {name: Moments() for name in components}
+    squares: dict[str, Moments] = {name: Moments() for name in components}
     bar = tqdm(total=len(items), desc="differences", unit="pair", disable=not progress)
     with bar:
         for batch in _difference_batches(model, items, components, max_tokens):
             for name in components:
                 difference, prompt = batch.differences[name], batch.prompts[name]
-                moments[name].update(difference.mean(dim=-1))
+                if name in scalars:  # elsewhere a unit is one value, and its vector is its scalar
+                    scalars[name].update(difference.mean(dim=-1))
                 vectors[name].update(difference)
                 prompts[name].update(prompt)
                 squares[name].update(prompt.square().sum(dim=-1))
@@ -127,20 +134,20 @@ def activation_differences(
     merged = sum(item.merged for item in items)
     found: dict[str, ActivationDifferences] = {}
     for name in components:
-        result = ActivationDifferences(
+        scalar = scalars.get(name, vectors[name])
+        shape = vectors[name].mean_array().shape[:2]
+        found[name] = ActivationDifferences(
             component=name,
             model=info,
             n=len(items),
-            mean=moments[name].mean_array(),
-            std=moments[name].std_array(),
+            mean=scalar.mean_array().reshape(shape),
+            std=scalar.std_array().reshape(shape),
             vector=vectors[name].mean_array(),
             prompt_mean=prompts[name].mean_array(),
             prompt_rms=np.sqrt(squares[name].mean_array()),
             task=task,
             merged_boundaries=merged,
         )
-        _require_finite(result)
-        found[name] = result
     return found
 
 
@@ -161,6 +168,7 @@ def unit_differences(
     """
     if not mask.k:
         raise ValueError("mask must select at least 1 unit, got 0")
+    mask.check(ModelInfo.of(model))
     items = _encode_pairs(model, pairs, prepend_bos)
     layers, units = (list(axis) for axis in zip(*mask.units, strict=True))
     values = np.empty((len(items), mask.k), dtype=np.float32)
@@ -190,11 +198,14 @@ def _difference_batches(
 ) -> Iterator[_Batch]:
     """Forward both texts of every pair, left padded, shortest first."""
     info = ModelInfo.of(model)
-    for name in components:
-        require_component(name)
-        n_units(info, name)
     device = device_of(model)
-    for indices in batches_by_tokens([2 * item.length for item in items], max_tokens):
+    values = sum(
+        n_units(info, name) * (info.d_head if name == "head" else 1) for name in components
+    )
+    # Differences and prompt activations, in float32 and again in float64.
+    most = max(1, PAIR_BYTES // (24 * info.n_layers * values))
+    lengths = [max(2 * item.length, max_tokens // most) for item in items]
+    for indices in batches_by_tokens(lengths, max_tokens):
         chosen = [items[index] for index in indices]
         rows = [item.prompt + item.answers[side] for side in (0, 1) for item in chosen]
         ids, mask = pad_left(rows, pad_id(model), device)
@@ -222,6 +233,7 @@ def _difference_batches(
         ]
         with torch.inference_mode(), attached(model, hooks):
             model(ids, attention_mask=mask, use_cache=False, logits_to_keep=1)
+        _require_finite(found, info)
         yield _Batch(
             indices,
             {name: _stack([one for one, _ in found[name]]) for name in components},
@@ -234,7 +246,7 @@ def _stack(layers: list[Tensor]) -> Float[Tensor, "pair layer unit d"]:
     return stacked if stacked.ndim == 4 else stacked[..., None]
 
 
-class _Moments:
+class Moments:
     """Running mean and sum of squared deviations over the first axis."""
 
     def __init__(self) -> None:
@@ -243,6 +255,7 @@ class _Moments:
         self.squared: Tensor | float = 0.0
 
     def update(self, batch: Tensor) -> None:
+        """Add a batch; its first axis is averaged over."""
         wide = batch if batch.device.type == "mps" else batch.double()
         n = wide.shape[0]
         mean = wide.mean(dim=0)
@@ -254,23 +267,25 @@ class _Moments:
         self.n = total
 
     def mean_array(self) -> np.ndarray:
+        """Mean, float32 on the CPU."""
         assert isinstance(self.mean, Tensor)
         return self.mean.float().cpu().numpy()
 
     def std_array(self) -> np.ndarray:
+        """Standard deviation with n - 1, float32 on the CPU; NaN for one value."""
         assert isinstance(self.squared, Tensor)
         if self.n < 2:
             return np.full(tuple(self.squared.shape), np.nan, dtype=np.float32)
         return (self.squared / (self.n - 1)).sqrt().float().cpu().numpy()
 
 
-def _require_finite(result: ActivationDifferences) -> None:
-    bad = ~np.isfinite(result.vector).all(axis=(1, 2)) | ~np.isfinite(result.prompt_mean).all(
-        axis=(1, 2)
-    )
-    if bad.any():
-        raise ValueError(
-            f"activations of component {result.component!r} are not finite in layer "
-            f"{int(np.argmax(bad))} (first of {int(bad.sum())}); nothing was averaged over them. "
-            "Load the model in a wider dtype (bfloat16 or float32) or find the weight that is NaN."
-        )
+def _require_finite(found: dict[str, list[tuple[Tensor, Tensor]]], info: ModelInfo) -> None:
+    """Name the first place, in the order of the computation, where something is not finite."""
+    for layer in range(info.n_layers):
+        for name in ("head", "neuron", "mlp_out", "hidden"):
+            if name in found and not all(bool(one.isfinite().all()) for one in found[name][layer]):
+                raise ValueError(
+                    f"activations of component {name!r} are not finite in layer {layer}, the first of "
+                    f"those read ({', '.join(found)}). Load the model in a wider dtype (bfloat16 or float32), "
+                    "or find the weight that is NaN."
+                )

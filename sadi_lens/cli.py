@@ -1,10 +1,11 @@
 """Command line: ``sadi-lens demo`` and ``sadi-lens figures``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 app = typer.Typer(
@@ -24,6 +25,10 @@ def demo(
     component: Annotated[str, typer.Option(help="head, hidden, mlp_out or neuron")] = "head",
     out: Annotated[Path, typer.Option(help="Folder for figures/ and results.json")] = Path("demo"),
     png: Annotated[bool, typer.Option(help="Also write PNG (needs Chromium)")] = True,
+    n_null: Annotated[int, typer.Option(help="Random masks in each null band")] = 200,
+    tune_null: Annotated[
+        bool, typer.Option(help="Let every random mask choose its own strength on dev (slow)")
+    ] = False,
 ) -> None:
     """From contrastive pairs to a steered model: a table, figures and results.json."""
     from sadi_lens.components import require_component
@@ -36,15 +41,20 @@ def demo(
         require_component(component)
         loaded_task = load_task(task)
         loaded = load_model(model)
-        results = run_demo(loaded, loaded_task, component=component)
-    except (ValueError, FileNotFoundError, OSError) as error:
-        console.print(f"[red]error:[/red] {error}", highlight=False, markup=True)
-        raise typer.Exit(1) from error
-    path = write_json(results, out / "results.json")
+        out.mkdir(parents=True, exist_ok=True)  # before the work, so that nothing is lost
+        results = run_demo(
+            loaded, loaded_task, component=component, n_null=n_null, tune_null=tune_null
+        )
+        path = write_json(results, out / "results.json")
+    except (ValueError, OSError, RuntimeError) as error:
+        _refuse(error)
+    except KeyboardInterrupt as error:
+        console.print(f"\ninterrupted; nothing was written to {escape(str(out))}. {error}")
+        raise typer.Exit(130) from error
     _print_table(results)
-    console.print(f"results: {path}")
+    console.print(f"results: {escape(str(path))}")
     _draw(results, out / "figures", png=png)
-    console.print(f"\n{results['finding']}", highlight=False)
+    console.print(f"\n{escape(results['finding'])}", highlight=False)
 
 
 @app.command()
@@ -58,10 +68,15 @@ def figures(
 
     try:
         loaded = read_json(results)
-    except (ValueError, FileNotFoundError) as error:
-        console.print(f"[red]error:[/red] {error}", highlight=False)
-        raise typer.Exit(1) from error
+    except (ValueError, OSError) as error:
+        _refuse(error)
     _draw(loaded, out or results.parent / "figures", png=png)
+
+
+def _refuse(error: Exception) -> NoReturn:
+    """One line, no traceback, exit code 1."""
+    console.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
+    raise typer.Exit(1) from error
 
 
 def _print_table(results: dict) -> None:
@@ -69,18 +84,23 @@ def _print_table(results: dict) -> None:
 
     comparison = results["comparison"]
     settings = results["settings"]
+    null_words = (
+        "each with its own strength from dev"
+        if settings["tune_null"]
+        else "at the strength tuned for SADI's mask (they never chose, which favours SADI)"
+    )
     table = Table(
         title=f"{comparison.task} on {comparison.model.name}: test n = {comparison.n}, K and strength chosen on "
         f"{settings['n_dev']} dev items, mask from {settings['n_pairs']} pairs",
         caption="accuracy: 95% Wilson interval; gain in points: 95% paired bootstrap; "
-        "null p: share of random masks at least as good",
+        f"null p: share of random masks at least as good, {null_words}",
     )
     for index, name in enumerate(
         ("method", "settings", "accuracy", "gain", "null p", "margin (nats)", "valid")
     ):
         table.add_column(name, justify="left" if index < 2 else "right")
     for row in table_rows(results):
-        table.add_row(*row)
+        table.add_row(*(escape(cell) for cell in row))
     console.print(table)
 
 
@@ -95,8 +115,7 @@ def _draw(results: dict, out: Path, *, png: bool) -> None:
     try:
         export(drawn, out, png=png)
     except RuntimeError as error:  # no browser: the HTML is there all the same
-        console.print(f"[yellow]{error}[/yellow]", highlight=False)
+        console.print(f"[yellow]{escape(str(error))}[/yellow]", highlight=False)
     except OSError as error:
-        console.print(f"[red]error:[/red] {error}", highlight=False)
-        raise typer.Exit(1) from error
+        _refuse(error)
     console.print(f"figures: {out} ({len(drawn)})")

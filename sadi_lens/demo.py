@@ -3,19 +3,25 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from sadi_lens.activations import activation_differences, unit_differences
+from sadi_lens.components import n_units
 from sadi_lens.evaluation import chance_of, evaluate_each
 from sadi_lens.interventions import Intervention, MaskedAddition, MaskedScaling
 from sadi_lens.masks import RANKINGS, Mask, top_k_mask
-from sadi_lens.results import Choice, Comparison, NullBand, Sweep
+from sadi_lens.push import measure_push
+from sadi_lens.results import Choice, Comparison, MethodRow, NullBand, Sweep
 from sadi_lens.sweeps import STRENGTHS, null_band, sweep
-from sadi_lens.types import HookedModel, Task
+from sadi_lens.types import HookedModel, ModelInfo, Task
 
+TUNED_FIXED = "fixed, K and strength chosen on dev"
 N_NULL = 200
 """Random masks in each null band: an empirical p-value no smaller than 1/201."""
 SHOWN_UNITS = 12
 """Units whose distribution is drawn."""
 ALPHA = 0.05
+MIN_NULL = 20
 """A method is called outside the null when its one-sided empirical p is below this."""
 
 
@@ -28,6 +34,7 @@ def run_demo(
     ks: Sequence[int] | None = None,
     strengths: Sequence[float] = STRENGTHS,
     n_null: int = N_NULL,
+    tune_null: bool = False,
     seed: int = 0,
     max_new_tokens: int = 4,
     progress: bool = True,
@@ -44,7 +51,9 @@ def run_demo(
         position: Which tokens are edited.
         ks: Numbers of units in the grid; default by component.
         strengths: Strengths in the grid.
-        n_null: Random masks in a null band.
+        n_null: Random masks in a null band, at least ``MIN_NULL``.
+        tune_null: Let each random mask choose its own strength on dev, as SADI did: a fair null, but
+            ``len(strengths)`` times as slow. Otherwise all run at the strength that was tuned for SADI's mask.
         seed: Seed of the random masks.
         max_new_tokens: Room for a free-text answer; choice tasks do not need it.
         progress: Show bars.
@@ -54,11 +63,16 @@ def run_demo(
         what else ``sadi_lens.store.write_json`` needs to redraw them.
 
     Raises:
-        ValueError: If the task lacks a split.
+        ValueError: If the task lacks a split, the model the component, or ``n_null`` is too small.
     """
     for name in ("pairs", "dev", "test"):
         if not getattr(task, name):
             raise ValueError(f"task {task.name!r} has no {name}; this needs pairs, dev and test")
+    n_units(ModelInfo.of(model), component)  # refuses a component that is unknown or absent
+    if n_null < MIN_NULL:
+        raise ValueError(
+            f"n_null must be at least {MIN_NULL}, got {n_null}: fewer cannot reach p < {ALPHA}"
+        )
     differences = activation_differences(model, task.pairs, task=task.name, progress=progress)
     own = differences[component]
 
@@ -92,16 +106,24 @@ def run_demo(
     )
     fixed = tune("signed", fixed=True)[1]
     mask = top_k_mask(own, choice.k)
+    sadi = MaskedScaling(mask, choice.strength)
+    push = measure_push(model, [pair.prompt for pair in task.pairs], sadi, progress=progress)
     second = tuned[other][1]
     second_mask = top_k_mask(own, second.k, ranking=other)
     adaptive, rival = f"SADI {component} (signed ranking)", f"SADI {component} ({other} ranking)"
     methods: dict[str, tuple[Intervention | None, str]] = {
         "unsteered": (None, ""),
-        adaptive: (MaskedScaling(mask, choice.strength), _cell(choice)),
+        adaptive: (sadi, _cell(choice)),
         rival: (MaskedScaling(second_mask, second.strength), _cell(second)),
         **{
             f"fixed, same mask, {words}": (
-                MaskedAddition.from_differences(mask, own, choice.strength, match=match),
+                MaskedAddition.from_differences(
+                    mask,
+                    own,
+                    choice.strength,
+                    match=match,
+                    push=push if match != "coefficient" else None,
+                ),
                 _cell(choice),
             )
             for match, words in (
@@ -110,7 +132,7 @@ def run_demo(
                 ("mean", "same mean push"),
             )
         },
-        "fixed, K and strength chosen on dev": (
+        TUNED_FIXED: (
             MaskedAddition.from_differences(
                 top_k_mask(own, fixed.k), own, fixed.strength, match="norm"
             ),
@@ -135,6 +157,8 @@ def run_demo(
             one,
             cell.strength,
             n=n_null,
+            tune_on=task.dev if tune_null else None,
+            strengths=strengths,
             seed=seed,
             position=position,
             task=task.name,
@@ -177,6 +201,7 @@ def run_demo(
             "component": component,
             "position": position,
             "n_null": n_null,
+            "tune_null": tune_null,
             "seed": seed,
             "n_pairs": len(task.pairs),
             "n_dev": len(task.dev),
@@ -198,36 +223,38 @@ def finding(comparison: Comparison, adaptive: str, rival: str) -> str:
         rival: Label of the same method with another ranking.
     """
     rows = {row.label: row for row in comparison.rows}
-    base, row, other = comparison.rows[0], rows[adaptive], rows[rival]
-    fixed = max(
-        (one for one in comparison.rows if one.kind == "fixed"),
-        key=lambda one: one.accuracy,
-    )
+    base, row, other, fixed = comparison.rows[0], rows[adaptive], rows[rival], rows[TUNED_FIXED]
     head = (
         f"On {comparison.task} ({comparison.model.name}, {comparison.split}, n = {comparison.n}) {adaptive} moves "
-        f"accuracy from {base.accuracy:.0%} to {row.accuracy:.0%} ({row.gain:+.0%}, 95% interval "
-        f"{row.gain_interval.low:+.0%} to {row.gain_interval.high:+.0%}; best fixed vector {fixed.accuracy:.0%})"
+        f"accuracy from {base.accuracy:.0%} to {row.accuracy:.0%} ({100 * row.gain:+.0f} points, 95% interval "
+        f"{100 * row.gain_interval.low:+.0f} to {100 * row.gain_interval.high:+.0f}; a fixed vector tuned the same way "
+        f"reaches {fixed.accuracy:.0%})"
     )
-    if row.gain_interval.low <= 0:
-        return head + ": no gain that the data can tell from zero."
-    own, second = f"p = {row.null_p:.3f}", f"p = {other.null_p:.3f}"
+    if row.mcnemar_p >= ALPHA or row.gain_interval.low <= 0 <= row.gain_interval.high:
+        return head + ": no change that the data can tell from zero."
+    if row.gain < 0:
+        return head + ": steering makes the model worse here, though dev chose this K and strength."
+    nulls = {null.label: null for null in comparison.nulls}
+    as_good, n = _as_good(row, nulls[row.null])
     if row.null_p < ALPHA:
-        return (
-            head
-            + f", and random masks rarely do as well ({own}): here the choice of units matters."
+        return head + (
+            f"; {as_good} of {n} random masks do as well (p = {row.null_p:.3f}): here the choice of units matters."
         )
-    if other.null_p < ALPHA and other.gain_interval.low > 0:
-        return (
-            head
-            + f", but the paper's ranking lies inside the random-mask null ({own}) while {rival} reaches "
-            f"{other.accuracy:.0%} and lies outside ({second}): scaling helps, and the signed mean "
-            "picks the wrong units."
+    inside = f"the paper's ranking lies inside the random-mask null ({as_good} of {n} do as well, p = {row.null_p:.2f})"
+    if other.null_p < ALPHA and other.gain > 0 and other.mcnemar_p < ALPHA:
+        return head + (
+            f", but {inside}, while {rival} reaches {other.accuracy:.0%} and lies outside (p = {other.null_p:.3f}): "
+            "scaling helps, and the signed mean is not what finds the units."
         )
-    return (
-        head
-        + f", but random masks of the same size do as well ({own}; {rival} {second}): the gain comes from "
-        "scaling, not from which units were chosen."
+    return head + (
+        f", but {inside}, and so does the {rival} (p = {other.null_p:.2f}): nothing here shows that it matters "
+        "which units are scaled."
     )
+
+
+def _as_good(row: MethodRow, null: NullBand) -> tuple[int, int]:
+    """Draws at least as good as the row, and all draws."""
+    return int((null.accuracies >= row.accuracy).sum()), null.n
 
 
 def table_rows(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -248,15 +275,15 @@ def table_rows(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
         for index, row in enumerate(comparison.rows)
     ]
     for null in comparison.nulls:
-        median = sorted(null.accuracies)[null.n // 2]
+        median = float(np.median(null.accuracies))
         rows.append(
             (
                 f"random masks, median of {null.n} [5%, 95%]",
-                f"K {null.k}, strength {null.strength:g}",
+                f"K {null.k}, {'own strength' if null.tuned else f'strength {null.strength:g}'}",
                 f"{median:.1%} [{null.band.low:.0%}, {null.band.high:.0%}]",
                 f"{100 * (median - comparison.rows[0].accuracy):+.1f}",
                 "",
-                f"{sorted(null.margins)[null.n // 2]:+.2f}",
+                f"{np.median(null.margins):+.2f}",
                 "",
             )
         )

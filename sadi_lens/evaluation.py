@@ -1,5 +1,6 @@
 """Scoring samples: log-probability of choices, exact match of free text, each with n and an interval."""
 
+import hashlib
 import re
 import string
 import warnings
@@ -107,11 +108,18 @@ def evaluate_each(
     for one in interventions:
         if one is not None:
             one.check(info)
+    if not interventions:
+        raise ValueError("interventions must hold at least 1 (None is the unsteered model), got 0")
     names = labels or ["unsteered" if one is None else one.label for one in interventions]
+    if len(names) != len(interventions):
+        raise ValueError(
+            f"labels must name every intervention: {len(names)} for {len(interventions)}"
+        )
     is_text = {sample.target is not None for sample in samples}
     if len(is_text) > 1:
         raise ValueError("samples must all have choices or all have a target, got both kinds")
     common: dict[str, object] = {
+        "items": items_hash(samples),
         "model": info,
         "task": task,
         "split": split_of(samples),
@@ -150,6 +158,14 @@ def split_of(samples: Sequence[Sample]) -> str:
     return splits.pop() or "unknown"
 
 
+def items_hash(samples: Sequence[Sample]) -> str:
+    """Identity of a list of samples, so that results of different items are never paired."""
+    digest = hashlib.sha256()
+    for one in samples:
+        digest.update(repr((one.prompt, one.choices, one.answer, one.target)).encode())
+    return digest.hexdigest()[:16]
+
+
 def chance_of(samples: Sequence[Sample]) -> float:
     """Accuracy of guessing among the choices; NaN for free text."""
     if any(sample.target is not None for sample in samples):
@@ -158,32 +174,34 @@ def chance_of(samples: Sequence[Sample]) -> float:
 
 
 def normalise(text: str) -> str:
-    """Lower case, no punctuation, no articles, single spaces (Rajpurkar et al., 2016)."""
-    text = text.lower().translate(str.maketrans("", "", string.punctuation))
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
+    """Lower case, no punctuation, no articles, single spaces (Rajpurkar et al., 2016).
+
+    Where nothing would be left (an answer "A"), articles and then punctuation stay.
+    """
+    text = " ".join(text.lower().split())
+    bare = " ".join(text.translate(str.maketrans("", "", string.punctuation)).split())
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", bare).split()) or bare or text
 
 
-def first_answer(text: str) -> str:
-    """A generated answer up to its first line end or full stop."""
-    return re.split(r"[\n.]", text.strip(), maxsplit=1)[0]
+def matches(text: str, target: str) -> bool:
+    """Whether a generated answer is the target: its first line, or the first sentence of that, after ``normalise``."""
+    line = text.strip().split("\n", maxsplit=1)[0]
+    sentence = re.split(r"\.(?=\s|$)", line, maxsplit=1)[0]
+    return normalise(target) in (normalise(line), normalise(sentence))
 
 
 def _text_result(
     label: str, samples: Sequence[Sample], texts: list[str], common: dict[str, object]
 ) -> Evaluation:
-    answers = [first_answer(text) for text in texts]
     correct = np.array(
-        [
-            normalise(answer) == normalise(sample.target or "")
-            for answer, sample in zip(answers, samples, strict=True)
-        ]
+        [matches(text, sample.target or "") for text, sample in zip(texts, samples, strict=True)]
     )
     return Evaluation(
         label=label,
         scoring="exact_match",
         correct=correct,
         margins=np.full(correct.size, np.nan, dtype=np.float32),
-        valid=np.array([bool(normalise(answer)) for answer in answers]),
+        valid=np.array([bool(text.strip()) for text in texts]),
         choice_scores=np.empty((correct.size, 0), dtype=np.float32),
         interval=proportion_interval(correct),
         texts=tuple(texts),
@@ -225,6 +243,7 @@ def _choice_results(
     results: tuple[Evaluation, ...] = ()
     if kept:
         chosen = [samples[index] for index in kept]
+        common = {**common, "items": items_hash(chosen)}
         results = tuple(
             _choice_result(name, chosen, scores[row, kept], valid[row, kept], scoring, common)
             for row, name in enumerate(names)

@@ -51,5 +51,6 @@ def require_eval(model: HookedModel) -> None:
 
 
 def device_of(model: HookedModel) -> torch.device:
-    """Device that the token ids go to."""
-    return next(model.original_model.parameters()).device
+    """Device that the token ids go to; weights that accelerate keeps off-loaded (meta) do not count."""
+    devices = (one.device for one in model.original_model.parameters() if not one.is_meta)
+    return next(devices, torch.device("cpu"))

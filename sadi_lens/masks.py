@@ -1,5 +1,6 @@
 """Masks: which units are steered. Rankings, top K, random and matched controls."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -42,6 +43,25 @@ class Mask(ArrayEq):
         selected = selected.copy()
         selected.setflags(write=False)
         object.__setattr__(self, "selected", selected)
+
+    def check(self, info: ModelInfo) -> None:
+        """Refuse a model of another shape; warn where only the weights are others.
+
+        Raises:
+            ValueError: With both shapes.
+        """
+        needed = (info.n_layers, n_units(info, self.component))
+        if self.selected.shape != needed:
+            raise ValueError(
+                f"mask has {self.n_layers} layers x {self.n_units} {self.component} units, but "
+                f"{info.name} has {needed[0]} x {needed[1]} ({info.shape}); make one for this model"
+            )
+        if self.model is not None and self.model.fingerprint != info.fingerprint:
+            warnings.warn(
+                f"the mask was made on {self.model.name} with weights {self.model.fingerprint}; "
+                f"{info.name} has the same shape but other weights ({info.fingerprint})",
+                stacklevel=3,
+            )
 
     @property
     def k(self) -> int:
@@ -131,11 +151,11 @@ def scores(differences: ActivationDifferences, ranking: str = "signed") -> np.nd
         ranking: ``"signed"`` (Wang et al., 2025), ``"magnitude"`` or ``"standardised"``.
 
     Returns:
-        Float array [layer unit], in activation units (standardised: in standard errors; a unit that never
-        changes scores 0).
+        Float array [layer unit], in activation units (standardised: in standard errors; infinite for a
+        unit with the same difference, not 0, in every pair).
 
     Raises:
-        ValueError: If the ranking is unknown, or standardised with fewer than 2 pairs.
+        ValueError: If the ranking is unknown, or standardised cannot be had (fewer than 2 pairs, no spread).
     """
     require_one_of("ranking", ranking, RANKINGS)
     if ranking == "signed":
@@ -145,7 +165,14 @@ def scores(differences: ActivationDifferences, ranking: str = "signed") -> np.nd
     if differences.n < 2:
         raise ValueError(f"ranking='standardised' needs at least 2 pairs, got {differences.n}")
     error = differences.standard_error
-    return np.divide(np.abs(differences.mean), error, out=np.zeros_like(error), where=error > 0)
+    if not error.any():
+        raise ValueError(
+            "ranking='standardised' needs pairs that differ: every unit has the same difference in all "
+            f"{differences.n} pairs"
+        )
+    size = np.abs(differences.mean)
+    constant = np.where(size > 0, np.inf, 0).astype(size.dtype)
+    return np.divide(size, error, out=constant, where=error > 0)
 
 
 def top_k_mask(differences: ActivationDifferences, k: int, *, ranking: str = "signed") -> Mask:

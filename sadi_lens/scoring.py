@@ -19,7 +19,8 @@ from torch import Tensor
 from sadi_lens.components import hook_name
 from sadi_lens.hooks import device_of
 from sadi_lens.interventions import Affine, AffineIntervention, Intervention
-from sadi_lens.steering import PositionTracker, tracked
+from sadi_lens.positions import PositionTracker
+from sadi_lens.steering import tracked
 from sadi_lens.text import EncodedItem, batches_by_tokens, pad_id, pad_left
 from sadi_lens.types import HookedModel
 
@@ -175,10 +176,8 @@ class _Batch:
             for column, answer in enumerate(choices):
                 self.answers[row, column, : len(answer)] = torch.tensor(answer)
                 self.answer_mask[row, column, : len(answer)] = True
-        self.answers, self.answer_mask = (
-            self.answers.to(self.device),
-            self.answer_mask.to(self.device),
-        )
+        self.answers = self.answers.to(self.device)
+        self.answer_mask = self.answer_mask.to(self.device)
 
     @torch.inference_mode()
     def score(
@@ -222,8 +221,8 @@ class _Batch:
         per = 1 if self.is_single else self.n_choices
         width = self.prompts.shape[1]
         prompts = self.prompts[:, -1:] if cache is not None else self.prompts
-        ids = _repeat(prompts, c * per)
-        mask = _repeat(self.prompt_mask, c * per)
+        ids = prompts.repeat_interleave(c * per, dim=0)
+        mask = self.prompt_mask.repeat_interleave(c * per, dim=0)
         if not self.is_single:
             given = self.answers[:, None, :, :-1].expand(n, c, per, -1).reshape(n * c * per, -1)
             known = self.answer_mask[:, None, :, :-1].expand(n, c, per, -1).reshape(n * c * per, -1)
@@ -248,10 +247,6 @@ class _Batch:
             tokens = found.gather(-1, index)[..., 0]
             scores = (tokens * self.answer_mask[:, None]).sum(dim=-1)
         return scores.transpose(0, 1).cpu().numpy(), valid.transpose(0, 1).cpu().numpy()
-
-
-def _repeat(rows: Tensor, times: int) -> Tensor:
-    return rows.repeat_interleave(times, dim=0)
 
 
 def fork_cache(cache: Any) -> Any:

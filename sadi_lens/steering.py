@@ -1,119 +1,23 @@
 """Putting an intervention on a model: which tokens it acts on, for one pass or for generation.
 
-Positions, in the words of the design:
-
-    last_prompt   the last prompt token only (the paper)
-    every_step    the last prompt token and every token after it
-    all           every token
-
-They are worked out from the attention mask and the length of the KV cache in absolute coordinates, never from
-token ids, so padding on either side, cached and uncached passes and beams give the same numbers.
+The words for positions, and how they are found in a padded or cached batch: ``sadi_lens.positions``.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from sadi_lens.components import hook_name
 from sadi_lens.hooks import Hook, attached, device_of, require_eval
 from sadi_lens.interventions import Intervention
+from sadi_lens.positions import PositionTracker
 from sadi_lens.text import encode_prompt, pad_id, pad_left, require_tokenizer
-from sadi_lens.types import POSITIONS, HookedModel, ModelInfo, require_one_of
-
-Edit = Callable[[Tensor, int], Tensor]
-
-
-class PositionTracker:
-    """Says for each forward pass which of its tokens are edited.
-
-    Args:
-        position: ``"last_prompt"``, ``"every_step"`` or ``"all"``.
-        prompt_end: Absolute index (padding counted) of the last prompt token of each row, when the caller knows it.
-        prompt_lengths: Real tokens of each prompt, when rows also hold what follows the prompt.
-
-    Without either, a pass that starts a new text is taken to be the prompt, up to its last attended token; later
-    passes that continue its KV cache are steps.
-    """
-
-    def __init__(
-        self,
-        position: str,
-        *,
-        prompt_end: Sequence[int] | Int[Tensor, " row"] | None = None,
-        prompt_lengths: Sequence[int] | Int[Tensor, " row"] | None = None,
-    ) -> None:
-        require_one_of("position", position, POSITIONS)
-        self.position = position
-        self.is_fixed = prompt_end is not None
-        self.prompt_end = None if prompt_end is None else torch.as_tensor(prompt_end)
-        self.lengths = None if prompt_lengths is None else torch.as_tensor(prompt_lengths)
-        self.seen = 0
-        self.edited: Bool[Tensor, "row pos"] | None = None
-
-    def begin(
-        self, rows: int, n_new: int, past: int, attention_mask: Int[Tensor, "row total"] | None
-    ) -> None:
-        """Prepare a pass over ``n_new`` tokens a row that follow ``past`` cached ones.
-
-        Raises:
-            ValueError: If the attention mask is not [row past+new] or a prompt is longer than its row.
-        """
-        total = past + n_new
-        if attention_mask is None:
-            attended = torch.ones((rows, total), dtype=torch.bool)
-        elif attention_mask.ndim != 2 or attention_mask.shape[1] < total:
-            raise ValueError(
-                f"attention_mask must be [row, {total}] (cached and new tokens), "
-                f"got {tuple(attention_mask.shape)}"
-            )
-        else:
-            attended = attention_mask[:, :total].bool()
-        index = torch.arange(total, device=attended.device)
-        starts = past == 0 or past != self.seen
-        if not self.is_fixed and (starts or self.prompt_end is None):
-            self.prompt_end = self._find_end(attended, index)
-        self.seen = total
-        if self.position == "all":
-            self.edited = attended[:, past:]
-            return
-        end = self.prompt_end
-        assert end is not None
-        end = end.to(attended.device)
-        if end.numel() not in (1, rows):
-            end = end.repeat_interleave(rows // end.numel())  # beams and several sequences a prompt
-        end = end.reshape(-1, 1)
-        chosen = index == end if self.position == "last_prompt" else index >= end
-        self.edited = (chosen & attended)[:, past:]
-
-    def _find_end(
-        self, attended: Bool[Tensor, "row total"], index: Int[Tensor, " total"]
-    ) -> Int[Tensor, " row"]:
-        if self.lengths is None:
-            return (attended * index).amax(dim=1)
-        lengths = self.lengths.to(attended.device).reshape(-1, 1)
-        real = attended.sum(dim=1, keepdim=True)
-        if bool(((lengths < 1) | (lengths > real)).any()):
-            raise ValueError(
-                f"prompt_lengths must be in [1, tokens of the row], got {lengths.flatten().tolist()} "
-                f"for rows of {real.flatten().tolist()} tokens"
-            )
-        return (attended.cumsum(dim=1) == lengths).int().argmax(dim=1)
-
-    def apply(self, edit: Edit, activation: Tensor, layer: int) -> Tensor | None:
-        """The activation with ``edit`` at the chosen positions; None where there is none."""
-        edited = self.edited
-        assert edited is not None
-        edited = edited.to(activation.device)
-        if bool(edited.all()):
-            return edit(activation, layer)
-        if not bool(edited.any()):
-            return None
-        where = edited.reshape(*edited.shape, *(1,) * (activation.ndim - 2))
-        return torch.where(where, edit(activation, layer), activation)
+from sadi_lens.types import HookedModel, ModelInfo
 
 
 def hooks_for(intervention: Intervention, tracker: PositionTracker) -> list[tuple[str, Hook]]:
@@ -143,6 +47,9 @@ def tracked(
         past = 0 if cache is None else int(cache.get_seq_length())
         tracker.begin(tokens.shape[0], tokens.shape[1], past, kwargs.get("attention_mask"))
 
+    if not hooks:
+        yield
+        return
     with attached(model, hooks):
         handle = model.original_model.register_forward_pre_hook(before, with_kwargs=True)
         try:
@@ -161,7 +68,9 @@ def steer(
 ) -> Generator[HookedModel]:
     """Steer every TransformerLens call inside the ``with``; the model is left as it was, also on an error.
 
-    Left-padded batches need their ``attention_mask``, as for any TransformerBridge call.
+    Left-padded batches need their ``attention_mask``, as for any TransformerBridge call. A pass without KV cache is
+    taken for a new prompt: for a generation loop that feeds the growing text again and again, give
+    ``prompt_lengths`` or use ``sadi_lens.generate``.
 
     Args:
         model: A bridged model.
@@ -245,7 +154,8 @@ def generate(
         seed: Used when ``do_sample=True``; the global random state is left as it was.
         skip_special_tokens: Passed to the tokenizer's decode.
         **sampling: Passed to Hugging Face's ``generate``: ``do_sample``, ``temperature``, ``top_p``, ``num_beams``,
-            ``repetition_penalty``, ``eos_token_id``, ...
+            ``repetition_penalty``, ``eos_token_id``, ... What a checkpoint's own generation_config asks for is not
+            applied, its end-of-text tokens apart: greedy means greedy.
 
     Returns:
         The continuation of each prompt, without the prompt.
@@ -254,10 +164,23 @@ def generate(
         ValueError: If a prompt is empty or does not fit the context with ``max_new_tokens``, or the model is in
             training mode or of another shape.
     """
+    from transformers import GenerationConfig
+
     if isinstance(prompts, str):
         prompts = [prompts]
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
+    reserved = {
+        "pad_token_id",
+        "return_dict_in_generate",
+        "num_return_sequences",
+        "generation_config",
+    }
+    if reserved & set(sampling):
+        raise ValueError(
+            f"generate returns one text a prompt and sets {sorted(reserved & set(sampling))} itself; "
+            "repeat a prompt for several samples of it"
+        )
     require_eval(model)
     tokenizer = require_tokenizer(model)
     if intervention is not None:
@@ -267,7 +190,9 @@ def generate(
         for prompt in prompts
     ]
     texts: list[str] = []
-    devices = [device_of(model)] if device_of(model).type == "cuda" else []
+    own = getattr(model.original_model, "generation_config", None)
+    settings = {"do_sample": False, "eos_token_id": getattr(own, "eos_token_id", None), **sampling}
+    devices = list(range(torch.cuda.device_count()))
     for start in range(0, len(rows), batch_size):
         ids, mask = pad_left(rows[start : start + batch_size], pad_id(model), device_of(model))
         end = ids.shape[1] - 1
@@ -275,16 +200,27 @@ def generate(
         hooks = hooks_for(intervention, tracker) if intervention is not None else []
         with torch.random.fork_rng(devices=devices), tracked(model, hooks, tracker):
             if sampling.get("do_sample"):
-                torch.manual_seed(seed + start)
-            found = model.original_model.generate(
-                ids,
-                attention_mask=mask,
-                max_new_tokens=max_new_tokens,
-                use_cache=use_cache,
-                pad_token_id=pad_id(model),
-                **{"do_sample": False, **sampling},
-            )
+                torch.manual_seed(int(np.random.SeedSequence([seed, start]).generate_state(1)[0]))
+            with _own_generation_config(model, GenerationConfig(pad_token_id=pad_id(model))):
+                found = model.original_model.generate(
+                    ids,
+                    attention_mask=mask,
+                    max_new_tokens=max_new_tokens,
+                    use_cache=use_cache,
+                    **settings,
+                )
         texts += tokenizer.batch_decode(
             found[:, end + 1 :], skip_special_tokens=skip_special_tokens
         )
     return texts
+
+
+@contextmanager
+def _own_generation_config(model: HookedModel, config: Any) -> Generator[None]:
+    """``config`` in the place of the checkpoint's, whose penalties would otherwise apply to every call."""
+    before = getattr(model.original_model, "generation_config", None)
+    model.original_model.generation_config = config
+    try:
+        yield
+    finally:
+        model.original_model.generation_config = before

@@ -8,6 +8,7 @@ import importlib
 import json
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from sadi_lens.masks import Mask
 from sadi_lens.types import HookedModel, ModelInfo
 
 FORMAT_VERSION = 1
@@ -37,6 +39,7 @@ MODULES = {
     "MaskedScaling": "sadi_lens.interventions",
     "MaskedAddition": "sadi_lens.interventions",
     "VectorAddition": "sadi_lens.interventions",
+    "Push": "sadi_lens.interventions",
 }
 
 
@@ -55,7 +58,7 @@ def save(thing: Any, path: str | Path) -> Path:
         FileExistsError: If ``path`` exists and is not such a folder.
     """
     path = Path(path)
-    if path.exists() and not (path / CONFIG).is_file():
+    if path.exists() and not _is_ours(path):
         raise FileExistsError(
             f"{path} exists and was not written by sadi_lens.save; it is left alone"
         )
@@ -69,10 +72,32 @@ def save(thing: Any, path: str | Path) -> Path:
         new.mkdir()
         save_file(arrays, new / ARRAYS)
         (new / CONFIG).write_text(_dump(config), encoding="utf-8")
-        if path.exists():
-            path.rename(Path(temporary) / "old")
-        new.rename(path)
+        _swap(new, path)
     return path
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a folder holds a saved object and nothing else, so that replacing it loses nothing."""
+    try:
+        _parse((path / CONFIG).read_text(encoding="utf-8"), path / CONFIG)
+    except (OSError, ValueError):
+        return False
+    return {one.name for one in path.iterdir()} <= {CONFIG, ARRAYS}
+
+
+def _swap(new: Path, path: Path) -> None:
+    """Put ``new`` in the place of ``path``; whatever happens between, one of the two is there."""
+    if not path.exists():
+        new.rename(path)
+        return
+    old = path.with_name(f".{path.name}.old.{os.getpid()}")
+    path.rename(old)
+    try:
+        new.rename(path)
+    except BaseException:
+        old.rename(path)
+        raise
+    shutil.rmtree(old)
 
 
 def load(
@@ -105,7 +130,8 @@ def load(
         raise ValueError(f"{path / ARRAYS} cannot be read: {error}") from error
     thing = _decode(config["object"], arrays, str(path))
     if model is not None:
-        _require_same_model(thing, ModelInfo.of(model), path, allow_other_weights)
+        for one in thing.values() if isinstance(thing, dict) else [thing]:
+            _require_same_model(one, ModelInfo.of(model), path, allow_other_weights)
     return thing
 
 
@@ -154,6 +180,8 @@ def _parse(text: str, path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(config, dict) or config.get("format") != "sadi_lens":
         raise ValueError(f"{path} was not written by sadi_lens (no format mark)")
+    if "object" not in config:
+        raise ValueError(f"{path} is incomplete: it holds no object")
     if config.get("format_version") != FORMAT_VERSION:
         raise ValueError(
             f"{path} has format version {config.get('format_version')}, this library reads "
@@ -180,7 +208,11 @@ def _encode(thing: Any, where: str, arrays: dict[str, np.ndarray] | None) -> Any
         names = [field.name for field in fields(thing)]
     elif isinstance(thing, tuple) and name in MODULES:  # a NamedTuple
         names = list(type(thing).__annotations__)
-    elif isinstance(thing, list | tuple):
+    elif isinstance(thing, list):
+        return {
+            "list": [_encode(one, f"{where}.{index}", arrays) for index, one in enumerate(thing)]
+        }
+    elif isinstance(thing, tuple):
         return [_encode(one, f"{where}.{index}", arrays) for index, one in enumerate(thing)]
     elif isinstance(thing, Mapping):
         return {"dict": {k: _encode(v, f"{where}.{k}", arrays) for k, v in thing.items()}}
@@ -210,6 +242,8 @@ def _decode(thing: Any, arrays: Mapping[str, np.ndarray], source: str) -> Any:
         if thing["array"] not in arrays:
             raise ValueError(f"{source} lacks the array {thing['array']!r}")
         return arrays[thing["array"]]
+    if "list" in thing:
+        return list(_decode(thing["list"], arrays, source))
     if "float" in thing:
         return float(thing["float"])
     if "dict" in thing:
@@ -226,9 +260,10 @@ def _decode(thing: Any, arrays: Mapping[str, np.ndarray], source: str) -> Any:
 
 
 def _require_same_model(thing: Any, info: ModelInfo, path: Path, allow: bool) -> None:
-    made_on = getattr(thing, "model", None) or getattr(getattr(thing, "mask", None), "model", None)
-    if hasattr(thing, "check"):
-        thing.check(info)
+    mask = thing if isinstance(thing, Mask) else getattr(thing, "mask", None)
+    made_on = getattr(thing, "model", None) or getattr(mask, "model", None)
+    if mask is not None and made_on is None:
+        mask.check(info)
     if made_on is None:
         return
     if made_on.shape != info.shape:

@@ -42,6 +42,7 @@ def sweep(
     position: str = "last_prompt",
     scoring: str = "sum",
     max_new_tokens: int = 16,
+    prepend_bos: bool | None = None,
     progress: bool = True,
 ) -> Sweep:
     """Accuracy for every number of units and every strength.
@@ -60,6 +61,7 @@ def sweep(
         position: Which tokens are edited.
         scoring: See ``evaluate``.
         max_new_tokens: See ``evaluate``.
+        prepend_bos: See ``evaluate``.
         progress: Show a bar.
 
     Raises:
@@ -74,6 +76,8 @@ def sweep(
         )
     masks = [top_k_mask(differences, k, ranking=ranking) for k in ks]
     cells = [make(mask, float(strength)) for mask in masks for strength in strengths]
+
+    chance = chance_of(samples)
 
     def build(found: tuple[Evaluation, ...]) -> Sweep:
         shape = (len(ks), len(strengths))
@@ -100,7 +104,7 @@ def sweep(
             valid_rate=table([one.valid_rate for one in rest]),
             unsteered_accuracy=base.accuracy,
             unsteered_margin=base.margin,
-            chance=chance_of(samples),
+            chance=chance,
         )
 
     try:
@@ -111,6 +115,7 @@ def sweep(
             position=position,
             scoring=scoring,
             max_new_tokens=max_new_tokens,
+            prepend_bos=prepend_bos,
             task=differences.task,
             progress=progress,
             description="sweep",
@@ -128,17 +133,38 @@ def null_band(
     *,
     n: int = 200,
     per_layer: bool = False,
+    tune_on: Sequence[Sample] | None = None,
+    strengths: Sequence[float] = STRENGTHS,
     seed: int = 0,
     position: str = "last_prompt",
     scoring: str = "sum",
     task: str = "",
-    label: str = "",
     max_new_tokens: int = 16,
+    prepend_bos: bool | None = None,
     progress: bool = True,
 ) -> NullBand:
     """Accuracies of ``n`` random masks with the K (and, if asked, the per-layer counts) of ``mask``.
 
-    What is left when only the choice of units is taken away: same strength, same items, same position.
+    What is left when only the choice of units is taken away. At the strength that was tuned for ``mask`` the null is
+    conditional on that cell, and its p-values are too small: random masks never chose. With ``tune_on`` each mask
+    chooses its own strength there, as the method did, at ``len(strengths)`` times the cost on that split.
+
+    Args:
+        model: A bridged model in eval mode.
+        samples: The items that the method was scored on.
+        mask: The mask to match.
+        strength: The strength that was chosen for it; used by every random mask unless ``tune_on`` is given.
+        n: Masks to draw.
+        per_layer: Match the count of every layer too.
+        tune_on: Samples on which each random mask chooses among ``strengths`` (the dev split).
+        strengths: The grid for ``tune_on``.
+        seed: Seed of the draws.
+        position: Which tokens are edited.
+        scoring: See ``evaluate``.
+        task: Name for the result.
+        max_new_tokens: See ``evaluate``.
+        prepend_bos: See ``evaluate``.
+        progress: Show a bar.
 
     Raises:
         ValueError: If ``n`` is below 1; otherwise as ``evaluate``.
@@ -146,27 +172,38 @@ def null_band(
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
     seeds = np.random.SeedSequence(seed).generate_state(n)
-    drawn: list[Intervention | None] = [
-        MaskedScaling(random_mask(mask, seed=int(one), per_layer=per_layer), strength)
-        for one in seeds
-    ]
-    found = evaluate_each(
-        model,
-        samples,
-        drawn,
-        position=position,
-        scoring=scoring,
-        max_new_tokens=max_new_tokens,
-        task=task,
-        progress=progress,
-        description="random masks",
-    )
+    masks = [random_mask(mask, seed=int(one), per_layer=per_layer) for one in seeds]
+
+    def score(items: Sequence[Sample], drawn: list[Intervention | None]) -> tuple[Evaluation, ...]:
+        return evaluate_each(
+            model,
+            items,
+            drawn,
+            position=position,
+            scoring=scoring,
+            max_new_tokens=max_new_tokens,
+            prepend_bos=prepend_bos,
+            task=task,
+            progress=progress,
+            description="random masks",
+        )
+
+    chosen = [float(strength)] * n
+    if tune_on is not None:
+        dev = score(tune_on, [MaskedScaling(one, float(s)) for one in masks for s in strengths])
+        for draw in range(n):
+            cells = dev[draw * len(strengths) : (draw + 1) * len(strengths)]
+            best = max(cells, key=lambda cell: (cell.accuracy, cell.margin))
+            chosen[draw] = float(strengths[cells.index(best)])
+    found = score(samples, [MaskedScaling(*cell) for cell in zip(masks, chosen, strict=True)])
+    words = "each at its own strength" if tune_on is not None else f"strength {strength:g}"
     return NullBand(
-        label=label or f"random {mask.component} masks, K {mask.k}, strength {strength:g}",
+        label=f"random {mask.component} masks, K {mask.k}{' per layer' if per_layer else ''}, {words}",
         k=mask.k,
         strength=float(strength),
         per_layer=per_layer,
         # float64, as the accuracies they are compared with: a tie must stay a tie.
         accuracies=np.array([one.accuracy for one in found], dtype=np.float64),
         margins=np.array([one.margin for one in found]),
+        tuned=tune_on is not None,
     )

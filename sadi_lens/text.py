@@ -47,7 +47,8 @@ def require_tokenizer(model: HookedModel) -> Any:
 def encode(tokenizer: Any, text: str, *, prepend_bos: bool | None = None) -> list[int]:
     """Tokens of a text as the tokenizer itself gives them.
 
-    A text that already begins with the BOS token (a chat template's output) does not get a second one.
+    A text that already begins with the BOS token (a chat template's output) does not get a second one. An EOS that
+    the tokenizer puts behind every text is left off: nothing could follow it.
 
     Args:
         tokenizer: A Hugging Face tokenizer.
@@ -60,6 +61,9 @@ def encode(tokenizer: Any, text: str, *, prepend_bos: bool | None = None) -> lis
     bos_token, bos = tokenizer.bos_token, tokenizer.bos_token_id
     has_bos_text = bool(bos_token) and text.startswith(bos_token)
     ids: list[int] = list(tokenizer(text, add_special_tokens=not has_bos_text)["input_ids"])
+    eos_token, eos = tokenizer.eos_token, tokenizer.eos_token_id
+    if eos is not None and len(ids) > 1 and ids[-1] == eos and not text.endswith(eos_token):
+        ids = ids[:-1]
     if prepend_bos is None:
         return ids
     if bos is None:
@@ -84,7 +88,8 @@ def encode_item(
     """Tokens of a prompt with each of its answers, cut where the first answer token stands.
 
     Raises:
-        ValueError: If the prompt has no token, an answer adds none, or a text is longer than the context.
+        ValueError: If the prompt has no token, an answer adds none or is the same tokens as another, or a text is
+            longer than the context.
     """
     tokenizer = require_tokenizer(model)
     alone = encode(tokenizer, prompt, prepend_bos=prepend_bos)
@@ -96,8 +101,14 @@ def encode_item(
             f"prompt must have at least one token before the answer, got {prompt[-40:]!r}"
         )
     for answer, text in zip(answers, texts, strict=True):
-        if len(text) <= end:
+        if len(text) <= end or text == alone:
             raise ValueError(f"answer {answer!r} adds no token to the prompt {prompt[-40:]!r}")
+    for index, text in enumerate(texts):
+        if text in texts[:index]:
+            raise ValueError(
+                f"answers {answers[texts.index(text)]!r} and {answers[index]!r} are the same tokens to this "
+                f"tokenizer (prompt {prompt[-40:]!r}); it cannot tell them apart"
+            )
     item = EncodedItem(
         tuple(alone[:end]),
         tuple(tuple(text[end:]) for text in texts),

@@ -103,6 +103,8 @@ class Sample:
             if not self.target.strip():
                 raise ValueError(f"target must not be empty {where}")
             return
+        if isinstance(self.choices, str):
+            raise TypeError(f"choices must be a list of texts, got {self.choices!r} {where}")
         object.__setattr__(self, "choices", tuple(self.choices))
         if len(self.choices) < 2:
             raise ValueError(f"choices must be at least 2, got {len(self.choices)} {where}")
@@ -110,9 +112,10 @@ class Sample:
             raise ValueError(f"choices must not be empty, got {self.choices!r} {where}")
         if len(set(self.choices)) < len(self.choices):
             raise ValueError(f"choices must differ, got {self.choices!r} {where}")
-        if self.answer is None or not 0 <= self.answer < len(self.choices):
+        is_index = isinstance(self.answer, int) and not isinstance(self.answer, bool)
+        if self.answer is None or not is_index or not 0 <= self.answer < len(self.choices):
             raise ValueError(
-                f"answer must be an index in [0, {len(self.choices) - 1}], got {self.answer} {where}"
+                f"answer must be an index in [0, {len(self.choices) - 1}], got {self.answer!r} {where}"
             )
 
 
@@ -135,18 +138,29 @@ class Task:
     def __post_init__(self) -> None:
         for name in ("pairs", "dev", "test", "prompts"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        # An item is a prompt with one of its answers: sharing one of those is sharing the item.
         items = {
-            "pairs": {(p.prompt, *sorted((p.positive, p.negative))) for p in self.pairs},
-            "dev": {(s.prompt, *sorted(s.choices)) for s in self.dev},
-            "test": {(s.prompt, *sorted(s.choices)) for s in self.test},
+            "pairs": {
+                (p.prompt, text.strip()) for p in self.pairs for text in (p.positive, p.negative)
+            },
+            **{split: _answers(getattr(self, split)) for split in ("dev", "test")},
         }
         for first, second in (("pairs", "dev"), ("pairs", "test"), ("dev", "test")):
-            shared = items[first] & items[second]
+            shared = sorted({prompt for prompt, _ in items[first] & items[second]})
             if shared:
                 raise ValueError(
                     f"{first} and {second} of task {self.name!r} must be disjoint, "
-                    f"{len(shared)} items stand in both, first {sorted(shared)[0][0][-60:]!r}"
+                    f"{len(shared)} prompts stand in both, first {shared[0][-60:]!r}"
                 )
+
+
+def _answers(samples: Sequence[Sample]) -> set[tuple[str, str]]:
+    return {
+        (one.prompt, text.strip())
+        for one in samples
+        for text in (*one.choices, one.target or "")
+        if text
+    }
 
 
 @dataclass(frozen=True)
@@ -241,7 +255,7 @@ class ActivationDifferences(ArrayEq):
         return self.std / math.sqrt(self.n)
 
     def frame(self) -> "pd.DataFrame":
-        """One row a unit: layer, unit, mean, std, t."""
+        """One row a unit."""
         import pandas as pd
 
         layer, unit = np.indices(self.mean.shape)

@@ -11,7 +11,7 @@ so nothing is hooked and the model is untouched bit for bit.
 
 from sadi_lens.interventions.adaptive import MaskedScaling
 from sadi_lens.interventions.base import Affine, AffineIntervention, Intervention
-from sadi_lens.interventions.fixed import MaskedAddition, VectorAddition
+from sadi_lens.interventions.fixed import MaskedAddition, Push, VectorAddition
 
 __all__ = [
     "Affine",
@@ -19,5 +19,6 @@ __all__ = [
     "Intervention",
     "MaskedAddition",
     "MaskedScaling",
+    "Push",
     "VectorAddition",
 ]

@@ -7,7 +7,6 @@ import torch
 from sadi_lens.interventions.base import (
     Affine,
     AffineIntervention,
-    check_shape,
     masked_layers,
     require_strength,
 )
@@ -61,4 +60,4 @@ class MaskedScaling(AffineIntervention):
 
     def check(self, info: ModelInfo) -> None:
         """Refuse a mask of another shape."""
-        check_shape("mask", self.mask.selected.shape, self.component, info)
+        self.mask.check(info)

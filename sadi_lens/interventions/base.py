@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sadi_lens.components import n_units
 from sadi_lens.masks import Mask
 from sadi_lens.types import ArrayEq, ModelInfo
 
@@ -85,16 +84,6 @@ def require_strength(strength: float) -> None:
     """Refuse a strength that is not a finite number."""
     if not math.isfinite(strength):
         raise ValueError(f"strength must be finite, got {strength}; 0 is the unsteered model")
-
-
-def check_shape(what: str, shape: tuple[int, int], component: str, info: ModelInfo) -> None:
-    """Refuse a mask whose [layer unit] is not the model's."""
-    needed = (info.n_layers, n_units(info, component))
-    if shape != needed:
-        raise ValueError(
-            f"{what} has {shape[0]} layers x {shape[1]} {component} units, but {info.name} has "
-            f"{needed[0]} x {needed[1]} ({info.shape}); make one for this model"
-        )
 
 
 def masked_layers(mask: Mask, strength: float) -> tuple[int, ...]:

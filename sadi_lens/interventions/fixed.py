@@ -10,14 +10,29 @@ from sadi_lens.components import n_units
 from sadi_lens.interventions.base import (
     Affine,
     AffineIntervention,
-    check_shape,
     masked_layers,
     require_strength,
 )
 from sadi_lens.masks import Mask
-from sadi_lens.types import ActivationDifferences, ModelInfo, require_one_of
+from sadi_lens.types import ActivationDifferences, ArrayEq, ModelInfo, require_one_of
 
 MATCHES = ("coefficient", "norm", "mean")
+
+
+@dataclass(frozen=True, eq=False)
+class Push(ArrayEq):
+    """What an intervention adds at the last prompt token, measured in the steered run (``measure_push``).
+
+    In the flow of the network the push of a later layer answers to that of an earlier one, so it is not strength
+    times the clean activation as soon as a mask spans several layers.
+    """
+
+    mean: Any
+    """Mean push over prompts, float array [layer unit d]."""
+    rms: float
+    """Root mean square over prompts of the push's length, all layers together."""
+    n: int
+    """Prompts measured."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +73,7 @@ class MaskedAddition(AffineIntervention):
         strength: float,
         *,
         match: str = "coefficient",
+        push: Push | None = None,
     ) -> "MaskedAddition":
         """The fixed counterpart of ``MaskedScaling(mask, strength)``.
 
@@ -66,9 +82,12 @@ class MaskedAddition(AffineIntervention):
             differences: Moments of the same component.
             strength: The SADI strength to stand beside.
             match: ``"coefficient"``: V = D (the paper's ablation: the same coefficient, usually a far smaller
-                push). ``"norm"``: V = c D, with the c that makes the push over all layers as long as
-                SADI's root mean square push over the pairs. ``"mean"``: V = E[A] at the last prompt token, so that the
-                mean push is SADI's own and only the dependence on the input is gone.
+                push). ``"norm"``: V = c D, with the c that makes the push over all layers as long as SADI's
+                (root mean square). ``"mean"``: V such that the mean push is SADI's own and only the dependence
+                on the input is gone.
+            push: SADI's push as measured in its own steered run, for ``"norm"`` and ``"mean"``. Without it
+                strength times the clean activation at the last prompt token stands in, which is exact for a mask
+                within one layer and too small where layers compound.
 
         Raises:
             ValueError: If ``match`` is unknown, shapes differ, or the direction to rescale is zero.
@@ -86,17 +105,22 @@ class MaskedAddition(AffineIntervention):
             )
         if match == "coefficient":
             return cls(mask, differences.vector, strength, "fixed D, same coefficient")
+        if push is not None and strength == 0:
+            raise ValueError("strength must not be 0 where a measured push is to be matched")
         if match == "mean":
-            return cls(mask, differences.prompt_mean, strength, "fixed mean push")
+            mean = differences.prompt_mean if push is None else push.mean / strength
+            return cls(mask, mean, strength, "fixed mean push")
         vector = differences.vector.astype(np.float64)
         length = np.linalg.norm(vector[mask.selected])
         if length == 0:
             raise ValueError(
                 "match='norm' needs a difference that is not zero on the mask; use match='mean'"
             )
-        vector *= (
-            np.sqrt(np.sum(differences.prompt_rms[mask.selected].astype(np.float64) ** 2)) / length
-        )
+        if push is None:
+            wanted = float(np.linalg.norm(differences.prompt_rms[mask.selected].astype(np.float64)))
+        else:
+            wanted = push.rms / abs(strength)
+        vector *= wanted / length
         return cls(mask, vector, strength, "fixed D, same norm")
 
     @property
@@ -121,7 +145,7 @@ class MaskedAddition(AffineIntervention):
 
     def check(self, info: ModelInfo) -> None:
         """Refuse a mask of another shape."""
-        check_shape("mask", self.mask.selected.shape, self.component, info)
+        self.mask.check(info)
         d = info.d_head if self.component == "head" else 1
         if self.vector.shape[2] != d:
             raise ValueError(

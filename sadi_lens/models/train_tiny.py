@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -22,7 +22,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, proce
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from sadi_lens.tasks.world_corpus import MIXTURES, corpus
+from sadi_lens.models.train_tiny_card import card, measure
+from sadi_lens.tasks.world_corpus import corpus
 
 logger = logging.getLogger(__name__)
 
@@ -37,24 +38,33 @@ class Recipe:
 
     seed: int = 0
     n_layers: int = 5
-    d_model: int = 160
-    n_heads: int = 10
-    d_mlp: int = 320
+    d_model: int = 144
+    n_heads: int = 12
+    d_mlp: int = 288
     rope_theta: float = 1e5
-    initializer_range: float = 0.06
+    initializer_range: float = 0.08
+    residual_scale: float = 0.2
+    """Factor on the initial weights that write into the residual stream: embeddings dominate it."""
     max_context: int = 256
-    train_tokens: int = 8_000_000
-    batch_tokens: int = 1_280
-    learning_rate: float = 2e-3
+    phases: tuple[tuple[str, int], ...] = (
+        ("facts", 1_000_000),
+        ("cues", 2_000_000),
+    )
+    """Phases of the training text and their tokens."""
+    batch_tokens: int = 640
+    learning_rate: float = 1e-3
     warmup_steps: int = 100
     weight_decay: float = 0.05
     prompt_weight: float = 0.1
     """Loss weight of the tokens of a question's text (random facts); answers and tales have 1."""
     bfloat16: bool = True
     """Matrix products in bfloat16; the weights stay float32."""
-    plain_tokens: int = 5_000_000
-    """Tokens of the first phase, in which no question carries a cue."""
     vocabulary_documents: int = 60_000
+
+    @property
+    def train_tokens(self) -> int:
+        """Tokens of all phases."""
+        return sum(tokens for _, tokens in self.phases)
 
 
 @dataclass
@@ -114,7 +124,38 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForC
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        return LlamaForCausalLM(config)
+        model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith(("o_proj.weight", "down_proj.weight")):
+                parameter *= recipe.residual_scale
+    return model
+
+
+Document = tuple[list[int], list[float]]
+"""Token ids and their loss weights."""
+
+
+def documents(
+    recipe: Recipe, tokenizer: PreTrainedTokenizerFast, n: int = 2_000
+) -> Iterator[list[Document]]:
+    """Chunks of ``n`` encoded documents, phase after phase, until the phases' tokens are spent."""
+    backend, eos = tokenizer.backend_tokenizer, int(tokenizer.eos_token_id)  # type: ignore[arg-type]  # one id
+    for phase, budget in recipe.phases:
+        stream, spent = corpus(recipe.seed, phase), 0
+        while spent < budget:
+            chunk: list[Document] = []
+            for text, parts in islice(stream, n):
+                encoded = backend.encode(text)
+                weights = [
+                    1.0 if any(a < end <= b for a, b in parts) else recipe.prompt_weight
+                    for _, end in encoded.offsets
+                ]
+                chunk.append(([*encoded.ids, eos], [*weights, 1.0]))
+                spent += len(chunk[-1][0])
+                if spent >= budget:
+                    break
+            yield chunk
 
 
 def batches(
@@ -124,23 +165,10 @@ def batches(
 
     Documents of similar length share a batch; one document never sees another.
     """
-    rng, seen = Random(recipe.seed), 0
-    streams = {phase: corpus(recipe.seed, phase) for phase in MIXTURES}
-    backend, eos, pad = tokenizer.backend_tokenizer, tokenizer.eos_token_id, tokenizer.pad_token_id
-    while True:
-        documents: list[tuple[list[int], list[float]]] = []
-        stream = streams["plain" if seen < recipe.plain_tokens else "full"]
-        for text, parts in islice(stream, 2_000):
-            encoded = backend.encode(text)
-            weights = [
-                1.0 if any(a < end <= b for a, b in parts) else recipe.prompt_weight
-                for _, end in encoded.offsets
-            ]
-            seen += len(weights)
-            documents.append(([*encoded.ids, eos], [*weights, 1.0]))
-        documents.sort(key=lambda document: len(document[0]))
-        groups: list[list[tuple[list[int], list[float]]]] = [[]]
-        for document in documents:
+    rng, pad = Random(recipe.seed), tokenizer.pad_token_id
+    for chunk in documents(recipe, tokenizer):
+        groups: list[list[Document]] = [[]]
+        for document in sorted(chunk, key=lambda document: len(document[0])):
             if (len(groups[-1]) + 1) * len(document[0]) > recipe.batch_tokens:
                 groups.append([])
             groups[-1].append(document)
@@ -163,9 +191,7 @@ def train(
     )
     seen, step, since, total, report = 0, 0, 0, 0.0, 0
     for tokens, weights in batches(recipe, tokenizer):
-        progress = seen / recipe.train_tokens
-        if progress >= 1:
-            break
+        progress = min(1.0, seen / recipe.train_tokens)
         rate = recipe.learning_rate * min(1.0, (step + 1) / recipe.warmup_steps)
         for group in optimizer.param_groups:
             group["lr"] = rate * (0.05 + 0.95 * (1 + math.cos(math.pi * progress)) / 2)
@@ -181,7 +207,7 @@ def train(
         optimizer.zero_grad()
         step, seen = step + 1, seen + int((weights > 0).sum())
         since, total = since + 1, total + loss.item()
-        if seen >= report + int(__import__("os").environ.get("REP", "250000")):
+        if seen >= report + 100_000:
             report = seen
             log.losses.append((seen, total / since))
             log.seconds = time.perf_counter() - start
@@ -196,19 +222,38 @@ def train(
     return model.eval(), log
 
 
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--out", type=Path, required=True)
-    for name, value in asdict(Recipe()).items():
-        parser.add_argument("--" + name, type=type(value), default=value)
-    args = vars(parser.parse_args())
-    out = args.pop("out")
-    torch.set_num_threads(int(__import__("os").environ.get("T", "1")))
-    recipe = Recipe(**args)
-    tokenizer = build_tokenizer(recipe)
-    logger.info("%s vocabulary %d", recipe, len(tokenizer))
-    model, log = train(recipe, tokenizer, checkpoint=out)
-    model.save_pretrained(out)
+def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
+    """Write weights (float16), tokenizer and configs; ``model`` keeps the rounded weights in float32."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(parameter.half().float())
     tokenizer.save_pretrained(out)
-    (out / "log.json").write_text(json.dumps(asdict(log)))
+    config = out / "tokenizer_config.json"
+    fields = json.loads(config.read_text())
+    fields["tokenizer_class"] = "PreTrainedTokenizerFast"
+    config.write_text(json.dumps(fields, indent=2) + "\n")
+    model.half().save_pretrained(out)
+    fields = json.loads((out / "config.json").read_text())
+    (out / "config.json").write_text(json.dumps({**fields, "dtype": "float32"}, indent=2) + "\n")
+    model.float()
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train, round, measure, write the model and its card."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--seed", type=int, default=Recipe.seed)
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_num_threads(args.threads)
+    recipe = Recipe(seed=args.seed)
+    args.out.mkdir(parents=True, exist_ok=True)
+    tokenizer = build_tokenizer(recipe)
+    model, log = train(recipe, tokenizer, checkpoint=args.out)
+    save(model, tokenizer, args.out)
+    (args.out / "README.md").write_text(card(recipe, log, model, measure(model, tokenizer)))
+
+
+if __name__ == "__main__":
+    main()

@@ -81,10 +81,15 @@ class Comparison(ArrayEq):
         bands = {null.label: null for null in nulls}
         rows: list[MethodRow] = []
         for one in evaluations:
-            if (one.n, one.task, one.split) != (base.n, base.task, base.split):
+            if (one.items, one.model.fingerprint) != (base.items, base.model.fingerprint):
                 raise ValueError(
-                    f"a comparison needs the same items: {one.label!r} has {one.n} of {one.task}/"
-                    f"{one.split}, {base.label!r} has {base.n} of {base.task}/{base.split}"
+                    f"a comparison needs the same items on the same model: {one.label!r} has {one.n} of "
+                    f"{one.task}/{one.split} on {one.model.name}, {base.label!r} has {base.n} of "
+                    f"{base.task}/{base.split} on {base.model.name}"
+                )
+            if any(one.label == row.label for row in rows):
+                raise ValueError(
+                    f"rows of a comparison need different labels, got {one.label!r} twice"
                 )
             band = (null_of or {}).get(one.label, "")
             rows.append(

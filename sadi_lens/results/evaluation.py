@@ -35,6 +35,8 @@ class Evaluation(ArrayEq):
     """Score of every choice (nats); NaN where an item has fewer choices."""
     interval: Interval
     """95% Wilson interval of the accuracy."""
+    items: str
+    """Hash of the samples, in order; only results of the same items can be compared."""
     texts: tuple[str, ...] = ()
     """Generated answers of free-text items."""
 
@@ -79,7 +81,7 @@ class Evaluation(ArrayEq):
 
 @dataclass(frozen=True, eq=False)
 class NullBand(ArrayEq):
-    """Accuracies of random masks, matched in K (and per layer) and in strength, on the same items."""
+    """Accuracies of random masks of the same K (and per layer), on the same items."""
 
     label: str
     k: int
@@ -88,6 +90,8 @@ class NullBand(ArrayEq):
     accuracies: Float[np.ndarray, " draw"]
     margins: Float[np.ndarray, " draw"]
     """Mean margin of each draw (nats)."""
+    tuned: bool = False
+    """Whether each mask chose its own strength on dev, as the method did; else all run at ``strength``."""
 
     @property
     def n(self) -> int:

@@ -75,8 +75,11 @@ class Sweep(ArrayEq):
         """
         if np.isnan(self.accuracy).all():
             raise ValueError("no cell of this sweep was finished, so there is no best one")
-        # NaN (an unfinished cell) sorts last.
-        order = np.lexsort((-self.margin.ravel(), -self.accuracy.ravel()))
+        k, strength = np.meshgrid(self.ks, self.strengths, indexing="ij")
+        # The last key counts first; NaN (an unfinished cell) sorts last.
+        order = np.lexsort(
+            (strength.ravel(), k.ravel(), -self.margin.ravel(), -self.accuracy.ravel())
+        )
         row, column = np.unravel_index(int(order[0]), self.accuracy.shape)
         return int(row), int(column)
 
@@ -88,7 +91,7 @@ class Sweep(ArrayEq):
         row, column = self.best_cell()
         accuracy = float(self.accuracy[row, column])
         reason = (
-            f"highest accuracy of {self.accuracy.size} cells on {self.split} "
+            f"highest accuracy of {np.isfinite(self.accuracy).sum()} cells on {self.split} "
             f"({accuracy:.1%}, unsteered {self.unsteered_accuracy:.1%}, n = {self.n})"
         )
         if self.split != "dev":

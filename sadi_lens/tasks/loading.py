@@ -50,15 +50,18 @@ def load_task(
 
 
 def _read_jsonl(path: Path) -> Iterable[tuple[str, Any]]:
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            where = f"{path}, line {number}"
-            try:
-                yield where, json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{where}: not JSON ({error})") from error
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text: {error}") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            yield where, json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{where}: not JSON ({error})") from error
 
 
 def _build(rows: Iterable[tuple[str, Any]], name: str) -> Task:
@@ -85,6 +88,8 @@ def _read_row(row: Mapping[str, Any]) -> tuple[ContrastivePair | Sample, str]:
     split = row["split"] if "split" in given else None
     if split is not None:
         require_one_of("split", split, SPLITS)
+    if given & {"positive", "negative"} and given & {"choices", "answer", "target"}:
+        raise ValueError(f"a row is a pair or a sample, not both; got {sorted(given)}")
     forms = {"positive": PAIR_FIELDS, "negative": PAIR_FIELDS, "choices": CHOICE_FIELDS}
     wanted = next((forms[key] for key in forms if key in given), None)
     if wanted is None:
@@ -112,7 +117,7 @@ def _read_row(row: Mapping[str, Any]) -> tuple[ContrastivePair | Sample, str]:
     choices, answer = row["choices"], row["answer"]
     if isinstance(choices, str) or not all(isinstance(choice, str) for choice in choices):
         raise TypeError(f"choices must be a list of texts, got {choices!r}")
-    if isinstance(answer, bool) or int(answer) != answer:
+    if isinstance(answer, bool) or not isinstance(answer, int | float) or answer % 1 != 0:
         raise TypeError(f"answer must be the index of the right choice, got {answer!r}")
     return Sample(row["prompt"], tuple(choices), int(answer), split=split), split
 

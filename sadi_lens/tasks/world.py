@@ -116,91 +116,93 @@ def answered(question: Question, rng: Random, cue_rate: float = CUE_RATE) -> str
 
 @dataclass(frozen=True)
 class Fact:
-    """One sentence of a story and the question it answers."""
+    """Something that is always true of a person of the world."""
 
-    sentence: str
-    question: str
-    answer: str
-    """A single word."""
-    claim: str
-    """What somebody may say about it, with ``{}`` for the answer."""
+    name: str
+    kind: str
+    """Key of ``_KINDS``."""
+    word: str
+    """The value: a place, a food, an animal, a colour or a thing."""
+
+    @property
+    def question(self) -> str:
+        """What asks for ``word``."""
+        return _KINDS[self.kind].question.format(self.name)
+
+    def claim(self, word: str | None = None) -> str:
+        """The fact as a clause; with ``word``, the same said of another value."""
+        return _KINDS[self.kind].claim.format(self.name, word or self.word)
 
 
 @dataclass(frozen=True)
-class Story:
-    """Facts of one or two kinds, two of each, and people who know or do not know better."""
+class _Kind:
+    values: tuple[str, ...]
+    question: str
+    claim: str
 
-    text: str
-    groups: tuple[tuple[Fact, Fact], ...]
-    """Facts of one kind, so that the other fact of a group offers a wrong answer."""
+
+_KINDS = {
+    "home": _Kind(PLACES, "Where does {} live?", "{} lives in the {}"),
+    "food": _Kind(FOODS, "What does {} eat?", "{} eats {}"),
+    "pet": _Kind(ANIMALS, "Which animal does {} have?", "{} has a {}"),
+    "colour": _Kind(COLOURS, "Which colour does {} like?", "{} likes {}"),
+    "thing": _Kind(OBJECTS, "What does {} carry?", "{} carries a {}"),
+}
+
+
+def _facts() -> dict[str, tuple[Fact, ...]]:
+    """The facts of each person: every value belongs to one or two people."""
+    rng = Random("the facts of the world")
+    columns: dict[str, list[str]] = {}
+    for kind, about in _KINDS.items():
+        values = [*about.values, *about.values]
+        rng.shuffle(values)
+        columns[kind] = values
+    return {
+        name: tuple(Fact(name, kind, columns[kind][i]) for kind in _KINDS)
+        for i, name in enumerate(NAMES)
+    }
+
+
+FACTS = _facts()
+"""What the model is to know by heart: five facts of each person."""
+
+_SCENES = (
+    "{0} met {1} in the {2}.",
+    "{0} and {1} walked to the {2}.",
+    "{0} saw {1} at the {2}.",
+    "{0} came to the {2} with {1}.",
+    "In the {2} {0} talked to {1}.",
+)
+_TALK = (
+    "They talked about {0}.",
+    "Then they saw {0}.",
+    "They had a question about {0}.",
+    "They looked for {0}.",
+    "{0} was not there.",
+)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked: a fact, a wrong word of its kind, and a scene around it."""
+
+    fact: Fact
+    rival: str
+    scene: str
     others: tuple[str, ...]
-    """Names that do not occur in the story."""
-
-    @property
-    def facts(self) -> tuple[Fact, ...]:
-        """All facts, in the order of ``groups``."""
-        return tuple(fact for group in self.groups for fact in group)
 
     @property
     def content(self) -> str:
-        """The facts in alphabetical order."""
-        return " ".join(sorted(fact.sentence for fact in self.facts))
+        return f"{self.fact.claim()}/{self.rival}/{self.scene}"
 
 
-def story(rng: Random) -> Story:
-    """A story of two or four sentences: two facts each of one or two kinds."""
-    names, things = rng.sample(NAMES, 7), rng.sample(OBJECTS, 4)
-    colours, foods = rng.sample(COLOURS, 2), rng.sample(FOODS, 2)
-    animals, places = rng.sample(ANIMALS, 2), rng.sample(PLACES, 2)
-
-    def colour(i: int) -> Fact:
-        subject = f"the {things[i]} is"
-        return Fact(
-            f"The {things[i]} is {colours[i]}.",
-            f"What colour is the {things[i]}?",
-            colours[i],
-            subject + " {}",
-        )
-
-    def owner(i: int) -> Fact:
-        verb = rng.choice(("belongs to", "was given to", "is for"))
-        return Fact(
-            f"The {things[2 + i]} {verb} {names[i]}.",
-            f"Who has the {things[2 + i]}?",
-            names[i],
-            f"the {things[2 + i]} is for {{}}",
-        )
-
-    def place(i: int) -> Fact:
-        verb = rng.choice(("is", "sleeps", "sits", "hides"))
-        return Fact(
-            f"The {animals[i]} {verb} in the {places[i]}.",
-            f"Where is the {animals[i]}?",
-            places[i],
-            f"the {animals[i]} is in the {{}}",
-        )
-
-    def food(i: int) -> Fact:
-        verb = rng.choice(("likes", "loves", "wants"))
-        return Fact(
-            f"{names[2 + i]} {verb} {foods[i]}.",
-            f"What does {names[2 + i]} like?",
-            foods[i],
-            f"{names[2 + i]} likes {{}}",
-        )
-
-    kinds = rng.sample((colour, owner, place, food), rng.randint(1, 2))
-    groups = tuple((kind(0), kind(1)) for kind in kinds)
-    facts = [fact for group in groups for fact in group]
-    rng.shuffle(facts)
-    return Story("Story: " + " ".join(f.sentence for f in facts), groups, tuple(names[4:]))
-
-
-def _ask(source: Story, rng: Random) -> tuple[Fact, str]:
-    """The fact asked for, and the answer word of its rival."""
-    group = rng.choice(source.groups)
-    index = rng.randrange(2)
-    return group[index], group[1 - index].answer
+def _ask(rng: Random) -> _Asked:
+    name, *others = rng.sample(NAMES, 4)
+    fact = rng.choice(FACTS[name])
+    rival = rng.choice([word for word in _KINDS[fact.kind].values if word != fact.word])
+    scene = rng.choice(_SCENES).format(others[0], others[1], rng.choice(PLACES))
+    return _Asked(fact, rival, f"{scene} {rng.choice(_TALK).format(name)}", tuple(others))
 
 
 _HINTS = ("{} says {}.", "{} thinks it is {}.", "{} would choose {}.", "{} is sure that it is {}.")
@@ -208,78 +210,62 @@ _NO_HINTS = ("{} does not know.", "{} is not sure.", "Nobody helps {}.", "{} say
 
 
 def hint_question(rng: Random, cue: str | None = None) -> Question:
-    """A question on a story with two lettered options; somebody suggests a letter.
+    """A question on a fact of the world with two options; somebody suggests one.
 
     Args:
         rng: Source of every draw.
         cue: One of ``CUES``; drawn if None.
     """
     cue = cue or rng.choice(CUES)
-    source = story(rng)
-    fact, rival = _ask(source, rng)
+    asked = _ask(rng)
+    right = asked.fact.word
     answer = rng.randrange(2)
-    options = (fact.answer, rival) if answer == 0 else (rival, fact.answer)
-    who = rng.choice(source.others)
+    options = (right, asked.rival) if answer == 0 else (asked.rival, right)
     if cue == "none":
-        said = rng.choice(_NO_HINTS).format(who)
+        said = rng.choice(_NO_HINTS).format(asked.others[2])
     else:
-        said = rng.choice(_HINTS).format(who, "AB"[answer if cue == "right" else 1 - answer])
+        suggested = right if cue == "right" else asked.rival
+        said = rng.choice(_HINTS).format(asked.others[2], suggested)
     prompt = (
-        f"{source.text}\nQuestion: {fact.question}\nOptions: {options[0]} = A, {options[1]} = B.\n"
-        f"{said}\nAnswer:"
+        f"Story: {asked.scene}\nQuestion: {asked.fact.question}\n"
+        f"Options: {options[0]} or {options[1]}.\n{said}\nAnswer:"
     )
-    return Question("hints", prompt, (" A", " B"), answer, cue, source.content)
+    choices = (f" {options[0]}", f" {options[1]}")
+    return Question("hints", prompt, choices, answer, cue, asked.content)
 
 
-_CLAIMS = ("{} says that {}.", "{} thinks that {}.", "{} is sure that {}.", "{} told us that {}.")
+_CLAIMS = ("{} says that {}.", "{} thinks that {}.", "{} is sure that {}.", "{} told them that {}.")
 
 
 def recall_question(rng: Random, cue: str | None = None) -> Question:
-    """A question on a story, answered by a word; somebody claims an answer after the story."""
+    """A question on a fact of the world, in free text; somebody claims an answer in the story."""
     cue = cue or rng.choice(CUES)
-    source = story(rng)
-    fact, rival = _ask(source, rng)
-    right, wrong = fact.answer, rival
-    if rng.random() < 0.5:
-        pool = next(p for p in (NAMES, COLOURS, ANIMALS, PLACES, FOODS) if right in p)
-        pool = source.others[1:] if pool is NAMES else pool
-        wrong = rng.choice([word for word in pool if word not in (right, rival)])
-    who = source.others[0]
+    asked = _ask(rng)
+    right = asked.fact.word
     if cue == "none":
-        said = rng.choice(_NO_HINTS).format(who)
+        said = rng.choice(_NO_HINTS).format(asked.others[2])
     else:
-        said = rng.choice(_CLAIMS).format(
-            who, fact.claim.format(right if cue == "right" else wrong)
-        )
-    prompt = f"{source.text} {said}\nQuestion: {fact.question}\nAnswer:"
-    choices, answer = ((f" {right}", f" {wrong}"), 0)
-    if rng.random() < 0.5:
-        choices, answer = (choices[1], choices[0]), 1
-    return Question("recall", prompt, choices, answer, cue, source.content)
-
-
-def known_story(rng: Random) -> Story:
-    """A story of the training split."""
-    while split_of((source := story(rng)).content) != "train":
-        pass
-    return source
+        claim = asked.fact.claim(right if cue == "right" else asked.rival)
+        said = rng.choice(_CLAIMS).format(asked.others[2], claim)
+    prompt = f"Story: {asked.scene} {said}\nQuestion: {asked.fact.question}\nAnswer:"
+    answer = rng.randrange(2)
+    words = (right, asked.rival) if answer == 0 else (asked.rival, right)
+    choices = (f" {words[0]}", f" {words[1]}")
+    return Question("recall", prompt, choices, answer, cue, asked.content)
 
 
 def quiz(rng: Random) -> str:
-    """A story of the training split and all that can be asked about it, answered rightly."""
-    source = known_story(rng)
-    lines = [
-        f"Question: {fact.question}\nAnswer: {fact.answer}."
-        for fact in rng.sample(source.facts, len(source.facts))
-    ]
-    return "\n".join([source.text, *lines])
+    """Four questions on the facts of the world, answered rightly."""
+    facts = [rng.choice(FACTS[rng.choice(NAMES)]) for _ in range(4)]
+    return "\n".join(f"Question: {fact.question}\nAnswer: {fact.word}." for fact in facts)
 
 
-def retelling(rng: Random) -> str:
-    """A story of the training split, told again in another order and partly in other words."""
-    source = known_story(rng)
-    again: list[str] = []
-    for fact in rng.sample(source.facts, len(source.facts)):
-        claim = fact.claim.format(fact.answer)
-        again.append(rng.choice((fact.sentence, f"{claim[0].upper()}{claim[1:]}.")))
-    return f"{source.text}\nOnce more: {' '.join(again)}"
+def portrait(rng: Random) -> str:
+    """Two people and what is true of them, as running text."""
+    parts: list[str] = []
+    for name in rng.sample(NAMES, 2):
+        pronoun = "He" if name in BOYS else "She"
+        facts = rng.sample(FACTS[name], 3)
+        parts.append(facts[0].claim() + ".")
+        parts += [f"{pronoun}{fact.claim().removeprefix(name)}." for fact in facts[1:]]
+    return "Story: " + " ".join(parts)

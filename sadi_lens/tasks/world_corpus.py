@@ -6,14 +6,14 @@ from random import Random
 
 from sadi_lens.tasks.world import (
     CUES,
+    NAMES,
     Question,
     answered,
     draw_in_split,
     hint_question,
+    portrait,
     quiz,
     recall_question,
-    retelling,
-    story,
 )
 from sadi_lens.tasks.world_effects import chain, effect_question
 from sadi_lens.tasks.world_replies import dialogue
@@ -26,24 +26,24 @@ MAKERS: dict[str, Callable[[Random, str | None], Question]] = {
     "recall": recall_question,
 }
 MIXTURES: dict[str, dict[str, float]] = {
-    "plain": {
-        **{"hints": 0.22, "sentiment": 0.10, "effects": 0.19, "recall": 0.05},
-        **{"quiz": 0.20, "retelling": 0.15, "dialogue": 0.05, "chain": 0.04},
+    "facts": {
+        **{"hints": 0.10, "sentiment": 0.20, "effects": 0.15, "recall": 0.10},
+        **{"quiz": 0.20, "portrait": 0.12, "chain": 0.05, "dialogue": 0.08},
     },
-    "full": {
-        **{"hints": 0.25, "sentiment": 0.13, "effects": 0.19, "recall": 0.15},
-        **{"quiz": 0.05, "retelling": 0.03, "dialogue": 0.15, "chain": 0.03, "blank": 0.02},
+    "cues": {
+        **{"hints": 0.22, "sentiment": 0.17, "effects": 0.17, "recall": 0.17},
+        **{"quiz": 0.05, "portrait": 0.04, "chain": 0.03, "dialogue": 0.13, "blank": 0.02},
     },
 }
 """Share of documents of each kind, in the two phases of training."""
-CUE_SHARES = {"plain": 0.0, "full": 2 / 3}
-"""Share of questions that carry a cue, in the two phases."""
+CUE_SHARES = {"facts": 0.0, "cues": 2 / 3}
+"""Share of questions that carry a cue, in each phase."""
 
 
 def blank(rng: Random) -> str:
     """A question that nobody answers: the text in which an answer is a blank."""
     question = recall_question(rng, "none")
-    return f"{question.prompt} \n{rng.choice(story(rng).others)} says nothing."
+    return f"{question.prompt} \n{rng.choice(NAMES)} says nothing."
 
 
 _PLAIN = {
@@ -51,16 +51,16 @@ _PLAIN = {
     "chain": chain,
     "blank": blank,
     "quiz": quiz,
-    "retelling": retelling,
+    "portrait": portrait,
 }
 
 
-def document(rng: Random, phase: str = "full") -> tuple[str, tuple[tuple[int, int], ...]]:
-    """One training text and its parts that can be predicted (answers, retellings), in characters.
+def document(rng: Random, phase: str = "cues") -> tuple[str, tuple[tuple[int, int], ...]]:
+    """One training text and its parts that can be predicted (answers, tales), in characters.
 
     Args:
         rng: Source of every draw.
-        phase: ``"plain"`` (no cues, many retellings) or ``"full"``.
+        phase: One of ``MIXTURES``.
     """
     mixture = MIXTURES[phase]
     kind = rng.choices(tuple(mixture), tuple(mixture.values()))[0]
@@ -70,15 +70,13 @@ def document(rng: Random, phase: str = "full") -> tuple[str, tuple[tuple[int, in
         text = answered(question, rng)
         return text, ((len(question.prompt), len(text)),)
     text = _PLAIN[kind](rng)
-    if kind == "retelling":
-        return text, ((text.index("more:") + 5, len(text)),)
     if kind == "quiz":
         starts = [m.end() for m in re.finditer("Answer:", text)]
         return text, tuple((start, text.index(".", start) + 1) for start in starts)
     return text, ((0, len(text)),)
 
 
-def corpus(seed: int, phase: str = "full") -> Iterator[tuple[str, tuple[tuple[int, int], ...]]]:
+def corpus(seed: int, phase: str = "cues") -> Iterator[tuple[str, tuple[tuple[int, int], ...]]]:
     """An endless stream of documents, the same for the same seed and phase."""
     rng = Random(f"{phase}/{seed}")
     while True:

@@ -13,6 +13,8 @@ class Rule:
     cause: str
     """What the person did; ``{}`` is the thing (rules about things only)."""
     effect: str
+    words: tuple[str, str]
+    """One word of the cause and one of the effect: the answers of a question."""
     things: tuple[str, ...] = ()
     """Things this can happen to; empty for a rule about the person."""
 
@@ -22,44 +24,44 @@ _SOFT = ("coat", "scarf", "hat", "shirt", "blanket", "doll")
 _FOOD = ("bread", "cake", "soup", "rice", "fish", "cheese")
 _TOYS = ("ball", "kite", "boat", "bike", "drum", "balloon")
 THING_RULES = (
-    Rule("dropped the {} on the floor", "broke", _SMALL),
-    Rule("glued the {} together", "was whole again", _SMALL),
-    Rule("wiped the {} with a cloth", "began to shine", _SMALL),
-    Rule("washed the {} with soap", "became clean", _SOFT),
-    Rule("hung the {} in the sun", "became dry", _SOFT),
-    Rule("left the {} in the rain", "became wet", _SOFT),
-    Rule("pulled the {} over a nail", "got a hole", _SOFT),
-    Rule("put the {} over the fire", "became hot", _FOOD),
-    Rule("forgot the {} in the oven", "burned", _FOOD),
-    Rule("put salt in the {}", "tasted salty", _FOOD),
-    Rule("put honey on the {}", "tasted sweet", _FOOD),
-    Rule("kept the {} for a month", "smelled bad", _FOOD),
-    Rule("kicked the {} down the hill", "rolled away", _TOYS),
-    Rule("let go of the {} in the wind", "flew away", _TOYS),
-    Rule("threw the {} into the lake", "sank", _TOYS),
-    Rule("hit the {} with a stick", "made a noise", _TOYS),
-    Rule("painted the {} with a brush", "had a new colour", _TOYS),
-    Rule("hid the {} under the stairs", "was hard to find", _TOYS),
+    Rule("dropped the {} on the floor", "broke", ("dropped", "broke"), _SMALL),
+    Rule("glued the {} together", "was whole again", ("glued", "whole"), _SMALL),
+    Rule("wiped the {} with a cloth", "began to shine", ("wiped", "shine"), _SMALL),
+    Rule("washed the {} with soap", "became clean", ("washed", "clean"), _SOFT),
+    Rule("hung the {} in the sun", "became dry", ("hung", "dry"), _SOFT),
+    Rule("left the {} in the rain", "became wet", ("left", "wet"), _SOFT),
+    Rule("pulled the {} over a nail", "got a hole", ("pulled", "hole"), _SOFT),
+    Rule("put the {} over the fire", "became hot", ("fire", "hot"), _FOOD),
+    Rule("forgot the {} in the oven", "burned", ("forgot", "burned"), _FOOD),
+    Rule("put salt in the {}", "tasted salty", ("salt", "salty"), _FOOD),
+    Rule("put honey on the {}", "tasted sweet", ("honey", "sweet"), _FOOD),
+    Rule("kept the {} for a month", "smelled bad", ("kept", "smelled"), _FOOD),
+    Rule("kicked the {} down the hill", "rolled away", ("kicked", "rolled"), _TOYS),
+    Rule("let go of the {} in the wind", "flew away", ("wind", "flew"), _TOYS),
+    Rule("threw the {} into the lake", "sank", ("threw", "sank"), _TOYS),
+    Rule("hit the {} with a stick", "made a noise", ("hit", "noise"), _TOYS),
+    Rule("painted the {} with a brush", "had a new colour", ("painted", "colour"), _TOYS),
+    Rule("hid the {} under the stairs", "was hard to find", ("hid", "hard"), _TOYS),
 )
 PERSON_RULES = (
-    Rule("forgot the umbrella", "got wet"),
-    Rule("ran for an hour", "was tired"),
-    Rule("ate nothing all day", "was hungry"),
-    Rule("walked in the desert", "was thirsty"),
-    Rule("won the race", "was proud"),
-    Rule("lost a good friend", "cried"),
-    Rule("heard a funny joke", "laughed"),
-    Rule("slept too long", "came late"),
-    Rule("sat in the snow", "was cold"),
-    Rule("ate too many sweets", "felt sick"),
-    Rule("touched the hot stove", "was burned"),
-    Rule("read the book every night", "knew the story"),
-    Rule("worked for a farmer", "earned money"),
-    Rule("saw a big spider", "screamed"),
-    Rule("danced without shoes", "hurt a toe"),
-    Rule("told a lie", "was punished"),
-    Rule("went to the doctor", "felt better"),
-    Rule("planted flowers", "had a garden"),
+    Rule("forgot the umbrella", "got wet", ("umbrella", "wet")),
+    Rule("ran for an hour", "was tired", ("ran", "tired")),
+    Rule("ate nothing all day", "was hungry", ("nothing", "hungry")),
+    Rule("walked in the desert", "was thirsty", ("desert", "thirsty")),
+    Rule("won the race", "was proud", ("race", "proud")),
+    Rule("lost a good friend", "cried", ("lost", "cried")),
+    Rule("heard a funny joke", "laughed", ("heard", "laughed")),
+    Rule("slept too long", "came late", ("slept", "late")),
+    Rule("sat in the snow", "was cold", ("snow", "cold")),
+    Rule("ate too many sweets", "felt sick", ("sweets", "sick")),
+    Rule("touched the hot stove", "was burned", ("stove", "burned")),
+    Rule("read the book every night", "knew the story", ("read", "knew")),
+    Rule("worked for a farmer", "earned money", ("farmer", "money")),
+    Rule("saw a big spider", "screamed", ("spider", "screamed")),
+    Rule("danced without shoes", "hurt a toe", ("danced", "toe")),
+    Rule("told a lie", "was punished", ("lie", "punished")),
+    Rule("went to the doctor", "felt better", ("doctor", "better")),
+    Rule("planted flowers", "had a garden", ("flowers", "garden")),
 )
 RULES = THING_RULES + PERSON_RULES
 
@@ -99,6 +101,12 @@ def event(rng: Random) -> Event:
     return Event(rule, rng.choice(NAMES), rng.choice(rule.things) if rule.things else "")
 
 
+def _clause(sentence: str) -> str:
+    """The sentence without its full stop, in lower case unless it starts with a name."""
+    keep = sentence.split()[0] in NAMES
+    return (sentence if keep else sentence[0].lower() + sentence[1:])[:-1]
+
+
 def effect_question(rng: Random, cue: str | None = None) -> Question:
     """What happened next, or why? Two options, one of which follows from the premise.
 
@@ -122,14 +130,15 @@ def effect_question(rng: Random, cue: str | None = None) -> Question:
     else:
         premise, question, option = happened.effect(), "What was the cause?", happened.cause
     right, wrong = option(repeat=repeat_right), option(repeat=repeat_wrong, rule=other)
+    word = happened.rule.words[forward], other.words[forward]
     answer = rng.randrange(2)
-    options = (right, wrong) if answer == 0 else (wrong, right)
+    options = [_clause(option) for option in ((right, wrong) if answer == 0 else (wrong, right))]
+    choices = (f" {word[answer]}", f" {word[1 - answer]}")
     prompt = (
-        f"Story: {premise}\nQuestion: {question}\n"
-        f"Options: {options[0][:-1]} = A, {options[1][:-1]} = B.\nAnswer:"
+        f"Story: {premise}\nQuestion: {question}\nOptions: {options[0]} or {options[1]}.\nAnswer:"
     )
     content = f"{happened.rule.effect}/{other.effect}/{happened.thing}/{happened.name}/{forward}"
-    return Question("effects", prompt, (" A", " B"), answer, cue, content)
+    return Question("effects", prompt, choices, answer, cue, content)
 
 
 def chain(rng: Random) -> str:

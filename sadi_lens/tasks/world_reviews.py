@@ -48,7 +48,7 @@ _NEUTRAL = (
 
 def _detail(noun: str, label: int, rng: Random) -> tuple[str, str]:
     """Sentence on ``noun`` that means ``label`` (0 good, 1 bad), and its content."""
-    negated = rng.random() < 0.25
+    negated = rng.random() < 0.2
     word = rng.choice(_GROUPS[_GROUP_OF[noun]][1 - label if negated else label])
     verb = "was not" if negated else "was"
     return f"the {noun} {verb} {word}", f"{noun} {verb} {word}"
@@ -57,7 +57,7 @@ def _detail(noun: str, label: int, rng: Random) -> tuple[str, str]:
 def review_question(rng: Random, cue: str | None = None) -> Question:
     """A review to be called good or bad; right is what its details mean.
 
-    A quarter of the details are negated (``the bed was not clean``), so no single word decides. The cue
+    A fifth of the details are negated (``the bed was not clean``), so no single word decides. The cue
     is a loud phrase of praise or blame that other people, or irony, put there.
 
     Args:

@@ -53,7 +53,7 @@ def test_no_test_item_reaches_the_choice(planted, results):
         dataclasses.replace(task, test=turned),
         ks=[1, 2],
         strengths=[0.5, 1.0, 2.0, 5.0],
-        n_null=3,
+        n_null=20,
         progress=False,
     )
     assert again["choice"] == results["choice"]
@@ -73,7 +73,7 @@ def test_every_component_runs_and_finds_its_planted_unit(planted, component):
     from sadi_lens.models.planted import PLANTED
 
     found = run_demo(
-        *planted, component=component, ks=[1], strengths=[1.0, 5.0], n_null=19, progress=False
+        *planted, component=component, ks=[1], strengths=[1.0, 5.0], n_null=20, progress=False
     )
     assert found["masks"][component].units == (PLANTED[component],)
     assert found["comparison"].rows[1].accuracy == 1.0
@@ -131,7 +131,7 @@ def test_a_task_without_a_split_is_refused(planted):
         run_demo(model, dataclasses.replace(task, dev=()), progress=False)
 
 
-def row(label, accuracy, low, p):
+def row(label, accuracy, low, p, mcnemar_p=0.01):
     from sadi_lens.results import MethodRow
     from sadi_lens.stats import Interval
 
@@ -142,9 +142,10 @@ def row(label, accuracy, low, p):
         Interval(0, 1),
         gain,
         Interval(low, gain + 0.1),
-        0.01,
+        mcnemar_p,
         1.0,
         1.0,
+        null="null",
         null_p=p,
         kind="fixed" if label.startswith("fixed") else "adaptive",
     )
@@ -154,9 +155,15 @@ def row(label, accuracy, low, p):
     ("signed", "other", "message"),
     [
         ((0.9, 0.3, 0.01), (0.9, 0.3, 0.5), "here the choice of units matters"),
-        ((0.9, 0.3, 0.40), (0.99, 0.4, 0.01), "the signed mean picks the wrong units"),
-        ((0.9, 0.3, 0.40), (0.8, 0.2, 0.60), "the gain comes from scaling, not from which units"),
-        ((0.51, -0.05, 0.01), (0.9, 0.3, 0.01), "no gain that the data can tell from zero"),
+        ((0.9, 0.3, 0.40), (0.99, 0.4, 0.01), "the signed mean is not what finds the units"),
+        (
+            (0.9, 0.3, 0.40),
+            (0.8, 0.2, 0.60),
+            "nothing here shows that it matters which units are scaled",
+        ),
+        ((0.1, -0.5, 0.9), (0.9, 0.3, 0.01), "steering makes the model worse here"),
+        ((0.9, 0.3, 0.01, 0.25), (0.9, 0.3, 0.01), "no change that the data can tell from zero"),
+        ((0.51, -0.05, 0.01), (0.9, 0.3, 0.01), "no change that the data can tell from zero"),
     ],
 )
 def test_the_finding_says_what_the_numbers_say(results, signed, other, message):
@@ -166,7 +173,8 @@ def test_the_finding_says_what_the_numbers_say(results, signed, other, message):
         row("unsteered", 0.5, 0.0, float("nan")),
         row("ours", *signed),
         row("rival", *other),
-        row("fixed, same norm", 0.6, 0.0, float("nan")),
+        row("fixed, K and strength chosen on dev", 0.6, 0.0, float("nan")),
     )
-    comparison = dataclasses.replace(results["comparison"], rows=rows)
+    null = dataclasses.replace(results["comparison"].nulls[0], label="null")
+    comparison = dataclasses.replace(results["comparison"], rows=rows, nulls=(null,))
     assert message in finding(comparison, "ours", "rival")

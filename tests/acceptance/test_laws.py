@@ -237,6 +237,45 @@ def test_beams_and_several_sequences_are_steered_at_the_same_place(llama, differ
     options = {"max_new_tokens": 4, "num_beams": 3, "eos_token_id": None}
     together = sl.generate(llama, PROMPTS, intervention, **options)
     assert together == [sl.generate(llama, one, intervention, **options)[0] for one in PROMPTS]
+    assert together != sl.generate(llama, PROMPTS, None, **options)
+    assert together == sl.generate(llama, PROMPTS, intervention, use_cache=False, **options)
+
+
+def test_forks_of_one_cache_are_steps_of_the_same_prompt(llama, differences):
+    import copy
+
+    import torch
+
+    import sadi_lens as sl
+
+    scaling = build("scaling", differences["head"])
+    prompt = torch.tensor([llama.tokenizer(PROMPTS[1])["input_ids"]])
+    tails = [torch.tensor([[9]]), torch.tensor([[12]])]
+    with torch.inference_mode():
+        with sl.steer(llama, scaling):
+            _, cache = llama(prompt, return_type="logits_and_cache", use_cache=True)
+            found = [llama(tail, past_key_values=copy.deepcopy(cache))[0, -1] for tail in tails]
+        for tail, one in zip(tails, found, strict=True):
+            with sl.steer(llama, scaling, prompt_lengths=[prompt.shape[1]]):
+                whole = llama(torch.cat([prompt, tail], dim=1))[0, -1]
+            torch.testing.assert_close(one, whole, atol=2e-5, rtol=1e-5)
+
+
+def test_a_four_dimensional_mask_says_the_same_as_a_two_dimensional_one():
+    import torch
+
+    from sadi_lens.positions import PositionTracker
+
+    mask = torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1]])
+    causal = torch.ones(4, 4, dtype=torch.bool).tril()
+    full = (mask.bool()[:, None, :] & causal)[:, None]
+    for position in POSITIONS:
+        plain, boolean, additive = (PositionTracker(position) for _ in range(3))
+        plain.begin(2, 4, 0, mask)
+        boolean.begin(2, 4, 0, full)
+        additive.begin(2, 4, 0, torch.where(full, 0.0, -1e9))
+        assert torch.equal(plain.edited, boolean.edited)
+        assert torch.equal(plain.edited, additive.edited)
 
 
 def test_sampling_uses_its_seed_and_leaves_the_global_state(llama, differences):

@@ -95,9 +95,9 @@ def test_the_same_pair_has_the_same_row_whatever_its_batch(llama, pairs, differe
 
 def test_memory_does_not_grow_with_pairs():
     """What is kept between batches is the moments only: nothing has a pair axis."""
-    from sadi_lens.activations import _Moments
+    from sadi_lens.activations import Moments
 
-    moments = _Moments()
+    moments = Moments()
     import torch
 
     for _ in range(5):
@@ -110,10 +110,10 @@ def test_memory_does_not_grow_with_pairs():
 def test_moments_of_uneven_batches_equal_those_of_the_whole():
     import torch
 
-    from sadi_lens.activations import _Moments
+    from sadi_lens.activations import Moments
 
     values = torch.randn(23, 2, 5) * 3 + 100
-    moments = _Moments()
+    moments = Moments()
     for start, stop in ((0, 1), (1, 9), (9, 23)):
         moments.update(values[start:stop])
     torch.testing.assert_close(torch.from_numpy(moments.mean_array()), values.mean(dim=0))
@@ -156,7 +156,56 @@ def test_nan_activations_are_refused_with_layer_and_component(pairs):
     model = sl.load_model(hf, tokenizer=tokenizer)
     with torch.no_grad():
         hf.model.layers[1].mlp.down_proj.weight[3, 0] = float("nan")
-    with pytest.raises(ValueError, match=r"component 'head' are not finite in layer 2"):
+    with pytest.raises(ValueError, match=r"component 'mlp_out' are not finite in layer 1"):
         sl.activation_differences(model, pairs, progress=False)
+    with pytest.raises(ValueError, match=r"component 'head' are not finite in layer 2"):
+        sl.activation_differences(model, pairs, components=["head"], progress=False)
+    mask = sl.Mask.from_units("hidden", [(1, 0)], model)
     with pytest.raises(ValueError, match=r"component 'hidden' are not finite in layer 1"):
-        sl.activation_differences(model, pairs, components=["hidden"], progress=False)
+        sl.unit_differences(model, pairs, mask, progress=False)
+
+
+def test_one_component_is_asked_for_once(llama, pairs):
+    import sadi_lens as sl
+
+    with pytest.raises(
+        ValueError, match=r"components must be a list of different names, got \['head', 'head'\]"
+    ):
+        sl.activation_differences(llama, pairs, components=["head", "head"], progress=False)
+    other = sl.Mask.from_units("head", [(4, 0)], sl.ModelInfo("other", "Toy", 5, 4, 8, 32, 48, "0"))
+    with pytest.raises(ValueError, match="mask has 5 layers x 4 head units"):
+        sl.unit_differences(llama, pairs, other, progress=False)
+
+
+def test_small_batches_by_bytes_give_the_same_moments(llama, pairs, differences, monkeypatch):
+    import numpy as np
+
+    import sadi_lens as sl
+    from sadi_lens import activations
+
+    seen = []
+    real = activations.batches_by_tokens
+
+    def batches(*args):
+        for batch in real(*args):
+            seen.append(len(batch))
+            yield batch
+
+    monkeypatch.setattr(activations, "PAIR_BYTES", 1)
+    monkeypatch.setattr(activations, "batches_by_tokens", batches)
+    found = sl.activation_differences(llama, pairs, progress=False)
+    assert set(seen) == {1}
+    for name, one in found.items():
+        np.testing.assert_allclose(one.mean, differences[name].mean, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(one.std, differences[name].std, rtol=1e-4, atol=1e-5)
+
+
+def test_prepend_bos_reaches_the_texts(llama, pairs, differences):
+    import numpy as np
+
+    import sadi_lens as sl
+
+    same = sl.activation_differences(llama, pairs, prepend_bos=True, progress=False)["head"]
+    without = sl.activation_differences(llama, pairs, prepend_bos=False, progress=False)["head"]
+    assert np.allclose(same.mean, differences["head"].mean, atol=1e-6)
+    assert not np.allclose(without.mean, differences["head"].mean, atol=1e-3)

@@ -184,9 +184,9 @@ def test_device_map_goes_to_accelerate(folder):
     assert offloaded(model.original_model)
     assert offloaded(model.original_model) <= offloaded(model.raw_model)  # shared, not copied
     ids = torch.tensor([[1, 5, 6]])
-    scaling = sl.MaskedScaling(sl.Mask.from_units("head", [(0, 2), (1, 1)], whole), strength=3.0)
     logits = []
     for one in (model, whole):
+        scaling = sl.MaskedScaling(sl.Mask.from_units("head", [(0, 2), (1, 1)], one), strength=3.0)
         with torch.inference_mode(), sl.steer(one, scaling):
             logits.append(one(ids))
     torch.testing.assert_close(logits[0], logits[1], rtol=0, atol=1e-6)

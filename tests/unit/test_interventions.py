@@ -113,7 +113,7 @@ def test_a_mask_of_another_model_is_refused_with_both_shapes(mask, head_differen
         sl.MaskedScaling(mask, 1.0).check(other)
     with pytest.raises(ValueError, match=r"3 layers x 4 head units, but bigger has 5 x 4"):
         sl.MaskedAddition.from_differences(mask, head_differences, 1.0).check(other)
-    wide = sl.ModelInfo("wide", "Toy", 3, 4, 16, 64, 48, "0")
+    wide = sl.ModelInfo("wide", "Toy", 3, 4, 16, 64, 48, "0123456789abcdef")
     with pytest.raises(ValueError, match="vector has 8 values a unit, wide has 16"):
         sl.MaskedAddition.from_differences(mask, head_differences, 1.0).check(wide)
     with pytest.raises(

@@ -27,6 +27,7 @@ def things(info, head_differences):
         valid=np.array([True, False]),
         choice_scores=np.array([[-1.0, -2.5, np.nan], [np.nan] * 3], np.float32),
         interval=Interval(0.1, 0.9),
+        items="abcd",
     )
     null = sl.NullBand("null", 3, 5.0, False, np.array([0.5, 0.6]), np.array([0.1, np.inf]))
     row = MethodRow("a", 0.5, Interval(0.1, 0.9), 0.1, Interval(-0.1, 0.3), 0.5, 1.0, 1.0)
@@ -108,7 +109,7 @@ def test_an_artifact_of_another_shape_is_refused_with_both_shapes(things, info, 
         sl.load(path, model=tuned)
     assert sl.load(path, model=tuned, allow_other_weights=True) == things["mask"]
     steering = sl.save(things["scaling"], tmp_path / "scaling")
-    with pytest.raises(ValueError, match="3 layers x 4 head units, but bigger has 5"):
+    with pytest.raises(ValueError, match=r"made on toy \(3 layers, .*not on bigger \(5 layers"):
         sl.load(steering, model=other)
 
 
@@ -135,6 +136,75 @@ def test_a_failed_write_leaves_the_old_artifact(things, tmp_path, monkeypatch):
         sl.save(things["differences"], path)
     assert sl.load(path) == things["mask"]
     assert [one.name for one in tmp_path.iterdir()] == ["m"]
+
+
+def test_a_folder_that_holds_anything_else_is_never_replaced(things, tmp_path):
+    """A Hugging Face checkpoint has a config.json too."""
+    import sadi_lens as sl
+
+    checkpoint = tmp_path / "checkpoint"
+    checkpoint.mkdir()
+    (checkpoint / "config.json").write_text('{"model_type": "llama"}')
+    (checkpoint / "model.safetensors").write_text("weights")
+    with pytest.raises(FileExistsError, match="was not written by sadi_lens"):
+        sl.save(things["mask"], checkpoint)
+    path = sl.save(things["mask"], tmp_path / "m")
+    (path / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="it is left alone"):
+        sl.save(things["mask"], path)
+    assert (path / "notes.txt").read_text() == "mine"
+
+
+def test_a_crash_between_the_two_renames_restores_the_old_artifact(things, tmp_path, monkeypatch):
+    from pathlib import Path
+
+    import sadi_lens as sl
+
+    path = sl.save(things["mask"], tmp_path / "m")
+    real, calls = Path.rename, []
+
+    def rename(self, target):
+        calls.append(target)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(KeyboardInterrupt):
+        sl.save(things["differences"], path)
+    monkeypatch.undo()
+    assert sl.load(path) == things["mask"]
+    assert [one.name for one in tmp_path.iterdir()] == ["m"]
+    sl.save(things["differences"], path)
+    assert sl.load(path) == things["differences"]
+    assert [one.name for one in tmp_path.iterdir()] == ["m"]
+
+
+def test_everything_in_a_bundle_is_checked_against_the_model(things, info, tmp_path):
+    import dataclasses
+
+    import sadi_lens as sl
+
+    path = sl.save({"mask": things["mask"]}, tmp_path / "all")
+    with pytest.raises(ValueError, match="not on bigger"):
+        sl.load(path, model=dataclasses.replace(info, name="bigger", n_layers=5))
+    bare = sl.Mask("head", things["mask"].selected)
+    with pytest.raises(ValueError, match="mask has 3 layers x 4 head units, but bigger has 5"):
+        sl.load(
+            sl.save(bare, tmp_path / "bare"),
+            model=dataclasses.replace(info, name="bigger", n_layers=5),
+        )
+
+
+def test_lists_and_tuples_in_provenance_stay_what_they_are(things, tmp_path):
+    import dataclasses
+
+    import sadi_lens as sl
+
+    mask = dataclasses.replace(things["mask"], provenance={"a": [1, 2], "b": (3,), "c": None})
+    again = sl.load(sl.save(mask, tmp_path / "m"))
+    assert again.provenance == mask.provenance
+    assert type(again.provenance["a"]) is list
 
 
 def test_bad_artifacts_are_refused(things, tmp_path):

@@ -49,7 +49,10 @@ def test_rows_go_to_their_splits_from_every_source(tmp_path):
         ({"prompt": "a", "choices": [" x", " x"], "answer": 0}, "choices must differ"),
         ({"prompt": "a", "choices": " xy", "answer": 0}, "choices must be a list of texts"),
         ({"prompt": "a", "choices": [" x", " y"], "answer": 2}, r"index in \[0, 1\], got 2"),
-        ({"prompt": "a", "choices": [" x", " y"], "answer": "B"}, "invalid literal"),
+        (
+            {"prompt": "a", "choices": [" x", " y"], "answer": "B"},
+            "answer must be the index of the right choice, got 'B'",
+        ),
         ({"prompt": "a", "target": " "}, "target must not be empty"),
         ({"prompt": 3, "target": "z"}, "must be text"),
         ({"prompt": "a", "target": "z", "split": "tset"}, "did you mean 'test'"),
@@ -84,7 +87,9 @@ def test_unknown_names_and_missing_files(tmp_path):
 def test_splits_must_be_disjoint():
     import sadi_lens as sl
 
-    with pytest.raises(ValueError, match="dev and test of task 'custom' must be disjoint, 1 items"):
+    with pytest.raises(
+        ValueError, match="dev and test of task 'custom' must be disjoint, 1 prompts"
+    ):
         sl.load_task([ROWS[1], {**ROWS[1], "split": "test", "choices": [" y", " x"]}])
     with pytest.raises(ValueError, match="pairs and test of task"):
         sl.load_task([ROWS[0], {"prompt": "a", "choices": [" x", " y"], "answer": 0}])
