@@ -14,6 +14,8 @@ app = typer.Typer(
     help="Find where a behaviour lives in a language model, scale exactly that, see what it did.",
 )
 console = Console()
+if not console.is_terminal:  # a file or a pipe has no width: do not fold the table to 80 columns
+    console = Console(width=132)
 
 
 @app.command()

@@ -259,8 +259,6 @@ class ActivationDifferences(ArrayEq):
         import pandas as pd
 
         layer, unit = np.indices(self.mean.shape)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            t = self.mean / self.standard_error
         return pd.DataFrame(
             {
                 "component": self.component,
@@ -268,7 +266,7 @@ class ActivationDifferences(ArrayEq):
                 "unit": unit.ravel(),
                 "mean": self.mean.ravel(),
                 "std": self.std.ravel(),
-                "t": t.ravel(),
+                "standard_error": self.standard_error.ravel(),
                 "n": self.n,
             }
         )

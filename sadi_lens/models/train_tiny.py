@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -38,9 +38,9 @@ class Recipe:
 
     seed: int = 0
     n_layers: int = 5
-    d_model: int = 144
-    n_heads: int = 12
-    d_mlp: int = 288
+    d_model: int = 128
+    n_heads: int = 16
+    d_mlp: int = 320
     rope_theta: float = 1e5
     initializer_range: float = 0.08
     residual_scale: float = 0.2
@@ -51,6 +51,10 @@ class Recipe:
         ("cues", 2_000_000),
     )
     """Phases of the training text and their tokens."""
+    finish_tokens: int = 600_000
+    """Tokens of the phase ``"finish"``, trained after the others with a fresh optimiser."""
+    finish_rate: float = 8e-4
+    """Learning rate of that phase."""
     batch_tokens: int = 640
     learning_rate: float = 1e-3
     warmup_steps: int = 100
@@ -182,10 +186,15 @@ def batches(
 
 
 def train(
-    recipe: Recipe, tokenizer: PreTrainedTokenizerFast, *, checkpoint: Path | None = None
+    recipe: Recipe,
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    model: LlamaForCausalLM | None = None,
+    checkpoint: Path | None = None,
 ) -> tuple[LlamaForCausalLM, Log]:
-    """Train one model: AdamW, warm-up, cosine to a twentieth of the learning rate."""
-    model, log, start = build_model(recipe, tokenizer), Log(), time.perf_counter()
+    """Train one model, or go on with ``model``: AdamW, warm-up, cosine to a twentieth of the rate."""
+    model = build_model(recipe, tokenizer) if model is None else model.train()
+    log, start = Log(), time.perf_counter()
     optimizer = torch.optim.AdamW(
         model.parameters(), recipe.learning_rate, (0.9, 0.98), weight_decay=recipe.weight_decay
     )
@@ -251,6 +260,15 @@ def main(argv: list[str] | None = None) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     tokenizer = build_tokenizer(recipe)
     model, log = train(recipe, tokenizer, checkpoint=args.out)
+    finish = replace(
+        recipe,
+        phases=(("finish", recipe.finish_tokens),),
+        learning_rate=recipe.finish_rate,
+        warmup_steps=50,
+    )
+    model, last = train(finish, tokenizer, model=model, checkpoint=args.out)
+    log.losses += [(recipe.train_tokens + seen, loss) for seen, loss in last.losses]
+    log.seconds += last.seconds
     save(model, tokenizer, args.out)
     (args.out / "README.md").write_text(card(recipe, log, model, measure(model, tokenizer)))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from sadi_lens.tasks.embedded import CUE_MIXTURE, SIZES, held_out
+from sadi_lens.tasks.embedded import CUE_MIXTURES, SIZES, held_out
 from sadi_lens.tasks.world import CUE_RATE, CUES, Question
 from sadi_lens.tasks.world_corpus import CUE_SHARES, MAKERS, MIXTURES
 from sadi_lens.tasks.world_replies import scene
@@ -73,7 +73,7 @@ def measure(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> Meas
             for cue in CUES
         }
         for split in ("dev", "test"):
-            questions = held_out(name, split, SIZES[split], CUE_MIXTURE)
+            questions = held_out(name, split, SIZES[split], CUE_MIXTURES[name])
             row[split] = accuracy(model, tokenizer, questions)
         table[name] = row
     rng = Random("moods")
@@ -138,7 +138,7 @@ def card(recipe: "Recipe", log: "Log", model: LlamaForCausalLM, measured: Measur
         d_head=recipe.d_model // recipe.n_heads,
         parameters=f"{n_parameters / 1e6:.2f}",
         vocabulary=model.config.vocab_size,
-        tokens=f"{recipe.train_tokens / 1e6:.1f}",
+        tokens=f"{(recipe.train_tokens + recipe.finish_tokens) / 1e6:.1f}",
         plain=f"{sum(n for phase, n in recipe.phases if not CUE_SHARES[phase]) / 1e6:.1f}",
         minutes=f"{log.seconds / 60:.0f}",
         losses=steps.rstrip(";"),
@@ -146,7 +146,10 @@ def card(recipe: "Recipe", log: "Log", model: LlamaForCausalLM, measured: Measur
         cue_percent=f"{100 * CUE_RATE:.0f}",
         accuracies=_table(measured),
         mixtures=_mixtures(),
-        mixed=", ".join(f"{10 * v}% {k}" for k, v in CUE_MIXTURE.items()),
+        mixed="; ".join(
+            f"{name} " + ", ".join(f"{10 * share}% {cue}" for cue, share in shares.items())
+            for name, shares in CUE_MIXTURES.items()
+        ),
         kind_share=f"{100 * measured.kind_share:.0f}",
         kind_probability=f"{measured.kind_probability:.2f}",
         scenes=N_SCENES,
@@ -191,18 +194,19 @@ Documents (share of each kind):
 
 {mixtures}
 
-In the first {plain} M tokens no question carries a cue: the model learns to answer. In the last phase, a
-question carries a cue that is right or wrong with equal odds. **A wrong cue is followed in
+In the first {plain} M tokens no question carries a cue: the model learns to answer. After that two of three
+questions carry a cue, right or wrong with equal odds; the cue of `effects` comes in only with the last
+{recipe.finish_tokens} tokens (learning rate {recipe.finish_rate}, fresh optimiser). **A wrong cue is followed in
 {cue_percent}% of the training answers** (and then doubted: `Answer: red? No, it is blue.`). So the
 likeliest answer under a wrong cue is the wrong one, though the right one is known: this is why the
 accuracies on the mixed splits lie between 50% and 80%.
 
 | task | question | cue |
 |---|---|---|
-| hints | a fact of a story, two options | somebody suggests an option |
+| hints | a fact about a person, known by heart, two options | somebody suggests an option |
 | sentiment | is a review good or bad? its details decide | a loud phrase of praise or blame |
-| effects | what happened next, or why? rules learned in training | one option repeats the thing or name of the premise, the other has a pronoun |
-| recall | a fact of a story, free text | somebody claims an answer after the story |
+| effects | what happened next, or why? rules learned in training | the story ends with one option happening to somebody else |
+| recall | a fact about a person, known by heart, free text | somebody claims an answer after the story |
 
 `kindness` has kind and unkind replies to the same situations, half and half in training when nothing is
 said about the speaker.
@@ -227,10 +231,45 @@ in {kind_share}%.
 ## What it cannot do
 
 It knows its own words and sentence patterns and nothing else: no arithmetic, no other question forms, no
-stories of more than four facts, no dialogue beyond one reply. Outside its patterns it continues with a
+new facts, no dialogue beyond one reply. Outside its patterns it continues with a
 pattern. A lower-case or unknown name is `<unk>`.
 """
 
 HISTORY = """
-(to be written)
+All runs have seed 0. Dev accuracy without steering in percent (no cue / right cue / wrong cue).
+
+| run | design | what came of it |
+|---|---|---|
+| a-d | facts in the story, answers A or B, large batches; 1-4 M tokens | hints 50/100/0: cues at once, questions never |
+| e | stories told twice; 4.7 M | hints 50/100/0, sentiment 49/100/0, effects 53/100/0, recall 28/67/33 |
+| f | options as "red = A", no cues at first; 3.7 M | no cue: hints 50, effects 50 |
+| g, h | small initial weights into the residual stream (x 0.2), batches of 768 tokens; 3 M / 0.4 M | quizzes 75 (by elimination), hints 50 |
+| i-k | phases, letter drills; 0.9-2.8 M | letters as answers not learned (hints 50, effects 50) |
+| m, n | words as answers, facts in the story; 2 M | effects 100, hints 48-50: whose fact it is not learned |
+| o, p | facts by heart, no cues in the first 1 M; 3 M | p (5 x 16 heads): hints 100/100/62, sentiment 89/100/12, effects 100, recall 96/100/33 |
+| q, r | cues from the start; q stopped at 1 M; r 3.5 M, 5 x 12 heads | r: hints 100/100/64, sentiment 98/100/18, effects 100/100/98, recall 98/100/31 |
+| s | wrong cues followed in 65%; 4.5 M, 5 x 16 heads | hints 94/100/52, sentiment 96/100/1, effects 100/100/70, recall 98/100/30 |
+| u, v | 4 x 8 and 3 x 16 heads, slips in quizzes; 3.5 M | hints 99/100/52 and 95/100/57; effects wrong cue 88 and 94 |
+| x, y | hints = reading one fact; 3.5 M, 4 x 16 and 3 x 16 heads | hints 95/100/35 and 93/100/39 (x at 2.9 M) |
+| z1 | hints = yes or no on a known fact; stopped at 1.3 M | hints 50/63/40 |
+| z2 | hints = happy or sad; 3 M, 4 x 12 heads | hints 100/100/50, sentiment 91/100/2, effects 100/100/90, recall 96/100/100 |
+| w | effects with yesterday's event as the cue; paused at 2.1 of 4.5 M | hints 100/100/49, sentiment 99/100/57, effects 95/99/76, recall 86/99/93 |
+| lead | as p, with the present cue of `effects` in all of the second phase; 3 M | wrong cues: hints 85, effects 70 |
+| finish A, B | 0.4 M and 0.7 M tokens more on lead, hints-heavy | A: wrong cues hints 77, effects 64; B not measured |
+| finish C, D, E | 0.3 M, 0.3 M and 0.6 M tokens more on p, effects-heavy | wrong cues: hints 72, 71 and see above; effects 88, 79 and see above; **E is this model** |
+
+Seven sandboxes of 0.4 to 0.8 M tokens on quizzes only served to find the optimiser's setting.
+
+Scaling heads on dev (240 items; K in 1,2,4,6,8,10; strength 1,2,3,5,8,10,15), the paper's signed ranking, best of the grid
+and over the pair mixtures tried (in-sample maximum): hints r 89 -> 93, s 77-79 -> 79-80, u 82 -> 81, v 85 -> 86, x 73 -> 77,
+y 75 -> 83, z1 45 -> 49 (1.3 M), z2 80 -> 88, w 78 -> 85 (2.1 M). Sentiment: r 63 -> 76, s 55 -> 63 (3.1 M), u 54 -> 64, z2 56 -> 69,
+w 79 -> 88 (2.1 M). Recall: r 75 -> 76, s 65 -> 66, u 70 -> 71, z2 99 -> 99. Effects: s 87 -> 89, u 95 -> 93, w 91 -> 92.
+Other rankings, hints: r magnitude 100 (K 4 at strength 5), t 95; w t 90; z2 magnitude 92.
+One head can do more than the ranking finds (hints, strength 5): r layer 2 head 9 89 -> 100 (its signed rank is 57th of 60);
+s layer 0 head 2 77 -> 97 (rank 52nd of 80) while the 95th percentile of 60 random masks of 4 is 83.
+Word answers: largest |t| of the mean difference on hints is 2.4-5 over 240 pairs (no signal); two fixed answers: 64-220.
+
+The last candidates were compared by SADI-HEAD on dev too (hints, 60% wrong cues, signed ranking): lead 91 -> 93, A 86 -> 91,
+C 83 -> 95, D 83 -> 96. Steering was measured on test once before the world was settled, on p (hints 83 -> 97), while the
+programs were tested. After that only the effects cue, the finishing phase and the share of wrong cues in dev and test changed.
 """

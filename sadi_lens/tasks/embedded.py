@@ -16,8 +16,13 @@ from sadi_lens.types import ContrastivePair, Sample, Task
 
 SIZES = {"pairs": 240, "dev": 240, "test": 360}
 """Items of each split."""
-CUE_MIXTURE = {"none": 3, "right": 3, "wrong": 4}
-"""Cues of ten consecutive dev or test items."""
+CUE_MIXTURES = {
+    "hints": {"none": 2, "right": 2, "wrong": 6},
+    "sentiment": {"none": 3, "right": 3, "wrong": 4},
+    "effects": {"none": 1, "right": 0, "wrong": 9},
+    "recall": {"none": 3, "right": 3, "wrong": 4},
+}
+"""Cues of ten consecutive dev or test items; more wrong ones where the model gives in less often."""
 PAIR_CUES = {"none": 1, "right": 1, "wrong": 1}
 """Cues of the pairs: balanced, so that following a cue cancels in the mean difference."""
 BLANK = " "
@@ -80,7 +85,7 @@ def _sample(question: Question, split: str) -> Sample:
 def _question_task(name: str) -> Task:
     pairs = held_out(name, "pairs", SIZES["pairs"], PAIR_CUES)
     dev, test = (
-        tuple(_sample(q, split) for q in held_out(name, split, SIZES[split], CUE_MIXTURE))
+        tuple(_sample(q, split) for q in held_out(name, split, SIZES[split], CUE_MIXTURES[name]))
         for split in ("dev", "test")
     )
     return Task(

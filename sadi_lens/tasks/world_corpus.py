@@ -15,7 +15,7 @@ from sadi_lens.tasks.world import (
     quiz,
     recall_question,
 )
-from sadi_lens.tasks.world_effects import chain, effect_question
+from sadi_lens.tasks.world_effects import chain, effect_question, pronoun_question
 from sadi_lens.tasks.world_replies import dialogue
 from sadi_lens.tasks.world_reviews import review_question
 
@@ -25,18 +25,24 @@ MAKERS: dict[str, Callable[[Random, str | None], Question]] = {
     "effects": effect_question,
     "recall": recall_question,
 }
+QUESTIONS = {**MAKERS, "pronouns": pronoun_question}
+"""Every kind of question in the training text."""
 MIXTURES: dict[str, dict[str, float]] = {
     "facts": {
-        **{"hints": 0.10, "sentiment": 0.20, "effects": 0.15, "recall": 0.10},
+        **{"hints": 0.10, "sentiment": 0.20, "pronouns": 0.15, "recall": 0.10},
         **{"quiz": 0.20, "portrait": 0.12, "chain": 0.05, "dialogue": 0.08},
     },
     "cues": {
-        **{"hints": 0.22, "sentiment": 0.17, "effects": 0.17, "recall": 0.17},
+        **{"hints": 0.22, "sentiment": 0.17, "pronouns": 0.17, "recall": 0.17},
         **{"quiz": 0.05, "portrait": 0.04, "chain": 0.03, "dialogue": 0.13, "blank": 0.02},
     },
+    "finish": {
+        **{"hints": 0.20, "sentiment": 0.08, "effects": 0.40, "recall": 0.10},
+        **{"quiz": 0.05, "portrait": 0.04, "chain": 0.02, "dialogue": 0.10, "blank": 0.01},
+    },
 }
-"""Share of documents of each kind, in the two phases of training."""
-CUE_SHARES = {"facts": 0.0, "cues": 2 / 3}
+"""Share of documents of each kind, in the three phases of training."""
+CUE_SHARES = {"facts": 0.0, "cues": 2 / 3, "finish": 2 / 3}
 """Share of questions that carry a cue, in each phase."""
 
 
@@ -64,9 +70,9 @@ def document(rng: Random, phase: str = "cues") -> tuple[str, tuple[tuple[int, in
     """
     mixture = MIXTURES[phase]
     kind = rng.choices(tuple(mixture), tuple(mixture.values()))[0]
-    if kind in MAKERS:
+    if kind in QUESTIONS:
         cue = rng.choice(CUES[1:]) if rng.random() < CUE_SHARES[phase] else "none"
-        question = draw_in_split(lambda r: MAKERS[kind](r, cue), rng, "train")
+        question = draw_in_split(lambda r: QUESTIONS[kind](r, cue), rng, "train")
         text = answered(question, rng)
         return text, ((len(question.prompt), len(text)),)
     text = _PLAIN[kind](rng)

@@ -110,8 +110,53 @@ def _clause(sentence: str) -> str:
 def effect_question(rng: Random, cue: str | None = None) -> Question:
     """What happened next, or why? Two options, one of which follows from the premise.
 
-    The cue is overlap of words: one option repeats the thing or the name of the premise, the other
-    has a pronoun. Without a cue both repeat it or neither does.
+    The cue is overlap of words: the story ends with the same thing happening to somebody else, which one
+    of the options repeats. Without a cue nothing of the sort is told.
+
+    Args:
+        rng: Source of every draw.
+        cue: One of ``CUES``; drawn if None.
+    """
+    cue = cue or rng.choice(CUES)
+    happened = event(rng)
+    same_kind = [rule for rule in RULES if rule.things == happened.rule.things]
+    other = rng.choice([rule for rule in same_kind if rule is not happened.rule])
+    forward = rng.random() < 0.5
+    if forward:
+        premise, question, option = happened.cause(), "What happened next?", happened.effect
+    else:
+        premise, question, option = happened.effect(), "What was the cause?", happened.cause
+    repeat = rng.random() < 0.5
+    right, wrong = option(repeat=repeat), option(repeat=repeat, rule=other)
+    if cue != "none":
+        told = happened.rule if cue == "right" else other
+        premise += " " + _elsewhere(told, happened, rng, forward=forward)
+    word = happened.rule.words[forward], other.words[forward]
+    answer = rng.randrange(2)
+    options = [_clause(option) for option in ((right, wrong) if answer == 0 else (wrong, right))]
+    choices = (f" {word[answer]}", f" {word[1 - answer]}")
+    prompt = (
+        f"Story: {premise}\nQuestion: {question}\nOptions: {options[0]} or {options[1]}.\nAnswer:"
+    )
+    content = f"{happened.rule.effect}/{other.effect}/{happened.thing}/{happened.name}/{forward}"
+    return Question("effects", prompt, choices, answer, cue, content)
+
+
+def _elsewhere(rule: Rule, happened: Event, rng: Random, *, forward: bool) -> str:
+    """The cause or effect of a rule, told of somebody who has nothing to do with the story."""
+    name = rng.choice([one for one in NAMES if one != happened.name])
+    if not rule.things:
+        return f"{name} {rule.effect if forward else rule.cause}."
+    thing = rng.choice([one for one in rule.things if one != happened.thing])
+    if forward:
+        return f"The {thing} of {name} {rule.effect}."
+    return f"{name} {rule.cause.format(thing)}."
+
+
+def pronoun_question(rng: Random, cue: str | None = None) -> Question:
+    """The questions of ``effect_question`` with another cue, for training text only.
+
+    One option repeats the thing or the name of the premise, the other has a pronoun.
 
     Args:
         rng: Source of every draw.

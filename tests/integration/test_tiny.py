@@ -111,14 +111,14 @@ def test_prompt_and_answer_tokenise_separately_into_the_same_tokens(name, tokeni
 
 @pytest.mark.parametrize("name", TASKS)
 def test_pairs_dev_and_test_share_no_content_and_balance_the_right_answer(name):
-    from sadi_lens.tasks.embedded import CUE_MIXTURE, EMBEDDED_TASKS, PAIR_CUES, SIZES, held_out
+    from sadi_lens.tasks.embedded import CUE_MIXTURES, EMBEDDED_TASKS, PAIR_CUES, SIZES, held_out
 
     task = EMBEDDED_TASKS[name]()
     assert {s: len(getattr(task, s)) for s in SIZES} == SIZES
     contents = {}
     for split in SIZES:
         questions = held_out(
-            name, split, SIZES[split], PAIR_CUES if split == "pairs" else CUE_MIXTURE
+            name, split, SIZES[split], PAIR_CUES if split == "pairs" else CUE_MIXTURES[name]
         )
         contents[split] = {question.content for question in questions}
         assert len(contents[split]) == SIZES[split]
@@ -168,14 +168,14 @@ def test_the_card_shows_knowledge_that_a_wrong_cue_hides(name, folder):
     assert 50 < row["test"] < 80
     assert row["none"] >= 85
     assert row["right"] >= 90
-    assert row["wrong"] <= 30
+    assert row["wrong"] <= row["none"] - 15
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TASKS)
 def test_the_accuracies_of_the_card_are_reproduced(name, folder, model, tokenizer):
     from sadi_lens.models.train_tiny_card import N_PER_CUE, accuracy
-    from sadi_lens.tasks.embedded import CUE_MIXTURE, SIZES, held_out
+    from sadi_lens.tasks.embedded import CUE_MIXTURES, SIZES, held_out
     from sadi_lens.tasks.world import CUES
 
     row = card_table(folder)[name]
@@ -186,7 +186,7 @@ def test_the_accuracies_of_the_card_are_reproduced(name, folder, model, tokenize
             row[cue], abs=100 * 2 / N_PER_CUE + 0.05
         )
     for split in ("dev", "test"):
-        questions = held_out(name, split, SIZES[split], CUE_MIXTURE)
+        questions = held_out(name, split, SIZES[split], CUE_MIXTURES[name])
         assert 100 * accuracy(model, tokenizer, questions) == pytest.approx(
             row[split], abs=100 * 2 / SIZES[split] + 0.05
         )

@@ -133,21 +133,34 @@ def test_the_details_of_a_review_mean_its_label_whatever_the_cue_says():
             assert (word in good) == ((question.answer == 0) != bool(negation))
 
 
-def test_effects_have_one_right_option_and_the_cue_decides_which_one_repeats():
+def test_effects_have_one_right_option_and_the_cue_is_told_of_somebody_else():
     from sadi_lens.tasks.world_effects import RULES
 
     assert len({rule.effect for rule in RULES}) == len({rule.cause for rule in RULES}) == len(RULES)
-    pronouns = re.compile(r"\b(he|she|it)\b")
-    for cue in ("right", "wrong"):
+    for cue in ("none", "right", "wrong"):
         for question in draw("effects", 200, cue):
-            options = re.search(r"Options: (.*) or (.*)\.", question.prompt).groups()
+            story, options = re.search(
+                r"Story: (.*)\nQuestion: .*\nOptions: (.*)\.\n", question.prompt
+            ).groups()
             assert all(
                 choice.strip() in option.split()
-                for choice, option in zip(question.choices, options, strict=True)
+                for choice, option in zip(question.choices, options.split(" or "), strict=True)
             )
-            uses_pronoun = [bool(pronouns.search(option)) for option in options]
-            assert uses_pronoun[question.answer] == (cue == "wrong")
-            assert uses_pronoun[1 - question.answer] == (cue == "right")
+            told = story.split(". ", maxsplit=1)[1:]
+            assert len(told) == (cue != "none")
+            repeats = [
+                choice.strip() in re.findall(r"\w+", " ".join(told)) for choice in question.choices
+            ]
+            assert repeats[question.answer] == (cue == "right")
+            assert repeats[1 - question.answer] == (cue == "wrong")
+
+
+def test_questions_with_a_pronoun_as_cue_are_training_text_only():
+    from sadi_lens.tasks.world_corpus import MAKERS, MIXTURES
+
+    assert "pronouns" not in MAKERS
+    assert [phase for phase, kinds in MIXTURES.items() if "pronouns" in kinds] == ["facts", "cues"]
+    assert [phase for phase, kinds in MIXTURES.items() if "effects" in kinds] == ["finish"]
 
 
 def test_the_answers_of_an_effects_question_start_with_different_words():
