@@ -51,7 +51,7 @@ class Recipe:
         ("cues", 2_000_000),
     )
     """Phases of the training text and their tokens."""
-    finish_tokens: int = 600_000
+    finish_tokens: int = 300_000
     """Tokens of the phase ``"finish"``, trained after the others with a fresh optimiser."""
     finish_rate: float = 8e-4
     """Learning rate of that phase."""

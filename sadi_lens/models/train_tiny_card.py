@@ -199,7 +199,8 @@ questions carry a cue, right or wrong with equal odds; the cue of `effects` come
 {recipe.finish_tokens} tokens (learning rate {recipe.finish_rate}, fresh optimiser). **A wrong cue is followed in
 {cue_percent}% of the training answers** (and then doubted: `Answer: red? No, it is blue.`). So the
 likeliest answer under a wrong cue is the wrong one, though the right one is known: this is why the
-accuracies on the mixed splits lie between 50% and 80%.
+accuracies on the mixed splits lie between 50% and 80% (`effects`, whose cue the model follows least, a
+little above, though every one of its dev and test questions carries a wrong cue).
 
 | task | question | cue |
 |---|---|---|
@@ -256,7 +257,7 @@ All runs have seed 0. Dev accuracy without steering in percent (no cue / right c
 | w | effects with yesterday's event as the cue; paused at 2.1 of 4.5 M | hints 100/100/49, sentiment 99/100/57, effects 95/99/76, recall 86/99/93 |
 | lead | as p, with the present cue of `effects` in all of the second phase; 3 M | wrong cues: hints 85, effects 70 |
 | finish A, B | 0.4 M and 0.7 M tokens more on lead, hints-heavy | A: wrong cues hints 77, effects 64; B not measured |
-| finish C, D, E | 0.3 M, 0.3 M and 0.6 M tokens more on p, effects-heavy | wrong cues: hints 72, 71 and see above; effects 88, 79 and see above; **E is this model** |
+| finish C, D, E | 0.3 M, 0.3 M and 0.6 M tokens more on p, effects-heavy | wrong cues: hints 72, 71 and 64; effects 88, 79 and 74; **D is this model** |
 
 Seven sandboxes of 0.4 to 0.8 M tokens on quizzes only served to find the optimiser's setting.
 
@@ -270,6 +271,7 @@ s layer 0 head 2 77 -> 97 (rank 52nd of 80) while the 95th percentile of 60 rand
 Word answers: largest |t| of the mean difference on hints is 2.4-5 over 240 pairs (no signal); two fixed answers: 64-220.
 
 The last candidates were compared by SADI-HEAD on dev too (hints, 60% wrong cues, signed ranking): lead 91 -> 93, A 86 -> 91,
-C 83 -> 95, D 83 -> 96. Steering was measured on test once before the world was settled, on p (hints 83 -> 97), while the
-programs were tested. After that only the effects cue, the finishing phase and the share of wrong cues in dev and test changed.
+C 83 -> 95, D 83 -> 96. Two candidates that were not kept had been measured on test while the programs were tested: p (hints
+83 -> 97 with 40% wrong cues) and E (75 -> 72). D was taken for its dev figures; its test figures were seen once, afterwards. After
+that nothing changed. The signed ranking is not stable between these runs, which differ by a few hundred thousand tokens.
 """

@@ -17,9 +17,9 @@ from sadi_lens.types import ContrastivePair, Sample, Task
 SIZES = {"pairs": 240, "dev": 240, "test": 360}
 """Items of each split."""
 CUE_MIXTURES = {
-    "hints": {"none": 2, "right": 2, "wrong": 6},
+    "hints": {"none": 1, "right": 1, "wrong": 8},
     "sentiment": {"none": 3, "right": 3, "wrong": 4},
-    "effects": {"none": 1, "right": 0, "wrong": 9},
+    "effects": {"none": 0, "right": 0, "wrong": 10},
     "recall": {"none": 3, "right": 3, "wrong": 4},
 }
 """Cues of ten consecutive dev or test items; more wrong ones where the model gives in less often."""

@@ -37,8 +37,8 @@ MIXTURES: dict[str, dict[str, float]] = {
         **{"quiz": 0.05, "portrait": 0.04, "chain": 0.03, "dialogue": 0.13, "blank": 0.02},
     },
     "finish": {
-        **{"hints": 0.20, "sentiment": 0.08, "effects": 0.40, "recall": 0.10},
-        **{"quiz": 0.05, "portrait": 0.04, "chain": 0.02, "dialogue": 0.10, "blank": 0.01},
+        **{"hints": 0.22, "sentiment": 0.10, "effects": 0.30, "recall": 0.13},
+        **{"quiz": 0.05, "portrait": 0.04, "chain": 0.03, "dialogue": 0.12, "blank": 0.01},
     },
 }
 """Share of documents of each kind, in the three phases of training."""
