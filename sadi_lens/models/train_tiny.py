@@ -121,7 +121,7 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForC
         tie_word_embeddings=True,
         initializer_range=recipe.initializer_range,
         rope_parameters={"rope_type": "default", "rope_theta": recipe.rope_theta},
-        attn_implementation="eager",
+        attn_implementation="eager",  # pyright: ignore[reportCallIssue]  # typed as a plain config
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

@@ -80,7 +80,8 @@ def measure(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> Meas
     scenes = [scene(rng) for _ in range(N_SCENES)]
     logits = next_logits(model, tokenizer, [prompt for prompt, *_ in scenes])
     first = [
-        {tokenizer(s[i], add_special_tokens=False)["input_ids"][0] for s in scenes} for i in (2, 3)
+        {tokenizer(str(s[i]), add_special_tokens=False)["input_ids"][0] for s in scenes}
+        for i in (2, 3)
     ]
     kind, unkind = (sorted(ids) for ids in (first[0] - first[1], first[1] - first[0]))
     mass = logits.softmax(-1)
