@@ -131,13 +131,26 @@ def effect_question(rng: Random, cue: str | None = None) -> Question:
     if cue != "none":
         told = happened.rule if cue == "right" else other
         premise += " " + _elsewhere(told, happened, rng, forward=forward)
+    ends = (f"Story: {premise}\nQuestion: {question}", (right, wrong))
+    return _two_options(rng, happened, other, ends, forward=forward, cue=cue)
+
+
+def _two_options(
+    rng: Random,
+    happened: Event,
+    other: Rule,
+    ends: tuple[str, tuple[str, str]],
+    *,
+    forward: bool,
+    cue: str,
+) -> Question:
+    """The question whose text and (right, wrong) options are ``ends``, options in random order."""
+    text, (right, wrong) = ends
     word = happened.rule.words[forward], other.words[forward]
     answer = rng.randrange(2)
     options = [_clause(option) for option in ((right, wrong) if answer == 0 else (wrong, right))]
     choices = (f" {word[answer]}", f" {word[1 - answer]}")
-    prompt = (
-        f"Story: {premise}\nQuestion: {question}\nOptions: {options[0]} or {options[1]}.\nAnswer:"
-    )
+    prompt = f"{text}\nOptions: {options[0]} or {options[1]}.\nAnswer:"
     content = f"{happened.rule.effect}/{other.effect}/{happened.thing}/{happened.name}/{forward}"
     return Question("effects", prompt, choices, answer, cue, content)
 
@@ -175,15 +188,8 @@ def pronoun_question(rng: Random, cue: str | None = None) -> Question:
     else:
         premise, question, option = happened.effect(), "What was the cause?", happened.cause
     right, wrong = option(repeat=repeat_right), option(repeat=repeat_wrong, rule=other)
-    word = happened.rule.words[forward], other.words[forward]
-    answer = rng.randrange(2)
-    options = [_clause(option) for option in ((right, wrong) if answer == 0 else (wrong, right))]
-    choices = (f" {word[answer]}", f" {word[1 - answer]}")
-    prompt = (
-        f"Story: {premise}\nQuestion: {question}\nOptions: {options[0]} or {options[1]}.\nAnswer:"
-    )
-    content = f"{happened.rule.effect}/{other.effect}/{happened.thing}/{happened.name}/{forward}"
-    return Question("effects", prompt, choices, answer, cue, content)
+    ends = (f"Story: {premise}\nQuestion: {question}", (right, wrong))
+    return _two_options(rng, happened, other, ends, forward=forward, cue=cue)
 
 
 def chain(rng: Random) -> str:
