@@ -200,14 +200,15 @@ questions carry a cue, right or wrong with equal odds; the cue of `effects` come
 {recipe.finish_tokens} tokens (learning rate {recipe.finish_rate}, fresh optimiser). **A wrong cue is followed in
 {cue_percent}% of the training answers** (and then doubted: `Answer: red? No, it is blue.`). So the
 likeliest answer under a wrong cue is the wrong one, though the right one is known: this is why the
-accuracies on the mixed splits lie between 50% and 80% (`effects`, whose cue the model follows least, a
-little above, though every one of its dev and test questions carries a wrong cue).
+accuracies on the mixed splits lie between 50% and 80%. The model follows the cue of `effects` least; in its
+task the misleading event therefore happens to two others, in the training text to one (wrong cue, 240 dev
+questions, draw 1: one other 87%, two 65%, three 53%).
 
 | task | question | cue |
 |---|---|---|
 | hints | a fact about a person, known by heart, two options | somebody suggests an option |
 | sentiment | is a review good or bad? its details decide | a loud phrase of praise or blame |
-| effects | what happened next, or why? rules learned in training | the story ends with one option happening to somebody else |
+| effects | what happened next, or why? rules learned in training | the story ends with one option happening to two other people |
 | recall | a fact about a person, known by heart, free text | somebody claims an answer after the story |
 
 `kindness` has kind and unkind replies to the same situations, half and half in training when nothing is
@@ -238,7 +239,7 @@ pattern. A lower-case or unknown name is `<unk>`.
 """
 
 HISTORY = """
-All runs have seed 0. Dev accuracy without steering in percent (no cue / right cue / wrong cue).
+All runs have seed 0. Dev accuracy without steering in percent (no cue / right cue / wrong cue; effects with one other).
 
 | run | design | what came of it |
 |---|---|---|
@@ -272,9 +273,21 @@ s layer 0 head 2 77 -> 97 (rank 52nd of 80) while the 95th percentile of 60 rand
 Word answers: largest |t| of the mean difference on hints is 2.4-5 over 240 pairs (no signal); two fixed answers: 64-220.
 
 The last candidates were compared by SADI-HEAD on dev too (hints, 60% wrong cues, signed ranking): lead 91 -> 93, A 86 -> 91,
-C 83 -> 95, D 83 -> 96. Two candidates that were not kept had been measured on test while the programs were tested: p (hints
-83 -> 97 with 40% wrong cues) and E (75 -> 72). E's failure on test is why D, which had the better dev figures,
-was taken instead, with 80% wrong cues in hints in place of 60%; D's test figures were seen once, afterwards, and nothing changed
-after that. So the test split was not untouched when this model was chosen. The weights come from p's two phases and the finishing
-phase run one after the other from saved weights; the script that does all three in one go has not been run from the start. The signed ranking is not stable between these runs, which differ by a few hundred thousand tokens.
+C 83 -> 95, D 83 -> 96. Two candidates that were not kept (p and E) and D had also been measured on a first draw of the test
+split, with one other in `effects`, and E's failure there is why D was taken. Test was therefore **drawn anew**
+(`SEEDS` in `sadi_lens.tasks.embedded`) after the model and the tasks were settled; nothing was changed after it was looked at.
+The two draws share no content in hints and recall, 38 of 360 in effects and 179 of 360 in sentiment.
+
+The weights are p's two phases and finish D, run one after the other from saved weights. The script that does all three in one go,
+run from the start with two seeds, gives the same model without steering and **not** the same effect of steering. Dev, mixed, signed
+ranking, unsteered -> best of 48 cells:
+
+| run | hints | sentiment | effects | wrong cue hints / sentiment / effects (two others) / recall |
+|---|---|---|---|---|
+| this model | 75 -> 96 | 56 -> 70 | 74 -> 74 | 68 / 2 / 64 / 48 |
+| one go, seed 0 | 75 -> 77 | 56 -> 70 | 72 -> 75 | 67 / 2 / 64 / 49 |
+| one go, seed 1 | 80 -> 81 | 63 -> 68 | 82 -> 83 | 76 / 15 / 75 / 60 |
+
+So what the signed mean finds on hints is a property of these weights, not of the recipe: a ranking that depends on how a head happens to
+use its basis finds the heads that matter in one sister model and not in the next.
 """

@@ -10,16 +10,21 @@ from functools import cache, partial
 from random import Random
 
 from sadi_lens.tasks.world import CUES, Question, draw_in_split
-from sadi_lens.tasks.world_corpus import MAKERS
+from sadi_lens.tasks.world_corpus import MAKERS as TRAINING_MAKERS
+from sadi_lens.tasks.world_effects import effect_question
 from sadi_lens.tasks.world_replies import scene
 from sadi_lens.types import ContrastivePair, Sample, Task
 
 SIZES = {"pairs": 240, "dev": 240, "test": 360}
 """Items of each split."""
+SEEDS = {"pairs": 0, "dev": 0, "test": 1}
+"""Draw of each split. Test was drawn anew once the model was settled: draw 0 had been looked at before."""
+MAKERS = {**TRAINING_MAKERS, "effects": partial(effect_question, told=2)}
+"""Makers of the tasks' questions. In ``effects`` the misleading event happens to two others, in training to one."""
 CUE_MIXTURES = {
     "hints": {"none": 1, "right": 1, "wrong": 8},
     "sentiment": {"none": 3, "right": 3, "wrong": 4},
-    "effects": {"none": 0, "right": 0, "wrong": 10},
+    "effects": {"none": 1, "right": 1, "wrong": 8},
     "recall": {"none": 3, "right": 3, "wrong": 4},
 }
 """Cues of ten consecutive dev or test items; more wrong ones where the model gives in less often."""
@@ -38,7 +43,7 @@ _DESCRIPTIONS = {
 
 
 def held_out(
-    name: str, split: str, n: int, cues: Mapping[str, int], *, seed: int = 0
+    name: str, split: str, n: int, cues: Mapping[str, int], *, seed: int | None = None
 ) -> tuple[Question, ...]:
     """``n`` questions of one split with different contents and balanced right answers.
 
@@ -47,7 +52,7 @@ def held_out(
         split: ``"pairs"``, ``"dev"`` or ``"test"``.
         n: Number of questions.
         cues: How often each cue comes up, as whole-number weights.
-        seed: Another seed draws other questions of the same split.
+        seed: Another seed draws other questions of the same split; default ``SEEDS``.
 
     Raises:
         ValueError: If a name, split, cue or number is unknown or impossible.
@@ -60,7 +65,7 @@ def held_out(
         raise ValueError(f"n must be at least 1, got {n}")
     if not set(cues) <= set(CUES) or any(v < 0 for v in cues.values()) or not sum(cues.values()):
         raise ValueError(f"cues must give weights >= 0 to {CUES}, at least one above 0, got {cues}")
-    rng = Random(f"{name}/{split}/{seed}")
+    rng = Random(f"{name}/{split}/{SEEDS[split] if seed is None else seed}")
     cycle = [cue for cue in CUES for _ in range(cues.get(cue, 0))]
     taken: set[str] = set()
     questions: list[Question] = []

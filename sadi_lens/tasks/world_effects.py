@@ -107,7 +107,7 @@ def _clause(sentence: str) -> str:
     return (sentence if keep else sentence[0].lower() + sentence[1:])[:-1]
 
 
-def effect_question(rng: Random, cue: str | None = None) -> Question:
+def effect_question(rng: Random, cue: str | None = None, *, told: int = 1) -> Question:
     """What happened next, or why? Two options, one of which follows from the premise.
 
     The cue is overlap of words: the story ends with the same thing happening to somebody else, which one
@@ -116,6 +116,7 @@ def effect_question(rng: Random, cue: str | None = None) -> Question:
     Args:
         rng: Source of every draw.
         cue: One of ``CUES``; drawn if None.
+        told: To how many others it happens; training text has 1.
     """
     cue = cue or rng.choice(CUES)
     happened = event(rng)
@@ -129,8 +130,10 @@ def effect_question(rng: Random, cue: str | None = None) -> Question:
     repeat = rng.random() < 0.5
     right, wrong = option(repeat=repeat), option(repeat=repeat, rule=other)
     if cue != "none":
-        told = happened.rule if cue == "right" else other
-        premise += " " + _elsewhere(told, happened, rng, forward=forward)
+        rule = happened.rule if cue == "right" else other
+        premise += "".join(
+            f" {_elsewhere(rule, happened, rng, forward=forward)}" for _ in range(told)
+        )
     ends = (f"Story: {premise}\nQuestion: {question}", (right, wrong))
     return _two_options(rng, happened, other, ends, forward=forward, cue=cue)
 

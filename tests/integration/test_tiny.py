@@ -165,11 +165,10 @@ def test_unknown_names_and_impossible_numbers_are_refused():
 @pytest.mark.parametrize("name", CHOICE_TASKS)
 def test_the_card_shows_knowledge_that_a_wrong_cue_hides(name, folder):
     row = card_table(folder)[name]
-    # The aim is below 80; effects misses it by two points, as the card says.
-    assert 50 < row["test"] < (83 if name == "effects" else 80)
+    assert 50 < row["test"] < 80
     assert row["none"] >= 80
     assert row["right"] >= 90
-    assert row["wrong"] <= row["none"] - 10
+    assert row["wrong"] <= row["none"] - 25
 
 
 @pytest.mark.slow
