@@ -3,6 +3,7 @@
 from sadi_lens.plots._accuracy import method_accuracy
 from sadi_lens.plots._demo import demo_figures
 from sadi_lens.plots._distributions import difference_distributions
+from sadi_lens.plots._dots import dot_grid
 from sadi_lens.plots._layers import units_by_layer
 from sadi_lens.plots._maps import difference_heatmap
 from sadi_lens.plots._null import null_distribution
@@ -14,6 +15,7 @@ __all__ = [
     "demo_figures",
     "difference_distributions",
     "difference_heatmap",
+    "dot_grid",
     "export",
     "method_accuracy",
     "null_distribution",
