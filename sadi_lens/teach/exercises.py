@@ -1,150 +1,10 @@
-"""What the lessons in ``notebooks/`` share: exercises that are checked and never stop a run, claims that do.
+"""The exercises of the lessons: cases worked out by hand, solutions, usual mistakes."""
 
-An exercise compares what a student's function returns with values worked out by hand, says what was expected where
-it differs, recognises the usual mistakes by what they return, and hands back a working function, so that the cells
-below run either way. A claim is a sentence of the lesson with the number that decides it.
-"""
-
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
-from sadi_lens.types import HookedModel, ModelInfo, require_one_of
-
-OWN_MODELS = ("tiny", "planted")
-"""The models that the lessons were written on: there a claim that fails is an error."""
-
-GRID_WRONG = np.array(
-    [
-        [[1, 2, 0, -1], [0, -1, 1, 2], [2, 0, 1, -1], [1, -1, 0, 2]],
-        [[0, 1, -1, 2], [1, 0, -1, 1], [1, 2, 0, 0], [-1, 1, 2, 0]],
-    ]
-)
-"""The toy of the first lesson: 2 pairs x 4 layers x 4 units, activations on the wrong answer."""
-GRID_RIGHT = GRID_WRONG + np.array(
-    [
-        [[1, 0, -1, 0], [0, 3, 0, 1], [-4, 1, 0, 1], [0, 1, 0, -1]],
-        [[0, 0, 0, 0], [0, 1, 1, -1], [-2, -1, 0, 1], [0, 0, 0, 1]],
-    ]
-)
-"""The same on the right answer."""
-GRID_INPUTS = np.array(
-    [
-        [[0, 1, 0, -1], [1, 2, 0, 0], [-1, 0, 2, 1], [0, 1, -1, 0]],
-        [[1, 0, -1, 1], [0, -1, 1, 0], [2, -1, 0, 0.5], [1, 0, 0, -1]],
-    ]
-)
-"""Two inputs to steer: the unit that matters is +2 in one and -1 in the other."""
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """A usual wrong answer, recognised by what it returns."""
-
-    function: Callable[..., Any]
-    hint: str
-
-
-@dataclass(frozen=True)
-class Exercise:
-    """A function to write, with the values it must return."""
-
-    signature: str
-    cases: tuple[tuple[tuple[Any, ...], Any], ...]
-    """Arguments and the value expected for them, worked out by hand."""
-    solution: Callable[..., Any]
-    mistakes: tuple[Mistake, ...] = ()
-
-    def verdict(self, function: Callable[..., Any]) -> str:
-        """Empty if every case is right, else what the first wrong one shows."""
-        for arguments, expected in self.cases:
-            call = f"{self.signature.split('(')[0]}({', '.join(_short(one) for one in arguments)})"
-            try:
-                found = function(*(_copy(one) for one in arguments))
-            except Exception as error:  # whatever a student's code may raise
-                return f"{call} raised {type(error).__name__}: {error}"
-            if found is None or found is ...:
-                return f"{call} returned nothing yet."
-            if _same(found, expected):
-                continue
-            text = f"{call} returned {_short(found)}, expected {_short(expected)}."
-            hints = [
-                one.hint for one in self.mistakes if _same(_value(one.function, arguments), found)
-            ]
-            return f"{text} {hints[0]}" if hints else text
-        return ""
-
-
-def check(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Check a student's function against the exercise and print the verdict.
-
-    Args:
-        name: A key of ``EXERCISES``.
-        function: What the student wrote; it gets copies, so it may write to its arguments.
-
-    Returns:
-        ``function`` if it is right, else the solution: the notebook goes on.
-
-    Raises:
-        ValueError: If there is no such exercise.
-    """
-    require_one_of("exercise", name, EXERCISES)
-    exercise = EXERCISES[name]
-    verdict = exercise.verdict(function)
-    if verdict:
-        print(f"Not yet: {verdict}\nThe cells below use the solution until yours is right.")  # noqa: T201
-        return exercise.solution
-    print(f"Right: {len(exercise.cases)} of {len(exercise.cases)} cases.")  # noqa: T201
-    return function
-
-
-def claims(model: HookedModel, statements: Mapping[str, bool]) -> None:
-    """Print which statements of a lesson hold; on the model it was written on, all must.
-
-    On another model a statement that does not hold is a finding, so it is printed and nothing is raised.
-
-    Args:
-        model: The model that the lesson ran on.
-        statements: Sentence -> whether the numbers above support it.
-
-    Raises:
-        AssertionError: If one does not hold on an embedded model.
-    """
-    name = ModelInfo.of(model).name
-    for statement, holds in statements.items():
-        print(f"{'holds' if holds else 'DOES NOT HOLD'} on {name}: {statement}")  # noqa: T201
-    wrong = [statement for statement, holds in statements.items() if not holds]
-    if wrong and name in OWN_MODELS:
-        raise AssertionError(f"the lesson says more than {name} shows: {'; '.join(wrong)}")
-
-
-def _copy(value: Any) -> Any:
-    return value.copy() if isinstance(value, np.ndarray) else value
-
-
-def _value(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    return function(*(_copy(one) for one in arguments))
-
-
-def _same(found: Any, expected: Any) -> bool:
-    """Equal in shape and value, to rounding; a tensor or a list may stand for an array."""
-    if isinstance(expected, str | dict | tuple):
-        return found == expected
-    try:
-        mine, theirs = np.asarray(found), np.asarray(expected)
-        if mine.shape != theirs.shape or (theirs.dtype == bool) != (mine.dtype == bool):
-            return False
-        return bool(np.allclose(mine, theirs, rtol=1e-5, atol=1e-8))
-    except (TypeError, ValueError):
-        return False
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, np.ndarray):
-        return str(value.tolist())
-    return repr(value)
+from sadi_lens.teach.exercise import Exercise, Mistake
 
 
 def _array(*rows: Any) -> np.ndarray:
@@ -215,7 +75,10 @@ EXERCISES = {
     "jaccard": Exercise(
         "jaccard(first, second)",
         (
-            ((_array(True, True, False, False), _array(False, True, True, False)), 1 / 3),
+            (
+                (_array(True, True, False, False, False), _array(False, True, True, False, False)),
+                1 / 3,
+            ),
             ((_array(True, False), _array(False, True)), 0.0),
             ((_array([True], [True]), _array([True], [True])), 1.0),
         ),
