@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sadi_lens.models import load_model as load_model
     from sadi_lens.models import planted_model as planted_model
     from sadi_lens.models import planted_task as planted_task
+    from sadi_lens.plots import show as show
     from sadi_lens.push import measure_push as measure_push
     from sadi_lens.results import Comparison as Comparison
     from sadi_lens.results import Evaluation as Evaluation
@@ -64,6 +65,7 @@ _HOME = {
     "interventions": ["Intervention", "MaskedAddition", "MaskedScaling", "VectorAddition"],
     "masks": ["Mask", "random_mask", "top_k_mask"],
     "models": ["load_model", "planted_model", "planted_task"],
+    "plots": ["show"],
     "push": ["measure_push"],
     "results": ["Comparison", "Evaluation", "NullBand", "Sweep"],
     "steering": ["fwd_hooks", "generate", "steer"],

@@ -68,7 +68,7 @@ def trace_generation(
             steered = _logps(model, ids)[first : first + n]
         norms *= _edited(position, n)
     chosen = ids[0, first + 1 :].cpu()
-    kl = (steered.exp() * (steered - plain)).sum(dim=-1)
+    kl = (plain.exp() * (plain - steered)).sum(dim=-1)
     tokenizer = require_tokenizer(model)
     return GenerationTrace(
         label=label or ("unsteered" if intervention is None else intervention.label),

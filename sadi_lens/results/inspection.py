@@ -158,7 +158,7 @@ class GenerationTrace(ArrayEq):
     logp: Float[np.ndarray, " token"]
     """The same under the steered model."""
     kl: Float[np.ndarray, " token"]
-    """KL of the steered from the unsteered next-token distribution (nats)."""
+    """KL(unsteered || steered) of the next-token distribution at each token (nats)."""
     edit_norm: Float[np.ndarray, "layer token"]
     """Norm of what was added in each layer at the token that predicts this one (activation units)."""
 
@@ -233,7 +233,7 @@ class SideEffectCurve(ArrayEq):
     """Lower end of the 95% interval of the accuracy; NaN where there is none."""
     high: Float[np.ndarray, " strength"]
     kl: Float[np.ndarray, " strength"]
-    """KL to the unsteered model on neutral text (nats per token)."""
+    """KL(unsteered || steered) on neutral text (nats per token)."""
     unsteered_accuracy: float
     component: str = ""
     position: str = "last_prompt"
