@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from sadi_lens.evaluation import EvaluationInterrupted as EvaluationInterrupted
     from sadi_lens.evaluation import evaluate as evaluate
     from sadi_lens.evaluation import evaluate_each as evaluate_each
+    from sadi_lens.inspection import activation_shifts as activation_shifts
+    from sadi_lens.inspection import all_unit_differences as all_unit_differences
+    from sadi_lens.inspection import sign_flip_null as sign_flip_null
+    from sadi_lens.inspection import token_roles as token_roles
+    from sadi_lens.inspection import trace_generation as trace_generation
+    from sadi_lens.inspection import unit_activations as unit_activations
     from sadi_lens.interventions import Intervention as Intervention
     from sadi_lens.interventions import MaskedAddition as MaskedAddition
     from sadi_lens.interventions import MaskedScaling as MaskedScaling
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
     from sadi_lens.models import load_model as load_model
     from sadi_lens.models import planted_model as planted_model
     from sadi_lens.models import planted_task as planted_task
+    from sadi_lens.plots import show as show
     from sadi_lens.push import measure_push as measure_push
     from sadi_lens.results import Comparison as Comparison
     from sadi_lens.results import Evaluation as Evaluation
@@ -47,9 +54,18 @@ if TYPE_CHECKING:
 _HOME = {
     "activations": ["activation_differences", "read_activations", "unit_differences"],
     "evaluation": ["EvaluationInterrupted", "evaluate", "evaluate_each"],
+    "inspection": [
+        "activation_shifts",
+        "all_unit_differences",
+        "sign_flip_null",
+        "token_roles",
+        "trace_generation",
+        "unit_activations",
+    ],
     "interventions": ["Intervention", "MaskedAddition", "MaskedScaling", "VectorAddition"],
     "masks": ["Mask", "random_mask", "top_k_mask"],
     "models": ["load_model", "planted_model", "planted_task"],
+    "plots": ["show"],
     "push": ["measure_push"],
     "results": ["Comparison", "Evaluation", "NullBand", "Sweep"],
     "steering": ["fwd_hooks", "generate", "steer"],

@@ -31,6 +31,44 @@ def proportion_interval(correct: Bool[np.ndarray, " item"]) -> Interval:
     return Interval(float(found.low), float(found.high))
 
 
+def t_threshold(n: int, n_tests: int) -> float:
+    """|t| that is significant at 5% two-sided over ``n`` values, after Bonferroni's correction for ``n_tests``.
+
+    Raises:
+        ValueError: If ``n`` is below 2 or there is no test.
+    """
+    from scipy.special import stdtrit
+
+    if n < 2 or n_tests < 1:
+        raise ValueError(f"a t threshold needs n >= 2 and at least 1 test, got {n} and {n_tests}")
+    return float(stdtrit(n - 1, 1 - (1 - CONFIDENCE) / (2 * n_tests)))
+
+
+def chance_jaccard(n: int, first: int, second: int) -> float:
+    """Expected Jaccard index of two random sets of ``first`` and ``second`` out of ``n`` things.
+
+    The overlap is hypergeometric. Two empty sets have no index: NaN.
+
+    Raises:
+        ValueError: If a size is not in [0, n].
+    """
+    from scipy.special import gammaln
+
+    if not (0 <= first <= n and 0 <= second <= n):
+        raise ValueError(f"sizes must be in [0, {n}], got {first} and {second}")
+    if not first + second:
+        return float("nan")
+
+    def log_choose(of: int, pick: np.ndarray | int) -> np.ndarray:
+        return gammaln(of + 1.0) - gammaln(pick + 1.0) - gammaln(of - pick + 1.0)
+
+    shared = np.arange(max(0, first + second - n), min(first, second) + 1)
+    weight = np.exp(
+        log_choose(first, shared) + log_choose(n - first, second - shared) - log_choose(n, second)
+    )
+    return float(np.sum(weight * shared / (first + second - shared)) / np.sum(weight))
+
+
 def paired_interval(
     steered: Bool[np.ndarray, " item"],
     base: Bool[np.ndarray, " item"],

@@ -2,6 +2,27 @@
 
 from sadi_lens.results.comparison import Comparison, MethodRow
 from sadi_lens.results.evaluation import Evaluation, NullBand
+from sadi_lens.results.inspection import (
+    ActivationShifts,
+    GenerationTrace,
+    SideEffectCurve,
+    SignFlipNull,
+    TokenRoles,
+    UnitActivations,
+)
 from sadi_lens.results.sweep import Choice, Sweep
 
-__all__ = ["Choice", "Comparison", "Evaluation", "MethodRow", "NullBand", "Sweep"]
+__all__ = [
+    "ActivationShifts",
+    "Choice",
+    "Comparison",
+    "Evaluation",
+    "GenerationTrace",
+    "MethodRow",
+    "NullBand",
+    "SideEffectCurve",
+    "SignFlipNull",
+    "Sweep",
+    "TokenRoles",
+    "UnitActivations",
+]

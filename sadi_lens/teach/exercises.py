@@ -1,6 +1,7 @@
 """The exercises of the lessons: cases worked out by hand, solutions, usual mistakes."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
