@@ -44,29 +44,26 @@ def t_threshold(n: int, n_tests: int) -> float:
     return float(stdtrit(n - 1, 1 - (1 - CONFIDENCE) / (2 * n_tests)))
 
 
-def chance_jaccard(n: int, first: int, second: int) -> float:
-    """Expected Jaccard index of two random sets of ``first`` and ``second`` out of ``n`` things.
+def jaccard_chance(n: int, k: int, other: int | None = None) -> float:
+    """Mean Jaccard index of two random sets of ``k`` and ``other`` (default ``k``) among ``n``.
 
-    The overlap is hypergeometric. Two empty sets have no index: NaN.
+    E[i / (k + other - i)], the overlap i hypergeometric.
 
     Raises:
-        ValueError: If a size is not in [0, n].
+        ValueError: If a size is not in [0, n], or both are 0: two empty sets have no index.
     """
     from scipy.special import gammaln
 
-    if not (0 <= first <= n and 0 <= second <= n):
-        raise ValueError(f"sizes must be in [0, {n}], got {first} and {second}")
-    if not first + second:
-        return float("nan")
+    other = k if other is None else other
+    if not (0 <= k <= n and 0 <= other <= n) or not k + other:
+        raise ValueError(f"sizes must be in [0, {n}] and not both 0, got {k} and {other}")
 
     def log_choose(of: int, pick: np.ndarray | int) -> np.ndarray:
         return gammaln(of + 1.0) - gammaln(pick + 1.0) - gammaln(of - pick + 1.0)
 
-    shared = np.arange(max(0, first + second - n), min(first, second) + 1)
-    weight = np.exp(
-        log_choose(first, shared) + log_choose(n - first, second - shared) - log_choose(n, second)
-    )
-    return float(np.sum(weight * shared / (first + second - shared)) / np.sum(weight))
+    both = np.arange(max(0, k + other - n), min(k, other) + 1)
+    weight = np.exp(log_choose(k, both) + log_choose(n - k, other - both) - log_choose(n, other))
+    return float(np.sum(weight * both / (k + other - both)) / np.sum(weight))
 
 
 def paired_interval(

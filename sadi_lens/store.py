@@ -42,6 +42,8 @@ MODULES = {
     "GenerationTrace": "sadi_lens.results",
     "TokenRoles": "sadi_lens.results",
     "SideEffectCurve": "sadi_lens.results",
+    "PairsCurve": "sadi_lens.results",
+    "SignAgreement": "sadi_lens.results",
     "MaskedScaling": "sadi_lens.interventions",
     "MaskedAddition": "sadi_lens.interventions",
     "VectorAddition": "sadi_lens.interventions",

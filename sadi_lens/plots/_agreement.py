@@ -16,15 +16,16 @@ from sadi_lens.plots._layout import (
     named,
     percent,
     require_finite,
+    symmetric_range,
     where,
 )
 from sadi_lens.plots._theme import require_theme
 from sadi_lens.plots._unit_map import (
+    BINS,
     MAX_CELLS,
     UnitValues,
     draw_units,
     empty_fact,
-    pooling_fact,
     require_same_units,
     set_colours,
 )
@@ -73,9 +74,10 @@ def sign_agreement_map(
         return f"points the way of D on %{{{value}:.1f}}% of {agreement.n:,} inputs"
 
     figure = go.Figure()
-    values = UnitValues(agreement.component, share, 50.0, (), hover)
-    plot, _ = draw_units(figure, colors, values, mask)
-    set_colours(figure, colors, 50.0, 50.0, "inputs that point<br>the way of D (%)")
+    values = UnitValues(agreement.component, share, 50.0, (), hover, pool="mean")
+    plot, shown = draw_units(figure, colors, values, mask)
+    limit = symmetric_range(shown - 50, 0.995)
+    set_colours(figure, colors, 50.0, limit, "inputs that point<br>the way of D (%)")
     missing = int(np.isnan(share).sum())
     chosen = share if mask is None or not mask.k else share[mask.selected]
     mean = float(np.nanmean(chosen)) / 100 if np.isfinite(chosen).any() else float("nan")
@@ -96,11 +98,10 @@ def sign_agreement_map(
             ),
             (
                 "blue: scaling up pushes towards the right answer, red: away from it",
-                pooling_fact(n_units, component.unit)
-                .replace("largest |value|", "share furthest from 50%")
-                .replace(", sign kept", "")
+                f"a cell shows the mean of {n_units / BINS:.0f} {component.unit}s"
                 if n_units > MAX_CELLS
                 else "",
+                f"colour saturates at 50 ± {limit:.2g}%",
                 f"{TIMES} D is 0 or unknown ({missing:,} of {share.size:,})" if missing else "",
                 empty_fact(mask),
             ),

@@ -21,7 +21,7 @@ from sadi_lens.plots._plane import (
 from sadi_lens.plots._theme import require_theme
 from sadi_lens.results import ActivationShifts
 
-MAX_ARROWS = 150
+MAX_ARROWS = 80
 
 
 def steering_arrows(shifts: ActivationShifts, *, theme: str = "light") -> go.Figure:
@@ -124,8 +124,7 @@ def steering_arrows(shifts: ActivationShifts, *, theme: str = "light") -> go.Fig
 
 
 def _arrow_title(shifts: ActivationShifts, cosines: np.ndarray) -> str:
-    parts = [
-        f"{method} {or_undefined(known_mean(cosine))}"
-        for method, cosine in zip(shifts.methods, cosines, strict=True)
-    ]
-    return "How alike are the shifts? Mean cosine: " + ", ".join(parts)
+    means = [or_undefined(known_mean(cosine)) for cosine in cosines]
+    if len(means) == 1:
+        return f"{shifts.methods[0]}: mean cosine of its shifts with their mean {means[0]}"
+    return "How alike are the shifts? Mean cosine with their mean: " + " / ".join(means)

@@ -75,7 +75,7 @@ def activation_ecdf(
             line={"shape": "hv", "color": color, "dash": dash, "width": 2.4},
             hovertemplate=f"{name}: %{{y:.1f}}% of {sample.size:,} at or below %{{x:+.4g}}"
             "<extra></extra>",
-            name=f"{name} (n = {sample.size:,}, median {np.median(sample):+.3g})".replace(
+            name=f"{name} (n = {sample.size:,}, median {np.median(sample):+.2g})".replace(
                 "-", "\u2212"
             ),
             showlegend=True,
@@ -116,7 +116,7 @@ def activation_ecdf(
             ),
         ),
         plot=(600, 320),
-        margin=Margin(),
+        margin=Margin(left=88),
     )
 
 

@@ -1,6 +1,7 @@
 """Item by item: what an adaptive and a fixed method do to the margin of the right answer."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -119,7 +120,7 @@ def example_effects(
             text=f"{text}: {int((where & known).sum()):,}", bgcolor=colors.paper, opacity=0.9,
             font={"size": 12, "color": colors.muted},
         )  # fmt: skip
-    axis = {"range": [-reach, reach], "zeroline": False}
+    axis: dict[str, Any] = {"range": [-reach, reach], "zeroline": False}
     figure.update_xaxes(title=f"change of margin under {_short(fixed.label)} (nats)", **axis)
     figure.update_yaxes(title=f"change of margin under {_short(adaptive.label)} (nats)", **axis)
     above = float((up[known] > right[known]).mean())

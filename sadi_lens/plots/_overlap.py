@@ -1,6 +1,7 @@
 """Do masks share their units? Jaccard index of every two, with what chance would give."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -19,7 +20,7 @@ from sadi_lens.plots._layout import (
     wrap,
 )
 from sadi_lens.plots._theme import require_theme
-from sadi_lens.stats import chance_jaccard
+from sadi_lens.stats import jaccard_chance
 
 _CELL, _LABEL = 74, 190
 
@@ -52,8 +53,8 @@ def mask_overlap(masks: Mapping[str, Mask], *, theme: str = "light") -> go.Figur
     chance = np.full((n, n), np.nan)
     for row in range(n):
         for column in range(row + 1):
-            if row != column:
-                chance[row, column] = chance[column, row] = chance_jaccard(
+            if row != column and sizes[row] + sizes[column]:
+                chance[row, column] = chance[column, row] = jaccard_chance(
                     first.selected.size, int(sizes[row]), int(sizes[column])
                 )
     figure = go.Figure(
@@ -78,7 +79,7 @@ def mask_overlap(masks: Mapping[str, Mask], *, theme: str = "light") -> go.Figur
     add_colorbar(figure, colors, "Jaccard index")
     cell = _CELL if n <= 10 else 40
     names = [[*wrap(label, _LABEL, 12), f"K {mask.k:,}"] for label, mask in masks.items()]
-    axis = {"tickvals": list(range(n)), "ticks": "", "showgrid": False}
+    axis: dict[str, Any] = {"tickvals": list(range(n)), "ticks": "", "showgrid": False}
     texts = ["<br>".join(lines) for lines in names]
     figure.update_xaxes(**axis, ticktext=texts, range=[-0.5, n - 0.5], tickangle=-40)
     figure.update_yaxes(**axis, ticktext=texts, range=[n - 0.5, -0.5])

@@ -18,8 +18,8 @@ from sadi_lens.plots._layout import (
     signed,
     where,
 )
-from sadi_lens.plots._theme import SYMBOLS, faded, require_theme
-from sadi_lens.plots._unit_map import empty_fact, mask_legend, ranks_of, require_same_units
+from sadi_lens.plots._theme import SYMBOLS, Theme, faded, require_theme
+from sadi_lens.plots._unit_map import empty_fact, ranks_of, require_same_units
 from sadi_lens.types import ActivationDifferences
 
 _BANDS = ((0.001, 0.999, 0.82, 0.2), (0.01, 0.99, 0.64, 0.3), (0.25, 0.75, 0.46, 0.5))
@@ -82,6 +82,7 @@ def layer_quantiles(
         name="median",
         showlegend=True,
     )
+    _add_extremes(figure, colors, differences.component, mean, known)
     if empty:
         figure.add_scatter(
             x=empty,
@@ -112,7 +113,7 @@ def layer_quantiles(
             hovertemplate=f"<b>L%{{customdata[0]:d}}{component.letter}%{{customdata[1]:d}}</b><br>"
             f"%{{y:+.4g}}<br>rank %{{customdata[2]:,d}} of {mean.size:,} by signed value"
             "<br>in the mask<extra></extra>",
-            name=mask_legend(mask),
+            name=f"in the mask ({mask.k:,})",
             showlegend=True,
         )
     figure.add_hline(y=0, line={"color": colors.muted, "width": 1, "dash": "dot"})
@@ -142,12 +143,41 @@ def layer_quantiles(
             ),
             (
                 f"grey: quantiles of the {n_units:,} {component.unit}s of a layer",
-                "dots: selected units, across a layer in order of their index" if mask else "",
+                f"dots: {mask.rule}, across a layer in order of their index"
+                if mask is not None and mask.k
+                else "",
                 f"{dropped:,} smaller selected units are not drawn" if dropped else "",
                 f"{TIMES} no finite value in layer {', '.join(map(str, empty))}" if empty else "",
                 empty_fact(mask),
             ),
         ),
-        plot=(int(np.clip(26 * n_layers, 480, 900)), 320),
+        plot=(int(np.clip(26 * n_layers, 620, 900)), 320),
         margin=Margin(left=84),
+    )
+
+
+def _add_extremes(
+    figure: go.Figure, theme: Theme, component: str, mean: np.ndarray, layers: list[int]
+) -> None:
+    """The largest and the smallest unit of every layer, by name."""
+    letter = COMPONENTS[component].letter
+    ranks = ranks_of(mean)
+    units = np.stack([np.nanargmin(mean[layers], axis=1), np.nanargmax(mean[layers], axis=1)])
+    where_layer = np.tile(layers, 2)
+    flat = units.ravel()
+    figure.add_scatter(
+        x=where_layer,
+        y=mean[where_layer, flat],
+        mode="markers",
+        marker={
+            "symbol": "diamond-open",
+            "size": 5,
+            "color": theme.muted,
+            "line": {"width": 1},
+        },
+        customdata=np.stack([flat, ranks[where_layer, flat]], axis=-1),
+        hovertemplate=f"<b>L%{{x}}{letter}%{{customdata[0]:d}}</b>, extreme of its layer<br>%{{y:+.4g}}<br>"
+        f"rank %{{customdata[1]:,d}} of {mean.size:,} by signed value<extra></extra>",
+        name="extremes",
+        showlegend=True,
     )

@@ -105,9 +105,9 @@ def rank_curve(
         customdata=[
             unit_label(differences.component, *divmod(int(unit), mean.shape[1])) for unit in units
         ],
-        mode="lines+markers",
-        line={"color": colors.ink, "width": 1.6},
-        marker={"size": 5 if n > 60 else 7, "color": colors.ink},
+        mode="lines+markers" if n <= 120 else "lines",
+        line={"color": colors.ink, "width": 1.6 if n <= 120 else 2.4},
+        marker={"size": 5, "color": colors.ink},
         hovertemplate="<b>%{customdata}</b><br>%{y:+.4g}<br>"
         f"rank %{{x:,d}} of {n:,} by signed value<extra></extra>",
         name="units",
@@ -130,6 +130,7 @@ def rank_curve(
         type="log",
         range=[np.log10(0.7), np.log10(n * 1.15)],
         dtick=1 if n > 30 else None,
+        tickformat="~s",
     )
     figure.update_yaxes(title="mean difference (activation units)", range=[low, high])
     missing = int(mean.size - n)
@@ -172,7 +173,6 @@ def _thinned(n: int, k: int | None) -> np.ndarray:
 def _title(unit: str, n: int, k: int | None, null: SignFlipNull | None, above: int) -> str:
     if null is None:
         return f"How sharp is the cut? {n:,} {unit}s by rank"
-    stand = "stands" if above == 1 else "stand"
-    return f"{counted(above, unit)} of {n:,} {stand} above the sign-flip null" + (
-        "" if k is None else f"; the mask takes {k:,}"
+    return f"{above:,} of {n:,} {unit}s above the sign-flip null" + (
+        "" if k is None else f"; K = {k:,}"
     )

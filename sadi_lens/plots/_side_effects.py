@@ -1,6 +1,7 @@
 """What the gain costs: accuracy on the task against what changes on neutral text."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -80,14 +81,11 @@ def side_effect_curve(curves: Sequence[SideEffectCurve], *, theme: str = "light"
         text=f"unsteered {percent(first.unsteered_accuracy)}", font={"size": 12, "color": colors.ink},
     )  # fmt: skip
     top = max([*positive, 1e-6])
-    figure.update_xaxes(
-        title="KL(unsteered || steered) on neutral text (nats per token)",
-        **(
-            {"type": "log", "range": [np.log10(floor) - 0.1, np.log10(top) + 0.25], "dtick": 1}
-            if is_log
-            else {"range": [-0.03 * top, 1.12 * top]}
-        ),
-    )
+    axis: dict[str, Any] = {"range": [-0.03 * top, 1.12 * top]}
+    if is_log:
+        ends = [np.log10(floor) - 0.1, np.log10(top) + 0.25]
+        axis = {"type": "log", "range": ends, "dtick": 1, "tickformat": "~g"}
+    figure.update_xaxes(title="KL(unsteered || steered) on neutral text (nats per token)", **axis)
     figure.update_yaxes(
         title=f"accuracy on {first.n:,} {escape(first.split)} items (%)", ticksuffix="%"
     )
@@ -97,7 +95,7 @@ def side_effect_curve(curves: Sequence[SideEffectCurve], *, theme: str = "light"
     return finish(
         figure,
         colors,
-        title="What the gain costs: " + _title(curves),
+        title=_title(curves),
         subtitle=(
             (
                 named("task", first.task),
@@ -135,7 +133,7 @@ def _bound(value: float) -> str:
 def _title(curves: Sequence[SideEffectCurve]) -> str:
     """The most accurate point of each, while that fits a title."""
     parts: list[str] = []
-    for one in curves[:3]:
+    for one in curves[:2]:
         best = int(np.nanargmax(np.where(np.isfinite(one.kl), one.accuracy, np.nan)))
-        parts.append(f"{one.label} {percent(float(one.accuracy[best]))} at KL {one.kl[best]:.2g}")
-    return ", ".join(parts)
+        parts.append(f"{one.label}: {percent(float(one.accuracy[best]))} at KL {one.kl[best]:.2g}")
+    return "; ".join(parts)

@@ -95,7 +95,7 @@ def sweep_heatmap(sweep: Sweep, *, choice: Choice | None = None, theme: str = "l
             accuracy <= sweep.chance,
             f"edge of chance ({percent(sweep.chance)})",
             colors.ink,
-            2,
+            2.0,
             "dot",
         ),
     )
@@ -204,15 +204,21 @@ def _warning(sweep: Sweep) -> str:
 def _mark_edge(
     figure: go.Figure, inside: np.ndarray, *, name: str, color: str, width: float, dash: str
 ) -> None:
-    """Line along the cell edges between cells inside and cells outside; nothing where there is no edge."""
+    """Line along the cell edges between cells inside and cells outside; nothing where there is no edge.
+
+    A solid line is closed along the border of the map, the others part the map and end there.
+    """
+    at = 0
+    if dash == "solid":
+        inside, at = np.pad(inside, 1), 1
     x: list[Any] = []
     y: list[Any] = []
     for row, column in np.argwhere(inside[:, :-1] != inside[:, 1:]).tolist():
-        x += [column + 0.5, column + 0.5, None]
-        y += [row - 0.5, row + 0.5, None]
+        x += [column - at + 0.5, column - at + 0.5, None]
+        y += [row - at - 0.5, row - at + 0.5, None]
     for row, column in np.argwhere(inside[:-1] != inside[1:]).tolist():
-        x += [column - 0.5, column + 0.5, None]
-        y += [row + 0.5, row + 0.5, None]
+        x += [column - at - 0.5, column - at + 0.5, None]
+        y += [row - at + 0.5, row - at + 0.5, None]
     if x:
         figure.add_scatter(
             x=x,

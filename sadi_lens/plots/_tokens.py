@@ -18,7 +18,7 @@ _WIDTH, _LINE, _CHAR, _PAD, _FONT = 900, 34, 8.1, 7, 13
 class _Token(NamedTuple):
     place: int
     text: str
-    line: int
+    line: float
     left: float
     right: float
 

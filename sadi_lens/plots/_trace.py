@@ -1,5 +1,7 @@
 """A generation token by token: likelihood, divergence, and where it was edited."""
 
+import html
+
 import numpy as np
 import plotly.graph_objects as go
 
@@ -87,8 +89,8 @@ def generation_trace(trace: GenerationTrace, *, theme: str = "light") -> go.Figu
         hovertemplate="layer %{y}, token %{x}: <b>%{customdata}</b><br>moved by %{z:.3g} "
         "(activation units)<extra></extra>",
         hoverongaps=False,
-        xgap=1 if n <= 120 else 0,
-        ygap=1,
+        xgap=1 if n <= 60 else 0,
+        ygap=1 if norms.shape[0] <= 12 else 0,
     )
     plot = (int(np.clip(46 * n, 480, 1100)), 200 + int(np.clip(22 * norms.shape[0], 160, 340)))
     add_colorbar(figure, colors, "norm of the edit<br>(activation units)", span=_DOMAINS[2])
@@ -132,7 +134,7 @@ def generation_trace(trace: GenerationTrace, *, theme: str = "light") -> go.Figu
             ),
         ),
         plot=plot,
-        margin=Margin(left=76, right=132, bottom=132),
+        margin=Margin(left=76, right=132, bottom=58 + int(6.4 * max(map(_drawn_length, tokens)))),
     )
 
 
@@ -145,6 +147,10 @@ def _title(tokens: list[str], change: np.ndarray, kl: np.ndarray) -> str:
         f"Steering acts most at token {place} of {len(tokens)}: KL {kl[place]:.2g} nats, "
         f"log p {signed(float(change[place]), '.2g')}"
     )
+
+
+def _drawn_length(token: str) -> int:
+    return len(html.unescape(token))
 
 
 def _end(prompt: str) -> str:

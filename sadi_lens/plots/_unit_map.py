@@ -35,6 +35,8 @@ class UnitValues(NamedTuple):
     """Further numbers of the hover."""
     hover: Callable[[str, Sequence[str]], str]
     """Lines of the hover below the unit's name, from the Plotly names of the value and of the details."""
+    pool: str = "furthest"
+    """What a pooled cell shows: the unit ``"furthest"`` from the centre, or the ``"mean"`` of its units."""
 
 
 def draw_units(
@@ -117,11 +119,24 @@ def _draw_bins(
     for column, (start, stop) in enumerate(pairwise(edges)):
         winner[:, column] = start + magnitude[:, start:stop].argmax(axis=1)
     mean, *details = _taken(values, winner)
+    hover = "furthest of its cell<br>" + _hover(values)
+    if values.pool == "mean":
+        winner, details = (
+            np.tile(edges[:-1], (n_layers, 1)),
+            [np.tile(edges[1:] - 1, (n_layers, 1))],
+        )
+        mean = _bin_means(values.value, edges)
+        letter = COMPONENTS[values.component].letter
+        hover = (
+            f"<b>L%{{y}}{letter}%{{customdata[0]:d}} to {letter}%{{customdata[1]:d}}</b>, mean<br>"
+            + values.hover("z", ())
+            + "<extra></extra>"
+        )
     figure.add_heatmap(
         z=mean,
         x=edges - 0.5,
         customdata=np.stack([winner.astype(np.float32), *details], axis=-1),
-        hovertemplate="furthest of its cell<br>" + _hover(values),
+        hovertemplate=hover,
         hoverongaps=False,
     )
     _mark_missing(figure, theme, mean, (edges[:-1] + edges[1:] - 1) / 2)
@@ -178,6 +193,14 @@ def _mark_missing(figure: go.Figure, theme: Theme, mean: np.ndarray, x: np.ndarr
             hovertemplate="layer %{y}: no finite value<extra></extra>",
             showlegend=False,
         )
+
+
+def _bin_means(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Mean of the known values of each cell; NaN where there is none."""
+    known = np.isfinite(values)
+    sums = np.add.reduceat(np.where(known, values, 0), edges[:-1], axis=1)
+    counts = np.add.reduceat(known, edges[:-1], axis=1, dtype=np.int64)
+    return np.divide(sums, counts, out=np.full(sums.shape, np.nan, np.float32), where=counts > 0)
 
 
 def _taken(values: UnitValues, index: np.ndarray) -> list[np.ndarray]:

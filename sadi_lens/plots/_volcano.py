@@ -18,7 +18,7 @@ from sadi_lens.plots._layout import (
     where,
 )
 from sadi_lens.plots._theme import faded, require_theme
-from sadi_lens.plots._unit_map import empty_fact, mask_legend, ranks_of, require_same_units
+from sadi_lens.plots._unit_map import empty_fact, ranks_of, require_same_units
 from sadi_lens.stats import t_threshold
 from sadi_lens.types import ActivationDifferences
 
@@ -87,12 +87,12 @@ def volcano(
             mode="markers",
             marker={
                 "symbol": "circle-open",
-                "size": 12,
+                "size": 12 if mask.k <= 60 else 8,
                 "color": colors.ink,
-                "line": {"width": 1.6},
+                "line": {"width": 1.6 if mask.k <= 60 else 1},
             },
             hoverinfo="skip",
-            name=mask_legend(mask),
+            name=f"in the mask ({mask.k:,})",
             showlegend=True,
         )
     figure.add_scatter(
@@ -101,7 +101,7 @@ def volcano(
         mode="lines",
         line={"color": colors.ink, "width": 1.4, "dash": "dot"},
         hoverinfo="skip",
-        name=f"|t| = {line:.2f}: 5% after Bonferroni over {n_known:,} {component.unit}s",
+        name=f"|t| = {line:.2f}: 5% after Bonferroni",
         showlegend=True,
     )
     figure.add_vline(x=0, line={"color": colors.muted, "width": 1})
@@ -131,7 +131,7 @@ def volcano(
                 empty_fact(mask),
             ),
         ),
-        plot=(640, 400),
+        plot=(680, 380),
         margin=Margin(),
     )
 

@@ -10,7 +10,9 @@ from sadi_lens.results.inspection import (
     TokenRoles,
     UnitActivations,
 )
+from sadi_lens.results.stability import PairsCurve, Stability
 from sadi_lens.results.sweep import Choice, Sweep
+from sadi_lens.results.units import Pruned, PruneStep, SignAgreement, UnitEffects
 
 __all__ = [
     "ActivationShifts",
@@ -20,9 +22,15 @@ __all__ = [
     "GenerationTrace",
     "MethodRow",
     "NullBand",
+    "PairsCurve",
+    "PruneStep",
+    "Pruned",
     "SideEffectCurve",
+    "SignAgreement",
     "SignFlipNull",
+    "Stability",
     "Sweep",
     "TokenRoles",
     "UnitActivations",
+    "UnitEffects",
 ]

@@ -2,56 +2,54 @@
 
     python tests/benchmarks/contact_sheet.py OUT [NAME ...]
 
-Writes OUT/SIZE_THEME/NAME.png, OUT/sheet_SIZE_THEME.png (all of them, scaled down), and OUT/compare_text.html.
-Needs Pillow and Chromium. The results are made up (tests/gallery.py): nothing here says anything about a model.
+Writes OUT/SIZE_THEME/NAME.png and, of all of them together, OUT/sheet_SIZE_THEME.png. Needs Chromium.
+The results are made up (tests/gallery.py): nothing here says anything about a model.
 """
 
+import shutil
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import gallery
-from PIL import Image
+from playwright.sync_api import sync_playwright
 
 from sadi_lens import plots
 
-COLUMNS, WIDTH, GAP = 4, 700, 12
-
-
-def sheet(pictures, path, ground):
-    """Pictures side by side in columns of even height."""
-    columns = [[] for _ in range(COLUMNS)]
-    heights = [GAP] * COLUMNS
-    for picture in pictures:
-        with Image.open(picture) as image:
-            small = image.convert("RGB").resize((WIDTH, round(image.height * WIDTH / image.width)))
-        column = heights.index(min(heights))
-        columns[column].append((heights[column], small))
-        heights[column] += small.height + GAP
-    whole = Image.new("RGB", (COLUMNS * (WIDTH + GAP) + GAP, max(heights)), ground)
-    for index, column in enumerate(columns):
-        for top, small in column:
-            whole.paste(small, (GAP + index * (WIDTH + GAP), top))
-    whole.save(path)
+PAGE = """<!doctype html><meta charset="utf-8"><style>
+body {{ margin: 12px; background: {paper}; color: {ink}; columns: 4; column-gap: 12px; }}
+img, div {{ width: 100%; margin: 0 0 12px; break-inside: avoid; display: block; }}
+</style>{content}"""
 
 
 def main(out, names):
+    out.mkdir(parents=True, exist_ok=True)
+    text = plots.compare_text(
+        [gallery.trace(kind=kind) for kind in ("unsteered", "adaptive", "fixed")]
+    )
     for size in gallery.SHAPES:
         drawings = gallery.drawings(size)
-        for theme, ground in (("light", "#d9d9d9"), ("dark", "#000000")):
+        chosen = {name: draw for name, draw in drawings.items() if not names or name in names}
+        for theme, paper, ink in (("light", "#ffffff", "#16181d"), ("dark", "#111317", "#f1f3f5")):
             folder = out / f"{size}_{theme}"
-            figures = {
-                name: draw(theme=theme)
-                for name, draw in drawings.items()
-                if not names or name in names
-            }
-            written = plots.export(figures, folder, scale=1)
-            pictures = [path for path in written if path.suffix == ".png"]
-            if not names:
-                sheet(pictures, out / f"sheet_{size}_{theme}.png", ground)
-    rows = [gallery.trace(kind=kind) for kind in ("unsteered", "adaptive", "fixed")]
-    (out / "compare_text.html").write_text(plots.compare_text(rows).html, encoding="utf-8")
+            plots.export(
+                {name: draw(theme=theme) for name, draw in chosen.items()}, folder, scale=1
+            )
+            images = "".join(f'<img src="{folder.name}/{name}.png">' for name in chosen)
+            content = images + f"<div>{text.html}</div>"
+            (out / f"sheet_{size}_{theme}.html").write_text(
+                PAGE.format(paper=paper, ink=ink, content=content), encoding="utf-8"
+            )
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        page = browser.new_page(viewport={"width": 2400, "height": 1000})
+        for sheet in sorted(out.glob("sheet_*.html")):
+            page.goto(sheet.resolve().as_uri())
+            page.screenshot(path=sheet.with_suffix(".png"), full_page=True)
+        browser.close()
 
 
 if __name__ == "__main__":
