@@ -29,6 +29,7 @@ MODULES = {
     "ActivationDifferences": "sadi_lens.types",
     "UnitDifferences": "sadi_lens.types",
     "Mask": "sadi_lens.masks",
+    "Scores": "sadi_lens.scores",
     "Interval": "sadi_lens.stats",
     "Evaluation": "sadi_lens.results",
     "NullBand": "sadi_lens.results",
