@@ -2,6 +2,26 @@
 
 from sadi_lens.results.comparison import Comparison, MethodRow
 from sadi_lens.results.evaluation import Evaluation, NullBand
+from sadi_lens.results.receipts import CheckReport, CheckRow, Edit, Receipt
+from sadi_lens.results.stability import PairsCurve, Stability
 from sadi_lens.results.sweep import Choice, Sweep
+from sadi_lens.results.units import Pruned, PruneStep, SignAgreement, UnitEffects
 
-__all__ = ["Choice", "Comparison", "Evaluation", "MethodRow", "NullBand", "Sweep"]
+__all__ = [
+    "CheckReport",
+    "CheckRow",
+    "Choice",
+    "Comparison",
+    "Edit",
+    "Evaluation",
+    "MethodRow",
+    "NullBand",
+    "PairsCurve",
+    "PruneStep",
+    "Pruned",
+    "Receipt",
+    "SignAgreement",
+    "Stability",
+    "Sweep",
+    "UnitEffects",
+]
