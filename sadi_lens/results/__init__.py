@@ -10,14 +10,18 @@ from sadi_lens.results.inspection import (
     TokenRoles,
     UnitActivations,
 )
+from sadi_lens.results.receipts import CheckReport, CheckRow, Edit, Receipt
 from sadi_lens.results.stability import PairsCurve, Stability
 from sadi_lens.results.sweep import Choice, Sweep
 from sadi_lens.results.units import Pruned, PruneStep, SignAgreement, UnitEffects
 
 __all__ = [
     "ActivationShifts",
+    "CheckReport",
+    "CheckRow",
     "Choice",
     "Comparison",
+    "Edit",
     "Evaluation",
     "GenerationTrace",
     "MethodRow",
@@ -25,6 +29,7 @@ __all__ = [
     "PairsCurve",
     "PruneStep",
     "Pruned",
+    "Receipt",
     "SideEffectCurve",
     "SignAgreement",
     "SignFlipNull",
