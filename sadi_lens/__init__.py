@@ -20,10 +20,21 @@ if TYPE_CHECKING:
     from sadi_lens.inspection import token_roles as token_roles
     from sadi_lens.inspection import trace_generation as trace_generation
     from sadi_lens.inspection import unit_activations as unit_activations
+    from sadi_lens.interventions import CAST as CAST
+    from sadi_lens.interventions import ITI as ITI
+    from sadi_lens.interventions import ActAdd as ActAdd
+    from sadi_lens.interventions import AUSteer as AUSteer
+    from sadi_lens.interventions import Clamped as Clamped
+    from sadi_lens.interventions import HouseholderRotation as HouseholderRotation
+    from sadi_lens.interventions import InferAlignerGate as InferAlignerGate
     from sadi_lens.interventions import Intervention as Intervention
     from sadi_lens.interventions import MaskedAddition as MaskedAddition
     from sadi_lens.interventions import MaskedScaling as MaskedScaling
+    from sadi_lens.interventions import SignedScaling as SignedScaling
+    from sadi_lens.interventions import SphericalSteering as SphericalSteering
+    from sadi_lens.interventions import SwappedPrompt as SwappedPrompt
     from sadi_lens.interventions import VectorAddition as VectorAddition
+    from sadi_lens.interventions import caa as caa
     from sadi_lens.masks import Mask as Mask
     from sadi_lens.masks import random_mask as random_mask
     from sadi_lens.masks import top_k_mask as top_k_mask
@@ -35,6 +46,7 @@ if TYPE_CHECKING:
     from sadi_lens.pruning import prune_mask as prune_mask
     from sadi_lens.pruning import unit_effects as unit_effects
     from sadi_lens.push import measure_push as measure_push
+    from sadi_lens.push import swap_prompts as swap_prompts
     from sadi_lens.rankings import unit_scores as unit_scores
     from sadi_lens.readings import sign_agreement as sign_agreement
     from sadi_lens.receipts import check as check
@@ -79,13 +91,29 @@ _HOME = {
         "trace_generation",
         "unit_activations",
     ],
-    "interventions": ["Intervention", "MaskedAddition", "MaskedScaling", "VectorAddition"],
+    "interventions": [
+        "AUSteer",
+        "ActAdd",
+        "CAST",
+        "Clamped",
+        "HouseholderRotation",
+        "ITI",
+        "InferAlignerGate",
+        "Intervention",
+        "MaskedAddition",
+        "MaskedScaling",
+        "SignedScaling",
+        "SphericalSteering",
+        "SwappedPrompt",
+        "VectorAddition",
+        "caa",
+    ],
     "masks": ["Mask", "random_mask", "top_k_mask"],
     "models": ["load_model", "planted_model", "planted_task"],
     "plots": ["show"],
     "probes": ["probe_accuracy"],
     "pruning": ["prune_mask", "unit_effects"],
-    "push": ["measure_push"],
+    "push": ["measure_push", "swap_prompts"],
     "rankings": ["unit_scores"],
     "readings": ["sign_agreement"],
     "receipts": ["check", "receipt"],
