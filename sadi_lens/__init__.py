@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from sadi_lens.activations import activation_differences as activation_differences
     from sadi_lens.activations import read_activations as read_activations
     from sadi_lens.activations import unit_differences as unit_differences
+    from sadi_lens.comparing import compare as compare
     from sadi_lens.evaluation import EvaluationInterrupted as EvaluationInterrupted
     from sadi_lens.evaluation import evaluate as evaluate
     from sadi_lens.evaluation import evaluate_each as evaluate_each
@@ -21,9 +22,14 @@ if TYPE_CHECKING:
     from sadi_lens.masks import Mask as Mask
     from sadi_lens.masks import random_mask as random_mask
     from sadi_lens.masks import top_k_mask as top_k_mask
+    from sadi_lens.methods import Control as Control
+    from sadi_lens.methods import Method as Method
     from sadi_lens.models import load_model as load_model
     from sadi_lens.models import planted_model as planted_model
     from sadi_lens.models import planted_task as planted_task
+    from sadi_lens.neutral import divergence as divergence
+    from sadi_lens.neutral import match_kl as match_kl
+    from sadi_lens.neutral import side_effects as side_effects
     from sadi_lens.push import measure_push as measure_push
     from sadi_lens.results import Comparison as Comparison
     from sadi_lens.results import Evaluation as Evaluation
@@ -46,10 +52,13 @@ if TYPE_CHECKING:
 
 _HOME = {
     "activations": ["activation_differences", "read_activations", "unit_differences"],
+    "comparing": ["compare"],
     "evaluation": ["EvaluationInterrupted", "evaluate", "evaluate_each"],
     "interventions": ["Intervention", "MaskedAddition", "MaskedScaling", "VectorAddition"],
     "masks": ["Mask", "random_mask", "top_k_mask"],
+    "methods": ["Control", "Method"],
     "models": ["load_model", "planted_model", "planted_task"],
+    "neutral": ["divergence", "match_kl", "side_effects"],
     "push": ["measure_push"],
     "results": ["Comparison", "Evaluation", "NullBand", "Sweep"],
     "steering": ["fwd_hooks", "generate", "steer"],

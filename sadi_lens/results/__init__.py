@@ -1,7 +1,16 @@
 """What measuring gives: frozen results that hold everything needed to print and draw them again."""
 
-from sadi_lens.results.comparison import Comparison, MethodRow
+from sadi_lens.results.comparison import Comparison, Contrast, MethodRow, SideEffects
 from sadi_lens.results.evaluation import Evaluation, NullBand
 from sadi_lens.results.sweep import Choice, Sweep
 
-__all__ = ["Choice", "Comparison", "Evaluation", "MethodRow", "NullBand", "Sweep"]
+__all__ = [
+    "Choice",
+    "Comparison",
+    "Contrast",
+    "Evaluation",
+    "MethodRow",
+    "NullBand",
+    "SideEffects",
+    "Sweep",
+]
