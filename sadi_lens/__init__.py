@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from sadi_lens.activations import activation_differences as activation_differences
     from sadi_lens.activations import read_activations as read_activations
     from sadi_lens.activations import unit_differences as unit_differences
+    from sadi_lens.comparing import compare as compare
     from sadi_lens.evaluation import EvaluationInterrupted as EvaluationInterrupted
     from sadi_lens.evaluation import evaluate as evaluate
     from sadi_lens.evaluation import evaluate_each as evaluate_each
@@ -38,9 +39,14 @@ if TYPE_CHECKING:
     from sadi_lens.masks import Mask as Mask
     from sadi_lens.masks import random_mask as random_mask
     from sadi_lens.masks import top_k_mask as top_k_mask
+    from sadi_lens.methods import Control as Control
+    from sadi_lens.methods import Method as Method
     from sadi_lens.models import load_model as load_model
     from sadi_lens.models import planted_model as planted_model
     from sadi_lens.models import planted_task as planted_task
+    from sadi_lens.neutral import divergence as divergence
+    from sadi_lens.neutral import match_kl as match_kl
+    from sadi_lens.neutral import side_effects as side_effects
     from sadi_lens.plots import show as show
     from sadi_lens.probes import probe_accuracy as probe_accuracy
     from sadi_lens.pruning import prune_mask as prune_mask
@@ -82,6 +88,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "activations": ["activation_differences", "read_activations", "unit_differences"],
+    "comparing": ["compare"],
     "evaluation": ["EvaluationInterrupted", "evaluate", "evaluate_each"],
     "inspection": [
         "activation_shifts",
@@ -109,7 +116,9 @@ _HOME = {
         "caa",
     ],
     "masks": ["Mask", "random_mask", "top_k_mask"],
+    "methods": ["Control", "Method"],
     "models": ["load_model", "planted_model", "planted_task"],
+    "neutral": ["divergence", "match_kl", "side_effects"],
     "plots": ["show"],
     "probes": ["probe_accuracy"],
     "pruning": ["prune_mask", "unit_effects"],

@@ -1,11 +1,16 @@
-"""Intervals, paired tests and null bands, all on SciPy."""
+"""Intervals, paired tests and null bands, all on SciPy and statsmodels."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 CONFIDENCE = 0.95
+ALPHA = 0.05
+"""A method is called outside the null, or different from another, when its p-value is below this."""
+MIN_NULL = 20
+"""Draws of a null that can give a p-value below ``ALPHA``."""
 
 
 class Interval(NamedTuple):
@@ -109,6 +114,23 @@ def mcnemar_p(steered: Bool[np.ndarray, " item"], base: Bool[np.ndarray, " item"
     if gained + lost == 0:
         return 1.0
     return float(stats.binomtest(gained, gained + lost).pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's (1979) step-down adjustment: each p-value corrected for the number of tests made together.
+
+    Raises:
+        ValueError: If a value is not a probability.
+    """
+    from statsmodels.stats.multitest import multipletests
+
+    wrong = [p for p in p_values if not 0 <= p <= 1]
+    if wrong:
+        raise ValueError(f"p-values must be in [0, 1], got {wrong[0]}")
+    if not p_values:
+        return []
+    adjusted = np.asarray(multipletests(list(p_values), method="holm")[1])
+    return [float(p) for p in adjusted]
 
 
 def empirical_p(value: float, null: Float[np.ndarray, " draw"]) -> float:

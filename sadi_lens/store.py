@@ -34,6 +34,8 @@ MODULES = {
     "Evaluation": "sadi_lens.results",
     "NullBand": "sadi_lens.results",
     "MethodRow": "sadi_lens.results",
+    "SideEffects": "sadi_lens.results",
+    "Contrast": "sadi_lens.results",
     "Comparison": "sadi_lens.results",
     "Choice": "sadi_lens.results",
     "Sweep": "sadi_lens.results",

@@ -1,6 +1,6 @@
 """What measuring gives: frozen results that hold everything needed to print and draw them again."""
 
-from sadi_lens.results.comparison import Comparison, MethodRow
+from sadi_lens.results.comparison import Comparison, Contrast, MethodRow, SideEffects
 from sadi_lens.results.evaluation import Evaluation, NullBand
 from sadi_lens.results.inspection import (
     ActivationShifts,
@@ -21,6 +21,7 @@ __all__ = [
     "CheckRow",
     "Choice",
     "Comparison",
+    "Contrast",
     "Edit",
     "Evaluation",
     "GenerationTrace",
@@ -31,6 +32,7 @@ __all__ = [
     "Pruned",
     "Receipt",
     "SideEffectCurve",
+    "SideEffects",
     "SignAgreement",
     "SignFlipNull",
     "Stability",
