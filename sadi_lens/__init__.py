@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sadi_lens.evaluation import EvaluationInterrupted as EvaluationInterrupted
     from sadi_lens.evaluation import evaluate as evaluate
     from sadi_lens.evaluation import evaluate_each as evaluate_each
+    from sadi_lens.explorer.explorer import SteeringExplorer as SteeringExplorer
     from sadi_lens.interventions import Intervention as Intervention
     from sadi_lens.interventions import MaskedAddition as MaskedAddition
     from sadi_lens.interventions import MaskedScaling as MaskedScaling
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from sadi_lens.models import planted_model as planted_model
     from sadi_lens.models import planted_task as planted_task
     from sadi_lens.push import measure_push as measure_push
+    from sadi_lens.report import write_report as write_report
     from sadi_lens.results import Comparison as Comparison
     from sadi_lens.results import Evaluation as Evaluation
     from sadi_lens.results import NullBand as NullBand
@@ -47,10 +49,12 @@ if TYPE_CHECKING:
 _HOME = {
     "activations": ["activation_differences", "read_activations", "unit_differences"],
     "evaluation": ["EvaluationInterrupted", "evaluate", "evaluate_each"],
+    "explorer.explorer": ["SteeringExplorer"],
     "interventions": ["Intervention", "MaskedAddition", "MaskedScaling", "VectorAddition"],
     "masks": ["Mask", "random_mask", "top_k_mask"],
     "models": ["load_model", "planted_model", "planted_task"],
     "push": ["measure_push"],
+    "report": ["write_report"],
     "results": ["Comparison", "Evaluation", "NullBand", "Sweep"],
     "steering": ["fwd_hooks", "generate", "steer"],
     "store": ["load", "save"],

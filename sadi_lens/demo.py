@@ -12,6 +12,7 @@ from sadi_lens.interventions import Intervention, MaskedAddition, MaskedScaling
 from sadi_lens.masks import RANKINGS, Mask, top_k_mask
 from sadi_lens.push import measure_push
 from sadi_lens.results import Choice, Comparison, MethodRow, NullBand, Sweep
+from sadi_lens.stats import ALPHA
 from sadi_lens.sweeps import STRENGTHS, null_band, sweep
 from sadi_lens.types import HookedModel, ModelInfo, Task
 
@@ -20,9 +21,8 @@ N_NULL = 200
 """Random masks in each null band: an empirical p-value no smaller than 1/201."""
 SHOWN_UNITS = 12
 """Units whose distribution is drawn."""
-ALPHA = 0.05
 MIN_NULL = 20
-"""A method is called outside the null when its one-sided empirical p is below this."""
+"""Fewer random masks cannot give a p below ``ALPHA``."""
 
 
 def run_demo(

@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 CONFIDENCE = 0.95
+ALPHA = 0.05
+"""A difference is called one when its p is below this."""
 
 
 class Interval(NamedTuple):

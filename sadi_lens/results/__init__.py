@@ -2,6 +2,16 @@
 
 from sadi_lens.results.comparison import Comparison, MethodRow
 from sadi_lens.results.evaluation import Evaluation, NullBand
+from sadi_lens.results.explorer import ExplorerGrid, PromptGrid
 from sadi_lens.results.sweep import Choice, Sweep
 
-__all__ = ["Choice", "Comparison", "Evaluation", "MethodRow", "NullBand", "Sweep"]
+__all__ = [
+    "Choice",
+    "Comparison",
+    "Evaluation",
+    "ExplorerGrid",
+    "MethodRow",
+    "NullBand",
+    "PromptGrid",
+    "Sweep",
+]
