@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sadi_lens.evaluation import EvaluationInterrupted as EvaluationInterrupted
     from sadi_lens.evaluation import evaluate as evaluate
     from sadi_lens.evaluation import evaluate_each as evaluate_each
+    from sadi_lens.explorer.explorer import SteeringExplorer as SteeringExplorer
     from sadi_lens.inspection import activation_shifts as activation_shifts
     from sadi_lens.inspection import all_unit_differences as all_unit_differences
     from sadi_lens.inspection import sign_flip_null as sign_flip_null
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from sadi_lens.readings import sign_agreement as sign_agreement
     from sadi_lens.receipts import check as check
     from sadi_lens.receipts import receipt as receipt
+    from sadi_lens.report import write_report as write_report
     from sadi_lens.results import CheckReport as CheckReport
     from sadi_lens.results import Comparison as Comparison
     from sadi_lens.results import Evaluation as Evaluation
@@ -90,6 +92,7 @@ _HOME = {
     "activations": ["activation_differences", "read_activations", "unit_differences"],
     "comparing": ["compare"],
     "evaluation": ["EvaluationInterrupted", "evaluate", "evaluate_each"],
+    "explorer.explorer": ["SteeringExplorer"],
     "inspection": [
         "activation_shifts",
         "all_unit_differences",
@@ -126,6 +129,7 @@ _HOME = {
     "rankings": ["unit_scores"],
     "readings": ["sign_agreement"],
     "receipts": ["check", "receipt"],
+    "report": ["write_report"],
     "results": [
         "CheckReport",
         "Comparison",

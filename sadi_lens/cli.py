@@ -1,4 +1,4 @@
-"""Command line: ``sadi-lens demo``, ``sadi-lens compare`` and ``sadi-lens figures``."""
+"""Command line: ``sadi-lens demo``, ``compare``, ``figures``, ``report`` and ``explorer``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -141,6 +141,46 @@ def figures(
     except (ValueError, OSError) as error:
         _refuse(error)
     _draw(loaded, out or results.parent / "figures", png=png)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="results.json of a run, or the folder that holds it")],
+    out: Annotated[Path | None, typer.Option(help="File; default report.html beside it")] = None,
+) -> None:
+    """Tell what a run found as one HTML file: no network, no model."""
+    from sadi_lens.report import write_report
+
+    try:
+        path = write_report(run, out)
+    except (ValueError, OSError) as error:
+        _refuse(error)
+    console.print(f"report: {escape(str(path))}")
+
+
+@app.command()
+def explorer(
+    model: Annotated[str, typer.Option(help="tiny, a local folder or a Hub name")] = "tiny",
+    task: Annotated[str, typer.Option(help="An embedded task, or a .jsonl file")] = "hints",
+    component: Annotated[str, typer.Option(help="head, hidden, mlp_out or neuron")] = "head",
+    out: Annotated[Path, typer.Option(help="File to write")] = Path("explorer.html"),
+) -> None:
+    """Compute K x strength for a menu of prompts and write it as one HTML page with sliders."""
+    from sadi_lens.activations import activation_differences
+    from sadi_lens.components import require_component
+    from sadi_lens.explorer.explorer import SteeringExplorer
+    from sadi_lens.models import load_model
+    from sadi_lens.tasks import load_task
+
+    try:
+        require_component(component)
+        loaded_task = load_task(task)
+        loaded = load_model(model)
+        found = activation_differences(loaded, loaded_task.pairs, task=loaded_task.name)
+        path = SteeringExplorer(loaded, loaded_task, found[component]).to_html(out)
+    except (ValueError, OSError, RuntimeError) as error:
+        _refuse(error)
+    console.print(f"explorer: {escape(str(path))}")
 
 
 def _refuse(error: Exception) -> NoReturn:

@@ -55,6 +55,8 @@ MODULES = {
     "Receipt": "sadi_lens.results",
     "Stability": "sadi_lens.results",
     "UnitEffects": "sadi_lens.results",
+    "PromptGrid": "sadi_lens.results",
+    "ExplorerGrid": "sadi_lens.results",
     "MaskedScaling": "sadi_lens.interventions",
     "MaskedAddition": "sadi_lens.interventions",
     "VectorAddition": "sadi_lens.interventions",
@@ -186,6 +188,18 @@ def read_json(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; `sadi-lens demo` writes one")
     return _decode(_parse(path.read_text(encoding="utf-8"), path)["object"], {}, str(path))
+
+
+def read_header(path: str | Path) -> dict[str, Any]:
+    """What stands beside the results in a file of ``write_json``: format and versions.
+
+    Raises:
+        OSError: If there is no such file.
+        ValueError: If it was not written by sadi_lens.
+    """
+    path = Path(path)
+    config = _parse(path.read_text(encoding="utf-8"), path)
+    return {key: value for key, value in config.items() if key != "object"}
 
 
 def _header() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from sadi_lens.results.comparison import Comparison, Contrast, MethodRow, SideEffects
 from sadi_lens.results.evaluation import Evaluation, NullBand
+from sadi_lens.results.explorer import ExplorerGrid, PromptGrid
 from sadi_lens.results.inspection import (
     ActivationShifts,
     GenerationTrace,
@@ -24,10 +25,12 @@ __all__ = [
     "Contrast",
     "Edit",
     "Evaluation",
+    "ExplorerGrid",
     "GenerationTrace",
     "MethodRow",
     "NullBand",
     "PairsCurve",
+    "PromptGrid",
     "PruneStep",
     "Pruned",
     "Receipt",
