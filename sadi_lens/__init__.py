@@ -11,24 +11,68 @@ if TYPE_CHECKING:
     from sadi_lens.activations import activation_differences as activation_differences
     from sadi_lens.activations import read_activations as read_activations
     from sadi_lens.activations import unit_differences as unit_differences
+    from sadi_lens.comparing import compare as compare
     from sadi_lens.evaluation import EvaluationInterrupted as EvaluationInterrupted
     from sadi_lens.evaluation import evaluate as evaluate
     from sadi_lens.evaluation import evaluate_each as evaluate_each
+    from sadi_lens.explorer.explorer import SteeringExplorer as SteeringExplorer
+    from sadi_lens.inspection import activation_shifts as activation_shifts
+    from sadi_lens.inspection import all_unit_differences as all_unit_differences
+    from sadi_lens.inspection import sign_flip_null as sign_flip_null
+    from sadi_lens.inspection import token_roles as token_roles
+    from sadi_lens.inspection import trace_generation as trace_generation
+    from sadi_lens.inspection import unit_activations as unit_activations
+    from sadi_lens.interventions import CAST as CAST
+    from sadi_lens.interventions import ITI as ITI
+    from sadi_lens.interventions import ActAdd as ActAdd
+    from sadi_lens.interventions import AUSteer as AUSteer
+    from sadi_lens.interventions import Clamped as Clamped
+    from sadi_lens.interventions import HouseholderRotation as HouseholderRotation
+    from sadi_lens.interventions import InferAlignerGate as InferAlignerGate
     from sadi_lens.interventions import Intervention as Intervention
     from sadi_lens.interventions import MaskedAddition as MaskedAddition
     from sadi_lens.interventions import MaskedScaling as MaskedScaling
+    from sadi_lens.interventions import SignedScaling as SignedScaling
+    from sadi_lens.interventions import SphericalSteering as SphericalSteering
+    from sadi_lens.interventions import SwappedPrompt as SwappedPrompt
     from sadi_lens.interventions import VectorAddition as VectorAddition
+    from sadi_lens.interventions import caa as caa
     from sadi_lens.masks import Mask as Mask
     from sadi_lens.masks import random_mask as random_mask
     from sadi_lens.masks import top_k_mask as top_k_mask
+    from sadi_lens.methods import Control as Control
+    from sadi_lens.methods import Method as Method
     from sadi_lens.models import load_model as load_model
     from sadi_lens.models import planted_model as planted_model
     from sadi_lens.models import planted_task as planted_task
+    from sadi_lens.neutral import divergence as divergence
+    from sadi_lens.neutral import match_kl as match_kl
+    from sadi_lens.neutral import side_effects as side_effects
+    from sadi_lens.plots import show as show
+    from sadi_lens.probes import probe_accuracy as probe_accuracy
+    from sadi_lens.pruning import prune_mask as prune_mask
+    from sadi_lens.pruning import unit_effects as unit_effects
     from sadi_lens.push import measure_push as measure_push
+    from sadi_lens.push import swap_prompts as swap_prompts
+    from sadi_lens.rankings import unit_scores as unit_scores
+    from sadi_lens.readings import sign_agreement as sign_agreement
+    from sadi_lens.receipts import check as check
+    from sadi_lens.receipts import receipt as receipt
+    from sadi_lens.report import write_report as write_report
+    from sadi_lens.results import CheckReport as CheckReport
     from sadi_lens.results import Comparison as Comparison
     from sadi_lens.results import Evaluation as Evaluation
     from sadi_lens.results import NullBand as NullBand
+    from sadi_lens.results import PairsCurve as PairsCurve
+    from sadi_lens.results import Pruned as Pruned
+    from sadi_lens.results import Receipt as Receipt
+    from sadi_lens.results import SignAgreement as SignAgreement
+    from sadi_lens.results import Stability as Stability
     from sadi_lens.results import Sweep as Sweep
+    from sadi_lens.results import UnitEffects as UnitEffects
+    from sadi_lens.scores import Scores as Scores
+    from sadi_lens.stability import mask_stability as mask_stability
+    from sadi_lens.stability import pairs_needed as pairs_needed
     from sadi_lens.steering import fwd_hooks as fwd_hooks
     from sadi_lens.steering import generate as generate
     from sadi_lens.steering import steer as steer
@@ -46,12 +90,61 @@ if TYPE_CHECKING:
 
 _HOME = {
     "activations": ["activation_differences", "read_activations", "unit_differences"],
+    "comparing": ["compare"],
     "evaluation": ["EvaluationInterrupted", "evaluate", "evaluate_each"],
-    "interventions": ["Intervention", "MaskedAddition", "MaskedScaling", "VectorAddition"],
+    "explorer.explorer": ["SteeringExplorer"],
+    "inspection": [
+        "activation_shifts",
+        "all_unit_differences",
+        "sign_flip_null",
+        "token_roles",
+        "trace_generation",
+        "unit_activations",
+    ],
+    "interventions": [
+        "AUSteer",
+        "ActAdd",
+        "CAST",
+        "Clamped",
+        "HouseholderRotation",
+        "ITI",
+        "InferAlignerGate",
+        "Intervention",
+        "MaskedAddition",
+        "MaskedScaling",
+        "SignedScaling",
+        "SphericalSteering",
+        "SwappedPrompt",
+        "VectorAddition",
+        "caa",
+    ],
     "masks": ["Mask", "random_mask", "top_k_mask"],
+    "methods": ["Control", "Method"],
     "models": ["load_model", "planted_model", "planted_task"],
-    "push": ["measure_push"],
-    "results": ["Comparison", "Evaluation", "NullBand", "Sweep"],
+    "neutral": ["divergence", "match_kl", "side_effects"],
+    "plots": ["show"],
+    "probes": ["probe_accuracy"],
+    "pruning": ["prune_mask", "unit_effects"],
+    "push": ["measure_push", "swap_prompts"],
+    "rankings": ["unit_scores"],
+    "readings": ["sign_agreement"],
+    "receipts": ["check", "receipt"],
+    "report": ["write_report"],
+    "results": [
+        "CheckReport",
+        "Comparison",
+        "Evaluation",
+        "NullBand",
+        "PairsCurve",
+        "Pruned",
+        "Receipt",
+        "SignAgreement",
+        "Stability",
+        "Sweep",
+        "UnitEffects",
+    ],
+    "scores": ["Scores"],
+    "stability": ["mask_stability", "pairs_needed"],
     "steering": ["fwd_hooks", "generate", "steer"],
     "store": ["load", "save"],
     "sweeps": ["SweepInterrupted", "null_band", "sweep"],

@@ -5,19 +5,20 @@ Moments are merged batch by batch (Chan, Golub and LeVeque, 1983) on the model's
 grow with the number of pairs.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from sadi_lens.components import COMPONENTS, hook_name, n_units
-from sadi_lens.hooks import Hook, attached, device_of, require_eval
+from sadi_lens.hooks import Hook, attached, require_eval
 from sadi_lens.masks import Mask
-from sadi_lens.text import EncodedItem, batches_by_tokens, encode_item, pad_id, pad_left
+from sadi_lens.pair_passes import difference_batches
+from sadi_lens.text import EncodedItem, encode_item
 from sadi_lens.types import (
     ActivationDifferences,
     ContrastivePair,
@@ -71,12 +72,6 @@ def read_activations(
     return found
 
 
-class _Batch(NamedTuple):
-    indices: list[int]
-    differences: dict[str, Float[Tensor, "pair layer unit d"]]
-    prompts: dict[str, Float[Tensor, "pair layer unit d"]]
-
-
 def activation_differences(
     model: HookedModel,
     pairs: Sequence[ContrastivePair],
@@ -84,13 +79,14 @@ def activation_differences(
     components: Sequence[str] | None = None,
     task: str = "",
     prepend_bos: bool | None = None,
-    max_tokens: int = MAX_TOKENS,
+    max_tokens: int | None = None,
     progress: bool = True,
 ) -> dict[str, ActivationDifferences]:
     """Mean and spread of positive minus negative activations, all components in one pass.
 
     Read at the last token of prompt + answer, where D is defined; the activation at the last prompt token,
-    where steering acts, is averaged beside it for the fixed controls. One position a row is unembedded.
+    where steering acts, is averaged beside it for the fixed controls. The prompt is run once for both answers where
+    the architecture allows it (``sadi_lens.pair_passes``), and nothing is unembedded.
 
     Args:
         model: A bridged model in eval mode.
@@ -98,7 +94,7 @@ def activation_differences(
         components: Default: all that the model has (heads, hidden, MLP output, neurons).
         task: Name written into the result.
         prepend_bos: See ``sadi_lens.text.encode``.
-        max_tokens: Tokens (padding included) of one forward pass.
+        max_tokens: Tokens (padding included) of one forward pass; default what memory allows.
         progress: Show a bar.
 
     Returns:
@@ -122,7 +118,7 @@ def activation_differences(
     squares: dict[str, Moments] = {name: Moments() for name in components}
     bar = tqdm(total=len(items), desc="differences", unit="pair", disable=not progress)
     with bar:
-        for batch in _difference_batches(model, items, components, max_tokens):
+        for batch in difference_batches(model, items, components, max_tokens):
             for name in components:
                 difference, prompt = batch.differences[name], batch.prompts[name]
                 if name in scalars:  # elsewhere a unit is one value, and its vector is its scalar
@@ -158,7 +154,7 @@ def unit_differences(
     *,
     task: str = "",
     prepend_bos: bool | None = None,
-    max_tokens: int = MAX_TOKENS,
+    max_tokens: int | None = None,
     progress: bool = True,
 ) -> UnitDifferences:
     """Difference of each selected unit in every pair: what the distribution figures draw.
@@ -174,7 +170,7 @@ def unit_differences(
     values = np.empty((len(items), mask.k), dtype=np.float32)
     bar = tqdm(total=len(items), desc="unit differences", unit="pair", disable=not progress)
     with bar:
-        for batch in _difference_batches(model, items, [mask.component], max_tokens):
+        for batch in difference_batches(model, items, [mask.component], max_tokens):
             scalar = batch.differences[mask.component].mean(dim=-1)
             values[batch.indices] = scalar[:, layers, units].cpu().numpy()
             bar.update(len(batch.indices))
@@ -191,59 +187,6 @@ def _encode_pairs(
         encode_item(model, pair.prompt, (pair.positive, pair.negative), prepend_bos=prepend_bos)
         for pair in pairs
     ]
-
-
-def _difference_batches(
-    model: HookedModel, items: Sequence[EncodedItem], components: Sequence[str], max_tokens: int
-) -> Iterator[_Batch]:
-    """Forward both texts of every pair, left padded, shortest first."""
-    info = ModelInfo.of(model)
-    device = device_of(model)
-    values = sum(
-        n_units(info, name) * (info.d_head if name == "head" else 1) for name in components
-    )
-    # Differences and prompt activations, in float32 and again in float64.
-    most = max(1, PAIR_BYTES // (24 * info.n_layers * values))
-    lengths = [max(2 * item.length, max_tokens // most) for item in items]
-    for indices in batches_by_tokens(lengths, max_tokens):
-        chosen = [items[index] for index in indices]
-        rows = [item.prompt + item.answers[side] for side in (0, 1) for item in chosen]
-        ids, mask = pad_left(rows, pad_id(model), device)
-        width, n = ids.shape[1], len(chosen)
-        prompt_end = [width - 1 - len(item.answers[0]) for item in chosen]
-        found: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in components}
-
-        def keep(
-            component: str,
-            found: dict[str, list[tuple[Tensor, Tensor]]] = found,
-            prompt_end: list[int] = prompt_end,
-            n: int = n,
-        ) -> Hook:
-            def hook_fn(activation: Tensor, hook: Any) -> None:
-                last = activation[:, -1].to(device, torch.float32)
-                prompt = activation[list(range(n)), prompt_end].to(device, torch.float32)
-                found[component].append((last[:n] - last[n:], prompt))
-
-            return hook_fn
-
-        hooks = [
-            (hook_name(name, layer), keep(name))
-            for name in components
-            for layer in range(info.n_layers)
-        ]
-        with torch.inference_mode(), attached(model, hooks):
-            model(ids, attention_mask=mask, use_cache=False, logits_to_keep=1)
-        _require_finite(found, info)
-        yield _Batch(
-            indices,
-            {name: _stack([one for one, _ in found[name]]) for name in components},
-            {name: _stack([two for _, two in found[name]]) for name in components},
-        )
-
-
-def _stack(layers: list[Tensor]) -> Float[Tensor, "pair layer unit d"]:
-    stacked = torch.stack(layers, dim=1)
-    return stacked if stacked.ndim == 4 else stacked[..., None]
 
 
 class Moments:
@@ -277,15 +220,3 @@ class Moments:
         if self.n < 2:
             return np.full(tuple(self.squared.shape), np.nan, dtype=np.float32)
         return (self.squared / (self.n - 1)).sqrt().float().cpu().numpy()
-
-
-def _require_finite(found: dict[str, list[tuple[Tensor, Tensor]]], info: ModelInfo) -> None:
-    """Name the first place, in the order of the computation, where something is not finite."""
-    for layer in range(info.n_layers):
-        for name in ("head", "neuron", "mlp_out", "hidden"):
-            if name in found and not all(bool(one.isfinite().all()) for one in found[name][layer]):
-                raise ValueError(
-                    f"activations of component {name!r} are not finite in layer {layer}, the first of "
-                    f"those read ({', '.join(found)}). Load the model in a wider dtype (bfloat16 or float32), "
-                    "or find the weight that is NaN."
-                )

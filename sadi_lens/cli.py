@@ -1,12 +1,18 @@
-"""Command line: ``sadi-lens demo`` and ``sadi-lens figures``."""
+"""Command line: ``sadi-lens demo``, ``compare``, ``figures``, ``report`` and ``explorer``."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from sadi_lens.results import Comparison
+
+INTERVALS = "accuracy: 95% Wilson interval; gain in points: 95% paired bootstrap"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -60,6 +66,68 @@ def demo(
 
 
 @app.command()
+def compare(
+    model: Annotated[str, typer.Option(help="tiny, a local folder or a Hub name")] = "tiny",
+    task: Annotated[
+        str, typer.Option(help="hints, sentiment, effects, or a .jsonl file")
+    ] = "hints",
+    methods: Annotated[
+        str, typer.Option(help="Names separated by commas; default all (a wrong name lists them)")
+    ] = "",
+    component: Annotated[
+        str, typer.Option(help="Component of fixed methods, controls, null")
+    ] = "head",
+    n_null: Annotated[int, typer.Option(help="Random masks in the null band; 0 for none")] = 200,
+    tune_null: Annotated[
+        bool, typer.Option(help="Let every random mask choose its own strength on dev, as SADI did")
+    ] = True,
+    budget: Annotated[int, typer.Option(help="Candidates that each method may try on dev")] = 48,
+    neutral: Annotated[
+        Path | None, typer.Option(help="Text file, one neutral text a line, for side effects")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for figures/ and results.json")] = Path(
+        "compare"
+    ),
+    png: Annotated[bool, typer.Option(help="Also write PNG (needs Chromium)")] = True,
+) -> None:
+    """Every way to steer side by side: chosen on dev with one budget, scored once on the same test items."""
+    from sadi_lens.comparing import compare as run
+    from sadi_lens.models import load_model
+    from sadi_lens.store import write_json
+    from sadi_lens.tasks import load_task
+
+    try:
+        texts = None
+        if neutral is not None:
+            texts = [
+                line for line in neutral.read_text(encoding="utf-8").splitlines() if line.strip()
+            ]
+        loaded_task = load_task(task)
+        names = [one.strip() for one in methods.split(",") if one.strip()] or None
+        loaded = load_model(model)
+        out.mkdir(parents=True, exist_ok=True)  # before the work, so that nothing is lost
+        comparison = run(
+            loaded,
+            loaded_task,
+            names,
+            component=component,
+            budget=budget,
+            n_null=n_null,
+            tune_null=tune_null,
+            neutral=texts,
+        )
+        path = write_json({"comparison": comparison}, out / "results.json")
+    except (ValueError, OSError, RuntimeError) as error:
+        _refuse(error)
+    except KeyboardInterrupt as error:
+        console.print(f"\ninterrupted; nothing was written to {escape(str(out))}. {error}")
+        raise typer.Exit(130) from error
+    _print_comparison(comparison)
+    console.print(f"results: {escape(str(path))}")
+    _draw({"comparison": comparison}, out / "figures", png=png)
+
+
+@app.command()
 def figures(
     results: Annotated[Path, typer.Argument(help="results.json of a run")],
     out: Annotated[Path | None, typer.Option(help="Folder; default figures/ beside it")] = None,
@@ -75,6 +143,46 @@ def figures(
     _draw(loaded, out or results.parent / "figures", png=png)
 
 
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="results.json of a run, or the folder that holds it")],
+    out: Annotated[Path | None, typer.Option(help="File; default report.html beside it")] = None,
+) -> None:
+    """Tell what a run found as one HTML file: no network, no model."""
+    from sadi_lens.report import write_report
+
+    try:
+        path = write_report(run, out)
+    except (ValueError, OSError) as error:
+        _refuse(error)
+    console.print(f"report: {escape(str(path))}")
+
+
+@app.command()
+def explorer(
+    model: Annotated[str, typer.Option(help="tiny, a local folder or a Hub name")] = "tiny",
+    task: Annotated[str, typer.Option(help="An embedded task, or a .jsonl file")] = "hints",
+    component: Annotated[str, typer.Option(help="head, hidden, mlp_out or neuron")] = "head",
+    out: Annotated[Path, typer.Option(help="File to write")] = Path("explorer.html"),
+) -> None:
+    """Compute K x strength for a menu of prompts and write it as one HTML page with sliders."""
+    from sadi_lens.activations import activation_differences
+    from sadi_lens.components import require_component
+    from sadi_lens.explorer.explorer import SteeringExplorer
+    from sadi_lens.models import load_model
+    from sadi_lens.tasks import load_task
+
+    try:
+        require_component(component)
+        loaded_task = load_task(task)
+        loaded = load_model(model)
+        found = activation_differences(loaded, loaded_task.pairs, task=loaded_task.name)
+        path = SteeringExplorer(loaded, loaded_task, found[component]).to_html(out)
+    except (ValueError, OSError, RuntimeError) as error:
+        _refuse(error)
+    console.print(f"explorer: {escape(str(path))}")
+
+
 def _refuse(error: Exception) -> NoReturn:
     """One line, no traceback, exit code 1."""
     console.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
@@ -82,7 +190,7 @@ def _refuse(error: Exception) -> NoReturn:
 
 
 def _print_table(results: dict) -> None:
-    from sadi_lens.demo import table_rows
+    from sadi_lens.results.table import METHOD_COLUMNS, method_rows
 
     comparison = results["comparison"]
     settings = results["settings"]
@@ -91,17 +199,47 @@ def _print_table(results: dict) -> None:
         if settings["tune_null"]
         else "at the strength tuned for SADI's mask (they never chose, which favours SADI)"
     )
-    table = Table(
+    _print_rows(
+        METHOD_COLUMNS,
+        method_rows(comparison),
         title=f"{comparison.task} on {comparison.model.name}: test n = {comparison.n}, K and strength chosen on "
         f"{settings['n_dev']} dev items, mask from {settings['n_pairs']} pairs",
-        caption="accuracy: 95% Wilson interval; gain in points: 95% paired bootstrap; "
-        f"null p: share of random masks at least as good, {null_words}",
+        caption=f"{INTERVALS}; null p: share of random masks at least as good, {null_words}",
     )
-    for index, name in enumerate(
-        ("method", "settings", "accuracy", "gain", "null p", "margin (nats)", "valid")
-    ):
-        table.add_column(name, justify="left" if index < 2 else "right")
-    for row in table_rows(results):
+
+
+def _print_comparison(comparison: "Comparison") -> None:
+    from sadi_lens.results.conclusions import conclusions
+    from sadi_lens.results.table import COMPARED_COLUMNS, SIDE_COLUMNS, compared_rows, side_rows
+
+    _print_rows(
+        COMPARED_COLUMNS,
+        compared_rows(comparison),
+        title=f"{comparison.task} on {comparison.model.name}: test n = {comparison.n}, position {comparison.position}",
+        caption=f"{INTERVALS}; dev: accuracy there of what was chosen among (tried) candidates; Holm p: McNemar's "
+        "exact test against the unsteered model, corrected for the number of methods; null p: share of random masks at "
+        "least as good",
+    )
+    found = next((row.side_effects for row in comparison.rows if row.side_effects), None)
+    words = f" on {found.n_texts} neutral texts ({found.n_tokens} tokens)" if found else ""
+    _print_rows(
+        SIDE_COLUMNS,
+        side_rows(comparison),
+        title=f"side effects{words}, and time",
+        caption="KL and perplexity against the unsteered model; repeated: 3-grams seen before in a greedy "
+        "continuation; compression: bytes before over after zlib; time is reported, not tested",
+    )
+    for line in (*comparison.notes, *conclusions(comparison)):
+        console.print(escape(line), highlight=False)
+
+
+def _print_rows(
+    columns: Sequence[str], rows: Sequence[tuple[str, ...]], *, title: str, caption: str
+) -> None:
+    table = Table(title=title, caption=caption)
+    for name in columns:
+        table.add_column(name, justify="left" if name in ("method", "settings") else "right")
+    for row in rows:
         table.add_row(*(escape(cell) for cell in row))
     console.print(table)
 

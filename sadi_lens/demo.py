@@ -1,9 +1,7 @@
 """The main job from end to end: contrastive pairs to a steered model, its controls and its pictures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from sadi_lens.activations import activation_differences, unit_differences
 from sadi_lens.components import n_units
@@ -12,6 +10,7 @@ from sadi_lens.interventions import Intervention, MaskedAddition, MaskedScaling
 from sadi_lens.masks import RANKINGS, Mask, top_k_mask
 from sadi_lens.push import measure_push
 from sadi_lens.results import Choice, Comparison, MethodRow, NullBand, Sweep
+from sadi_lens.stats import ALPHA, MIN_NULL
 from sadi_lens.sweeps import STRENGTHS, null_band, sweep
 from sadi_lens.types import HookedModel, ModelInfo, Task
 
@@ -20,9 +19,6 @@ N_NULL = 200
 """Random masks in each null band: an empirical p-value no smaller than 1/201."""
 SHOWN_UNITS = 12
 """Units whose distribution is drawn."""
-ALPHA = 0.05
-MIN_NULL = 20
-"""A method is called outside the null when its one-sided empirical p is below this."""
 
 
 def run_demo(
@@ -173,16 +169,18 @@ def run_demo(
         evaluations,
         chance=chance_of(task.test),
         nulls=tuple({band.label: band for band in bands.values()}.values()),
-        null_of={label: band.label for label, band in bands.items()},
-        kinds={
-            label: "unsteered"
-            if one is None
-            else "fixed"
-            if label.startswith("fixed")
-            else "adaptive"
-            for label, (one, _) in methods.items()
+        details={
+            label: {
+                "kind": "unsteered"
+                if one is None
+                else "fixed"
+                if label.startswith("fixed")
+                else "adaptive",
+                "settings": settings,
+                "null": bands[label].label if label in bands else "",
+            }
+            for label, (one, settings) in methods.items()
         },
-        settings={label: settings for label, (_, settings) in methods.items()},
         component=component,
     )
     shown = top_k_mask(own, min(SHOWN_UNITS, own.mean.size), ranking="magnitude")
@@ -255,36 +253,3 @@ def finding(comparison: Comparison, adaptive: str, rival: str) -> str:
 def _as_good(row: MethodRow, null: NullBand) -> tuple[int, int]:
     """Draws at least as good as the row, and all draws."""
     return int((null.accuracies >= row.accuracy).sum()), null.n
-
-
-def table_rows(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """The comparison as text: method, settings, accuracy, gain, place in the null, margin, valid answers."""
-    comparison: Comparison = results["comparison"]
-    rows = [
-        (
-            row.label,
-            row.settings,
-            f"{row.accuracy:.1%} [{row.interval.low:.0%}, {row.interval.high:.0%}]",
-            f"{100 * row.gain:+.1f} [{100 * row.gain_interval.low:+.1f}, {100 * row.gain_interval.high:+.1f}]"
-            if index
-            else "",
-            "" if row.null_p != row.null_p else f"{row.null_p:.3f}",
-            f"{row.margin:+.2f}",
-            f"{row.valid_rate:.0%}",
-        )
-        for index, row in enumerate(comparison.rows)
-    ]
-    for null in comparison.nulls:
-        median = float(np.median(null.accuracies))
-        rows.append(
-            (
-                f"random masks, median of {null.n} [5%, 95%]",
-                f"K {null.k}, {'own strength' if null.tuned else f'strength {null.strength:g}'}",
-                f"{median:.1%} [{null.band.low:.0%}, {null.band.high:.0%}]",
-                f"{100 * (median - comparison.rows[0].accuracy):+.1f}",
-                "",
-                f"{np.median(null.margins):+.2f}",
-                "",
-            )
-        )
-    return rows

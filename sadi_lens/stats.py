@@ -1,11 +1,16 @@
-"""Intervals, paired tests and null bands, all on SciPy."""
+"""Intervals, paired tests and null bands, all on SciPy and statsmodels."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 CONFIDENCE = 0.95
+ALPHA = 0.05
+"""A method is called outside the null, or different from another, when its p-value is below this."""
+MIN_NULL = 20
+"""Draws of a null that can give a p-value below ``ALPHA``."""
 
 
 class Interval(NamedTuple):
@@ -29,6 +34,41 @@ def proportion_interval(correct: Bool[np.ndarray, " item"]) -> Interval:
         CONFIDENCE, method="wilson"
     )
     return Interval(float(found.low), float(found.high))
+
+
+def t_threshold(n: int, n_tests: int) -> float:
+    """|t| that is significant at 5% two-sided over ``n`` values, after Bonferroni's correction for ``n_tests``.
+
+    Raises:
+        ValueError: If ``n`` is below 2 or there is no test.
+    """
+    from scipy.special import stdtrit
+
+    if n < 2 or n_tests < 1:
+        raise ValueError(f"a t threshold needs n >= 2 and at least 1 test, got {n} and {n_tests}")
+    return float(stdtrit(n - 1, 1 - (1 - CONFIDENCE) / (2 * n_tests)))
+
+
+def jaccard_chance(n: int, k: int, other: int | None = None) -> float:
+    """Mean Jaccard index of two random sets of ``k`` and ``other`` (default ``k``) among ``n``.
+
+    E[i / (k + other - i)], the overlap i hypergeometric.
+
+    Raises:
+        ValueError: If a size is not in [0, n], or both are 0: two empty sets have no index.
+    """
+    from scipy.special import gammaln
+
+    other = k if other is None else other
+    if not (0 <= k <= n and 0 <= other <= n) or not k + other:
+        raise ValueError(f"sizes must be in [0, {n}] and not both 0, got {k} and {other}")
+
+    def log_choose(of: int, pick: np.ndarray | int) -> np.ndarray:
+        return gammaln(of + 1.0) - gammaln(pick + 1.0) - gammaln(of - pick + 1.0)
+
+    both = np.arange(max(0, k + other - n), min(k, other) + 1)
+    weight = np.exp(log_choose(k, both) + log_choose(n - k, other - both) - log_choose(n, other))
+    return float(np.sum(weight * both / (k + other - both)) / np.sum(weight))
 
 
 def paired_interval(
@@ -74,6 +114,23 @@ def mcnemar_p(steered: Bool[np.ndarray, " item"], base: Bool[np.ndarray, " item"
     if gained + lost == 0:
         return 1.0
     return float(stats.binomtest(gained, gained + lost).pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's (1979) step-down adjustment: each p-value corrected for the number of tests made together.
+
+    Raises:
+        ValueError: If a value is not a probability.
+    """
+    from statsmodels.stats.multitest import multipletests
+
+    wrong = [p for p in p_values if not 0 <= p <= 1]
+    if wrong:
+        raise ValueError(f"p-values must be in [0, 1], got {wrong[0]}")
+    if not p_values:
+        return []
+    adjusted = np.asarray(multipletests(list(p_values), method="holm")[1])
+    return [float(p) for p in adjusted]
 
 
 def empirical_p(value: float, null: Float[np.ndarray, " draw"]) -> float:

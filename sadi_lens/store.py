@@ -29,17 +29,48 @@ MODULES = {
     "ActivationDifferences": "sadi_lens.types",
     "UnitDifferences": "sadi_lens.types",
     "Mask": "sadi_lens.masks",
+    "Scores": "sadi_lens.scores",
     "Interval": "sadi_lens.stats",
     "Evaluation": "sadi_lens.results",
     "NullBand": "sadi_lens.results",
     "MethodRow": "sadi_lens.results",
+    "SideEffects": "sadi_lens.results",
+    "Contrast": "sadi_lens.results",
     "Comparison": "sadi_lens.results",
     "Choice": "sadi_lens.results",
     "Sweep": "sadi_lens.results",
+    "UnitActivations": "sadi_lens.results",
+    "SignFlipNull": "sadi_lens.results",
+    "ActivationShifts": "sadi_lens.results",
+    "GenerationTrace": "sadi_lens.results",
+    "TokenRoles": "sadi_lens.results",
+    "SideEffectCurve": "sadi_lens.results",
+    "PairsCurve": "sadi_lens.results",
+    "SignAgreement": "sadi_lens.results",
+    "CheckReport": "sadi_lens.results",
+    "CheckRow": "sadi_lens.results",
+    "Edit": "sadi_lens.results",
+    "PruneStep": "sadi_lens.results",
+    "Pruned": "sadi_lens.results",
+    "Receipt": "sadi_lens.results",
+    "Stability": "sadi_lens.results",
+    "UnitEffects": "sadi_lens.results",
+    "PromptGrid": "sadi_lens.results",
+    "ExplorerGrid": "sadi_lens.results",
     "MaskedScaling": "sadi_lens.interventions",
     "MaskedAddition": "sadi_lens.interventions",
     "VectorAddition": "sadi_lens.interventions",
     "Push": "sadi_lens.interventions",
+    "AUSteer": "sadi_lens.interventions",
+    "ActAdd": "sadi_lens.interventions",
+    "CAST": "sadi_lens.interventions",
+    "Clamped": "sadi_lens.interventions",
+    "HouseholderRotation": "sadi_lens.interventions",
+    "ITI": "sadi_lens.interventions",
+    "InferAlignerGate": "sadi_lens.interventions",
+    "SignedScaling": "sadi_lens.interventions",
+    "SphericalSteering": "sadi_lens.interventions",
+    "SwappedPrompt": "sadi_lens.interventions",
 }
 
 
@@ -159,6 +190,18 @@ def read_json(path: str | Path) -> dict[str, Any]:
     return _decode(_parse(path.read_text(encoding="utf-8"), path)["object"], {}, str(path))
 
 
+def read_header(path: str | Path) -> dict[str, Any]:
+    """What stands beside the results in a file of ``write_json``: format and versions.
+
+    Raises:
+        OSError: If there is no such file.
+        ValueError: If it was not written by sadi_lens.
+    """
+    path = Path(path)
+    config = _parse(path.read_text(encoding="utf-8"), path)
+    return {key: value for key, value in config.items() if key != "object"}
+
+
 def _header() -> dict[str, Any]:
     versions: dict[str, str] = {}
     for package in ("sadi_lens", "torch", "transformers", "transformer_lens", "numpy"):
@@ -262,9 +305,9 @@ def _decode(thing: Any, arrays: Mapping[str, np.ndarray], source: str) -> Any:
 def _require_same_model(thing: Any, info: ModelInfo, path: Path, allow: bool) -> None:
     mask = thing if isinstance(thing, Mask) else getattr(thing, "mask", None)
     made_on = getattr(thing, "model", None) or getattr(mask, "model", None)
-    if mask is not None and made_on is None:
-        mask.check(info)
     if made_on is None:
+        if hasattr(thing, "check"):
+            thing.check(info)
         return
     if made_on.shape != info.shape:
         raise ValueError(

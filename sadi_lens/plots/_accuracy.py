@@ -241,7 +241,8 @@ def _range(comparison: Comparison) -> tuple[float, float]:
 def _tick(theme: Theme, line: MethodRow | NullBand) -> list[str]:
     if isinstance(line, NullBand):
         layers = ", as many per layer" if line.per_layer else ""
-        texts = (f"{line.n:,} random masks{layers}", f"K {line.k}, strength {line.strength:g}")
+        strength = "each its own strength" if line.tuned else f"strength {line.strength:g}"
+        texts = (f"{line.n:,} random masks{layers}", f"K {line.k}, {strength}")
         return [_small(theme, part) for text in texts for part in wrap(text, _LABEL, 11)]
     label = wrap(line.label, _LABEL, 13)
     return label + [_small(theme, part) for part in wrap(line.settings, _LABEL, 11)]

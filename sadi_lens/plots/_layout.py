@@ -85,6 +85,13 @@ def named(word: str, value: object) -> str:
     return f"{word} {value}" if str(value) else ""
 
 
+def token_text(token: str, most: int = 14) -> str:
+    """A token as it is drawn: spaces as a middle dot, line ends as an arrow, long ones cut; escaped."""
+    shown = token.replace(" ", "·").replace("\n", "↵").replace("\t", "⇥")
+    shown = "".join(one if one.isprintable() else "□" for one in shown) or "∅"
+    return escape(shown if len(shown) <= most else shown[: most - 1] + "…")
+
+
 def counted(n: int, noun: str) -> str:
     """``1 pair``, ``200 pairs``."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
@@ -229,10 +236,13 @@ def _legend_rows(names: Sequence[str], pixels: int) -> int:
     return math.ceil(len(widths) / max(1, pixels // max(widths)))
 
 
-def add_colorbar(figure: go.Figure, theme: Theme, title: str) -> None:
+def add_colorbar(
+    figure: go.Figure, theme: Theme, title: str, *, span: tuple[float, float] = (0.0, 1.0)
+) -> None:
     """A slim colour bar for the heatmap, its title (unit included) along its right side.
 
-    The title is an annotation: Plotly's own is sometimes set into the tick labels.
+    The title is an annotation: Plotly's own is sometimes set into the tick labels. ``span``: lower and upper
+    end as shares of the plot area.
     """
     figure.update_traces(
         selector={"type": "heatmap"},
@@ -240,7 +250,8 @@ def add_colorbar(figure: go.Figure, theme: Theme, title: str) -> None:
             "thickness": _BAR_WIDTH,
             "x": 1,
             "xpad": _BAR_GAP,
-            "len": 1,
+            "len": span[1] - span[0],
+            "y": sum(span) / 2,
             "ypad": 0,
             "outlinewidth": 0,
             "ticks": "outside",
@@ -257,7 +268,7 @@ def add_colorbar(figure: go.Figure, theme: Theme, title: str) -> None:
         xref="paper",
         xanchor="left",
         xshift=_BAR_GAP + _BAR_WIDTH + _BAR_LABELS,
-        y=0.5,
+        y=sum(span) / 2,
         yref="paper",
         showarrow=False,
         font={"size": SUBTITLE_SIZE},

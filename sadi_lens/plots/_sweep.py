@@ -22,7 +22,7 @@ from sadi_lens.plots._layout import (
     symmetric_range,
     where,
 )
-from sadi_lens.plots._theme import Theme, require_theme
+from sadi_lens.plots._theme import require_theme
 from sadi_lens.results import Choice, Sweep
 
 MAX_NUMBERS = 130
@@ -31,6 +31,9 @@ MAX_NUMBERS = 130
 
 def sweep_heatmap(sweep: Sweep, *, choice: Choice | None = None, theme: str = "light") -> go.Figure:
     """Accuracy of every K x strength as gain over the unsteered model; the chosen cell is starred.
+
+    Lines part the cells within one standard error of the best (the stable region), those better than the
+    unsteered model, and those at chance or below.
 
     Args:
         sweep: Accuracy, margin and valid-answer rate of each cell on one split.
@@ -71,7 +74,33 @@ def sweep_heatmap(sweep: Sweep, *, choice: Choice | None = None, theme: str = "l
         )
     )
     add_colorbar(figure, colors, f"accuracy {MINUS} unsteered<br>(percentage points)")
-    _mark_chance(figure, colors, accuracy, sweep.chance)
+    # Comparisons with NaN (a cell that was not measured, an unknown chance) are False.
+    stable = accuracy >= np.nanmax(accuracy) - _standard_error(sweep, accuracy)
+    edges = (
+        (
+            stable,
+            f"stable: within 1 SE of the best ({int(stable.sum())} cells)",
+            colors.ink,
+            2.6,
+            "solid",
+        ),
+        (
+            accuracy > sweep.unsteered_accuracy,
+            f"edge of unsteered ({percent(sweep.unsteered_accuracy)})",
+            colors.ink,
+            1.4,
+            "dash",
+        ),
+        (
+            accuracy <= sweep.chance,
+            f"edge of chance ({percent(sweep.chance)})",
+            colors.ink,
+            2.0,
+            "dot",
+        ),
+    )
+    for inside, name, color, width, dash in edges:
+        _mark_edge(figure, inside, name=name, color=color, width=width, dash=dash)
     word = "best" if choice is None else "chosen"
     split, here = (
         (sweep.split, float(accuracy[row, column]))
@@ -152,6 +181,12 @@ def _cell(sweep: Sweep, choice: Choice) -> tuple[int, int]:
     return sweep.ks.index(choice.k), int(columns[0])
 
 
+def _standard_error(sweep: Sweep, accuracy: np.ndarray) -> float:
+    """Binomial standard error of the best cell's accuracy."""
+    best = float(np.nanmax(accuracy))
+    return math.sqrt(best * (1 - best) / max(1, sweep.n))
+
+
 def _numbers(accuracy: np.ndarray) -> list[list[str]]:
     return [["" if np.isnan(v) else f"{100 * v:.0f}" for v in row] for row in accuracy]
 
@@ -166,24 +201,31 @@ def _warning(sweep: Sweep) -> str:
     return "" if sweep.split == "dev" else " (not dev: the best cell is optimistic)"
 
 
-def _mark_chance(figure: go.Figure, theme: Theme, accuracy: np.ndarray, chance: float) -> None:
-    """Line along the cell edges between cells above chance and cells at or below it."""
-    below = accuracy <= chance  # all False where chance is NaN
+def _mark_edge(
+    figure: go.Figure, inside: np.ndarray, *, name: str, color: str, width: float, dash: str
+) -> None:
+    """Line along the cell edges between cells inside and cells outside; nothing where there is no edge.
+
+    A solid line is closed along the border of the map, the others part the map and end there.
+    """
+    at = 0
+    if dash == "solid":
+        inside, at = np.pad(inside, 1), 1
     x: list[Any] = []
     y: list[Any] = []
-    for row, column in np.argwhere(below[:, :-1] != below[:, 1:]).tolist():
-        x += [column + 0.5, column + 0.5, None]
-        y += [row - 0.5, row + 0.5, None]
-    for row, column in np.argwhere(below[:-1] != below[1:]).tolist():
-        x += [column - 0.5, column + 0.5, None]
-        y += [row + 0.5, row + 0.5, None]
+    for row, column in np.argwhere(inside[:, :-1] != inside[:, 1:]).tolist():
+        x += [column - at + 0.5, column - at + 0.5, None]
+        y += [row - at - 0.5, row - at + 0.5, None]
+    for row, column in np.argwhere(inside[:-1] != inside[1:]).tolist():
+        x += [column - at - 0.5, column - at + 0.5, None]
+        y += [row - at + 0.5, row - at + 0.5, None]
     if x:
         figure.add_scatter(
             x=x,
             y=y,
             mode="lines",
-            line={"color": theme.ink, "width": 2, "dash": "dot"},
+            line={"color": color, "width": width, "dash": dash},
             hoverinfo="skip",
-            name=f"edge of chance ({percent(chance)})",
+            name=name,
             showlegend=True,
         )

@@ -25,6 +25,11 @@ _RDBU = (
     "#d1e5f0", "#92c5de", "#4393c3", "#2166ac", "#053061",
 )  # fmt: skip
 _DARK_DIVERGING = ("#ffb59c", "#e8785a", "#8a4433", "#1d2026", "#2f5f8a", "#57a5e0", "#a8d8ff")
+# Cividis (Nunez, Anderton and Renslow, 2018): even in lightness, also for colour-vision deficiencies.
+_CIVIDIS = (
+    "#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678",
+    "#a59c74", "#c3b369", "#e1cc55", "#fee838",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,11 @@ class Theme:
     series: tuple[str, ...]
     """Categorical colours where there is no meaning to follow."""
     diverging: tuple[tuple[float, str], ...]
+
+    @property
+    def sequential(self) -> list[list[Any]]:
+        """Colour scale of unsigned values."""
+        return [list(stop) for stop in _stops(_CIVIDIS)]
 
     @property
     def positive(self) -> str:
@@ -105,8 +115,22 @@ SYMBOLS = {
 }
 """Marker of each kind of method, so that colour is not the only sign."""
 
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+"""Line style of each series."""
+
+MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x")
+"""Marker of each series."""
+
+MONOSPACE = "DejaVu Sans Mono, Menlo, Consolas, Liberation Mono, monospace"
+
 PATTERNS = ("", "/", ".", "x", "-", "|")
 """Fill pattern of each series of bars."""
+
+
+def faded(color: str, opacity: float) -> str:
+    """A colour ``#rrggbb`` that lets through what is behind it."""
+    red, green, blue = (int(color[at : at + 2], 16) for at in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity:g})"
 
 
 def require_theme(theme: str) -> Theme:

@@ -1,9 +1,9 @@
-"""Write figures: one interactive HTML page and one PNG each."""
+"""Write figures: one interactive HTML page, one PNG and, if asked, one SVG each."""
 
 import html
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,11 @@ CONFIG: dict[str, Any] = {
     "modeBarButtonsToRemove": ["sendChartToCloud"],
 }
 """Plotly configuration of everything that is shown or written."""
+
+NO_BROWSER = (
+    "Pictures need kaleido >= 1 (pip install kaleido) and Chrome or Chromium (Debian: apt-get install "
+    "chromium; elsewhere set BROWSER_PATH to it)."
+)
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -37,17 +42,19 @@ def export(
     out: Path,
     *,
     png: bool = True,
+    svg: bool = False,
     scale: int = 2,
 ) -> tuple[Path, ...]:
-    """Write ``NAME.html`` and ``NAME.png`` for every figure; all PNGs in one browser session.
+    """Write ``NAME.html``, ``NAME.png`` and ``NAME.svg`` for every figure; all pictures in one browser session.
 
-    The page loads plotly.js from its CDN (some 30 kB a page instead of 5 MB). PNGs need a Chromium.
+    The page loads plotly.js from its CDN (some 30 kB a page instead of 5 MB). Pictures need a Chromium.
 
     Args:
         figures: File name (letters, digits, ``_``, ``-``; ``NAME_dark`` by custom for the dark theme) ->
             figure.
         out: Folder; made if it does not exist.
         png: Also write PNGs.
+        svg: Also write SVGs (for print; text stays text).
         scale: PNG pixels per layout pixel.
 
     Returns:
@@ -56,7 +63,7 @@ def export(
     Raises:
         ValueError: If a name cannot be a file name.
         OSError: If ``out`` cannot be written.
-        RuntimeError: If PNGs could not be made. All HTML is written by then.
+        RuntimeError: If pictures could not be made. All HTML is written by then.
     """
     for name in figures:
         if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
@@ -64,8 +71,9 @@ def export(
     try:
         out.mkdir(parents=True, exist_ok=True)
         written = [_write_html(name, figure, out) for name, figure in figures.items()]
-        if png and figures:
-            written += _write_pngs(figures, out, scale)
+        formats = [name for name, wanted in (("png", png), ("svg", svg)) if wanted]
+        if formats and figures:
+            written += _write_pictures(figures, out, formats, scale)
     except OSError as error:
         raise type(error)(
             error.errno, f"cannot write figures to {out}: {error.strerror}; choose another folder"
@@ -90,33 +98,35 @@ def _write_html(name: str, figure: go.Figure, out: Path) -> Path:
     return path
 
 
-def _write_pngs(figures: Mapping[str, go.Figure], out: Path, scale: int) -> list[Path]:
+def _write_pictures(
+    figures: Mapping[str, go.Figure], out: Path, formats: Sequence[str], scale: int
+) -> list[Path]:
     cause: Exception | None = None
     done: list[Path] = []
-    # In a folder of its own, so that a PNG of an earlier run is never taken for one of this run.
-    with tempfile.TemporaryDirectory(dir=out, prefix=".png-") as folder:
-        drawn = {name: Path(folder) / f"{name}.png" for name in figures}
+    wanted = {f"{name}.{ending}": figure for ending in formats for name, figure in figures.items()}
+    # In a folder of its own, so that a picture of an earlier run is never taken for one of this run.
+    with tempfile.TemporaryDirectory(dir=out, prefix=".pictures-") as folder:
+        drawn = {name: Path(folder) / name for name in wanted}
         try:
             # write_images ignores the size of the layout unless it is handed over.
             pio.write_images(
-                list(figures.values()),
+                list(wanted.values()),
                 list(drawn.values()),
-                width=[figure.layout.width for figure in figures.values()],
-                height=[figure.layout.height for figure in figures.values()],
+                width=[figure.layout.width for figure in wanted.values()],
+                height=[figure.layout.height for figure in wanted.values()],
                 scale=scale,
             )
         except Exception as error:  # a missing, broken or hung browser: kaleido has no common type
             cause = error
         for name, path in drawn.items():
             if path.exists() and path.stat().st_size:
-                path.replace(out / f"{name}.png")
-                done.append(out / f"{name}.png")
-    missing = [f"{name}.png" for name in figures if out / f"{name}.png" not in done]
+                path.replace(out / name)
+                done.append(out / name)
+    missing = [name for name in wanted if out / name not in done]
     if missing:
         raise RuntimeError(
-            f"HTML is written to {out}, but {len(missing)} PNG could not be made: "
-            f"{', '.join(missing)}. PNGs need kaleido >= 1 (pip install kaleido) and Chrome or "
-            "Chromium (Debian: apt-get install chromium; elsewhere set BROWSER_PATH to it). "
+            f"HTML is written to {out}, but {len(missing)} {' and '.join(formats).upper()} could not be "
+            f"made: {', '.join(missing)}. {NO_BROWSER} "
             f"Cause: {type(cause).__name__}: {' '.join(str(cause).split())[:300]}"
         ) from cause
     return done

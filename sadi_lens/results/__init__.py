@@ -1,7 +1,46 @@
 """What measuring gives: frozen results that hold everything needed to print and draw them again."""
 
-from sadi_lens.results.comparison import Comparison, MethodRow
+from sadi_lens.results.comparison import Comparison, Contrast, MethodRow, SideEffects
 from sadi_lens.results.evaluation import Evaluation, NullBand
+from sadi_lens.results.explorer import ExplorerGrid, PromptGrid
+from sadi_lens.results.inspection import (
+    ActivationShifts,
+    GenerationTrace,
+    SideEffectCurve,
+    SignFlipNull,
+    TokenRoles,
+    UnitActivations,
+)
+from sadi_lens.results.receipts import CheckReport, CheckRow, Edit, Receipt
+from sadi_lens.results.stability import PairsCurve, Stability
 from sadi_lens.results.sweep import Choice, Sweep
+from sadi_lens.results.units import Pruned, PruneStep, SignAgreement, UnitEffects
 
-__all__ = ["Choice", "Comparison", "Evaluation", "MethodRow", "NullBand", "Sweep"]
+__all__ = [
+    "ActivationShifts",
+    "CheckReport",
+    "CheckRow",
+    "Choice",
+    "Comparison",
+    "Contrast",
+    "Edit",
+    "Evaluation",
+    "ExplorerGrid",
+    "GenerationTrace",
+    "MethodRow",
+    "NullBand",
+    "PairsCurve",
+    "PromptGrid",
+    "PruneStep",
+    "Pruned",
+    "Receipt",
+    "SideEffectCurve",
+    "SideEffects",
+    "SignAgreement",
+    "SignFlipNull",
+    "Stability",
+    "Sweep",
+    "TokenRoles",
+    "UnitActivations",
+    "UnitEffects",
+]

@@ -1,14 +1,49 @@
 """Methods on the same items, the unsteered model first."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from sadi_lens.results.evaluation import Evaluation, NullBand
-from sadi_lens.stats import Interval, mcnemar_p, paired_interval
-from sadi_lens.types import ArrayEq, ModelInfo
+from sadi_lens.stats import Interval, holm, mcnemar_p, paired_interval
+from sadi_lens.types import ArrayEq, ModelInfo, require_one_of
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class SideEffects(ArrayEq):
+    """What a method does to neutral text, which it was not meant to change."""
+
+    kl: float
+    """Mean KL divergence from the unsteered to the steered model's next-token distribution (nats per token)."""
+    perplexity_ratio: float
+    """Perplexity of the texts under the steered model, divided by that of the unsteered one."""
+    repetition: float
+    """Share of 3-grams of tokens in short greedy continuations that had occurred before in the same continuation;
+    NaN if all of them are shorter than that."""
+    compression: float
+    """Bytes of the continuations before and after zlib, each compressed alone; NaN if all are empty."""
+    n_texts: int
+    n_tokens: int
+    """Tokens that KL and perplexity are averaged over."""
+    position: str
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Two methods on the same items: ``first`` minus ``second``."""
+
+    first: str
+    second: str
+    difference: float
+    """Accuracy of the first minus accuracy of the second."""
+    interval: Interval
+    """95% paired bootstrap interval."""
+    mcnemar_p: float
+    holm_p: float
+    """McNemar's p corrected for all contrasts of the comparison."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +68,15 @@ class MethodRow(ArrayEq):
     """Place in that null; NaN where there is none."""
     settings: str = ""
     """What was chosen on dev, in words."""
+    holm_p: float = float("nan")
+    """McNemar's p corrected for the number of methods compared; NaN for the unsteered model."""
+    dev_accuracy: float = float("nan")
+    """Accuracy on dev of what was chosen there, optimistic if more than one candidate was tried; NaN if not run."""
+    n_candidates: int = 0
+    """Candidates tried on dev; 0 where there was nothing to choose."""
+    seconds: float = float("nan")
+    """CPU seconds per test item, all threads; reported, never tested."""
+    side_effects: SideEffects | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +94,10 @@ class Comparison(ArrayEq):
     """Accuracy of guessing; NaN for free text."""
     rows: tuple[MethodRow, ...]
     nulls: tuple[NullBand, ...] = ()
+    contrasts: tuple[Contrast, ...] = ()
+    """The reference method minus each other one; empty if none was named."""
+    notes: tuple[str, ...] = ()
+    """What was left out, and why."""
 
     @classmethod
     def of(
@@ -58,10 +106,10 @@ class Comparison(ArrayEq):
         *,
         chance: float = float("nan"),
         nulls: tuple[NullBand, ...] = (),
-        null_of: dict[str, str] | None = None,
-        kinds: dict[str, str] | None = None,
-        settings: dict[str, str] | None = None,
+        details: Mapping[str, Mapping[str, Any]] | None = None,
+        reference: str = "",
         component: str = "",
+        notes: Sequence[str] = (),
     ) -> "Comparison":
         """Pair evaluations item by item with the first one, the unsteered model.
 
@@ -69,13 +117,14 @@ class Comparison(ArrayEq):
             evaluations: At least one; the first is the baseline.
             chance: Accuracy of guessing.
             nulls: Random-mask bands.
-            null_of: Label of a row -> label of the band it is placed in.
-            kinds: Label of a row -> ``MethodRow.kind``.
-            settings: Label of a row -> what was chosen on dev.
+            details: Label of a row -> further fields of its ``MethodRow``: ``kind``, ``settings``, ``null`` (label
+                of the band it is placed in), ...
+            reference: Label of the row that every other one is contrasted with.
             component: What the methods edit.
+            notes: What was left out, and why.
 
         Raises:
-            ValueError: If the evaluations are not of the same items.
+            ValueError: If the evaluations are not of the same items, or two have the same label.
         """
         base = evaluations[0]
         bands = {null.label: null for null in nulls}
@@ -91,7 +140,9 @@ class Comparison(ArrayEq):
                 raise ValueError(
                     f"rows of a comparison need different labels, got {one.label!r} twice"
                 )
-            band = (null_of or {}).get(one.label, "")
+            given: dict[str, Any] = dict((details or {}).get(one.label, {}))
+            given.setdefault("kind", "other" if rows else "unsteered")
+            band = given.get("null", "")
             rows.append(
                 MethodRow(
                     label=one.label,
@@ -102,12 +153,12 @@ class Comparison(ArrayEq):
                     mcnemar_p=mcnemar_p(one.correct, base.correct),
                     margin=one.margin,
                     valid_rate=one.valid_rate,
-                    kind=(kinds or {}).get(one.label, "other" if rows else "unsteered"),
-                    null=band,
                     null_p=bands[band].p_value(one.accuracy) if band else float("nan"),
-                    settings=(settings or {}).get(one.label, ""),
+                    **given,
                 )
             )
+        corrected = holm([row.mcnemar_p for row in rows[1:]])
+        rows[1:] = [replace(row, holm_p=p) for row, p in zip(rows[1:], corrected, strict=True)]
         return cls(
             model=base.model,
             task=base.task,
@@ -118,7 +169,29 @@ class Comparison(ArrayEq):
             chance=chance,
             rows=tuple(rows),
             nulls=nulls,
+            contrasts=_contrasts(evaluations, reference) if reference else (),
+            notes=tuple(notes),
         )
+
+    def row(self, label: str) -> MethodRow:
+        """The row of a method.
+
+        Raises:
+            ValueError: If there is none of that label.
+        """
+        found = {row.label: row for row in self.rows}
+        require_one_of("label", label, found)
+        return found[label]
+
+    def contrast(self, second: str) -> Contrast:
+        """The reference method minus the method ``second``.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        found = {one.second: one for one in self.contrasts}
+        require_one_of("second", second, found)
+        return found[second]
 
     def frame(self) -> "pd.DataFrame":
         """One row a method."""
@@ -135,13 +208,42 @@ class Comparison(ArrayEq):
                     "gain_low": row.gain_interval.low,
                     "gain_high": row.gain_interval.high,
                     "mcnemar_p": row.mcnemar_p,
+                    "holm_p": row.holm_p,
                     "margin": row.margin,
                     "valid_rate": row.valid_rate,
                     "kind": row.kind,
                     "null_p": row.null_p,
                     "settings": row.settings,
+                    "dev_accuracy": row.dev_accuracy,
+                    "n_candidates": row.n_candidates,
+                    "seconds": row.seconds,
+                    **_side_columns(row.side_effects),
                     "n": self.n,
                 }
                 for row in self.rows
             ]
         )
+
+
+def _contrasts(evaluations: Sequence[Evaluation], reference: str) -> tuple[Contrast, ...]:
+    by_label = {one.label: one for one in evaluations}
+    require_one_of("reference", reference, by_label)
+    first = by_label[reference]
+    others = [one for one in evaluations if one is not first]
+    p_values = [mcnemar_p(first.correct, one.correct) for one in others]
+    return tuple(
+        Contrast(
+            reference,
+            one.label,
+            first.accuracy - one.accuracy,
+            paired_interval(first.correct, one.correct),
+            p,
+            corrected,
+        )
+        for one, p, corrected in zip(others, p_values, holm(p_values), strict=True)
+    )
+
+
+def _side_columns(effects: SideEffects | None) -> dict[str, float]:
+    names = ("kl", "perplexity_ratio", "repetition", "compression")
+    return {name: float("nan") if effects is None else getattr(effects, name) for name in names}

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import sadi_lens as sl
-from sadi_lens.demo import run_demo, table_rows
+from sadi_lens.demo import run_demo
+from sadi_lens.results.table import method_rows
 from sadi_lens.store import write_json
 from sadi_lens.text import encode
 
@@ -147,7 +148,7 @@ def main() -> None:
             print(f"\n### {name} ({sizes_})\n")  # noqa: T201  # this is a script
             print("| method | settings | accuracy | gain | null p | margin | valid |")  # noqa: T201
             print("|---|---|---|---|---|---|---|")  # noqa: T201
-            for row in table_rows(results):
+            for row in method_rows(results["comparison"]):
                 print("| " + " | ".join(row) + " |")  # noqa: T201
             print(f"\n{results['finding']}")  # noqa: T201
 

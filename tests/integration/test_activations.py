@@ -181,18 +181,18 @@ def test_small_batches_by_bytes_give_the_same_moments(llama, pairs, differences,
     import numpy as np
 
     import sadi_lens as sl
-    from sadi_lens import activations
+    from sadi_lens import pair_passes
 
     seen = []
-    real = activations.batches_by_tokens
+    real = pair_passes.batches_by_tokens
 
     def batches(*args):
         for batch in real(*args):
             seen.append(len(batch))
             yield batch
 
-    monkeypatch.setattr(activations, "PAIR_BYTES", 1)
-    monkeypatch.setattr(activations, "batches_by_tokens", batches)
+    monkeypatch.setattr(pair_passes, "PAIR_BYTES", 1)
+    monkeypatch.setattr(pair_passes, "batches_by_tokens", batches)
     found = sl.activation_differences(llama, pairs, progress=False)
     assert set(seen) == {1}
     for name, one in found.items():

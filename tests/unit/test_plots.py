@@ -360,7 +360,7 @@ def test_sorted_rows_keep_unit_numbers_and_boxes_follow():
 
 def test_pooled_cells_hold_the_largest_magnitude_with_its_sign_and_unit():
     from sadi_lens import plots
-    from sadi_lens.plots._maps import BINS
+    from sadi_lens.plots._unit_map import BINS
 
     rng = np.random.default_rng(1)
     mean = rng.standard_normal((3, 1000)).astype(np.float32)

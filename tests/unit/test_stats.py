@@ -69,3 +69,14 @@ def test_an_interval_of_nothing_is_refused():
 
     with pytest.raises(ValueError, match="at least 1 item, got 0"):
         proportion_interval(np.array([], dtype=bool))
+
+
+def test_holm_steps_down_and_never_falls():
+    from sadi_lens.stats import holm
+
+    # Sorted 0.01, 0.02, 0.03, 0.2: times 4, 3, 2, 1, each at least as large as the one before.
+    assert holm([0.2, 0.01, 0.03, 0.02]) == pytest.approx([0.2, 0.04, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+    with pytest.raises(ValueError, match=r"must be in \[0, 1\], got nan"):
+        holm([0.5, float("nan")])

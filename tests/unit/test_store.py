@@ -1,5 +1,6 @@
 """Artifacts: law 7, atomic writes, refusals."""
 
+import dataclasses
 import json
 
 import pytest
@@ -11,7 +12,7 @@ def things(info, head_differences):
     import numpy as np
 
     import sadi_lens as sl
-    from sadi_lens.results import Choice, MethodRow
+    from sadi_lens.results import Choice, Contrast, MethodRow, SideEffects
     from sadi_lens.stats import Interval
 
     mask = sl.top_k_mask(head_differences, 3)
@@ -31,6 +32,9 @@ def things(info, head_differences):
     )
     null = sl.NullBand("null", 3, 5.0, False, np.array([0.5, 0.6]), np.array([0.1, np.inf]))
     row = MethodRow("a", 0.5, Interval(0.1, 0.9), 0.1, Interval(-0.1, 0.3), 0.5, 1.0, 1.0)
+    effects = SideEffects(0.5, 1.5, float("nan"), 2.0, 3, 12, "every_step")
+    measured = dataclasses.replace(row, side_effects=effects, n_candidates=48, dev_accuracy=0.75)
+    contrast = Contrast("a", "b", 0.1, Interval(-0.1, 0.3), 0.5, 1.0)
     return {
         "differences": head_differences,
         "units": __import__("sadi_lens.types", fromlist=["x"]).UnitDifferences(
@@ -46,6 +50,9 @@ def things(info, head_differences):
         "comparison": sl.Comparison(
             info, "toy", "test", "head", "last_prompt", 2, float("nan"), (row,), (null,)
         ),
+        "compared": sl.Comparison(
+            info, "toy", "test", "head", "last_prompt", 2, 0.5, (measured,), (null,), (contrast,), ("a note",)
+        ),
         "sweep": sl.Sweep(
             "head", "signed", "scaling", info, "toy", "dev", "last_prompt", 9, (1, 2), (0.5, 1.0),
             np.array([[0.5, np.nan], [0.25, 1.0]]), np.zeros((2, 2)), np.ones((2, 2)), 0.5, 0.1, 0.5,
@@ -55,7 +62,7 @@ def things(info, head_differences):
 
 NAMES = [
     "differences", "units", "mask", "scaling", "addition", "vector", "evaluation", "null", "choice",
-    "comparison", "sweep",
+    "comparison", "compared", "sweep",
 ]  # fmt: skip
 
 
@@ -236,3 +243,17 @@ def test_bad_artifacts_are_refused(things, tmp_path):
         read_json(tmp_path / "r.json")
     with pytest.raises(TypeError, match="cannot save object"):
         sl.save(object(), tmp_path / "o")
+
+
+def test_a_comparison_written_before_there_were_side_effects_still_loads(things, tmp_path):
+    from sadi_lens.store import read_json, write_json
+
+    path = write_json({"comparison": things["comparison"]}, tmp_path / "results.json")
+    config = json.loads(path.read_text())
+    comparison = config["object"]["dict"]["comparison"]
+    for name in ("contrasts", "notes"):
+        del comparison[name]
+    for name in ("holm_p", "dev_accuracy", "n_candidates", "seconds", "side_effects"):
+        del comparison["rows"][0][name]
+    path.write_text(json.dumps(config))
+    assert read_json(path)["comparison"] == things["comparison"]

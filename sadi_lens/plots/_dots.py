@@ -1,0 +1,164 @@
+"""The dot grid: a few units as dots that show sign, size and number, for teaching."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from sadi_lens.plots._layout import MINUS, Margin, escape, finish, float32, require_finite
+from sadi_lens.plots._theme import require_theme
+from sadi_lens.types import require_one_of
+
+_CELL = 48
+_GAP = 0.9
+"""Space between panels, in cells."""
+MAX_DOTS = 64
+"""Dots of one panel; with more their numbers cannot be read."""
+
+
+def dot_grid(
+    panels: Mapping[str, Any],
+    masks: Mapping[str, Any] | None = None,
+    *,
+    title: str,
+    shown: str | None = None,
+    theme: str = "light",
+) -> go.Figure:
+    """Grids of numbers as dots: blue positive, red negative, area by magnitude; masks as rings.
+
+    Args:
+        panels: Name -> array [layer unit] of one common shape, drawn side by side.
+        masks: Name -> bool array [layer unit]; with several, a slider chooses which one is ringed.
+        title: What is to be seen.
+        shown: The mask that is ringed at first; default the first.
+        theme: ``"light"`` or ``"dark"``.
+
+    Raises:
+        ValueError: If there is no panel, shapes differ, a panel is too large or nothing is finite.
+    """
+    colors = require_theme(theme)
+    arrays = {name: float32(values) for name, values in panels.items()}
+    shapes = {values.shape for values in arrays.values()}
+    shapes |= {np.shape(mask) for mask in (masks or {}).values()}
+    if len(shapes) != 1 or len(shape := shapes.pop()) != 2:
+        raise ValueError(f"panels and masks must have one shape [layer unit], got {sorted(shapes)}")
+    n_layers, n_units = shape
+    if n_layers * n_units > MAX_DOTS:
+        raise ValueError(
+            f"dot_grid draws at most {MAX_DOTS} dots a panel, got {n_layers} x {n_units}; "
+            "use difference_heatmap"
+        )
+    stacked = np.stack(list(arrays.values()))
+    require_finite(stacked, "dot_grid")
+    largest = float(np.nanmax(np.abs(stacked))) or 1.0
+    row, column = np.indices(shape)
+    step = n_units + _GAP
+    figure = go.Figure()
+    for index, (name, values) in enumerate(arrays.items()):
+        size = np.nan_to_num(np.sqrt(np.abs(values) / largest)) * (_CELL - 8)
+        figure.add_scatter(
+            x=(column + index * step).ravel(),
+            y=row.ravel(),
+            mode="markers+text",
+            marker={
+                "size": np.maximum(size, 5).ravel(),
+                "color": values.ravel(),
+                "cmin": -1.3 * largest,
+                "cmax": 1.3 * largest,
+                "colorscale": [list(stop) for stop in colors.diverging],
+                "line": {"width": 1, "color": colors.muted},
+            },
+            text=[_number(value) for value in values.ravel()],
+            textfont={
+                "size": 12,
+                "color": [
+                    colors.paper if abs(value) > 0.62 * largest else colors.ink
+                    for value in values.ravel()
+                ],
+            },
+            customdata=column.ravel(),
+            hovertemplate=f"<b>layer %{{y}}, unit %{{customdata}}</b><br>{escape(name)}: "
+            "%{marker.color:+.3g}<extra></extra>",
+            showlegend=False,
+            name=name,
+        )
+        figure.add_annotation(
+            x=index * step + (n_units - 1) / 2, y=-0.72, text=f"<b>{escape(name)}</b>",
+            showarrow=False, font={"color": colors.ink, "size": 13},
+        )  # fmt: skip
+    rings = list((masks or {}).items())
+    names = [name for name, _ in rings]
+    if shown is not None:
+        require_one_of("shown", shown, names)
+    first = names.index(shown) if shown is not None else 0
+    for place, (name, mask) in enumerate(rings):
+        layers, units = np.nonzero(np.asarray(mask, dtype=bool))
+        figure.add_scatter(
+            x=np.concatenate([units + index * step for index in range(len(arrays))]),
+            y=np.tile(layers, len(arrays)),
+            mode="markers",
+            marker={
+                "symbol": "square-open",
+                "size": _CELL - 5,
+                "color": colors.ink,
+                "line": {"width": 2.4, "color": colors.ink},
+            },
+            hoverinfo="skip",
+            name=f"in the mask: {name}",
+            showlegend=len(rings) == 1,
+            visible=place == first,
+        )
+    if len(rings) > 1:
+        _add_slider(figure, names, len(arrays), first)
+    width = len(arrays) * step - _GAP
+    figure.update_xaxes(
+        title="unit",
+        range=[-0.6, width - 0.4],
+        tickvals=[unit + index * step for index in range(len(arrays)) for unit in range(n_units)],
+        ticktext=[str(unit) for _ in arrays for unit in range(n_units)],
+        showgrid=False,
+    )
+    figure.update_yaxes(
+        title="layer", range=[n_layers - 0.4, -1.05], tickvals=list(range(n_layers)), showgrid=False
+    )
+    return finish(
+        figure,
+        colors,
+        title=title,
+        subtitle=(("blue: positive, red: negative, size: magnitude",),),
+        plot=(int(width * _CELL), int((n_layers + 0.65) * _CELL)),
+        margin=Margin(bottom=58 if len(rings) < 2 else 132),
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:g}".replace("-", MINUS)
+
+
+def _add_slider(figure: go.Figure, names: list[str], n_panels: int, first: int) -> None:
+    """One step a mask; the panels stay."""
+    steps = [
+        {
+            "label": name,
+            "method": "restyle",
+            "args": [
+                {"visible": [True] * n_panels + [place == chosen for place in range(len(names))]}
+            ],
+        }
+        for chosen, name in enumerate(names)
+    ]
+    figure.update_layout(
+        sliders=[
+            {
+                "steps": steps,
+                "active": first,
+                "x": 0,
+                "len": 1,
+                "y": 0,
+                "yanchor": "top",
+                "pad": {"t": 48},
+                "currentvalue": {"prefix": "mask: "},
+            }
+        ]
+    )

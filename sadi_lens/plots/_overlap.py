@@ -1,0 +1,125 @@
+"""Do masks share their units? Jaccard index of every two, with what chance would give."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from sadi_lens.components import COMPONENTS
+from sadi_lens.masks import Mask
+from sadi_lens.plots._layout import (
+    SUBTITLE_SIZE,
+    Margin,
+    add_colorbar,
+    escape,
+    finish,
+    named,
+    text_width,
+    where,
+    wrap,
+)
+from sadi_lens.plots._theme import require_theme
+from sadi_lens.stats import jaccard_chance
+
+_CELL, _LABEL = 74, 190
+
+
+def mask_overlap(masks: Mapping[str, Mask], *, theme: str = "light") -> go.Figure:
+    """Jaccard index (shared / in either) of every two masks, and its expectation for random masks.
+
+    Args:
+        masks: Label -> mask, at least 2, of one component and shape.
+        theme: ``"light"`` or ``"dark"``.
+
+    Raises:
+        ValueError: If there are fewer than 2 masks, or they are of different components or shapes.
+    """
+    colors = require_theme(theme)
+    if len(masks) < 2:
+        raise ValueError(f"mask_overlap needs at least 2 masks, got {len(masks)}")
+    kinds = {label: (mask.component, *mask.selected.shape) for label, mask in masks.items()}
+    if len(set(kinds.values())) > 1:
+        raise ValueError(
+            f"masks must be of the same (component, layers, units) to share any, got {kinds}"
+        )
+    labels, chosen = list(masks), list(masks.values())
+    n, first = len(chosen), chosen[0]
+    flat = np.stack([mask.selected.ravel() for mask in chosen])
+    shared = flat.astype(np.float32) @ flat.T.astype(np.float32)
+    sizes = np.array([mask.k for mask in chosen])
+    either = sizes[:, None] + sizes - shared
+    jaccard = np.divide(shared, either, out=np.full((n, n), np.nan), where=either > 0)
+    chance = np.full((n, n), np.nan)
+    for row in range(n):
+        for column in range(row + 1):
+            if row != column and sizes[row] + sizes[column]:
+                chance[row, column] = chance[column, row] = jaccard_chance(
+                    first.selected.size, int(sizes[row]), int(sizes[column])
+                )
+    figure = go.Figure(
+        go.Heatmap(
+            z=jaccard,
+            zmin=0,
+            zmax=1,
+            colorscale=colors.sequential,
+            customdata=np.stack([shared, either, chance], axis=-1),
+            text=[[_cell(jaccard[r, c], chance[r, c]) for c in range(n)] for r in range(n)],
+            texttemplate="%{text}",
+            textfont={"size": 13 if n <= 10 else 10},
+            hovertext=[[f"{escape(a)} and {escape(b)}" for b in labels] for a in labels],
+            hovertemplate="<b>%{hovertext}</b><br>Jaccard %{z:.3f}<br>"
+            "%{customdata[0]:,d} shared of %{customdata[1]:,d} in either<br>"
+            "two random masks of these sizes: %{customdata[2]:.3f}<extra></extra>",
+            hoverongaps=False,
+            xgap=2,
+            ygap=2,
+        )
+    )
+    add_colorbar(figure, colors, "Jaccard index")
+    cell = _CELL if n <= 10 else 40
+    names = [[*wrap(label, _LABEL, 12), f"K {mask.k:,}"] for label, mask in masks.items()]
+    axis: dict[str, Any] = {"tickvals": list(range(n)), "ticks": "", "showgrid": False}
+    texts = ["<br>".join(lines) for lines in names]
+    figure.update_xaxes(**axis, ticktext=texts, range=[-0.5, n - 0.5], tickangle=-40)
+    figure.update_yaxes(**axis, ticktext=texts, range=[n - 0.5, -0.5])
+    figure.update_layout(plot_bgcolor=colors.paper)
+    widest = max(text_width(line, SUBTITLE_SIZE) for lines in names for line in lines) + 14
+    models = dict.fromkeys(mask.model.name for mask in chosen if mask.model)
+    empty = [label for label, mask in masks.items() if not mask.k]
+    return finish(
+        figure,
+        colors,
+        title=_title(labels, jaccard, chance),
+        subtitle=(
+            (
+                "shared units / units in either mask",
+                f"{first.selected.size:,} {COMPONENTS[first.component].unit}s ({where(first.component)})",
+                named("model", ", ".join(models)),
+            ),
+            (
+                "second number: expected of two random masks of the same sizes",
+                f"empty, so without an index: {', '.join(empty)}" if empty else "",
+            ),
+        ),
+        plot=(cell * n, cell * n),
+        margin=Margin(left=widest, right=132, bottom=int(30 + 0.66 * widest + 14)),
+    )
+
+
+def _cell(jaccard: float, chance: float) -> str:
+    if np.isnan(jaccard):
+        return ""
+    return f"{jaccard:.2f}" + ("" if np.isnan(chance) else f"<br>({chance:.2f})")
+
+
+def _title(labels: list[str], jaccard: np.ndarray, chance: np.ndarray) -> str:
+    """The couple furthest above its chance level."""
+    excess = np.tril(np.nan_to_num(jaccard - chance, nan=-1.0), -1) - np.triu(np.ones_like(chance))
+    row, column = np.unravel_index(int(np.argmax(excess)), excess.shape)
+    if np.isnan(jaccard[row, column]):
+        return "No two masks have units to share"
+    return (
+        f"{labels[column]} and {labels[row]} share {jaccard[row, column]:.2f}, "
+        f"chance {chance[row, column]:.2f}"
+    )

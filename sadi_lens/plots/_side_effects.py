@@ -1,0 +1,139 @@
+"""What the gain costs: accuracy on the task against what changes on neutral text."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from sadi_lens.plots._layout import Margin, counted, escape, finish, float32, named, percent, where
+from sadi_lens.plots._theme import DASHES, SYMBOLS, require_theme
+from sadi_lens.results import SideEffectCurve
+
+
+def side_effect_curve(curves: Sequence[SideEffectCurve], *, theme: str = "light") -> go.Figure:
+    """Accuracy against KL(unsteered || steered) on neutral text, one line a method as its strength grows.
+
+    Up and to the left is better: more gain, less change elsewhere. A method that reaches the same accuracy
+    further left is the cheaper one.
+
+    Args:
+        curves: At least one; all of the same model, task and split.
+        theme: ``"light"`` or ``"dark"``.
+
+    Raises:
+        ValueError: If there is no curve, they are of different items, or a curve has no finite point.
+    """
+    colors = require_theme(theme)
+    if not curves:
+        raise ValueError("side_effect_curve needs at least one curve, got 0")
+    first = curves[0]
+    same = {(one.model.fingerprint, one.task, one.split, one.n) for one in curves}
+    if len(same) > 1:
+        raise ValueError(
+            "side_effect_curve needs the same items for every curve, got "
+            + ", ".join(f"{one.label!r}: {one.n} of {one.task}/{one.split}" for one in curves)
+        )
+    figure = go.Figure()
+    positive = [float(v) for one in curves for v in float32(one.kl) if np.isfinite(v) and v > 0]
+    is_log = bool(positive) and max(positive) > 30 * min(positive)
+    floor = min(positive) / 3 if is_log else 0.0
+    for index, one in enumerate(curves):
+        kl, accuracy = float32(one.kl), 100 * float32(one.accuracy)
+        known = np.flatnonzero(np.isfinite(kl) & np.isfinite(accuracy))
+        if not known.size:
+            raise ValueError(f"side_effect_curve of {one.label!r} needs at least one finite point")
+        color = colors.kinds.get(one.kind, colors.kinds["other"])
+        low, high = 100 * float32(one.low), 100 * float32(one.high)
+        figure.add_scatter(
+            x=np.maximum(kl[known], floor),
+            y=accuracy[known],
+            mode="lines+markers+text",
+            line={"color": color, "width": 2, "dash": DASHES[index % len(DASHES)]},
+            marker={"symbol": SYMBOLS.get(one.kind, "cross"), "size": 9, "color": color},
+            error_y={
+                "type": "data",
+                "array": np.nan_to_num(high - accuracy)[known],
+                "arrayminus": np.nan_to_num(accuracy - low)[known],
+                "color": color,
+                "thickness": 1.2,
+                "width": 3,
+            },
+            text=_labels(one.strengths, known),
+            textposition="top right" if index % 2 == 0 else "bottom right",
+            textfont={"size": 11, "color": colors.muted},
+            customdata=[
+                [one.strengths[i], _bound(low[i]), _bound(high[i]), float(kl[i])] for i in known
+            ],
+            hovertemplate=f"<b>{escape(one.label)}</b>, strength %{{customdata[0]:g}}<br>"
+            "accuracy %{y:.1f}% [%{customdata[1]}, %{customdata[2]}]<br>"
+            "KL %{customdata[3]:.3g} nats per token<extra></extra>",
+            name=escape(one.label),
+            showlegend=True,
+            cliponaxis=False,
+        )
+    base = 100 * first.unsteered_accuracy
+    figure.add_hline(
+        y=base, line={"color": colors.ink, "width": 1.6, "dash": "dash"}, layer="below"
+    )
+    figure.add_annotation(
+        x=1, xref="paper", xanchor="right", y=base, yanchor="bottom", showarrow=False,
+        text=f"unsteered {percent(first.unsteered_accuracy)}", font={"size": 12, "color": colors.ink},
+    )  # fmt: skip
+    top = max([*positive, 1e-6])
+    axis: dict[str, Any] = {"range": [-0.03 * top, 1.12 * top]}
+    if is_log:
+        ends = [np.log10(floor) - 0.1, np.log10(top) + 0.25]
+        axis = {"type": "log", "range": ends, "dtick": 1, "tickformat": "~g"}
+    figure.update_xaxes(title="KL(unsteered || steered) on neutral text (nats per token)", **axis)
+    figure.update_yaxes(
+        title=f"accuracy on {first.n:,} {escape(first.split)} items (%)", ticksuffix="%"
+    )
+    components = list(
+        dict.fromkeys(where(one.component).split(",")[0] for one in curves if one.component)
+    )
+    return finish(
+        figure,
+        colors,
+        title=_title(curves),
+        subtitle=(
+            (
+                named("task", first.task),
+                counted(first.n, f"{first.split} item"),
+                f"model {first.model.name}",
+                *components,
+                named("position", ", ".join(dict.fromkeys(one.position for one in curves))),
+            ),
+            (
+                "numbers: strength",
+                "up and left is better",
+                "bars: 95% interval of the accuracy"
+                if any(np.isfinite(o.low).any() for o in curves)
+                else "",
+                "no change at all is drawn at the left edge" if is_log else "",
+            ),
+        ),
+        plot=(660, 360),
+        margin=Margin(right=48),
+    )
+
+
+def _labels(strengths: Sequence[float], known: np.ndarray) -> list[str]:
+    """Strengths of at most six points, the ends among them, so that they do not run into each other."""
+    kept = set(
+        np.unique(np.linspace(0, known.size - 1, min(6, known.size)).round().astype(int)).tolist()
+    )
+    return [f"{strengths[i]:g}" if at in kept else "" for at, i in enumerate(known)]
+
+
+def _bound(value: float) -> str:
+    return "?" if np.isnan(value) else f"{value:.1f}"
+
+
+def _title(curves: Sequence[SideEffectCurve]) -> str:
+    """The most accurate point of each, while that fits a title."""
+    parts: list[str] = []
+    for one in curves[:2]:
+        best = int(np.nanargmax(np.where(np.isfinite(one.kl), one.accuracy, np.nan)))
+        parts.append(f"{one.label}: {percent(float(one.accuracy[best]))} at KL {one.kl[best]:.2g}")
+    return "; ".join(parts)

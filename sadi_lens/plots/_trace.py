@@ -1,0 +1,158 @@
+"""A generation token by token: likelihood, divergence, and where it was edited."""
+
+import html
+
+import numpy as np
+import plotly.graph_objects as go
+
+from sadi_lens.components import COMPONENTS
+from sadi_lens.plots._layout import (
+    Margin,
+    add_colorbar,
+    counted,
+    escape,
+    finish,
+    float32,
+    integer_ticks,
+    require_finite,
+    signed,
+    token_text,
+)
+from sadi_lens.plots._theme import SYMBOLS, require_theme
+from sadi_lens.results import GenerationTrace
+
+MAX_TOKENS = 400
+"""Tokens drawn; of a longer continuation the first ones."""
+_DOMAINS = ((0.70, 1.0), (0.44, 0.62), (0.0, 0.36))
+
+
+def generation_trace(trace: GenerationTrace, *, theme: str = "light") -> go.Figure:
+    """Three rows over the tokens of a continuation.
+
+    Top: log-probability of each token with and without steering. Middle: KL(unsteered || steered) at it.
+    Bottom: norm of the edit, layer by layer, at the token that predicts it.
+
+    Args:
+        trace: ``trace_generation``; at most the first 400 tokens are drawn.
+        theme: ``"light"`` or ``"dark"``.
+
+    Raises:
+        ValueError: If there is no token, or no finite log-probability.
+    """
+    colors = require_theme(theme)
+    if not trace.tokens:
+        raise ValueError("generation_trace needs at least one token, got 0")
+    n = min(len(trace.tokens), MAX_TOKENS)
+    plain, steered, kl = (float32(v)[:n] for v in (trace.logp_unsteered, trace.logp, trace.kl))
+    norms = float32(trace.edit_norm)[:, :n]
+    require_finite(steered, f"generation_trace of {trace.label!r} on {trace.model.name}")
+    tokens = [token_text(token) for token in trace.tokens[:n]]
+    places = list(range(n))
+    figure = go.Figure()
+    for values, name, kind, dash in (
+        (plain, "unsteered", "unsteered", "dot"),
+        (steered, trace.label, trace.kind, "solid"),
+    ):
+        color = colors.kinds.get(kind, colors.kinds["other"])
+        figure.add_scatter(
+            x=places,
+            y=values,
+            mode="lines+markers" if n <= 120 else "lines",
+            line={"color": color, "width": 1.8, "dash": dash},
+            marker={"symbol": SYMBOLS.get(kind, "cross"), "size": 7, "color": color},
+            customdata=tokens,
+            hovertemplate="token %{x}: <b>%{customdata}</b><br>log p %{y:.3g} nats"
+            f"<extra>{escape(name)}</extra>",
+            name=escape(name),
+            showlegend=True,
+        )
+    bar = colors.series[4]
+    figure.add_bar(
+        x=places,
+        y=kl,
+        yaxis="y2",
+        marker={"color": bar, "line": {"width": 0}},
+        customdata=tokens,
+        hovertemplate="token %{x}: <b>%{customdata}</b><br>KL %{y:.3g} nats<extra></extra>",
+        name="KL",
+        showlegend=False,
+    )
+    limit = float(np.nanmax(norms)) if np.isfinite(norms).any() else 0.0
+    figure.add_heatmap(
+        z=norms,
+        x=places,
+        yaxis="y3",
+        customdata=[tokens] * norms.shape[0],
+        colorscale=colors.sequential,
+        zmin=0,
+        zmax=limit or 1.0,
+        hovertemplate="layer %{y}, token %{x}: <b>%{customdata}</b><br>moved by %{z:.3g} "
+        "(activation units)<extra></extra>",
+        hoverongaps=False,
+        xgap=1 if n <= 60 else 0,
+        ygap=1 if norms.shape[0] <= 12 else 0,
+    )
+    plot = (int(np.clip(46 * n, 480, 1100)), 200 + int(np.clip(22 * norms.shape[0], 160, 340)))
+    add_colorbar(figure, colors, "norm of the edit<br>(activation units)", span=_DOMAINS[2])
+    step = max(1, -(-n * 24 // plot[0]))
+    layers = integer_ticks(norms.shape[0], 9)
+    figure.update_xaxes(
+        range=[-0.5, n - 0.5],
+        tickvals=places[::step],
+        ticktext=tokens[::step],
+        tickangle=-55,
+        anchor="y3",
+        showgrid=False,
+        title="token of the continuation",
+    )
+    figure.update_layout(
+        yaxis={"title": "log p (nats)", "domain": _DOMAINS[0]},
+        yaxis2={"title": "KL (nats)", "domain": _DOMAINS[1], "anchor": "x", "rangemode": "tozero",
+                "nticks": 4},
+        yaxis3={"title": "layer", "domain": _DOMAINS[2], "anchor": "x", "tickvals": layers,
+                "range": [norms.shape[0] - 0.5, -0.5], "showgrid": False},
+    )  # fmt: skip
+    return finish(
+        figure,
+        colors,
+        title=_title(tokens, steered - plain, kl),
+        subtitle=(
+            (
+                f"prompt: {_end(trace.prompt)}",
+                f"{counted(n, 'token')} of the continuation",
+                f"model {trace.model.name}",
+                f"edited: {COMPONENTS[trace.component].unit}s"
+                if trace.component
+                else "nothing edited",
+                f"position {trace.position}",
+            ),
+            (
+                "top: log-probability of each token given the text before it",
+                "middle: KL(unsteered || steered) there",
+                "bottom: length of the edit at the token that predicts it",
+                f"the first {n} of {len(trace.tokens):,} tokens" if n < len(trace.tokens) else "",
+            ),
+        ),
+        plot=plot,
+        margin=Margin(left=76, right=132, bottom=58 + int(6.4 * max(map(_drawn_length, tokens)))),
+    )
+
+
+def _title(tokens: list[str], change: np.ndarray, kl: np.ndarray) -> str:
+    if not np.isfinite(kl).any() or not np.nanmax(kl) > 0:
+        return "Steering changes nothing at any token"
+    place = int(np.nanargmax(kl))
+    # Tokens are escaped already, and the title is escaped as a whole: take the words as drawn.
+    return (
+        f"Steering acts most at token {place} of {len(tokens)}: KL {kl[place]:.2g} nats, "
+        f"log p {signed(float(change[place]), '.2g')}"
+    )
+
+
+def _drawn_length(token: str) -> int:
+    return len(html.unescape(token))
+
+
+def _end(prompt: str) -> str:
+    text = " ".join(prompt.split())
+    return text if len(text) <= 70 else "…" + text[-69:]

@@ -1,0 +1,98 @@
+"""Exercises of the lessons: solutions pass, usual mistakes are named, and a stub never stops a run."""
+
+import numpy as np
+import pytest
+
+from sadi_lens import teach
+
+
+@pytest.mark.parametrize("name", teach.EXERCISES)
+def test_the_solution_passes_its_own_cases(name, capsys):
+    exercise = teach.EXERCISES[name]
+    assert exercise.verdict(exercise.solution) == ""
+    assert teach.check(name, exercise.solution) is exercise.solution
+    assert capsys.readouterr().out.startswith(f"Right: {len(exercise.cases)} of ")
+
+
+@pytest.mark.parametrize("name", teach.EXERCISES)
+def test_every_mistake_is_refused_with_its_own_hint(name):
+    exercise = teach.EXERCISES[name]
+    assert exercise.mistakes
+    for mistake in exercise.mistakes:
+        assert exercise.verdict(mistake.function).endswith(mistake.hint)
+
+
+def test_a_stub_is_refused_and_the_solution_comes_back(capsys):
+    exercise = teach.EXERCISES["steer"]
+    for stub in (lambda *_: ..., lambda *_: None):
+        assert teach.check("steer", stub) is exercise.solution
+        assert "returned nothing yet" in capsys.readouterr().out
+
+
+def test_an_error_in_the_students_code_is_shown_and_not_raised(capsys):
+    def broken(first, _second):
+        return first[99]
+
+    assert teach.check("jaccard", broken) is teach.EXERCISES["jaccard"].solution
+    assert "IndexError" in capsys.readouterr().out
+
+
+def test_the_first_wrong_case_is_shown_with_both_values():
+    verdict = teach.EXERCISES["p_value"].verdict(lambda *_: 7)
+    assert verdict == "p_value(0.8, [0.7, 0.8, 0.9, 0.5]) returned 7, expected 0.6."
+
+
+def test_a_function_that_writes_to_its_arguments_is_judged_by_what_it_returns():
+    def in_place(activation, mask, strength):
+        activation += strength * activation * mask
+        return activation
+
+    exercise = teach.EXERCISES["steer"]
+    before = [np.array(arguments[0]) for arguments, _ in exercise.cases]
+    assert exercise.verdict(in_place) == ""
+    for array, (arguments, _) in zip(before, exercise.cases, strict=True):
+        assert np.array_equal(array, arguments[0])
+
+
+def test_tensors_and_lists_stand_for_arrays_but_shapes_must_match():
+    import torch
+
+    steer = teach.EXERCISES["steer"]
+    assert steer.verdict(lambda a, m, d: torch.tensor(a + d * a * m)) == ""
+    assert steer.verdict(lambda a, m, d: (a + d * a * m).tolist()) == ""
+    assert "expected" in steer.verdict(lambda a, m, d: (a + d * a * m)[None])
+
+
+def test_an_unknown_exercise_is_refused_with_the_nearest_name():
+    with pytest.raises(ValueError, match="did you mean 'jaccard'"):
+        teach.check("jacard", len)
+
+
+def test_the_grid_of_the_first_lesson_is_the_one_in_its_text():
+    mean = (teach.GRID_RIGHT - teach.GRID_WRONG).mean(axis=0)
+    assert mean[1, 1] == 2
+    assert mean[2, 3] == 1
+    assert mean[2, 0] == -3 == mean.min()
+    assert (np.sort(mean, axis=None)[-5:] == [0.5, 0.5, 0.5, 1, 2]).all()
+    assert teach.GRID_INPUTS[:, 1, 1].tolist() == [2, -1]
+
+
+@pytest.fixture(scope="module")
+def info():
+    import sadi_lens as sl
+
+    return sl.ModelInfo("tiny", "Llama", 1, 1, 1, 1, 1, "0")
+
+
+def test_a_claim_that_does_not_hold_stops_the_lesson_on_its_own_model(info, capsys):
+    teach.claims(info, {"one and one is two": True})
+    assert capsys.readouterr().out == "holds on tiny: one and one is two\n"
+    with pytest.raises(AssertionError, match="more than tiny shows: one is two"):
+        teach.claims(info, {"one and one is two": True, "one is two": False})
+
+
+def test_on_another_model_a_claim_that_does_not_hold_is_a_finding(info, capsys):
+    import dataclasses
+
+    teach.claims(dataclasses.replace(info, name="gpt2"), {"one is two": False})
+    assert capsys.readouterr().out == "DOES NOT HOLD on gpt2: one is two\n"
