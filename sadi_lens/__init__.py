@@ -15,10 +15,21 @@ if TYPE_CHECKING:
     from sadi_lens.evaluation import EvaluationInterrupted as EvaluationInterrupted
     from sadi_lens.evaluation import evaluate as evaluate
     from sadi_lens.evaluation import evaluate_each as evaluate_each
+    from sadi_lens.interventions import CAST as CAST
+    from sadi_lens.interventions import ITI as ITI
+    from sadi_lens.interventions import ActAdd as ActAdd
+    from sadi_lens.interventions import AUSteer as AUSteer
+    from sadi_lens.interventions import Clamped as Clamped
+    from sadi_lens.interventions import HouseholderRotation as HouseholderRotation
+    from sadi_lens.interventions import InferAlignerGate as InferAlignerGate
     from sadi_lens.interventions import Intervention as Intervention
     from sadi_lens.interventions import MaskedAddition as MaskedAddition
     from sadi_lens.interventions import MaskedScaling as MaskedScaling
+    from sadi_lens.interventions import SignedScaling as SignedScaling
+    from sadi_lens.interventions import SphericalSteering as SphericalSteering
+    from sadi_lens.interventions import SwappedPrompt as SwappedPrompt
     from sadi_lens.interventions import VectorAddition as VectorAddition
+    from sadi_lens.interventions import caa as caa
     from sadi_lens.masks import Mask as Mask
     from sadi_lens.masks import random_mask as random_mask
     from sadi_lens.masks import top_k_mask as top_k_mask
@@ -31,6 +42,7 @@ if TYPE_CHECKING:
     from sadi_lens.neutral import match_kl as match_kl
     from sadi_lens.neutral import side_effects as side_effects
     from sadi_lens.push import measure_push as measure_push
+    from sadi_lens.push import swap_prompts as swap_prompts
     from sadi_lens.results import Comparison as Comparison
     from sadi_lens.results import Evaluation as Evaluation
     from sadi_lens.results import NullBand as NullBand
@@ -54,12 +66,28 @@ _HOME = {
     "activations": ["activation_differences", "read_activations", "unit_differences"],
     "comparing": ["compare"],
     "evaluation": ["EvaluationInterrupted", "evaluate", "evaluate_each"],
-    "interventions": ["Intervention", "MaskedAddition", "MaskedScaling", "VectorAddition"],
+    "interventions": [
+        "AUSteer",
+        "ActAdd",
+        "CAST",
+        "Clamped",
+        "HouseholderRotation",
+        "ITI",
+        "InferAlignerGate",
+        "Intervention",
+        "MaskedAddition",
+        "MaskedScaling",
+        "SignedScaling",
+        "SphericalSteering",
+        "SwappedPrompt",
+        "VectorAddition",
+        "caa",
+    ],
     "masks": ["Mask", "random_mask", "top_k_mask"],
     "methods": ["Control", "Method"],
     "models": ["load_model", "planted_model", "planted_task"],
     "neutral": ["divergence", "match_kl", "side_effects"],
-    "push": ["measure_push"],
+    "push": ["measure_push", "swap_prompts"],
     "results": ["Comparison", "Evaluation", "NullBand", "Sweep"],
     "steering": ["fwd_hooks", "generate", "steer"],
     "store": ["load", "save"],

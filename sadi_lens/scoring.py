@@ -6,20 +6,20 @@ token is run once per item, its KV cache is expanded over the interventions (one
 position ``"all"`` nothing is shared: the prefix itself is edited.
 """
 
-import copy
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sadi_lens.components import hook_name
 from sadi_lens.hooks import device_of
-from sadi_lens.interventions import Affine, AffineIntervention, Intervention
+from sadi_lens.interventions import Intervention
+from sadi_lens.passes import chooses_positions, fork_cache
 from sadi_lens.positions import PositionTracker
+from sadi_lens.row_edits import RowEdits
 from sadi_lens.steering import tracked
 from sadi_lens.text import EncodedItem, batches_by_tokens, pad_id, pad_left
 from sadi_lens.types import HookedModel
@@ -38,74 +38,6 @@ class ItemScores(NamedTuple):
     """Summed log-probability of each answer (nats); NaN where an item has fewer answers."""
     valid: Bool[np.ndarray, "intervention item"]
     """The most likely next token begins one of the answers."""
-
-
-class RowEdits:
-    """One edit per row of a batch: row r gets the intervention ``which[r]``."""
-
-    def __init__(
-        self, interventions: Sequence[Intervention | None], which: Int[Tensor, " row"]
-    ) -> None:
-        self.interventions = interventions
-        self.which = which
-        self._tables: dict[Any, Affine | None] = {}
-
-    def hooks(self, tracker: PositionTracker) -> list[tuple[str, Any]]:
-        """Hooks of every (component, layer) that any row edits."""
-        sites = {
-            (one.component, layer)
-            for one in self.interventions
-            if one is not None
-            for layer in one.layers
-        }
-
-        def bind(component: str) -> Any:
-            return lambda activation, layer: self.edit(activation, component, layer)
-
-        def hook_for(component: str, layer: int) -> Any:
-            edit = bind(component)
-            return lambda activation, hook: tracker.apply(edit, activation, layer)
-
-        return [(hook_name(*site), hook_for(*site)) for site in sorted(sites)]
-
-    def edit(self, activation: Tensor, component: str, layer: int) -> Tensor:
-        """Every row with its own edit, as a new tensor."""
-        table = self._table(activation, component, layer)
-        which = self.which.to(activation.device)
-        if table is not None:
-            scale, shift = table
-            edited = activation if scale is None else activation * scale[which][:, None]
-            return edited if shift is None else edited + shift[which][:, None]
-        edited = activation.clone()
-        for index, one in enumerate(self.interventions):
-            if one is not None and one.component == component and layer in one.layers:
-                rows = which == index
-                edited[rows] = one.edit(activation[rows], layer)
-        return edited
-
-    def _table(self, like: Tensor, component: str, layer: int) -> Affine | None:
-        """Scales and shifts of all interventions, [intervention ...]; None if one is not affine."""
-        key = (component, layer)
-        if key not in self._tables:
-            self._tables[key] = self._build(like, component, layer)
-        return self._tables[key]
-
-    def _build(self, like: Tensor, component: str, layer: int) -> Affine | None:
-        shape = (len(self.interventions), *like.shape[2:])
-        scale, shift = torch.ones(shape), torch.zeros(shape)
-        for index, one in enumerate(self.interventions):
-            if one is None or one.component != component or layer not in one.layers:
-                continue
-            if not isinstance(one, AffineIntervention):
-                return None
-            own = one.affine(layer)
-            for target, values in ((scale, own.scale), (shift, own.shift)):
-                if values is not None:
-                    target[index] = values if component == "head" else values[:, 0]
-        return Affine(
-            scale.to(like.device, like.dtype) if bool((scale != 1).any()) else None,
-            shift.to(like.device, like.dtype) if bool((shift != 0).any()) else None,
-        )
 
 
 def score_answers(
@@ -187,21 +119,22 @@ class _Batch:
         at_once: int,
         has_prefix: bool,
     ) -> tuple[np.ndarray, np.ndarray]:
-        shares = has_prefix and position != "all"
+        own = [chooses_positions(one) for one in interventions]
+        shares = has_prefix and position != "all" and not all(own)
         cache = self._prefill() if shares else None
-        if cache is None:
-            at_once = max(1, at_once // max(1, self.prompts.shape[1] // 4))
-        logprobs: list[np.ndarray] = []
-        valid: list[np.ndarray] = []
-        for start in range(0, len(interventions), max(1, at_once)):
-            chunk = interventions[start : start + max(1, at_once)]
-            found = self._pass(chunk, position, cache)
-            logprobs.append(found[0])
-            valid.append(found[1])
-        scores = np.concatenate(logprobs)
+        scores = np.full((len(own), len(self.items), self.n_choices), np.nan, dtype=np.float32)
+        valid = np.zeros(scores.shape[:2], dtype=bool)
+        for edits_prefix in (False, True):  # an edited prefix cannot be shared
+            members = [index for index, one in enumerate(own) if one == edits_prefix]
+            prefix = None if edits_prefix else cache
+            most = at_once if prefix is not None else at_once // max(1, self.prompts.shape[1] // 4)
+            for start in range(0, len(members), max(1, most)):
+                chosen = members[start : start + max(1, most)]
+                found = self._pass([interventions[index] for index in chosen], position, prefix)
+                scores[chosen], valid[chosen] = found
         for row, item in enumerate(self.items):
             scores[:, row, len(item.answers) :] = np.nan
-        return scores, np.concatenate(valid)
+        return scores, valid
 
     def _prefill(self) -> Any:
         _, cache = self.model(
@@ -229,7 +162,9 @@ class _Batch:
             ids, mask = torch.cat([ids, given], dim=1), torch.cat([mask, known.to(mask)], dim=1)
         which = torch.arange(c).repeat_interleave(per).repeat(n)
         edits = RowEdits(interventions, which.to(self.device))
-        tracker = PositionTracker(position, prompt_end=[width - 1])
+        tracker = PositionTracker(
+            position, prompt_end=[width - 1], prompts=[item.prompt for item in self.items]
+        )
         extra: dict[str, Any] = {"use_cache": False}
         if cache is not None:
             extra = {"past_key_values": expand_cache(cache, c * per)}
@@ -247,13 +182,6 @@ class _Batch:
             tokens = found.gather(-1, index)[..., 0]
             scores = (tokens * self.answer_mask[:, None]).sum(dim=-1)
         return scores.transpose(0, 1).cpu().numpy(), valid.transpose(0, 1).cpu().numpy()
-
-
-def fork_cache(cache: Any) -> Any:
-    """A shallow copy: ``update`` rebinds keys and values, so the original stays as it was."""
-    new = copy.copy(cache)
-    new.layers = [copy.copy(layer) for layer in cache.layers]
-    return new
 
 
 def expand_cache(cache: Any, repeats: int) -> Any:

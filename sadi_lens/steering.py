@@ -14,24 +14,31 @@ from torch import Tensor
 
 from sadi_lens.components import hook_name
 from sadi_lens.hooks import Hook, attached, device_of, require_eval
-from sadi_lens.interventions import Intervention
+from sadi_lens.interventions import ContextualIntervention, Intervention
+from sadi_lens.passes import PassReader, chooses_positions
 from sadi_lens.positions import PositionTracker
 from sadi_lens.text import encode_prompt, pad_id, pad_left, require_tokenizer
 from sadi_lens.types import HookedModel, ModelInfo
 
 
 def hooks_for(intervention: Intervention, tracker: PositionTracker) -> list[tuple[str, Hook]]:
-    """(hook name, function) of every layer the intervention touches, positions from ``tracker``."""
+    """Hooks that read what the intervention must know, then one a layer that edits; positions from ``tracker``."""
+    reader = PassReader([intervention], tracker)
+    everywhere = chooses_positions(intervention)
+
+    def edit(activation: Tensor, layer: int) -> Tensor:
+        return reader.edit(intervention, activation, layer)
 
     def bind(layer: int) -> Hook:
         def hook_fn(activation: Tensor, hook: Any) -> Tensor | None:
-            return tracker.apply(intervention.edit, activation, layer)
+            return tracker.apply(edit, activation, layer, everywhere=everywhere)
 
         return hook_fn
 
-    return [
+    edits = [
         (hook_name(intervention.component, layer), bind(layer)) for layer in intervention.layers
     ]
+    return reader.hooks() + edits
 
 
 @contextmanager
@@ -40,22 +47,34 @@ def tracked(
 ) -> Generator[None]:
     """``hooks`` attached, and ``tracker`` told about every forward pass before it runs."""
 
-    def before(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def before(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if tracker.paused:  # the clean run inside a pass
+            return
         tokens = args[0] if args else kwargs.get("input_ids")
         tokens = kwargs["inputs_embeds"] if tokens is None else tokens
         cache = kwargs.get("past_key_values")
         past = 0 if cache is None else int(cache.get_seq_length())
         tracker.begin(tokens.shape[0], tokens.shape[1], past, kwargs.get("attention_mask"))
+        if tracker.before_pass is not None:
+            tracker.before_pass(module, args, kwargs)
+
+    def after(_module: Any, _args: tuple[Any, ...], output: Any) -> None:
+        if tracker.after_pass is not None and not tracker.paused:
+            tracker.after_pass(output)
 
     if not hooks:
         yield
         return
     with attached(model, hooks):
-        handle = model.original_model.register_forward_pre_hook(before, with_kwargs=True)
+        handles = [
+            model.original_model.register_forward_pre_hook(before, with_kwargs=True),
+            model.original_model.register_forward_hook(after),
+        ]
         try:
             yield
         finally:
-            handle.remove()
+            for handle in handles:
+                handle.remove()
 
 
 @contextmanager
@@ -106,11 +125,18 @@ def fwd_hooks(
     Hooks cannot see the attention mask of the pass, so give it here too when rows are padded.
 
     Raises:
-        ValueError: If the position is unknown.
+        ValueError: If the position is unknown, or the intervention needs more than hooks can see: a clean run
+            (``Clamped``) or the prompts (``SwappedPrompt``). Use ``steer`` for those.
     """
     tracker = PositionTracker(position, prompt_lengths=prompt_lengths)
     if intervention is None:
         return []
+    need = intervention.need if isinstance(intervention, ContextualIntervention) else None
+    if need in ("clean", "prompts"):
+        raise ValueError(
+            f"fwd_hooks cannot give {type(intervention).__name__} what it needs ({need!r}): hooks see activations "
+            "only; use steer"
+        )
 
     def bind(hook: Hook) -> Hook:
         def hook_fn(activation: Tensor, hook_point: Any) -> Tensor | None:
@@ -185,6 +211,17 @@ def generate(
     tokenizer = require_tokenizer(model)
     if intervention is not None:
         intervention.check(ModelInfo.of(model))
+        need = intervention.need if isinstance(intervention, ContextualIntervention) else None
+        if (
+            need == "clean"
+            and use_cache
+            and position != "last_prompt"
+            and int(sampling.get("num_beams", 1)) > 1
+        ):
+            raise ValueError(
+                f"{type(intervention).__name__} at position {position!r} keeps a clean cache that does not follow "
+                "beams; pass use_cache=False or num_beams=1"
+            )
     rows = [
         encode_prompt(model, prompt, prepend_bos=prepend_bos, room=max_new_tokens)
         for prompt in prompts

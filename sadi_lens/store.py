@@ -42,6 +42,16 @@ MODULES = {
     "MaskedAddition": "sadi_lens.interventions",
     "VectorAddition": "sadi_lens.interventions",
     "Push": "sadi_lens.interventions",
+    "AUSteer": "sadi_lens.interventions",
+    "ActAdd": "sadi_lens.interventions",
+    "CAST": "sadi_lens.interventions",
+    "Clamped": "sadi_lens.interventions",
+    "HouseholderRotation": "sadi_lens.interventions",
+    "ITI": "sadi_lens.interventions",
+    "InferAlignerGate": "sadi_lens.interventions",
+    "SignedScaling": "sadi_lens.interventions",
+    "SphericalSteering": "sadi_lens.interventions",
+    "SwappedPrompt": "sadi_lens.interventions",
 }
 
 
@@ -264,9 +274,9 @@ def _decode(thing: Any, arrays: Mapping[str, np.ndarray], source: str) -> Any:
 def _require_same_model(thing: Any, info: ModelInfo, path: Path, allow: bool) -> None:
     mask = thing if isinstance(thing, Mask) else getattr(thing, "mask", None)
     made_on = getattr(thing, "model", None) or getattr(mask, "model", None)
-    if mask is not None and made_on is None:
-        mask.check(info)
     if made_on is None:
+        if hasattr(thing, "check"):
+            thing.check(info)
         return
     if made_on.shape != info.shape:
         raise ValueError(

@@ -1,24 +1,61 @@
-"""Interventions: pure maps on the activations of one component, layer by layer.
+"""Interventions: maps on the activations of one component, layer by layer.
 
-    MaskedScaling    A' = A + delta (A * M)    SADI, adaptive: the push follows the input (Wang et al., Eq. 5)
-    MaskedAddition   A' = A + delta (V * M)    fixed: the same push for every input (their Eq. 6 has V = D)
-    VectorAddition   A' = A + delta v          fixed, one layer, every dimension (CAA: Panickssery et al., 2024)
+    MaskedScaling        A' = A + delta (A * M)     SADI, adaptive: the push follows the input (Wang et al., Eq. 5)
+    SignedScaling        the same, but units whose activation points away from D are left, damped or reversed
+    Clamped              the same on values of a clean run, written into every layer (their reference code)
+    AUSteer              A' = A + delta g A         adaptive: g by how consistently a value differs
+    MaskedAddition       A' = A + delta (V * M)     fixed: the same push for every input (their Eq. 6 has V = D)
+    VectorAddition, caa  A' = A + delta v           fixed, one layer, every dimension (Panickssery et al.)
+    ITI                  A' = A + delta sigma theta fixed, along each chosen head's own direction (Li et al.)
+    ActAdd               A'_t = A_t + delta v_t     fixed, at the front of the prompt (Turner et al.)
+    HouseholderRotation  turns A on the wrong side of a probe, keeps its length (Pham and Nguyen)
+    SphericalSteering    turns A the more, the more it points to the wrong answers, keeps its length
+    CAST                 A' = A + delta v           if the prompt meets a condition (Lee et al.)
+    InferAlignerGate     the same with a gate in each layer, and perhaps another model's v (Wang et al.)
+    SwappedPrompt        control: the push that an adaptive intervention made on another prompt
 
-Where they act (which tokens) is an argument of the run, not of the intervention: see ``sadi_lens.steering``.
-An intervention never writes to the tensor it is given; with strength 0 or an empty mask it names no layer,
-so nothing is hooked and the model is untouched bit for bit.
+Where they act (which tokens) is an argument of the run, not of the intervention, ``ActAdd`` apart: see
+``sadi_lens.steering``. An intervention never writes to the tensor it is given; with strength 0 or an empty mask it
+names no layer, so nothing is hooked and the model is untouched bit for bit.
 """
 
 from sadi_lens.interventions.adaptive import MaskedScaling
-from sadi_lens.interventions.base import Affine, AffineIntervention, Intervention
+from sadi_lens.interventions.austeer import AUSteer
+from sadi_lens.interventions.base import (
+    Affine,
+    AffineIntervention,
+    Context,
+    ContextualIntervention,
+    Intervention,
+)
+from sadi_lens.interventions.cast import CAST
+from sadi_lens.interventions.clamped import Clamped
 from sadi_lens.interventions.fixed import MaskedAddition, Push, VectorAddition
+from sadi_lens.interventions.infer_aligner import InferAlignerGate
+from sadi_lens.interventions.rotations import HouseholderRotation, SphericalSteering
+from sadi_lens.interventions.signed import SignedScaling
+from sadi_lens.interventions.swapped import SwappedPrompt
+from sadi_lens.interventions.vectors import ITI, ActAdd, caa
 
 __all__ = [
+    "CAST",
+    "ITI",
+    "AUSteer",
+    "ActAdd",
     "Affine",
     "AffineIntervention",
+    "Clamped",
+    "Context",
+    "ContextualIntervention",
+    "HouseholderRotation",
+    "InferAlignerGate",
     "Intervention",
     "MaskedAddition",
     "MaskedScaling",
     "Push",
+    "SignedScaling",
+    "SphericalSteering",
+    "SwappedPrompt",
     "VectorAddition",
+    "caa",
 ]

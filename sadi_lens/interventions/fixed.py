@@ -166,6 +166,7 @@ class VectorAddition(AffineIntervention):
     layer: int
     strength: float
     component: str = field(default="hidden")
+    name: str = "fixed vector"
 
     def __post_init__(self) -> None:
         require_strength(self.strength)
@@ -202,7 +203,7 @@ class VectorAddition(AffineIntervention):
     @property
     def label(self) -> str:
         """As in ``fixed vector: hidden, layer 3, strength 2``."""
-        return f"fixed vector: {self.component}, layer {self.layer}, strength {self.strength:g}"
+        return f"{self.name}: {self.component}, layer {self.layer}, strength {self.strength:g}"
 
     def affine(self, layer: int) -> Affine:  # noqa: ARG002  # it has only one layer
         """Shift strength * vector."""

@@ -5,24 +5,89 @@ import pytest
 COMPONENTS = ["head", "hidden", "mlp_out", "neuron"]
 POSITIONS = ["last_prompt", "every_step", "all"]
 KINDS = ["scaling", "addition", "norm", "mean", "vector"]
-CASES = [
+BASIC = [
     (kind, component)
     for kind in KINDS
     for component in COMPONENTS
     if (kind, component) != ("vector", "head")
 ]
+CASES = [
+    *BASIC,
+    *(("signed", component) for component in ("head", "hidden")),
+    *(("clamped all", component) for component in ("head", "mlp_out")),
+    *(("clamped selected", component) for component in ("head", "neuron")),
+    *(("austeer", component) for component in ("head", "mlp_out")),
+    ("iti", "head"),
+    ("caa", "hidden"),
+    ("actadd", "hidden"),
+    *(("hpr", component) for component in ("hidden", "neuron")),
+    ("spherical", "hidden"),
+    ("cast", "hidden"),
+    *(("infer", component) for component in ("hidden", "mlp_out")),
+    *(("swapped", component) for component in ("head", "hidden")),
+]
+NEW = [case for case in CASES if case not in BASIC]
+# What hooks cannot see: a clean run, the prompts.
+NOT_BY_HOOKS = ("clamped all", "clamped selected", "swapped")
 
 
-def build(kind, differences, strength=3.0, k=5):
+@pytest.fixture(scope="session")
+def build(llama, pairs, samples, differences):
+    """(kind, component, strength, k) -> an intervention for the random Llama."""
     import sadi_lens as sl
 
-    mask = sl.top_k_mask(differences, k)
-    if kind == "scaling":
-        return sl.MaskedScaling(mask, strength)
-    if kind == "vector":
-        return sl.VectorAddition.from_differences(differences, 1, strength)
-    match = {"addition": "coefficient"}.get(kind, kind)
-    return sl.MaskedAddition.from_differences(mask, differences, strength, match=match)
+    def make(kind, component, strength=3.0, k=5):
+        found = differences[component]
+        mask = sl.top_k_mask(found, k)
+        scaling = sl.MaskedScaling(mask, strength)
+        quiet = {"progress": False}
+        prompts = [*PROMPTS, *(sample.prompt for sample in samples)]
+        makers = {
+            "scaling": lambda: scaling,
+            "vector": lambda: sl.VectorAddition.from_differences(found, 1, strength),
+            "signed": lambda: sl.SignedScaling.from_differences(mask, found, strength),
+            "clamped all": lambda: sl.Clamped(scaling),
+            "clamped selected": lambda: sl.Clamped(scaling, scope="selected"),
+            "austeer": lambda: sl.AUSteer.from_pairs(
+                llama, pairs, 12, strength, component=component, **quiet
+            ),
+            "iti": lambda: sl.ITI.from_pairs(llama, pairs, mask, strength, **quiet),
+            "caa": lambda: sl.caa(found, 1, strength),
+            "actadd": lambda: sl.ActAdd.from_prompts(llama, "good hat is", "bad", 1, strength),
+            "hpr": lambda: sl.HouseholderRotation.from_pairs(
+                llama, pairs, 1, strength / 2, component=component, **quiet
+            ),
+            "spherical": lambda: sl.SphericalSteering.from_differences(
+                found, 1, strength, kappa=5.0
+            ),
+            "cast": lambda: sl.CAST.from_pairs(llama, pairs, 1, strength, **quiet),
+            "infer": lambda: sl.InferAlignerGate.from_differences(found, [1, 2], strength),
+            "swapped": lambda: sl.swap_prompts(llama, scaling, prompts, **quiet),
+        }
+        if kind in makers:
+            return makers[kind]()
+        match = {"addition": "coefficient"}.get(kind, kind)
+        return sl.MaskedAddition.from_differences(mask, found, strength, match=match)
+
+    return make
+
+
+def context_for(intervention, activation):
+    """A made-up context with what the intervention asks for."""
+    import torch
+
+    from sadi_lens.interventions import Context
+
+    rows, n = activation.shape[:2]
+    prompts = getattr(intervention, "prompts", ((0,),))
+    fields = {
+        "clean": activation + 1,
+        "prompt_end": activation[:, -1],
+        "place": torch.arange(n).repeat(rows, 1),
+        "prompts": (prompts * rows)[:rows],
+    }
+    need = getattr(intervention, "need", None)
+    return {} if need is None else {"context": Context(**{need: fields[need]})}
 
 
 def batch(model, prompts, side="left"):
@@ -44,7 +109,7 @@ PROMPTS = ["the ball is", "Tom says the big red hat is in the", "a"]
 
 
 @pytest.mark.parametrize(("kind", "component"), CASES)
-def test_strength_zero_is_the_identity_bit_for_bit(llama, differences, kind, component):
+def test_strength_zero_is_the_identity_bit_for_bit(llama, differences, build, kind, component):
     import torch
 
     import sadi_lens as sl
@@ -52,7 +117,7 @@ def test_strength_zero_is_the_identity_bit_for_bit(llama, differences, kind, com
     ids, mask = batch(llama, PROMPTS)
     with torch.inference_mode():
         plain = llama(ids, attention_mask=mask)
-        nothing = build(kind, differences[component], strength=0.0)
+        nothing = build(kind, component, strength=0.0)
         for position in POSITIONS:
             with sl.steer(llama, nothing, position=position):
                 assert torch.equal(llama(ids, attention_mask=mask), plain)
@@ -77,23 +142,28 @@ def test_an_empty_mask_is_the_identity(llama, component):
 
 
 @pytest.mark.parametrize(("kind", "component"), CASES)
-def test_the_activation_given_is_never_written_to(differences, kind, component):
+def test_the_activation_given_is_never_written_to(differences, build, kind, component):
     import torch
 
-    intervention = build(kind, differences[component])
+    intervention = build(kind, component)
     width = differences[component].mean.shape[1]
-    activation = torch.randn(2, 3, *((4, 8) if component == "head" else (width,)))
+    generator = torch.Generator().manual_seed(0)
+    shape = (6, 3, *((4, 8) if component == "head" else (width,)))
+    activation = torch.randn(shape, generator=generator)
     before = activation.clone()
-    edited = intervention.edit(activation, intervention.layers[0])
+    layer = intervention.layers[0]
+    edited = intervention.edit(activation, layer, **context_for(intervention, activation))
     assert torch.equal(activation, before)
+    assert edited.data_ptr() != activation.data_ptr()
     assert not torch.equal(edited, before)
     assert edited.dtype == activation.dtype
-    half = intervention.edit(activation.bfloat16(), intervention.layers[0])
+    low = activation.bfloat16()
+    half = intervention.edit(low, layer, **context_for(intervention, low))
     assert half.dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("raises", [False, True])
-def test_hooks_are_gone_after_the_block_also_on_an_exception(llama, differences, raises):
+def test_hooks_are_gone_after_the_block_also_on_an_exception(llama, build, raises):
     import torch
 
     import sadi_lens as sl
@@ -103,7 +173,7 @@ def test_hooks_are_gone_after_the_block_also_on_an_exception(llama, differences,
         plain = llama(ids, attention_mask=mask)
 
     def steered():
-        with sl.steer(llama, build("scaling", differences["head"])), torch.inference_mode():
+        with sl.steer(llama, build("scaling", "head")), torch.inference_mode():
             assert not torch.equal(llama(ids, attention_mask=mask), plain)
             if raises:
                 raise RuntimeError("inside")
@@ -120,7 +190,7 @@ def test_hooks_are_gone_after_the_block_also_on_an_exception(llama, differences,
     assert not llama.original_model._forward_pre_hooks
 
 
-def test_hooks_of_others_survive(llama, differences):
+def test_hooks_of_others_survive(llama, build):
     import torch
 
     import sadi_lens as sl
@@ -131,7 +201,7 @@ def test_hooks_of_others_survive(llama, differences):
     other = point.fwd_hooks[-1]
     try:
         ids, mask = batch(llama, PROMPTS)
-        with sl.steer(llama, build("scaling", differences["head"], k=12)):
+        with sl.steer(llama, build("scaling", "head", k=12)):
             pass
         with torch.inference_mode():
             llama(ids, attention_mask=mask)
@@ -144,13 +214,13 @@ def test_hooks_of_others_survive(llama, differences):
 @pytest.mark.parametrize("position", POSITIONS)
 @pytest.mark.parametrize(("kind", "component"), CASES)
 def test_batched_equals_one_by_one_and_padding_side_does_not_matter(
-    llama, differences, kind, component, position
+    llama, build, kind, component, position
 ):
     import torch
 
     import sadi_lens as sl
 
-    intervention = build(kind, differences[component])
+    intervention = build(kind, component)
     lengths = [len(llama.tokenizer(prompt)["input_ids"]) for prompt in PROMPTS]
     with torch.inference_mode(), sl.steer(llama, intervention, position=position):
         alone = [llama(batch(llama, [prompt])[0])[0, -1] for prompt in PROMPTS]
@@ -163,12 +233,13 @@ def test_batched_equals_one_by_one_and_padding_side_does_not_matter(
 
 
 @pytest.mark.parametrize("position", POSITIONS)
-def test_a_cached_continuation_equals_the_whole_text(llama, differences, position):
+@pytest.mark.parametrize(("kind", "component"), [("scaling", "head"), *NEW])
+def test_a_cached_continuation_equals_the_whole_text(llama, build, kind, component, position):
     import torch
 
     import sadi_lens as sl
 
-    intervention = build("scaling", differences["head"])
+    intervention = build(kind, component)
     prompts, tail = PROMPTS, torch.tensor([[9, 12], [9, 12], [9, 12]])
     ids, mask = batch(llama, prompts)
     full_mask = torch.cat([mask, torch.ones_like(tail)], dim=1)
@@ -189,24 +260,28 @@ def test_a_cached_continuation_equals_the_whole_text(llama, differences, positio
 @pytest.mark.parametrize("position", POSITIONS)
 @pytest.mark.parametrize(("kind", "component"), CASES)
 def test_steer_equals_fwd_hooks_equals_one_step_of_generate(
-    llama, differences, kind, component, position
+    llama, build, kind, component, position
 ):
     import torch
 
     import sadi_lens as sl
 
-    intervention = build(kind, differences[component])
+    intervention = build(kind, component)
     ids, mask = batch(llama, PROMPTS)
     with torch.inference_mode():
         with sl.steer(llama, intervention, position=position):
             inside = llama(ids, attention_mask=mask)
-        hooked = llama.run_with_hooks(
-            ids,
-            attention_mask=mask,
-            fwd_hooks=sl.fwd_hooks(intervention, position=position, attention_mask=mask),
-        )
-    real = mask.bool()
-    torch.testing.assert_close(inside[real], hooked[real], atol=0, rtol=0)
+        if kind in NOT_BY_HOOKS:
+            with pytest.raises(ValueError, match="fwd_hooks cannot give .*; use steer"):
+                sl.fwd_hooks(intervention, position=position, attention_mask=mask)
+        else:
+            hooked = llama.run_with_hooks(
+                ids,
+                attention_mask=mask,
+                fwd_hooks=sl.fwd_hooks(intervention, position=position, attention_mask=mask),
+            )
+            real = mask.bool()
+            torch.testing.assert_close(inside[real], hooked[real], atol=0, rtol=0)
     step = sl.generate(
         llama, PROMPTS, intervention, position=position, max_new_tokens=1, skip_special_tokens=False
     )
@@ -215,48 +290,65 @@ def test_steer_equals_fwd_hooks_equals_one_step_of_generate(
 
 
 @pytest.mark.parametrize("position", POSITIONS)
-@pytest.mark.parametrize("component", COMPONENTS)
+@pytest.mark.parametrize(
+    ("kind", "component"), [*(("scaling", component) for component in COMPONENTS), *NEW]
+)
 def test_generation_is_the_same_with_and_without_cache_batched_and_alone(
-    llama, differences, component, position
+    llama, build, kind, component, position
 ):
     import sadi_lens as sl
 
-    intervention = build("scaling", differences[component])
+    intervention = build(kind, component)
     options = {"position": position, "max_new_tokens": 6, "skip_special_tokens": False}
     options["eos_token_id"] = None
     cached = sl.generate(llama, PROMPTS, intervention, **options)
     assert cached == sl.generate(llama, PROMPTS, intervention, use_cache=False, **options)
     assert cached == [sl.generate(llama, one, intervention, **options)[0] for one in PROMPTS]
-    assert cached != sl.generate(llama, PROMPTS, None, **options)
+    if kind == "scaling":
+        assert cached != sl.generate(llama, PROMPTS, None, **options)
 
 
-def test_beams_and_several_sequences_are_steered_at_the_same_place(llama, differences):
+@pytest.mark.parametrize(
+    ("kind", "component"),
+    [("scaling", "head"), ("clamped all", "head"), ("cast", "hidden"), ("swapped", "head")],
+)
+def test_beams_and_several_sequences_are_steered_at_the_same_place(llama, build, kind, component):
     import sadi_lens as sl
 
-    intervention = build("scaling", differences["head"])
+    intervention = build(kind, component)
     options = {"max_new_tokens": 4, "num_beams": 3, "eos_token_id": None}
+    if kind == "clamped all":
+        with pytest.raises(ValueError, match="does not follow beams; pass use_cache=False"):
+            sl.generate(llama, PROMPTS, intervention, **options)
+        options["position"] = "last_prompt"
     together = sl.generate(llama, PROMPTS, intervention, **options)
     assert together == [sl.generate(llama, one, intervention, **options)[0] for one in PROMPTS]
-    assert together != sl.generate(llama, PROMPTS, None, **options)
+    if kind == "scaling":
+        assert together != sl.generate(llama, PROMPTS, None, **options)
     assert together == sl.generate(llama, PROMPTS, intervention, use_cache=False, **options)
 
 
-def test_forks_of_one_cache_are_steps_of_the_same_prompt(llama, differences):
+@pytest.mark.parametrize("position", ["last_prompt", "every_step"])
+@pytest.mark.parametrize(
+    ("kind", "component"), [("scaling", "head"), ("clamped all", "head"), ("cast", "hidden")]
+)
+def test_forks_of_one_cache_are_steps_of_the_same_prompt(llama, build, kind, component, position):
     import copy
 
     import torch
 
     import sadi_lens as sl
 
-    scaling = build("scaling", differences["head"])
+    intervention = build(kind, component)
     prompt = torch.tensor([llama.tokenizer(PROMPTS[1])["input_ids"]])
     tails = [torch.tensor([[9]]), torch.tensor([[12]])]
     with torch.inference_mode():
-        with sl.steer(llama, scaling):
+        with sl.steer(llama, intervention, position=position):
             _, cache = llama(prompt, return_type="logits_and_cache", use_cache=True)
             found = [llama(tail, past_key_values=copy.deepcopy(cache))[0, -1] for tail in tails]
         for tail, one in zip(tails, found, strict=True):
-            with sl.steer(llama, scaling, prompt_lengths=[prompt.shape[1]]):
+            lengths = [prompt.shape[1]]
+            with sl.steer(llama, intervention, position=position, prompt_lengths=lengths):
                 whole = llama(torch.cat([prompt, tail], dim=1))[0, -1]
             torch.testing.assert_close(one, whole, atol=2e-5, rtol=1e-5)
 
@@ -278,12 +370,12 @@ def test_a_four_dimensional_mask_says_the_same_as_a_two_dimensional_one():
         assert torch.equal(plain.edited, additive.edited)
 
 
-def test_sampling_uses_its_seed_and_leaves_the_global_state(llama, differences):
+def test_sampling_uses_its_seed_and_leaves_the_global_state(llama, build):
     import torch
 
     import sadi_lens as sl
 
-    intervention = build("scaling", differences["head"])
+    intervention = build("scaling", "head")
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
     options = {"do_sample": True, "max_new_tokens": 8, "temperature": 2.0}
@@ -296,14 +388,14 @@ def test_sampling_uses_its_seed_and_leaves_the_global_state(llama, differences):
 @pytest.mark.parametrize("position", POSITIONS)
 @pytest.mark.parametrize(("kind", "component"), CASES)
 def test_evaluate_equals_a_plain_pass_over_each_whole_text(
-    llama, differences, samples, kind, component, position
+    llama, build, samples, kind, component, position
 ):
     """The shared prefix against the slow way: one full text at a time, log-softmax by hand."""
     import torch
 
     import sadi_lens as sl
 
-    intervention = build(kind, differences[component])
+    intervention = build(kind, component)
     found = sl.evaluate(llama, samples, intervention, position=position, progress=False)
     for row, sample in enumerate(samples):
         length = len(llama.tokenizer(sample.prompt)["input_ids"])
@@ -351,3 +443,41 @@ def test_sweep_equals_one_evaluate_per_cell(llama, differences, samples, compone
     assert grid.unsteered_margin == pytest.approx(
         sl.evaluate(llama, samples, progress=False).margin, abs=1e-6
     )
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+def test_many_in_one_pass_equal_each_alone(llama, build, samples, position):
+    """Rows of one batch with different kinds, components and needs."""
+    import numpy as np
+
+    import sadi_lens as sl
+
+    many = [None, *(build(kind, component) for kind, component in CASES)]
+    together = sl.evaluate_each(llama, samples, many, position=position, progress=False)
+    for one, found in zip(many, together, strict=True):
+        alone = sl.evaluate(llama, samples, one, position=position, progress=False)
+        np.testing.assert_allclose(found.choice_scores, alone.choice_scores, atol=5e-5, rtol=1e-5)
+        assert found.label == alone.label
+
+
+@pytest.mark.parametrize(("kind", "component"), CASES)
+def test_saved_and_loaded_is_equal_and_acts_the_same(
+    llama, build, samples, tmp_path, kind, component
+):
+    import dataclasses
+
+    import numpy as np
+
+    import sadi_lens as sl
+
+    intervention = build(kind, component)
+    again = sl.load(sl.save(intervention, tmp_path / "one"), model=llama)
+    assert again == intervention
+    assert again.label == intervention.label
+    before, after = sl.evaluate_each(llama, samples, [intervention, again], progress=False)
+    np.testing.assert_allclose(before.choice_scores, after.choice_scores, atol=1e-6)
+    other = dataclasses.replace(
+        sl.ModelInfo.of(llama), name="other", n_layers=1, d_model=7, n_heads=9, d_mlp=11
+    )
+    with pytest.raises(ValueError, match="other"):
+        sl.load(tmp_path / "one", model=other)

@@ -1,0 +1,129 @@
+"""SADI with an eye on signs: what happens to a unit whose activation points away from D."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sadi_lens.interventions.base import (
+    Placing,
+    masked_layers,
+    match_component,
+    require_strength,
+    require_vector,
+)
+from sadi_lens.masks import Mask
+from sadi_lens.types import ActivationDifferences, ModelInfo, require_one_of
+
+OPPOSED = {
+    "leave": "left as it is",
+    "damp": "divided by 1 + strength",
+    "reverse": "multiplied by 1 - strength",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class SignedScaling(Placing):
+    """SADI that scales a selected unit up only where its activation has the sign of D.
+
+    Multiplying by 1 + strength moves along the sign of the activation, not along D: where the two differ it pushes
+    towards the wrong answer. Here a unit with A . D > 0 (for a head: over its d_head values) is multiplied by
+    1 + strength, and an opposed one is left alone (``"leave"``), divided by 1 + strength (``"damp"``) or multiplied
+    by 1 - strength (``"reverse"``: A' = A + strength sign(A . D) A, which always moves along D).
+
+    Source: Wang et al. (ICLR 2025), Eq. 5; the three options are this library's.
+
+    Raises:
+        ValueError: If ``strength`` is negative or not finite, the option is unknown, or ``direction`` does not match
+            the mask.
+    """
+
+    mask: Mask
+    direction: Any
+    """D, float array [layer unit d]; d = d_head for heads, else 1."""
+    strength: float
+    opposed: str = "damp"
+
+    def __post_init__(self) -> None:
+        require_strength(self.strength)
+        if self.strength < 0:
+            raise ValueError(f"strength must be at least 0, got {self.strength}")
+        object.__setattr__(self, "strength", float(self.strength))
+        require_one_of("opposed", self.opposed, OPPOSED)
+        direction = require_vector("direction", self.direction, 3, "layer unit d")
+        if direction.shape[:2] != self.mask.selected.shape:
+            raise ValueError(
+                f"direction is {direction.shape[:2]} [layer unit], the mask is "
+                f"{self.mask.selected.shape}; both must come from the same model"
+            )
+        object.__setattr__(self, "direction", direction)
+
+    @classmethod
+    def from_differences(
+        cls,
+        mask: Mask,
+        differences: ActivationDifferences,
+        strength: float,
+        *,
+        opposed: str = "damp",
+    ) -> "SignedScaling":
+        """With D = the mean difference of each unit.
+
+        Raises:
+            ValueError: If the differences are of another component or shape than the mask.
+        """
+        if differences.component != mask.component:
+            raise ValueError(
+                f"differences must be of the mask's component {mask.component!r}, "
+                f"got {differences.component!r}"
+            )
+        return cls(mask, differences.vector, strength, opposed)
+
+    @property
+    def component(self) -> str:
+        """The mask's component."""
+        return self.mask.component
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Layers with a selected unit; none at strength 0."""
+        return masked_layers(self.mask, self.strength)
+
+    @property
+    def label(self) -> str:
+        """As in ``SADI head, K 4, strength 5, opposed damp``."""
+        return (
+            f"SADI {self.component}, K {self.mask.k}, strength {self.strength:g}, "
+            f"opposed {self.opposed}"
+        )
+
+    def edit(self, activation: Tensor, layer: int) -> Tensor:
+        """Each selected unit times its own factor."""
+        if not self.strength or not self.mask.per_layer[layer]:
+            return activation.clone()
+        direction = self.placed(
+            ("direction", layer), match_component(self.direction[layer], self.component), activation
+        )
+        agreement = activation * direction
+        if self.component == "head":
+            agreement = agreement.sum(dim=-1, keepdim=True)
+        other = {"leave": 1.0, "damp": 1 / (1 + self.strength), "reverse": 1 - self.strength}
+        factor = torch.where(agreement > 0, 1 + self.strength, other[self.opposed])
+        chosen = self.mask.selected[layer][:, None]
+        selected = self.placed(
+            ("selected", layer),
+            match_component(chosen.astype(np.float32), self.component),
+            activation,
+        )
+        return activation * (1 + (factor - 1) * selected).to(activation.dtype)
+
+    def check(self, info: ModelInfo) -> None:
+        """Refuse a mask of another shape."""
+        self.mask.check(info)
+        d = info.d_head if self.component == "head" else 1
+        if self.direction.shape[2] != d:
+            raise ValueError(
+                f"direction has {self.direction.shape[2]} values a unit, {info.name} has {d} ({info.shape})"
+            )

@@ -1,0 +1,109 @@
+"""The control "swapped prompt": every prompt gets the push that was computed on another one."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sadi_lens.components import n_units
+from sadi_lens.interventions.base import (
+    Context,
+    ContextualIntervention,
+    Need,
+    match_component,
+    require_strength,
+    require_vector,
+)
+from sadi_lens.types import ModelInfo
+
+
+@dataclass(frozen=True, eq=False)
+class SwappedPrompt(ContextualIntervention):
+    """Adds to each prompt the push that an adaptive intervention makes on a donor prompt.
+
+    Same mask, same strength, same sizes of push, of the same distribution: only the match between push and input is
+    gone. What is left of an adaptive method's effect under it was not due to its adaptivity. Made by
+    ``swap_prompts``, and run like any other intervention over the prompts it was made for:
+
+        swapped = swap_prompts(model, sadi, [sample.prompt for sample in samples])
+        evaluate_each(model, samples, [None, sadi, swapped])
+
+    A row is recognised by the tokens of its prompt, so order, batches and subsets of the samples do not matter; a
+    prompt that has no donor is refused. The push is the donor's at its last prompt token, in its own steered run, and
+    is the same at every edited token.
+
+    Raises:
+        ValueError: If the pushes are not finite, or do not match prompts and layers.
+    """
+
+    component: str
+    prompts: tuple[tuple[int, ...], ...]
+    """Tokens of each prompt, all different."""
+    pushes: Any
+    """Push of each prompt's donor, float array [prompt layer unit d], for the layers in ``steered``."""
+    steered: tuple[int, ...]
+    """Layers that are pushed."""
+    name: str
+    """What the intervention was, for the label."""
+    strength: float = 1.0
+    """Times the donor's push; 1 is the control."""
+    need: ClassVar[Need] = "prompts"
+
+    def __post_init__(self) -> None:
+        require_strength(self.strength)
+        object.__setattr__(self, "strength", float(self.strength))
+        prompts = tuple(tuple(int(token) for token in prompt) for prompt in self.prompts)
+        pushes = np.array(self.pushes, dtype=np.float32)
+        if self.steered:
+            pushes = require_vector("pushes", self.pushes, 4, "prompt layer unit d")
+            if pushes.shape[:2] != (len(prompts), len(self.steered)):
+                raise ValueError(
+                    f"pushes must be for {len(prompts)} prompts and {len(self.steered)} layers, "
+                    f"got {pushes.shape}"
+                )
+        if len(set(prompts)) < len(prompts):
+            raise ValueError("prompts must all be different tokens")
+        object.__setattr__(self, "prompts", prompts)
+        object.__setattr__(self, "pushes", pushes)
+        object.__setattr__(self, "steered", tuple(int(layer) for layer in self.steered))
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Layers that the intervention touched; none at strength 0."""
+        return self.steered if self.strength else ()
+
+    @property
+    def label(self) -> str:
+        """As in ``swapped prompt: SADI head, K 4, strength 5``."""
+        times = "" if self.strength == 1 else f", times {self.strength:g}"
+        return f"swapped prompt: {self.name}{times}"
+
+    def edit(self, activation: Tensor, layer: int, context: Context | None = None) -> Tensor:
+        """Each row plus the push of its own donor."""
+        if not self.layers:
+            return activation.clone()
+        numbers: dict[tuple[int, ...], int] = self.__dict__.setdefault(
+            "_numbers", {prompt: number for number, prompt in enumerate(self.prompts)}
+        )
+        prompts: tuple[tuple[int, ...], ...] = self.known(context)
+        unknown = [prompt for prompt in prompts if prompt not in numbers]
+        if unknown:
+            raise ValueError(
+                f"{len(unknown)} of {len(prompts)} rows have a prompt without a donor (first: tokens "
+                f"{list(unknown[0])[:12]}); give swap_prompts every prompt of the run"
+            )
+        values = match_component(self.pushes[:, self.steered.index(layer)], self.component)
+        table = self.placed(layer, self.strength * values, activation)
+        row = torch.tensor([numbers[prompt] for prompt in prompts], device=activation.device)
+        return activation + table[row][:, None]
+
+    def check(self, info: ModelInfo) -> None:
+        """Refuse a model of another shape."""
+        needed = (n_units(info, self.component), info.d_head if self.component == "head" else 1)
+        if self.steered and (self.pushes.shape[2:] != needed or max(self.steered) >= info.n_layers):
+            raise ValueError(
+                f"pushes are for layers {self.steered} of {self.pushes.shape[2:]} [unit d], {info.name} has "
+                f"{info.n_layers} layers of {needed} ({info.shape})"
+            )
