@@ -41,12 +41,29 @@ if TYPE_CHECKING:
     from sadi_lens.neutral import divergence as divergence
     from sadi_lens.neutral import match_kl as match_kl
     from sadi_lens.neutral import side_effects as side_effects
+    from sadi_lens.probes import probe_accuracy as probe_accuracy
+    from sadi_lens.pruning import prune_mask as prune_mask
+    from sadi_lens.pruning import unit_effects as unit_effects
     from sadi_lens.push import measure_push as measure_push
     from sadi_lens.push import swap_prompts as swap_prompts
+    from sadi_lens.rankings import unit_scores as unit_scores
+    from sadi_lens.readings import sign_agreement as sign_agreement
+    from sadi_lens.receipts import check as check
+    from sadi_lens.receipts import receipt as receipt
+    from sadi_lens.results import CheckReport as CheckReport
     from sadi_lens.results import Comparison as Comparison
     from sadi_lens.results import Evaluation as Evaluation
     from sadi_lens.results import NullBand as NullBand
+    from sadi_lens.results import PairsCurve as PairsCurve
+    from sadi_lens.results import Pruned as Pruned
+    from sadi_lens.results import Receipt as Receipt
+    from sadi_lens.results import SignAgreement as SignAgreement
+    from sadi_lens.results import Stability as Stability
     from sadi_lens.results import Sweep as Sweep
+    from sadi_lens.results import UnitEffects as UnitEffects
+    from sadi_lens.scores import Scores as Scores
+    from sadi_lens.stability import mask_stability as mask_stability
+    from sadi_lens.stability import pairs_needed as pairs_needed
     from sadi_lens.steering import fwd_hooks as fwd_hooks
     from sadi_lens.steering import generate as generate
     from sadi_lens.steering import steer as steer
@@ -87,8 +104,27 @@ _HOME = {
     "methods": ["Control", "Method"],
     "models": ["load_model", "planted_model", "planted_task"],
     "neutral": ["divergence", "match_kl", "side_effects"],
+    "probes": ["probe_accuracy"],
+    "pruning": ["prune_mask", "unit_effects"],
     "push": ["measure_push", "swap_prompts"],
-    "results": ["Comparison", "Evaluation", "NullBand", "Sweep"],
+    "rankings": ["unit_scores"],
+    "readings": ["sign_agreement"],
+    "receipts": ["check", "receipt"],
+    "results": [
+        "CheckReport",
+        "Comparison",
+        "Evaluation",
+        "NullBand",
+        "PairsCurve",
+        "Pruned",
+        "Receipt",
+        "SignAgreement",
+        "Stability",
+        "Sweep",
+        "UnitEffects",
+    ],
+    "scores": ["Scores"],
+    "stability": ["mask_stability", "pairs_needed"],
     "steering": ["fwd_hooks", "generate", "steer"],
     "store": ["load", "save"],
     "sweeps": ["SweepInterrupted", "null_band", "sweep"],

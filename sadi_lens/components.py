@@ -79,3 +79,18 @@ def n_units(info: ModelInfo, component: str) -> int:
             "of experts TransformerLens' hook_post is the block output. Use 'head' or 'hidden'."
         )
     return counts[component]
+
+
+def gate_hook(layer: int) -> str:
+    """Hook point of an MLP before its non-linearity (gated MLPs: the output of the gate projection)."""
+    return f"blocks.{layer}.mlp.hook_pre"
+
+
+def block_hooks(layer: int) -> dict[str, str]:
+    """Hook points of what a block reads from the residual stream and adds to it: read, attention, mlp, sum."""
+    return {
+        "read": f"blocks.{layer}.hook_resid_pre",
+        "attention": f"blocks.{layer}.hook_attn_out",
+        "mlp": f"blocks.{layer}.hook_mlp_out",
+        "sum": f"blocks.{layer}.hook_resid_post",
+    }

@@ -1,4 +1,4 @@
-"""Masks: which units are steered. Rankings, top K, random and matched controls."""
+"""Masks: which units are steered. Top K of a ranking, random and matched controls."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sadi_lens.components import n_units, unit_label
-from sadi_lens.types import (
-    ActivationDifferences,
-    ArrayEq,
-    HookedModel,
-    ModelInfo,
-    require_one_of,
-)
+from sadi_lens.scores import RANKINGS, Scores, require_k, scores, select_top
+from sadi_lens.types import ActivationDifferences, ArrayEq, HookedModel, ModelInfo
 
 if TYPE_CHECKING:
     import pandas as pd
+
+__all__ = ["RANKINGS", "Mask", "random_mask", "scores", "top_k_mask"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,74 +130,38 @@ class Mask(ArrayEq):
         )
 
 
-RANKINGS = {
-    "signed": "largest signed mean difference (the paper and its reference code)",
-    "magnitude": "largest absolute mean difference",
-    "standardised": "largest absolute mean difference in standard errors (|t|)",
-}
-
-
-def scores(differences: ActivationDifferences, ranking: str = "signed") -> np.ndarray:
-    """Score of every unit under a ranking; the top K are those with the largest score.
-
-    For heads the mean over d_head depends on the head's arbitrary value basis (any rotation absorbed by
-    W_V and W_O changes it): a property of the method, not of the model.
-
-    Args:
-        differences: Moments of one component.
-        ranking: ``"signed"`` (Wang et al., 2025), ``"magnitude"`` or ``"standardised"``.
-
-    Returns:
-        Float array [layer unit], in activation units (standardised: in standard errors; infinite for a
-        unit with the same difference, not 0, in every pair).
-
-    Raises:
-        ValueError: If the ranking is unknown, or standardised cannot be had (fewer than 2 pairs, no spread).
-    """
-    require_one_of("ranking", ranking, RANKINGS)
-    if ranking == "signed":
-        return differences.mean
-    if ranking == "magnitude":
-        return np.abs(differences.mean)
-    if differences.n < 2:
-        raise ValueError(f"ranking='standardised' needs at least 2 pairs, got {differences.n}")
-    error = differences.standard_error
-    if not error.any():
-        raise ValueError(
-            "ranking='standardised' needs pairs that differ: every unit has the same difference in all "
-            f"{differences.n} pairs"
-        )
-    size = np.abs(differences.mean)
-    constant = np.where(size > 0, np.inf, 0).astype(size.dtype)
-    return np.divide(size, error, out=constant, where=error > 0)
-
-
-def top_k_mask(differences: ActivationDifferences, k: int, *, ranking: str = "signed") -> Mask:
-    """The ``k`` units with the largest mean difference, over all layers together.
+def top_k_mask(
+    differences: ActivationDifferences | Scores, k: int, *, ranking: str | None = None
+) -> Mask:
+    """The ``k`` units with the largest mean difference (or score), over all layers together.
 
     Ranked by signed value by default (Wang et al., 2025, and their code): a unit that is much larger on the
     wrong answer is not selected.
 
     Args:
-        differences: Moments of one component.
+        differences: Moments of one component, or ready ``Scores`` (``unit_scores``).
         k: Units to select, in ``[1, n_layers * n_units]``. Ties go to the lower layer, then unit.
-        ranking: See ``scores``.
+        ranking: A name in ``RANKINGS``; default ``"signed"``. Scores bring their own.
 
     Returns:
         A mask of exactly ``k`` distinct units, contained in the mask of ``k + 1``.
 
     Raises:
-        ValueError: If ``k`` is out of range or the ranking unknown.
+        ValueError: If ``k`` is out of range, the ranking unknown, or another one than that of the scores.
     """
-    score = scores(differences, ranking)
-    _require_k(k, score.size)
-    order = np.argsort(-score, axis=None, kind="stable")
-    selected = np.zeros(score.size, dtype=bool)
-    selected[order[:k]] = True
+    if isinstance(differences, Scores):
+        if ranking not in (None, differences.ranking):
+            raise ValueError(
+                f"these scores are of ranking {differences.ranking!r}, asked for {ranking!r}; leave ranking out"
+            )
+        ranking, score, what = differences.ranking, differences.values, "score"
+    else:
+        ranking = ranking or "signed"
+        score, what = scores(differences, ranking), "mean difference"
     return Mask(
         differences.component,
-        selected.reshape(score.shape),
-        rule=f"top {k} by {ranking} mean difference",
+        select_top(score, k),
+        rule=f"top {k} by {ranking} {what}",
         model=differences.model,
         provenance={
             "ranking": ranking,
@@ -212,7 +173,7 @@ def top_k_mask(differences: ActivationDifferences, k: int, *, ranking: str = "si
 
 
 def random_mask(
-    like: Mask | ActivationDifferences,
+    like: Mask | ActivationDifferences | Scores,
     k: int | None = None,
     *,
     seed: int,
@@ -221,7 +182,7 @@ def random_mask(
     """A mask of units drawn at random, matched in K and, if asked, in the count of every layer.
 
     Args:
-        like: The mask to match, or differences that give the shape (then ``k`` is needed).
+        like: The mask to match, or differences or scores that give the shape (then ``k`` is needed).
         k: Units to select; default the K of ``like``.
         seed: Seed of this draw; the global random state is not touched.
         per_layer: Keep the per-layer counts of ``like`` (a mask).
@@ -233,10 +194,10 @@ def random_mask(
     if isinstance(like, Mask):
         shape, k = like.selected.shape, like.k if k is None else k
     else:
-        shape = like.mean.shape
+        shape = (like.values if isinstance(like, Scores) else like.mean).shape
     if k is None:
         raise ValueError("k is needed when like is not a mask")
-    _require_k(k, shape[0] * shape[1])
+    require_k(k, shape[0] * shape[1])
     selected = np.zeros(shape, dtype=bool)
     if per_layer:
         if not isinstance(like, Mask) or like.k != k:
@@ -252,10 +213,3 @@ def random_mask(
         model=like.model,
         provenance={"seed": int(seed), "k": int(k), "per_layer": per_layer},
     )
-
-
-def _require_k(k: int, n: int) -> None:
-    if k != int(k):
-        raise ValueError(f"k must be a whole number, got {k}")
-    if not 1 <= k <= n:
-        raise ValueError(f"k must be in [1, {n}], got {k}")

@@ -104,3 +104,17 @@ def empirical_p(value: float, null: Float[np.ndarray, " draw"]) -> float:
     (1 + number of draws >= value) / (1 + number of draws); Phipson and Smyth (2010). Never 0.
     """
     return float((1 + np.sum(null >= value)) / (1 + null.size))
+
+
+def jaccard_chance(n: int, k: int) -> float:
+    """Mean Jaccard index of two random sets of ``k`` among ``n``: E[i / (2 k - i)], i hypergeometric.
+
+    Raises:
+        ValueError: If ``k`` is not in [1, n].
+    """
+    from scipy import stats
+
+    if not 1 <= k <= n:
+        raise ValueError(f"k must be in [1, {n}], got {k}")
+    both = np.arange(max(0, 2 * k - n), k + 1)
+    return float(np.sum(stats.hypergeom.pmf(both, n, k, k) * both / (2 * k - both)))

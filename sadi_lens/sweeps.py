@@ -8,6 +8,7 @@ from sadi_lens.evaluation import EvaluationInterrupted, chance_of, evaluate_each
 from sadi_lens.interventions import Intervention, MaskedScaling
 from sadi_lens.masks import Mask, random_mask, top_k_mask
 from sadi_lens.results import Evaluation, NullBand, Sweep
+from sadi_lens.scores import Scores
 from sadi_lens.types import ActivationDifferences, HookedModel, Sample
 
 KS = {
@@ -32,11 +33,11 @@ class SweepInterrupted(KeyboardInterrupt):
 def sweep(
     model: HookedModel,
     samples: Sequence[Sample],
-    differences: ActivationDifferences,
+    differences: ActivationDifferences | Scores,
     ks: Sequence[int] | None = None,
     strengths: Sequence[float] = STRENGTHS,
     *,
-    ranking: str = "signed",
+    ranking: str | None = None,
     make: Callable[[Mask, float], Intervention] = MaskedScaling,
     method: str = "scaling",
     position: str = "last_prompt",
@@ -52,10 +53,10 @@ def sweep(
     Args:
         model: A bridged model in eval mode.
         samples: The dev split.
-        differences: Moments of the component to steer.
+        differences: Moments of the component to steer, or ready scores of its units (``unit_scores``).
         ks: Numbers of units; default ``KS`` of the component, as far as the model has that many.
         strengths: Strengths (the paper's delta; its code's multiplier is 1 + delta).
-        ranking: How units are ranked (``sadi_lens.masks.RANKINGS``).
+        ranking: How moments rank units (``sadi_lens.masks.RANKINGS``); default ``"signed"``.
         make: Builds the intervention from a mask and a strength; default SADI.
         method: Name of what ``make`` builds, for the result.
         position: Which tokens are edited.
@@ -69,7 +70,8 @@ def sweep(
         SweepInterrupted: On Ctrl-C, with everything finished in ``.partial``.
     """
     if ks is None:
-        ks = [k for k in KS[differences.component] if k <= differences.mean.size]
+        size = (differences.values if isinstance(differences, Scores) else differences.mean).size
+        ks = [k for k in KS[differences.component] if k <= size]
     if not len(ks) or not len(strengths):
         raise ValueError(
             f"ks and strengths must not be empty, got {list(ks)} and {list(strengths)}"
@@ -90,7 +92,7 @@ def sweep(
         base, rest = found[0], found[1:]
         return Sweep(
             component=differences.component,
-            ranking=ranking,
+            ranking=str(masks[0].provenance["ranking"]),
             method=method,
             model=base.model,
             task=differences.task,
