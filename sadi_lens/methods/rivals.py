@@ -51,11 +51,16 @@ def actadd(material: Material, budget: int) -> list[Intervention]:
     Raises:
         ValueError: If the tokenizer has no such pair.
     """
-    tokenizer: Any = material.model.tokenizer
-    pairs = [pair for pair in WORDS if len({len(encode(tokenizer, word)) for word in pair}) == 1]
+    tokens = {word: encode(material.model.tokenizer, word) for pair in WORDS for word in pair}
+    pairs = [
+        (one, two)
+        for one, two in WORDS
+        if tokens[one] != tokens[two] and len(tokens[one]) == len(tokens[two])
+    ]
     if not pairs:
         raise ValueError(
-            f"actadd needs a prompt pair of equal length; this tokenizer cuts all of {WORDS} unequally"
+            f"actadd needs two different prompts of equal length; this tokenizer makes none of {WORDS}; "
+            "give a Method with prompts of your own"
         )
     chosen = grid(list(product(_layers(material), pairs)), VECTOR_STRENGTHS, budget)
     made = {
@@ -112,7 +117,7 @@ def hpr(material: Material, budget: int) -> list[Intervention]:
         layer: HouseholderRotation.from_pairs(material.model, material.pairs, layer, progress=False)
         for layer in dict(chosen)
     }
-    return [one for one in _at_strengths(made, chosen)]
+    return _at_strengths(made, chosen)
 
 
 def spherical(material: Material, budget: int) -> list[Intervention]:
