@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sadi_lens.interventions import ActAdd as ActAdd
     from sadi_lens.interventions import AUSteer as AUSteer
     from sadi_lens.interventions import Clamped as Clamped
+    from sadi_lens.interventions import ControlToken as ControlToken
     from sadi_lens.interventions import HouseholderRotation as HouseholderRotation
     from sadi_lens.interventions import InferAlignerGate as InferAlignerGate
     from sadi_lens.interventions import Intervention as Intervention
@@ -106,6 +107,7 @@ _HOME = {
         "ActAdd",
         "CAST",
         "Clamped",
+        "ControlToken",
         "HouseholderRotation",
         "ITI",
         "InferAlignerGate",

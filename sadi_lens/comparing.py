@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from tqdm.auto import tqdm
@@ -11,7 +12,7 @@ from sadi_lens.components import n_units
 from sadi_lens.evaluation import chance_of, evaluate_each
 from sadi_lens.interventions import Intervention, MaskedAddition, MaskedScaling, VectorAddition
 from sadi_lens.methods import BUDGET, METHODS, Control, Material, Method
-from sadi_lens.neutral import UnreachableError, side_effects
+from sadi_lens.neutral import UnreachableError, halves_of, side_effects
 from sadi_lens.results import Comparison, Evaluation, NullBand
 from sadi_lens.stats import ALPHA, MIN_NULL
 from sadi_lens.sweeps import null_band
@@ -21,6 +22,9 @@ from sadi_lens.types import POSITIONS, HookedModel, ModelInfo, Sample, Task, req
 
 N_NEUTRAL = 32
 """Neutral texts used of those given."""
+
+
+Rebuild = Callable[[Sequence[str]], Intervention]
 
 
 class Chosen(NamedTuple):
@@ -33,6 +37,12 @@ class Chosen(NamedTuple):
     dev: Evaluation
     """The chosen candidate on dev."""
     n_candidates: int
+    rebuild: Rebuild | None = None
+    """Builds it anew for other prompts, where it must know them."""
+
+    def on(self, prompts: Sequence[str]) -> Intervention | None:
+        """The intervention for a run over ``prompts``."""
+        return self.intervention if self.rebuild is None else self.rebuild(prompts)
 
 
 def compare(
@@ -97,6 +107,7 @@ def compare(
         require_one_of("reference", reference, labels)
     if neutral is None and task.name in EMBEDDED_TASKS:
         neutral = [pair.prompt + pair.positive for pair in load_task("kindness").pairs]
+    texts = list(neutral or ())[:N_NEUTRAL]
     settings: dict[str, Any] = {
         "scoring": scoring,
         "max_new_tokens": max_new_tokens,
@@ -110,11 +121,12 @@ def compare(
     bar = tqdm(chosen, desc="test", unit="method", disable=not progress)
     for one in bar:
         bar.set_postfix_str(one.name)
+        steering = one.on([sample.prompt for sample in task.test])
         started = time.process_time()
         evaluations += evaluate_each(
             model,
             task.test,
-            [one.intervention],
+            [steering],
             labels=[one.name],
             position=one.position,
             progress=False,
@@ -123,11 +135,11 @@ def compare(
         details[one.name] = _details(one, position) | {
             "seconds": (time.process_time() - started) / len(task.test)
         }
-        if neutral:
+        if texts:
             details[one.name]["side_effects"] = side_effects(
                 model,
-                neutral[:N_NEUTRAL],
-                one.intervention,
+                texts,
+                one.on([halves_of(text)[0] for text in texts]),
                 position="every_step" if one.position == "last_prompt" else one.position,
             )
     nulls: tuple[NullBand, ...] = ()
@@ -210,11 +222,14 @@ def _choose(
     for method in bar:
         bar.set_postfix_str(method.name)
         candidates: Sequence[Intervention | None]
+        rebuild: Rebuild | None = None
         if isinstance(method, Control):
             followed = chosen[method.of or f"sadi-{material.component}"].intervention
             assert followed is not None
             try:
-                candidates = [method.build(material, followed, [one.prompt for one in dev])]
+                build: Rebuild = partial(method.build, material, followed)
+                candidates = [build([one.prompt for one in dev])]
+                rebuild = build if method.per_prompts else None
             except UnreachableError as error:
                 notes.append(f"{method.name} left out: {error}")
                 continue
@@ -230,7 +245,13 @@ def _choose(
         )
         best = max(range(len(found)), key=lambda index: _merit(found[index]))
         chosen[method.name] = Chosen(
-            method.name, method.kind, candidates[best], position, found[best], len(candidates)
+            method.name,
+            method.kind,
+            candidates[best],
+            position,
+            found[best],
+            len(candidates),
+            rebuild,
         )
     return list(chosen.values()), notes
 

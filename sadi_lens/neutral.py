@@ -129,7 +129,7 @@ def side_effects(
     Raises:
         ValueError: If a text cannot be cut or does not fit.
     """
-    halves = [_halves(text) for text in texts]
+    halves = [halves_of(text) for text in texts]
     found = divergence(model, halves, intervention, position=position)
     continued = generate(
         model,
@@ -167,7 +167,7 @@ def compression(texts: Sequence[str]) -> float:
     return sum(len(one) for one in written) / packed if packed else float("nan")
 
 
-def _halves(text: str) -> tuple[str, str]:
+def halves_of(text: str) -> tuple[str, str]:
     """A text cut at the first space from its middle on; the space belongs to the second half."""
     spaces = [i for i, letter in enumerate(text) if letter == " " and text[:i].strip()]
     spaces = [i for i in spaces if text[i:].strip()]

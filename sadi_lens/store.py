@@ -70,6 +70,7 @@ MODULES = {
     "InferAlignerGate": "sadi_lens.interventions",
     "SignedScaling": "sadi_lens.interventions",
     "SphericalSteering": "sadi_lens.interventions",
+    "ControlToken": "sadi_lens.interventions",
     "SwappedPrompt": "sadi_lens.interventions",
 }
 

@@ -4,6 +4,22 @@ import os
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
+
+PACKAGE = Path(__file__).parent.parent / "sadi_lens"
+# Shapes and types are checked in every module but the generators of the small world's text, which call small
+# functions a million times, and the package itself, whose hook would cover those too.
+UNCHECKED = ("__init__", "tasks", "world", "embedded", "web")
+install_import_hook(
+    [
+        f"{name}.{path.stem}"
+        for name, folder in (("sadi_lens", PACKAGE), ("sadi_lens.tasks", PACKAGE / "tasks"))
+        for path in sorted(folder.iterdir())
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+        if not path.stem.startswith(UNCHECKED)
+    ],
+    "beartype.beartype",
+)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,6 +12,7 @@
     SphericalSteering    turns A the more, the more it points to the wrong answers, keeps its length
     CAST                 A' = A + delta v           if the prompt meets a condition (Lee et al.)
     InferAlignerGate     the same with a gate in each layer, and perhaps another model's v (Wang et al.)
+    ControlToken         control: the same edit at another token
     SwappedPrompt        control: the push that an adaptive intervention made on another prompt
 
 Where they act (which tokens) is an argument of the run, not of the intervention, ``ActAdd`` apart: see
@@ -30,6 +31,7 @@ from sadi_lens.interventions.base import (
 )
 from sadi_lens.interventions.cast import CAST
 from sadi_lens.interventions.clamped import Clamped
+from sadi_lens.interventions.control_token import ControlToken
 from sadi_lens.interventions.fixed import MaskedAddition, Push, VectorAddition
 from sadi_lens.interventions.infer_aligner import InferAlignerGate
 from sadi_lens.interventions.rotations import HouseholderRotation, SphericalSteering
@@ -47,6 +49,7 @@ __all__ = [
     "Clamped",
     "Context",
     "ContextualIntervention",
+    "ControlToken",
     "HouseholderRotation",
     "InferAlignerGate",
     "Intervention",

@@ -25,6 +25,7 @@ CASES = [
     ("cast", "hidden"),
     *(("infer", component) for component in ("hidden", "mlp_out")),
     *(("swapped", component) for component in ("head", "hidden")),
+    *(("control token", component) for component in ("head", "hidden")),
 ]
 NEW = [case for case in CASES if case not in BASIC]
 # What hooks cannot see: a clean run, the prompts.
@@ -62,6 +63,7 @@ def build(llama, pairs, samples, differences):
             ),
             "cast": lambda: sl.CAST.from_pairs(llama, pairs, 1, strength, **quiet),
             "infer": lambda: sl.InferAlignerGate.from_differences(found, [1, 2], strength),
+            "control token": lambda: sl.ControlToken(scaling),
             "swapped": lambda: sl.swap_prompts(llama, scaling, prompts, **quiet),
         }
         if kind in makers:

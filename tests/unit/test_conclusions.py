@@ -29,11 +29,13 @@ def comparison(info):
         ),
         row("matched-norm", 0.6),
         row("matched-kl", 0.95),
+        row("fixed-norm", 0.8),
         row("random", 0.89, n_candidates=48),
     )
     contrasts = (
         Contrast("sadi-head", "matched-norm", 0.3, Interval(0.1, 0.5), 0.001, 0.003),
         Contrast("sadi-head", "matched-kl", -0.05, Interval(-0.09, -0.01), 0.01, 0.02),
+        Contrast("sadi-head", "fixed-norm", 0.1, Interval(0.01, 0.2), 0.02, 0.08),
         Contrast("sadi-head", "random", 0.01, Interval(-0.1, 0.12), 0.9, 0.9),
     )
     return Comparison(
@@ -44,10 +46,12 @@ def comparison(info):
 def test_conclusions_say_what_the_numbers_say(comparison):
     from sadi_lens.results.conclusions import conclusions
 
-    norm, kl, mask, random = conclusions(comparison)
+    norm, kl, fixed, mask, random = conclusions(comparison)
     assert norm.startswith("sadi-head beats a fixed vector on the same units")
     assert "90.0% against 60.0%, +30.0 points [+10.0, +50.0], Holm p = 0.003" in norm
     assert kl.startswith("sadi-head loses to")
+    # The interval excludes 0, the corrected test does not: no verdict.
+    assert fixed.startswith("sadi-head cannot be told from a fixed vector with K and strength")
     assert mask == (
         "The mask of sadi-head does not beat random masks: 1 of 3 with the same K, each at its own strength from "
         "dev, do as well (p = 0.500)."
