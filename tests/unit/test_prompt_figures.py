@@ -82,7 +82,7 @@ def test_the_plane_of_the_clouds_is_fitted_on_the_unsteered_ones_only():
     from sadi_lens import plots
 
     before = np.array(BEFORE)
-    far = before + np.array([0, 0, 100])  # would be the first direction if it were fitted on
+    far = before + np.array([[0, 0, 100], [0, 0, -100]] * 2)  # the widest direction, not fitted on
     figure = plots.activation_pca(shifts_of(before, [far]))
     first, second = (np.stack([t.x, t.y], axis=1).astype(float) for t in figure.data)
     np.testing.assert_allclose(np.abs(first), np.abs(before[:, :2]), atol=1e-6)
