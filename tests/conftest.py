@@ -9,7 +9,7 @@ from jaxtyping import install_import_hook
 PACKAGE = Path(__file__).parent.parent / "sadi_lens"
 # Shapes and types are checked in every module but the generators of the small world's text, which call small
 # functions a million times, and the package itself, whose hook would cover those too.
-UNCHECKED = ("__init__", "tasks", "world", "embedded", "web")
+UNCHECKED = ("__init__", "tasks", "world", "embedded")
 install_import_hook(
     [
         f"{name}.{path.stem}"

@@ -63,7 +63,8 @@ def side_effect_curve(curves: Sequence[SideEffectCurve], *, theme: str = "light"
             textposition="top right" if index % 2 == 0 else "bottom right",
             textfont={"size": 11, "color": colors.muted},
             customdata=[
-                [one.strengths[i], _bound(low[i]), _bound(high[i]), float(kl[i])] for i in known
+                [one.strengths[i], _bound(float(low[i])), _bound(float(high[i])), float(kl[i])]
+                for i in known
             ],
             hovertemplate=f"<b>{escape(one.label)}</b>, strength %{{customdata[0]:g}}<br>"
             "accuracy %{y:.1f}% [%{customdata[1]}, %{customdata[2]}]<br>"

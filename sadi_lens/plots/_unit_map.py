@@ -123,7 +123,7 @@ def _draw_bins(
     if values.pool == "mean":
         winner, details = (
             np.tile(edges[:-1], (n_layers, 1)),
-            [np.tile(edges[1:] - 1, (n_layers, 1))],
+            [np.tile(edges[1:] - 1, (n_layers, 1)).astype(np.float32)],
         )
         mean = _bin_means(values.value, edges)
         letter = COMPONENTS[values.component].letter

@@ -53,9 +53,7 @@ def alt_text(figure: go.Figure) -> str:
     """Title and subtitle in plain words."""
     title = figure.layout.title
     parts = [str(part) for part in (title.text, title.subtitle.text) if part]
-    plain = [
-        html.unescape(re.sub(r"<[^>]+>", " ", part.replace("<br>", " "))).strip() for part in parts
-    ]
+    plain = [" ".join(html.unescape(re.sub(r"<[^>]+>", " ", part)).split()) for part in parts]
     return ". ".join(plain) or "figure without a title"
 
 

@@ -80,3 +80,38 @@ def test_holm_steps_down_and_never_falls():
     assert holm([]) == []
     with pytest.raises(ValueError, match=r"must be in \[0, 1\], got nan"):
         holm([0.5, float("nan")])
+
+
+def test_chance_of_an_overlap_is_the_mean_over_all_pairs_of_sets():
+    from itertools import combinations
+
+    import numpy as np
+    from scipy import stats as scipy_stats
+
+    from sadi_lens.stats import jaccard_chance
+
+    found = [
+        len({*a} & {*b}) / len({*a} | {*b})
+        for a in combinations(range(6), 2)
+        for b in combinations(range(6), 3)
+    ]
+    assert jaccard_chance(6, 2, 3) == pytest.approx(sum(found) / len(found))
+    assert jaccard_chance(6, 3, 2) == pytest.approx(sum(found) / len(found))
+    assert jaccard_chance(5, 5) == 1
+    assert jaccard_chance(5, 0, 2) == 0
+    both = np.arange(501)  # at the size of a 7B model's neurons
+    weight = scipy_stats.hypergeom.pmf(both, 352_256, 500, 500)
+    assert jaccard_chance(352_256, 500) == pytest.approx(np.sum(weight * both / (1000 - both)))
+    for wrong in ((5, 6, 1), (5, -1, 1), (5, 0, 0)):
+        with pytest.raises(ValueError, match=r"sizes must be in \[0, 5\] and not both 0"):
+            jaccard_chance(*wrong)
+
+
+def test_the_t_threshold_is_two_sided_and_corrected():
+    from sadi_lens.stats import t_threshold
+
+    # Student's t with 24 degrees of freedom, two-sided 5%: 2.064 in every table.
+    assert t_threshold(25, 1) == pytest.approx(2.0639, abs=1e-4)
+    assert t_threshold(25, 5) == pytest.approx(2.7969, abs=1e-4)  # two-sided 1%
+    with pytest.raises(ValueError, match="needs n >= 2 and at least 1 test, got 1 and 3"):
+        t_threshold(1, 3)
