@@ -1,7 +1,7 @@
 """``SteeringExplorer``: one object, a page to send round and a widget to work with."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from sadi_lens.results import ExplorerGrid
 from sadi_lens.sweeps import KS, STRENGTHS
 from sadi_lens.types import (
     POSITIONS,
-    ActivationDifferences,
     HookedModel,
     ModelInfo,
     Sample,
@@ -31,7 +30,7 @@ class SteeringExplorer:
     Args:
         model: A bridged model in eval mode.
         task: ``dev`` gives the accuracy map and, unless ``prompts`` are given, the menu of prompts.
-        differences: Moments of the component to steer (``activation_differences(...)["head"]``).
+        differences: ``ActivationDifferences`` of the component to steer (``activation_differences(...)["head"]``).
         ks: Numbers of units; default ``sweeps.KS`` of the component, as far as the model has that many.
         strengths: Strengths; 0, the unsteered model, is added.
         prompts: Samples or texts for the menu. Default: of ``dev``, in order, one half that the unsteered model
@@ -54,7 +53,7 @@ class SteeringExplorer:
         self,
         model: HookedModel,
         task: Task,
-        differences: ActivationDifferences,
+        differences: Any,
         *,
         ks: Sequence[int] | None = None,
         strengths: Sequence[float] = STRENGTHS,
@@ -71,6 +70,10 @@ class SteeringExplorer:
         require_one_of("position", position, POSITIONS)
         require_one_of("ranking", ranking, RANKINGS)
         require_one_of("match", match, MATCHES)
+        if isinstance(differences, Mapping):
+            raise TypeError(
+                f"differences must be those of one component, as in differences['head'], got {sorted(differences)}"
+            )
         if isinstance(prompts, str):
             raise TypeError(f"prompts must be a list of texts or samples, got the text {prompts!r}")
         if n_prompts < 1 or max_new_tokens < 1:

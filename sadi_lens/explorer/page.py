@@ -140,9 +140,8 @@ def _number(value: float, digits: int | None = None) -> float | None:
 
 
 def _numbers(values: np.ndarray, digits: int | None = None) -> Any:
-    if values.ndim == 0:
-        return _number(float(values), digits)
-    return [_numbers(one, digits) for one in values]
+    flat = [_number(one, digits) for one in values.ravel().tolist()]
+    return np.array(flat, dtype=object).reshape(values.shape).tolist()
 
 
 def _settings(grid: ExplorerGrid) -> list[tuple[str, str]]:

@@ -48,7 +48,7 @@ def text(value: object) -> Cell:
     return Cell(str(value), str(value))
 
 
-def number(value: float, shown: str) -> Cell:
+def number(value: int | float, shown: str) -> Cell:
     """A cell that shows ``shown`` and sorts by ``value``; a dash for NaN."""
     if math.isnan(value):
         return MISSING
