@@ -274,7 +274,7 @@ def test_steer_equals_fwd_hooks_equals_one_step_of_generate(
         with sl.steer(llama, intervention, position=position):
             inside = llama(ids, attention_mask=mask)
         if kind in NOT_BY_HOOKS:
-            with pytest.raises(ValueError, match="fwd_hooks cannot give .*; use steer"):
+            with pytest.raises(ValueError, match=r"fwd_hooks cannot give .*; use steer"):
                 sl.fwd_hooks(intervention, position=position, attention_mask=mask)
         else:
             hooked = llama.run_with_hooks(
