@@ -55,7 +55,7 @@ def activation_pca(shifts: ActivationShifts, *, theme: str = "light") -> go.Figu
                 mode="markers",
                 marker={
                     "symbol": MARKERS[shape_names.index(shape) % len(MARKERS)],
-                    "size": 7,
+                    "size": 8,
                     "color": colors.series[group_names.index(group) % len(colors.series)],
                     "opacity": 0.8,
                     "line": {"width": 0.6, "color": colors.paper},

@@ -118,7 +118,7 @@ SYMBOLS = {
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 """Line style of each series."""
 
-MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x")
+MARKERS = ("circle", "triangle-up", "square", "diamond", "cross", "x")
 """Marker of each series."""
 
 MONOSPACE = "DejaVu Sans Mono, Menlo, Consolas, Liberation Mono, monospace"
