@@ -391,7 +391,7 @@ def test_the_prompt_decides_a_gate_for_everything_that_follows(llama, samples):
     assert sl.generate(llama, texts, cast, **options) == expected
 
 
-def test_a_second_models_directions_must_have_this_models_shape(llama, pairs, differences):
+def test_a_second_models_directions_must_have_this_models_shape(pairs, differences):
     import sadi_lens as sl
 
     hf, tokenizer = random_llama(seed=7)
