@@ -108,6 +108,9 @@ def compare(
     if neutral is None and task.name in EMBEDDED_TASKS:
         neutral = [pair.prompt + pair.positive for pair in load_task("kindness").pairs]
     texts = list(neutral or ())[:N_NEUTRAL]
+    if len(texts) == 1:
+        raise ValueError("neutral must hold at least 2 texts (the swapped prompt needs two), got 1")
+    prompts = [halves_of(text)[0] for text in texts]
     settings: dict[str, Any] = {
         "scoring": scoring,
         "max_new_tokens": max_new_tokens,
@@ -139,7 +142,7 @@ def compare(
             details[one.name]["side_effects"] = side_effects(
                 model,
                 texts,
-                one.on([halves_of(text)[0] for text in texts]),
+                one.on(prompts),
                 position="every_step" if one.position == "last_prompt" else one.position,
             )
     nulls: tuple[NullBand, ...] = ()

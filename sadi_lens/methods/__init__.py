@@ -14,6 +14,7 @@ METHODS: dict[str, Method | Control] = {
         Method("unsteered", "unsteered", lambda _material, _budget: [None]),
         Method("sadi-head", "adaptive", partial(sadi.sadi, "head")),
         Method("sadi-hidden", "adaptive", partial(sadi.sadi, "hidden")),
+        Method("sadi-mlp_out", "adaptive", partial(sadi.sadi, "mlp_out")),
         Method("sadi-neuron", "adaptive", partial(sadi.sadi, "neuron")),
         Method("sadi-signed", "adaptive", sadi.signed),
         Method("clamped", "adaptive", sadi.clamped),

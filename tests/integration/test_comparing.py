@@ -19,7 +19,13 @@ def planted():
 def found(planted):
     import sadi_lens as sl
 
-    return sl.compare(*planted, NAMES, n_null=20, neutral=["is it sunny ? yes"], progress=False)
+    return sl.compare(
+        *planted,
+        NAMES,
+        n_null=20,
+        neutral=["is it sunny ? yes", "it is rainy ? no"],
+        progress=False,
+    )
 
 
 def material(planted, **changes):
@@ -125,7 +131,7 @@ def test_the_null_lets_every_random_mask_choose_its_strength(found):
 
 def test_side_effects_stand_beside_every_method(found):
     assert found.rows[0].side_effects.kl == 0
-    assert all(row.side_effects.n_texts == 1 for row in found.rows)
+    assert all(row.side_effects.n_texts == 2 for row in found.rows)
     assert found.frame()["kl"].notna().all()
 
 
@@ -204,6 +210,73 @@ def test_a_grid_keeps_to_its_budget(budget, cells):
     assert grid((1, 2, 3), (10, 20), budget) == cells
 
 
+@pytest.mark.slow
+def test_every_builtin_offers_candidates_within_its_budget(llama, pairs):
+    from sadi_lens.methods import METHODS, Material, Method
+    from sadi_lens.types import ModelInfo
+
+    made = Material(llama, tuple([*pairs, pairs[0]]))  # a probe has five folds
+    for one in METHODS.values():
+        if isinstance(one, Method):
+            candidates = one.candidates(made, 7)
+            assert 1 <= len(candidates) <= 7, one.name
+            labels = [candidate.label for candidate in candidates if candidate is not None]
+            for candidate in candidates:
+                if candidate is not None:
+                    candidate.check(ModelInfo.of(llama))
+            if one.name != "random":
+                assert len(set(labels)) == len(labels), one.name
+
+
+@pytest.mark.slow
+def test_the_swapped_prompt_is_built_for_the_prompts_of_each_run(planted, monkeypatch):
+    import sadi_lens as sl
+    from sadi_lens.methods import sadi as module
+
+    model, task = planted
+    seen = []
+
+    def swap(model, intervention, prompts, **rest):
+        seen.append(list(prompts))
+        return sl.swap_prompts(model, intervention, prompts, **rest)
+
+    monkeypatch.setattr(module, "swap_prompts", swap)
+    texts = ["is it sunny ? yes", "it is rainy ? no"]
+    found = sl.compare(
+        model,
+        task,
+        ["sadi-head", "swapped-prompt", "control-token"],
+        budget=6,
+        n_null=0,
+        neutral=texts,
+        progress=False,
+    )
+    assert seen[:2] == [[one.prompt for one in task.dev], [one.prompt for one in task.test]]
+    assert seen[2] == ["is it sunny", "it is rainy"]
+    swapped = found.row("swapped-prompt")
+    assert swapped.settings == "swapped prompt: " + found.row("sadi-head").settings
+    # The push of another prompt points to that prompt's weather: no better than a coin on these balanced items.
+    assert swapped.accuracy < found.row("sadi-head").accuracy
+    assert found.row("control-token").gain == pytest.approx(0, abs=0.3)
+
+
+def test_the_control_token_is_the_middle_of_each_prompt():
+    import torch
+
+    import sadi_lens as sl
+    from sadi_lens.interventions import Context
+
+    mask = sl.Mask("hidden", np.ones((1, 2), dtype=bool))
+    control = sl.ControlToken(sl.MaskedScaling(mask, 1.0))
+    place = torch.tensor([[-1, 0, 1, 2], [0, 1, 2, 3], [0, 1, -1, -1], [-1, -1, -1, -1]])
+    edited = control.edit(torch.ones(4, 4, 2), 0, Context(place=place))[..., 0]
+    # Prompts of 3, 4 and 2 tokens, and a later step: tokens 1, 1, 0 and none are doubled.
+    expected = torch.tensor([[1, 1, 2, 1], [1, 2, 1, 1], [2, 1, 1, 1], [1, 1, 1, 1]]).float()
+    assert torch.equal(edited, expected)
+    with pytest.raises(ValueError, match="inner must be affine"):
+        sl.ControlToken(control)
+
+
 def test_finished_interventions_and_none_can_be_compared(planted):
     import sadi_lens as sl
 
@@ -240,6 +313,8 @@ def test_a_control_that_cannot_be_matched_is_left_out_and_said(planted):
         ({}, {"methods": ["fixed", "fixed"]}, "different names, got 'fixed' twice"),
         ({}, {"methods": ["matched-kl"]}, "control of 'sadi-head', which must stand before it"),
         ({}, {"methods": ["fixed"], "reference": "fixd"}, "did you mean 'fixed'"),
+        ({}, {"neutral": ["one text"]}, "neutral must hold at least 2 texts"),
+        ({}, {"neutral": ["one", "two words"]}, "at least two words, got 'one'"),
         ({}, {"budget": 0}, "budget must be at least 1"),
         ({}, {"n_null": 5}, "n_null must be 0 or at least 20, got 5"),
         ({}, {"component": "heads"}, "did you mean 'head'"),
@@ -272,6 +347,7 @@ def test_a_comparison_is_written_and_read_back_and_drawn(found, tmp_path):
     assert "each its own strength" in sl.plots.method_accuracy(again).to_json()
 
 
+@pytest.mark.slow
 def test_the_command_line_prints_the_table(tmp_path, monkeypatch):
     from typer.testing import CliRunner
 
