@@ -11,6 +11,9 @@ import plotly.graph_objects as go
 
 from sadi_lens.plots.export import CONFIG, NO_BROWSER
 
+SCALE = 1.5
+"""Pixels of the PNG per layout pixel: sharp enough, and a notebook of ten figures stays small."""
+
 
 def show(figure: go.Figure, *, png: bool = True) -> None:
     """Display a figure as one output with three forms: Plotly's own, PNG, and its title in words.
@@ -30,7 +33,10 @@ def show(figure: go.Figure, *, png: bool = True) -> None:
         return
     from IPython.display import display
 
-    display(bundle(figure, png=png), raw=True)
+    # Without its size a browser draws the picture as large as its pixels.
+    size = {"width": figure.layout.width, "height": figure.layout.height}
+    metadata = {"image/png": size} if None not in size.values() else {}
+    display(bundle(figure, png=png), raw=True, metadata=metadata)
 
 
 def bundle(figure: go.Figure, *, png: bool = True) -> dict[str, Any]:
@@ -72,7 +78,7 @@ def _png(figure: go.Figure) -> bytes | None:
             warnings.simplefilter(
                 "ignore"
             )  # plotly warns that the running browser keeps its own options
-            return figure.to_image(format="png", scale=2)
+            return figure.to_image(format="png", scale=SCALE)
     except Exception as error:  # kaleido has no common type
         warnings.warn(_without(error), stacklevel=4)
         return None

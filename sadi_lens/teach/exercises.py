@@ -41,6 +41,15 @@ def _to_pair(row: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def _choose(accuracy: np.ndarray, valid_rate: np.ndarray, floor: float) -> tuple[int, int]:
+    best = np.where(valid_rate >= floor, accuracy, -1.0).argmax()
+    row, column = np.unravel_index(best, accuracy.shape)
+    return int(row), int(column)
+
+
+_ACCURACY = np.array([[0.7, 0.9], [0.8, 0.95]])
+_VALID = np.array([[1.0, 0.9], [0.95, 0.5]])
+
 EXERCISES = {
     # 2 + 3 * 2 = 8; -1 + 3 * -1 = -4; where the mask is 0 nothing moves.
     "steer": Exercise(
@@ -142,6 +151,35 @@ EXERCISES = {
             Mistake(
                 lambda v, n: float((1 + (n < v).sum()) / (1 + n.size)),
                 "You counted the draws that do worse.",
+            ),
+        ),
+    ),
+    # Without a floor the last cell is best; at 0.9 it is out, a valid rate of 0.9 is still in; at 0.95 that is out too.
+    "choose": Exercise(
+        "choose(accuracy, valid_rate, floor)",
+        (
+            ((_ACCURACY, _VALID, 0.9), (0, 1)),
+            ((_ACCURACY, _VALID, 0.0), (1, 1)),
+            ((_ACCURACY, _VALID, 0.95), (1, 0)),
+        ),
+        _choose,
+        (
+            Mistake(
+                lambda accuracy, _valid, _floor: (
+                    int(accuracy.argmax()) // 2,
+                    int(accuracy.argmax()) % 2,
+                ),
+                "You took the highest accuracy whatever it costs; leave out cells below the floor.",
+            ),
+            Mistake(
+                lambda accuracy, valid, floor: _choose(accuracy, valid, floor + 1e-9),
+                "A cell whose valid rate is the floor itself is good enough: use >=.",
+            ),
+            Mistake(
+                lambda accuracy, valid, floor: int(
+                    np.where(valid >= floor, accuracy, -1.0).argmax()
+                ),
+                "That is the place in the flattened grid; np.unravel_index turns it into row and column.",
             ),
         ),
     ),

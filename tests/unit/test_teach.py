@@ -96,3 +96,52 @@ def test_on_another_model_a_claim_that_does_not_hold_is_a_finding(info, capsys):
 
     teach.claims(dataclasses.replace(info, name="gpt2"), {"one is two": False})
     assert capsys.readouterr().out == "DOES NOT HOLD on gpt2: one is two\n"
+
+
+@pytest.fixture
+def replies():
+    import sadi_lens as sl
+
+    return [
+        sl.ContrastivePair("", "You are very brave.", "You are so silly."),
+        sl.ContrastivePair("", "Go on then now", "Go away, Tom."),
+    ]
+
+
+def test_openings_are_counted_by_their_first_three_words(replies):
+    texts = ["You are very kind", "You are so silly.", "You", "Go on then"]
+    assert teach.openings(replies, texts) == {"kind": 0.5, "unkind": 0.25, "neither": 0.25}
+
+
+def test_openings_that_cannot_be_told_apart_and_no_texts_are_refused(replies):
+    import dataclasses
+
+    with pytest.raises(ValueError, match="both open with 'You are so'"):
+        teach.openings(
+            [dataclasses.replace(replies[0], positive="You are so brave"), *replies], ["a"]
+        )
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        teach.openings(replies, [])
+
+
+def test_the_best_of_a_grid_looks_better_where_it_was_chosen():
+    # Cell 0 is right on items 0 and 1, cell 1 on items 2 and 3. Of the six draws of two items, two take one cell's
+    # own items (1 there, 0 elsewhere), four one of each (a tie at 1/2, and 1/2 elsewhere): 2/3 and 1/3 on average.
+    correct = np.array([[True, True, False, False], [False, False, True, True]])
+    here, elsewhere = teach.best_of_grid(correct, 2, draws=4000)
+    assert here == pytest.approx(2 / 3, abs=0.02)
+    assert elsewhere == pytest.approx(1 / 3, abs=0.02)
+    assert teach.best_of_grid(correct, 2, draws=50, seed=1) == teach.best_of_grid(
+        correct, 2, draws=50, seed=1
+    )
+
+
+def test_one_cell_leaves_nothing_to_choose():
+    correct = np.ones((1, 10), dtype=bool)
+    assert teach.best_of_grid(correct, 5) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("n", [0, 4])
+def test_choosing_on_nothing_or_on_everything_is_refused(n):
+    with pytest.raises(ValueError, match=rf"in \[1, 3\], got {n}"):
+        teach.best_of_grid(np.ones((2, 4), dtype=bool), n)
