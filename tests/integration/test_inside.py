@@ -73,7 +73,7 @@ def test_effects_add_up_to_the_real_effect_when_small(llama, samples):
 def test_pruned_masks_keep_what_they_promise(llama, samples, keep, n_candidates):
     import sadi_lens as sl
 
-    mask = sl.random_mask(sl.Mask.from_units("neuron", [(0, 0)], llama), 12, seed=1)
+    mask = sl.random_mask(sl.Mask.from_units("neuron", [(0, 0)], llama), 12, seed=7)
     found = sl.prune_mask(
         llama, samples, mask, 1.0, keep=keep, n_candidates=n_candidates, progress=False
     )
@@ -225,6 +225,10 @@ def test_pairs_needed_scores_each_mask_as_evaluate_does(llama, samples):
     one = sl.evaluate(llama, samples, sl.MaskedScaling(mask, 2.0), progress=False)
     assert found.accuracy[0, 0] == one.accuracy
     assert found.margin[0, 0] == pytest.approx(one.margin, abs=1e-4)
+    other = sl.unit_scores(llama, [pairs[i] for i in order[2:4]], "head", progress=False)
+    two, both = set(sl.top_k_mask(other, 2).units), set(mask.units)
+    assert found.jaccard_disjoint[0, 0] == len(both & two) / len(both | two)
+    assert (found.jaccard_disjoint[:3] < 1).any()
     plain = sl.pairs_needed(llama, pairs, "head", 2, n_draws=4, seed=3, progress=False)
     assert np.isnan(plain.accuracy).all()
     np.testing.assert_array_equal(plain.jaccard_all, found.jaccard_all)
