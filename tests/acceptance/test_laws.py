@@ -13,19 +13,30 @@ BASIC = [
 ]
 CASES = [
     *BASIC,
-    *(("signed", component) for component in ("head", "hidden")),
-    *(("clamped all", component) for component in ("head", "mlp_out")),
-    *(("clamped selected", component) for component in ("head", "neuron")),
-    *(("austeer", component) for component in ("head", "mlp_out")),
+    ("signed", "head"),
+    ("clamped all", "head"),
+    ("clamped selected", "neuron"),
+    ("austeer", "mlp_out"),
     ("iti", "head"),
     ("caa", "hidden"),
     ("actadd", "hidden"),
-    *(("hpr", component) for component in ("hidden", "neuron")),
+    ("hpr", "neuron"),
     ("spherical", "hidden"),
     ("cast", "hidden"),
-    *(("infer", component) for component in ("hidden", "mlp_out")),
-    *(("swapped", component) for component in ("head", "hidden")),
-    *(("control token", component) for component in ("head", "hidden")),
+    ("infer", "mlp_out"),
+    ("swapped", "hidden"),
+    ("control token", "hidden"),
+]
+# One component a kind is enough where a law runs the model at every position; these are added where it does not.
+MORE = [
+    ("signed", "hidden"),
+    ("clamped all", "mlp_out"),
+    ("clamped selected", "head"),
+    ("austeer", "head"),
+    ("hpr", "hidden"),
+    ("infer", "hidden"),
+    ("swapped", "head"),
+    ("control token", "head"),
 ]
 NEW = [case for case in CASES if case not in BASIC]
 # What hooks cannot see: a clean run, the prompts.
@@ -110,7 +121,7 @@ def batch(model, prompts, side="left"):
 PROMPTS = ["the ball is", "Tom says the big red hat is in the", "a"]
 
 
-@pytest.mark.parametrize(("kind", "component"), CASES)
+@pytest.mark.parametrize(("kind", "component"), [*CASES, *MORE])
 def test_strength_zero_is_the_identity_bit_for_bit(llama, differences, build, kind, component):
     import torch
 
@@ -143,7 +154,7 @@ def test_an_empty_mask_is_the_identity(llama, component):
         assert torch.equal(steered, llama(ids, attention_mask=mask))
 
 
-@pytest.mark.parametrize(("kind", "component"), CASES)
+@pytest.mark.parametrize(("kind", "component"), [*CASES, *MORE])
 def test_the_activation_given_is_never_written_to(differences, build, kind, component):
     import torch
 
@@ -274,7 +285,7 @@ def test_steer_equals_fwd_hooks_equals_one_step_of_generate(
         with sl.steer(llama, intervention, position=position):
             inside = llama(ids, attention_mask=mask)
         if kind in NOT_BY_HOOKS:
-            with pytest.raises(ValueError, match="fwd_hooks cannot give .*; use steer"):
+            with pytest.raises(ValueError, match=r"fwd_hooks cannot give .*; use steer"):
                 sl.fwd_hooks(intervention, position=position, attention_mask=mask)
         else:
             hooked = llama.run_with_hooks(
@@ -454,7 +465,7 @@ def test_many_in_one_pass_equal_each_alone(llama, build, samples, position):
 
     import sadi_lens as sl
 
-    many = [None, *(build(kind, component) for kind, component in CASES)]
+    many = [None, *(build(kind, component) for kind, component in [*CASES, *MORE])]
     together = sl.evaluate_each(llama, samples, many, position=position, progress=False)
     for one, found in zip(many, together, strict=True):
         alone = sl.evaluate(llama, samples, one, position=position, progress=False)
@@ -462,7 +473,7 @@ def test_many_in_one_pass_equal_each_alone(llama, build, samples, position):
         assert found.label == alone.label
 
 
-@pytest.mark.parametrize(("kind", "component"), CASES)
+@pytest.mark.parametrize(("kind", "component"), [*CASES, *MORE])
 def test_saved_and_loaded_is_equal_and_acts_the_same(
     llama, build, samples, tmp_path, kind, component
 ):
