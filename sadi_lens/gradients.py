@@ -181,8 +181,8 @@ def direct_gradients(
         Logits per activation unit, float32 on the CPU.
 
     Raises:
-        ValueError: If all answers of all pairs begin with the same token, or a block does not simply add what its
-            attention and MLP put out (a norm behind them, as in Gemma 2).
+        ValueError: If right and wrong answers begin with the same token in every pair, or a block does not add what its
+            attention and MLP put out as it is.
     """
     require_eval(model)
     info = ModelInfo.of(model)

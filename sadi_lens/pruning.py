@@ -82,8 +82,9 @@ def prune_mask(
 ) -> Pruned:
     """Take units out of a mask one by one for as long as ``keep`` of its effect on the margin stays.
 
-    In every step the units with the smallest first-order effect (slope half way) are really taken out, each in a run
-    of its own, and the one whose loss leaves the most effect goes. Greedy: a smaller mask may exist. Prune on dev,
+    In every step the units with the smallest first-order effect (slope half way; once there are no more than
+    ``n_candidates``, all of them) are really taken out, each in a run of its own, and the one whose loss leaves the
+    most effect goes. Greedy: a smaller mask may exist. Prune on dev,
     report on test. At most K x ``n_candidates`` runs, all of one step in one pass over the samples.
 
     Args:
@@ -132,17 +133,19 @@ def prune_mask(
         )
     left, steps = mask, list[PruneStep]()
     while left.k > 1:
-        effects = unit_effects(
-            model,
-            samples,
-            left,
-            strength,
-            at=0.5,
-            position=position,
-            prepend_bos=prepend_bos,
-            progress=False,
-        )
-        order = np.argsort(np.sign(effect) * effects.mean, kind="stable")[:n_candidates]
+        order = np.arange(left.k)
+        if left.k > n_candidates:
+            slopes = unit_effects(
+                model,
+                samples,
+                left,
+                strength,
+                at=0.5,
+                position=position,
+                prepend_bos=prepend_bos,
+                progress=False,
+            ).mean
+            order = np.argsort(np.sign(effect) * slopes, kind="stable")[:n_candidates]
         tried = [_without(left, *left.units[index]) for index in order]
         found = run(tried)
         shares = [(one.margin - base.margin) / effect for one in found]

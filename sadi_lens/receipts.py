@@ -177,10 +177,8 @@ def check(
     ]
     if is_dataclass(intervention) and any(one.name == "strength" for one in fields(intervention)):
         none = runs.logits("single", replace(intervention, strength=0.0))  # type: ignore[type-var]
-        table.append(CheckRow("strength 0 or unsteered", _far(none, again), float("nan"), 0.0))
-    table.append(
-        CheckRow("before or after steering", _far(plain["single"], again), float("nan"), 0.0)
-    )
+        table.append(CheckRow("strength 0 or unsteered", _far(none, again), None, 0.0))
+    table.append(CheckRow("before or after steering", _far(plain["single"], again), None, 0.0))
     return CheckReport(
         label=intervention.label,
         model=ModelInfo.of(model),

@@ -58,7 +58,7 @@ def mask_stability(
     if n_boot < 1:
         raise ValueError(f"n_boot must be at least 1, got {n_boot}")
     n, generator = drawn.n, np.random.default_rng(seed)
-    counts = generator.multinomial(n, np.full(n, 1 / n), size=n_boot)
+    counts = generator.multinomial(n, np.full(n, 1 / n), size=n_boot).astype(np.float64)
     halves = np.zeros((2, n_boot, n))
     for draw in range(n_boot):
         order = generator.permutation(n)

@@ -59,8 +59,8 @@ class CheckRow:
     name: str
     difference: float
     """Largest absolute logit difference, steered."""
-    unsteered: float
-    """The same without the intervention: what the model itself does; NaN where that makes no sense."""
+    unsteered: float | None
+    """The same without the intervention: what the model itself does; None where there is no such thing."""
     tolerance: float
     """Half of the digits of the model's dtype, times the largest logit."""
 
@@ -97,8 +97,8 @@ class CheckReport:
     def __str__(self) -> str:
         lines = [f"{self.label}, position {self.position}: moves logits by up to {self.effect:.3g}"]
         lines += [
-            f"  {'ok ' if row.is_ok else 'NOT'} {row.name}: {row.difference:.2g} "
-            f"(unsteered {row.unsteered:.2g}, tolerance {row.tolerance:.2g})"
+            f"  {'ok ' if row.is_ok else 'NOT'} {row.name}: {row.difference:.2g} (tolerance {row.tolerance:.2g}"
+            + (")" if row.unsteered is None else f", unsteered {row.unsteered:.2g})")
             for row in self.rows
         ]
         return "\n".join(lines)
