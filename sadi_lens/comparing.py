@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from sadi_lens.components import n_units
 from sadi_lens.evaluation import chance_of, evaluate_each
 from sadi_lens.interventions import Intervention, MaskedAddition, MaskedScaling, VectorAddition
-from sadi_lens.methods import BUDGET, METHODS, Control, Material, Method
+from sadi_lens.methods import BUDGET, METHODS, Control, Material, Method, UnavailableError
 from sadi_lens.neutral import UnreachableError, halves_of, side_effects
 from sadi_lens.results import Comparison, Evaluation, NullBand
 from sadi_lens.stats import ALPHA, MIN_NULL
@@ -224,20 +224,11 @@ def _choose(
     bar = tqdm(listed, desc="choose on dev", unit="method", disable=not progress)
     for method in bar:
         bar.set_postfix_str(method.name)
-        candidates: Sequence[Intervention | None]
-        rebuild: Rebuild | None = None
-        if isinstance(method, Control):
-            followed = chosen[method.of or f"sadi-{material.component}"].intervention
-            assert followed is not None
-            try:
-                build: Rebuild = partial(method.build, material, followed)
-                candidates = [build([one.prompt for one in dev])]
-                rebuild = build if method.per_prompts else None
-            except UnreachableError as error:
-                notes.append(f"{method.name} left out: {error}")
-                continue
-        else:
-            candidates = method.candidates(material, budget)
+        try:
+            candidates, rebuild = _offer(method, material, chosen, dev, budget)
+        except (UnavailableError, UnreachableError) as error:
+            notes.append(f"{method.name} left out: {error}")
+            continue
         if not 1 <= len(candidates) <= budget:
             raise ValueError(
                 f"method {method.name!r} offers {len(candidates)} candidates; the budget allows 1 to {budget}"
@@ -257,6 +248,23 @@ def _choose(
             rebuild,
         )
     return list(chosen.values()), notes
+
+
+def _offer(
+    method: Method | Control,
+    material: Material,
+    chosen: Mapping[str, Chosen],
+    dev: Sequence[Sample],
+    budget: int,
+) -> tuple[Sequence[Intervention | None], Rebuild | None]:
+    if isinstance(method, Method):
+        return method.candidates(material, budget), None
+    name = method.of or f"sadi-{material.component}"
+    followed = chosen[name].intervention if name in chosen else None
+    if followed is None:
+        raise UnavailableError(f"{name!r} chose nothing that it could be a control of")
+    build: Rebuild = partial(method.build, material, followed)
+    return [build([one.prompt for one in dev])], build if method.per_prompts else None
 
 
 def _merit(one: Evaluation) -> tuple[float, float]:

@@ -6,7 +6,7 @@ A method sees the model and the contrastive pairs, never dev or test; which of i
 from functools import partial
 
 from sadi_lens.methods import rivals, sadi
-from sadi_lens.methods.base import BUDGET, Control, Material, Method, grid
+from sadi_lens.methods.base import BUDGET, Control, Material, Method, UnavailableError, grid
 
 METHODS: dict[str, Method | Control] = {
     one.name: one
@@ -41,4 +41,4 @@ METHODS: dict[str, Method | Control] = {
 }
 """Every method that ``compare`` knows by name, in the order of its table."""
 
-__all__ = ["BUDGET", "METHODS", "Control", "Material", "Method", "grid"]
+__all__ = ["BUDGET", "METHODS", "Control", "Material", "Method", "UnavailableError", "grid"]

@@ -19,6 +19,12 @@ from sadi_lens.types import ActivationDifferences, ContrastivePair, HookedModel
 
 A = TypeVar("A")
 B = TypeVar("B")
+
+
+class UnavailableError(ValueError):
+    """A method that cannot be had on this model or tokenizer; ``compare`` leaves it out and says so."""
+
+
 BUDGET = 48
 """Candidates that each method may try on dev: the 6 x 8 grid of K and strength for heads."""
 

@@ -20,12 +20,19 @@ from sadi_lens.interventions import (
     caa,
 )
 from sadi_lens.masks import top_k_mask
-from sadi_lens.methods.base import Material, grid
+from sadi_lens.methods.base import Material, UnavailableError, grid
 from sadi_lens.rankings import unit_scores
 from sadi_lens.text import encode
 from sadi_lens.types import ModelInfo
 
-WORDS = (("right", "wrong"), ("true", "false"), ("yes", "no"), ("good", "bad"), ("Love", "Hate"))
+WORDS = (
+    (" right", " wrong"),
+    (" true", " false"),
+    (" yes", " no"),
+    (" good", " bad"),
+    (" happy", " sad"),
+    (" Love", " Hate"),
+)
 """Prompt pairs of ActAdd. It takes two prompts, not contrastive pairs; a task that knows better ones gives its own
 method."""
 VECTOR_STRENGTHS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
@@ -49,17 +56,20 @@ def actadd(material: Material, budget: int) -> list[Intervention]:
     """Prompt pairs of ``WORDS`` with as many tokens on either side, by layer and strength.
 
     Raises:
-        ValueError: If the tokenizer has no such pair.
+        UnavailableError: If the tokenizer has no such pair.
     """
-    tokens = {word: encode(material.model.tokenizer, word) for pair in WORDS for word in pair}
+    tokenizer: Any = material.model.tokenizer
+    tokens = {word: encode(tokenizer, word) for pair in WORDS for word in pair}
     pairs = [
         (one, two)
         for one, two in WORDS
-        if tokens[one] != tokens[two] and len(tokens[one]) == len(tokens[two])
+        if len(tokens[one]) == len(tokens[two])
+        and tokens[one] != tokens[two]
+        and tokenizer.unk_token_id not in (*tokens[one], *tokens[two])
     ]
     if not pairs:
-        raise ValueError(
-            f"actadd needs two different prompts of equal length; this tokenizer makes none of {WORDS}; "
+        raise UnavailableError(
+            f"it needs two known prompts of equal length, and this tokenizer knows none of {WORDS}; "
             "give a Method with prompts of your own"
         )
     chosen = grid(list(product(_layers(material), pairs)), VECTOR_STRENGTHS, budget)

@@ -290,17 +290,30 @@ def test_finished_interventions_and_none_can_be_compared(planted):
     assert [one.second for one in by_name.contrasts] == ["unsteered"]
 
 
-def test_a_control_that_cannot_be_matched_is_left_out_and_said(planted):
+def test_what_cannot_be_had_is_left_out_and_said(planted):
     import sadi_lens as sl
+    from sadi_lens.methods import UnavailableError
     from sadi_lens.neutral import UnreachableError
 
     def build(*_):
         raise UnreachableError("no strength has a KL of 3 nats")
 
-    methods = ["sadi-head", sl.Control("twin", "fixed", build)]
+    def candidates(*_):
+        raise UnavailableError("no such token")
+
+    methods = [
+        "sadi-head",
+        sl.Control("twin", "fixed", build),
+        sl.Method("wordy", "fixed", candidates),
+        sl.Control("shadow", "other", build, of="wordy"),
+    ]
     found = sl.compare(*planted, methods, budget=2, n_null=0, progress=False)
     assert [row.label for row in found.rows] == ["unsteered", "sadi-head"]
-    assert found.notes == ("twin left out: no strength has a KL of 3 nats",)
+    assert found.notes == (
+        "twin left out: no strength has a KL of 3 nats",
+        "wordy left out: no such token",
+        "shadow left out: 'wordy' chose nothing that it could be a control of",
+    )
 
 
 @pytest.mark.parametrize(
