@@ -273,6 +273,7 @@ def _prompt_grid(
         prompt=text_of(sample),
         choices=sample.choices if isinstance(sample, Sample) else (),
         answer=sample.answer if isinstance(sample, Sample) else None,
+        target=sample.target if isinstance(sample, Sample) else None,
         tokens=token_texts(model, named, ids[-1]),
         unsteered=probability[0, named].astype(np.float32),
         choice_tokens=tuple(index[one] for one in first),

@@ -119,6 +119,7 @@ def _prompt_data(one: PromptGrid) -> dict[str, Any]:
         "prompt": one.prompt,
         "choices": one.choices,
         "answer": one.answer,
+        "target": one.target,
         "tokens": one.tokens,
         "choiceTokens": one.choice_tokens,
         "unsteered": _numbers(one.unsteered, DIGITS),
