@@ -203,7 +203,7 @@ def compute_grid(
         position=position,
         match=recipe.match,
         seed=recipe.seed,
-        split=split_of(dev) if dev else "",
+        split=_split(dev),
         n=len(dev),
         chance=chance_of(dev) if dev else float("nan"),
         ks=tuple(ks),
@@ -221,6 +221,14 @@ def compute_grid(
             for one in bar
         ),
     )
+
+
+def _split(dev: Sequence[Sample]) -> str:
+    """What the samples say they are; those of a task's dev that say nothing are dev."""
+    if not dev:
+        return ""
+    recorded = split_of(dev)
+    return "dev" if recorded == "unknown" else recorded
 
 
 def _choose(dev: Sequence[Sample], correct: np.ndarray, n: int) -> list[Sample]:
@@ -273,6 +281,7 @@ def _prompt_grid(
         prompt=text_of(sample),
         choices=sample.choices if isinstance(sample, Sample) else (),
         answer=sample.answer if isinstance(sample, Sample) else None,
+        target=sample.target if isinstance(sample, Sample) else None,
         tokens=token_texts(model, named, ids[-1]),
         unsteered=probability[0, named].astype(np.float32),
         choice_tokens=tuple(index[one] for one in first),

@@ -47,7 +47,7 @@ def explorer_html(grid: ExplorerGrid) -> str:
         "elements", {theme: difference_heatmap(grid.differences, theme=theme) for theme in THEMES}
     )
     maps = [
-        (name, text.format(split=f"{grid.n:,} {grid.split} items"))
+        (name, text.format(split=counted(grid.n, f"{grid.split} item")))
         for name, text in MAPS.items()
         if (grid.n or name not in ("accuracy", "margin"))
         and not (name == "margin" and np.isnan(grid.margin).all())
@@ -119,6 +119,7 @@ def _prompt_data(one: PromptGrid) -> dict[str, Any]:
         "prompt": one.prompt,
         "choices": one.choices,
         "answer": one.answer,
+        "target": one.target,
         "tokens": one.tokens,
         "choiceTokens": one.choice_tokens,
         "unsteered": _numbers(one.unsteered, DIGITS),

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 _MODEL = threading.Lock()
 """Hooks of two threads on one model would act on each other's passes."""
 OWN = "(your own)"
+_NOTHING: Any = {"x": [0], "y": [0]}
+"""A trace without data that is filled in a batch before it is shown stays empty in JupyterLab (plotly 7.1)."""
 
 
 class LiveExplorer:
@@ -63,7 +65,9 @@ class LiveExplorer:
             options=[*short.items(), (OWN, "")], value=texts[0], description="prompt", layout=wide
         )
         self.prompt = widgets.Textarea(texts[0], continuous_update=False, layout=wide, rows=5)
-        self.method: Any = widgets.ToggleButtons(options=METHODS, description="method")
+        self.method: Any = widgets.ToggleButtons(
+            options=METHODS, description="method", style={"button_width": "84px"}
+        )
         self.k = widgets.IntSlider(
             explorer.ks[len(explorer.ks) // 2], 1, explorer.ks[-1], description=f"K ({unit}s)"
         )
@@ -122,9 +126,11 @@ class LiveExplorer:
         names = dict(zip(shown, token_texts(model, shown, ids[-1]), strict=True))
         percent = 100 * np.exp(logprobs[:, shown])
         with self.bars.batch_update():
-            for trace, values in zip(self.bars.data, percent, strict=True):
+            # Every trace gets every value: what a batch sets on one of them, JupyterLab sets on all.
+            colors = (self.theme.muted, self.theme.kinds[self.method.value])
+            for trace, values, color in zip(self.bars.data, percent, colors, strict=True):
                 trace.x, trace.y = values, np.arange(len(shown))
-            self.bars.data[1].marker.color = self.theme.kinds[self.method.value]
+                trace.marker.color = color
             self.bars.update_yaxes(
                 tickvals=list(range(len(shown))),
                 ticktext=[escape(_visible(names[one])) for one in shown],
@@ -160,8 +166,11 @@ class LiveExplorer:
         theme = self.theme
         figure = go.FigureWidget(
             [
-                go.Bar(orientation="h", name="unsteered", marker={"color": theme.muted, "pattern": {"shape": "/"}}),
-                go.Bar(orientation="h", name="steered"),
+                go.Bar(
+                    **_NOTHING, orientation="h", name="unsteered",
+                    marker={"color": theme.muted, "pattern": {"shape": "/"}},
+                ),
+                go.Bar(**_NOTHING, orientation="h", name="steered"),
             ]
         )  # fmt: skip
         figure.update_traces(hovertemplate="%{y}: %{x:.2f}%<extra></extra>")
@@ -178,9 +187,10 @@ class LiveExplorer:
         figure = go.FigureWidget(difference_heatmap(differences, theme=self.theme.name))
         for color, width in ((self.theme.paper, 5), (self.theme.ink, 2)):
             if self._is_boxed:
-                figure.add_scatter(mode="lines", line={"color": color, "width": width})
+                figure.add_scatter(**_NOTHING, mode="lines", line={"color": color, "width": width})
             else:
                 figure.add_scatter(
+                    **_NOTHING,
                     mode="markers",
                     marker={"symbol": "circle-open", "size": 10, "color": color, "line": {"width": width}},
                 )  # fmt: skip

@@ -20,6 +20,8 @@ class PromptGrid(ArrayEq):
     choices: tuple[str, ...]
     """Empty for a prompt without choices."""
     answer: int | None
+    target: str | None
+    """Accepted free text of a prompt without choices, where it is known."""
     tokens: tuple[str, ...]
     """Text of every token that is named here."""
     unsteered: Float[np.ndarray, " token"]

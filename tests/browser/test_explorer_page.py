@@ -176,3 +176,60 @@ def test_numbers_in_the_file_are_those_of_the_grid(explorer, grid):
     assert data["prompts"][0]["probability"][0][2][3] == pytest.approx(
         grid.prompts[0].probability[0, 2, 3].tolist(), rel=1e-4
     )
+
+
+def test_a_7b_shape_with_holes_and_equal_tokens_is_drawn(open_page, tmp_path):
+    """32 x 11008 neurons, numbers that are not finite, two tokens with the same text, no dev split."""
+    import numpy as np
+
+    import sadi_lens as sl
+    from sadi_lens.explorer.page import explorer_html
+    from sadi_lens.results import ExplorerGrid, PromptGrid
+    from sadi_lens.web import write_page
+    from sadi_lens.web.page import plotly_js
+
+    shape = (32, 11008)
+    mean = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    mean[5] = np.nan
+    one = np.ones((*shape, 1), dtype=np.float32)
+    info = sl.ModelInfo("seven", "Llama", 32, 32, 128, 4096, 11008, "0123456789abcdef")
+    differences = sl.ActivationDifferences(
+        "neuron", info, 9, mean, np.ones(shape, np.float32), one, one, one[..., 0]
+    )
+    cells = (3, 2, 2)
+    holes = np.full(cells, np.nan)
+    probability = np.full((*cells, 2), 0.25, dtype=np.float32)
+    probability[:, :, 1] = np.nan
+    prompt = PromptGrid(
+        prompt="p",
+        choices=(),
+        answer=None,
+        target=None,
+        tokens=("\ufffd", "\ufffd", "\n"),
+        unsteered=np.array([0.25, 0.25, 0.1], dtype=np.float32),
+        choice_tokens=(),
+        probability=probability,
+        top=np.full((*cells, 3), [0, 1, 2]),
+        top_probability=np.concatenate([probability, probability[..., :1]], axis=-1),
+        kl=np.stack([np.zeros((3, 2)), np.full((3, 2), np.nan)], axis=-1).astype(np.float32),
+        margin=holes.astype(np.float32),
+        texts=("",),
+        text=np.zeros(cells, dtype=int),
+    )
+    units = tuple((layer, 11007 - layer) for layer in range(30))
+    grid = ExplorerGrid(
+        info, "", "neuron", "signed", "all", "norm", 0, "", 0, float("nan"), (3, 30), (0.0, 9.0),
+        holes, holes, holes, holes, holes, differences, units, (units[:3], units), (prompt,),
+    )  # fmt: skip
+    text = explorer_html(grid)
+    assert len(text) - len(plotly_js()) < 400_000
+    path = write_page(text, tmp_path / "seven.html")
+    page = open_page(path, "#k=30&strength=9", width=390)
+    check_quiet(page, path)
+    assert overflow(page) == 0
+    assert page.evaluate("document.getElementById('elements').data.at(-1).x.length") == 30
+    assert "KL from the unsteered model not finite" in page.locator("#says").inner_text()
+    assert "25.0% \u2192 not finite" in page.locator("#bars").inner_text()
+    assert "no dev split" in page.locator("#overall").inner_text()
+    assert page.locator("#after").inner_text() == "(nothing)"
+    assert page.get_by_role("button", name="best").count() == 0

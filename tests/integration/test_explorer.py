@@ -314,3 +314,27 @@ def test_widget_menu_and_config(live, explorer):
     assert live.prompt.value == live.menu.options[1][1]
     with pytest.raises(ValueError, match="did you mean 'dark'"):
         explorer.widget(theme="drak")
+
+
+def test_the_command_line_writes_a_page_and_refuses_in_one_line(tmp_path):
+    from typer.testing import CliRunner
+
+    from sadi_lens.cli import app
+
+    story = (
+        "Story: Tom met Ann.\nQuestion: Which animal does Ann have?\nOptions: cat or dog.\nAnswer:"
+    )
+    rows = [
+        {"prompt": story, "positive": " cat", "negative": " dog", "split": "pairs"},
+        {"prompt": f"Now. {story}", "choices": [" cat", " dog"], "answer": 0, "split": "dev"},
+    ]
+    (tmp_path / "mine.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    out = tmp_path / "page.html"
+    done = CliRunner().invoke(
+        app, ["explorer", "--task", str(tmp_path / "mine.jsonl"), "--out", str(out)]
+    )
+    assert done.exit_code == 0, done.output
+    assert "1 dev item" in out.read_text(encoding="utf-8")
+    refused = CliRunner().invoke(app, ["explorer", "--component", "heads"])
+    assert refused.exit_code == 1
+    assert "did you mean 'head'" in refused.output

@@ -22,7 +22,9 @@
   const token = (text) => element("span", visible(text), "token");
 
   /* State, and its copy in the address. */
-  const start = data.best.adaptive ?? [last(data.ks), data.strengths.length >> 1];
+  // Where dev finds nothing better than not to steer, begin in the middle, so that there is something to see.
+  const best = data.best.adaptive;
+  const start = best && best[1] !== data.zero ? best : [last(data.ks), data.strengths.length >> 1];
   const state = { prompt: 0, method: "adaptive", k: start[0], strength: start[1], map: mapNames[0] };
   const read = () => {
     const given = new URLSearchParams(location.hash.slice(1));
@@ -72,6 +74,7 @@
       parts.push("Right is ", token(one.choices[one.answer]), `: margin ${signed(cell(one.margin, data.zero))} \u2192 `,
         element("b", `${signed(margin)} nats`), margin === null ? "." : margin > 0 ? ", right." : ", wrong.");
     } else {
+      if (one.target !== null) parts.push("Right is ", token(one.target), ". ");
       parts.push("KL from the unsteered model ", element("b", `${cell(one.kl)?.toFixed(3) ?? "not finite"} nats`), ".");
     }
     by("says").replaceChildren(...parts);
@@ -136,7 +139,8 @@
     accuracy: () => ({
       values: data.accuracy[method()].map((row) => row.map((value, _) => 100 * (value - row[data.zero]))),
       text: data.accuracy[method()].map((row) => row.map((value) => (100 * value).toFixed(0))),
-      hover: "accuracy %{text}% (%{z:+.1f} points)", bar: "points over unsteered",
+      // One item more or less must not look like a cliff.
+      hover: "accuracy %{text}% (%{z:+.1f} points)", bar: "points over unsteered", atLeast: 10,
       note: "Colour: points gained or lost against the unsteered model. Numbers: accuracy in %.",
     }),
     margin: () => ({
@@ -153,7 +157,7 @@
     }),
     kl: () => ({
       values: data.prompts[state.prompt].kl[method()],
-      text: data.prompts[state.prompt].kl[method()].map((row) => row.map((value) => value?.toFixed(1) ?? "")),
+      text: data.prompts[state.prompt].kl[method()].map((row) => row.map((value) => value?.toFixed(value < 0.995 ? 2 : 1) ?? "")),
       hover: "KL %{z:.3f} nats", bar: "nats", sequential: true,
       note: "KL(steered || unsteered) of the next token, on this prompt: how far the prediction moved.",
     }),
@@ -161,7 +165,7 @@
   const showGrid = () => {
     const shown = MAPS[state.map]();
     const known = shown.values.flat().filter((value) => value !== null).map(Math.abs);
-    const limit = Math.max(...known, 1e-9);
+    const limit = Math.max(...known, shown.atLeast ?? 1e-9);
     const plot = by("grid");
     const width = plot.clientWidth;
     const numbers = width / data.strengths.length > 30;
