@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sadi_lens.evaluation import EvaluationInterrupted as EvaluationInterrupted
     from sadi_lens.evaluation import evaluate as evaluate
     from sadi_lens.evaluation import evaluate_each as evaluate_each
+    from sadi_lens.generation import generate as generate
     from sadi_lens.interventions import Intervention as Intervention
     from sadi_lens.interventions import MaskedAddition as MaskedAddition
     from sadi_lens.interventions import MaskedScaling as MaskedScaling
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from sadi_lens.masks import Mask as Mask
     from sadi_lens.masks import random_mask as random_mask
     from sadi_lens.masks import top_k_mask as top_k_mask
+    from sadi_lens.memory import choose_batch as choose_batch
     from sadi_lens.models import load_model as load_model
     from sadi_lens.models import planted_model as planted_model
     from sadi_lens.models import planted_task as planted_task
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from sadi_lens.results import NullBand as NullBand
     from sadi_lens.results import Sweep as Sweep
     from sadi_lens.steering import fwd_hooks as fwd_hooks
-    from sadi_lens.steering import generate as generate
     from sadi_lens.steering import steer as steer
     from sadi_lens.store import load as load
     from sadi_lens.store import save as save
@@ -47,12 +48,14 @@ if TYPE_CHECKING:
 _HOME = {
     "activations": ["activation_differences", "read_activations", "unit_differences"],
     "evaluation": ["EvaluationInterrupted", "evaluate", "evaluate_each"],
+    "generation": ["generate"],
     "interventions": ["Intervention", "MaskedAddition", "MaskedScaling", "VectorAddition"],
+    "memory": ["choose_batch"],
     "masks": ["Mask", "random_mask", "top_k_mask"],
     "models": ["load_model", "planted_model", "planted_task"],
     "push": ["measure_push"],
     "results": ["Comparison", "Evaluation", "NullBand", "Sweep"],
-    "steering": ["fwd_hooks", "generate", "steer"],
+    "steering": ["fwd_hooks", "steer"],
     "store": ["load", "save"],
     "sweeps": ["SweepInterrupted", "null_band", "sweep"],
     "tasks": ["load_task"],
