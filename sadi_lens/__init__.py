@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sadi_lens.evaluation import EvaluationInterrupted as EvaluationInterrupted
     from sadi_lens.evaluation import evaluate as evaluate
     from sadi_lens.evaluation import evaluate_each as evaluate_each
+    from sadi_lens.folding import export_folded as export_folded
     from sadi_lens.generation import generate as generate
     from sadi_lens.interventions import Intervention as Intervention
     from sadi_lens.interventions import MaskedAddition as MaskedAddition
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 _HOME = {
     "activations": ["activation_differences", "read_activations", "unit_differences"],
     "evaluation": ["EvaluationInterrupted", "evaluate", "evaluate_each"],
+    "folding": ["export_folded"],
     "generation": ["generate"],
     "interventions": ["Intervention", "MaskedAddition", "MaskedScaling", "VectorAddition"],
     "memory": ["choose_batch"],

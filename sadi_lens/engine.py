@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from sadi_lens.hooks import device_of
-from sadi_lens.interventions import AffineIntervention, Intervention
+from sadi_lens.interventions import Intervention
 from sadi_lens.raw import raw_model
+from sadi_lens.raw_edits import is_affine
 from sadi_lens.scoring import ItemScores, score_on_bridge
 from sadi_lens.sharing import shares_prefix
 from sadi_lens.steering import steer
@@ -55,14 +56,14 @@ def score_answers(
         yield from _score_plainly(model, items, interventions, position)
         return
     raw = raw_model(model)
-    is_affine = [one is None or isinstance(one, AffineIntervention) for one in interventions]
+    are_affine = [is_affine(one) for one in interventions]
     longest = max((item.length for item in items), default=0)
-    if raw is None or not any(is_affine) or not shares_prefix(raw, longest):
+    if raw is None or not any(are_affine) or not shares_prefix(raw, longest):
         _say_once(model, raw is None)
         yield from score_on_bridge(model, items, interventions, position)
         return
-    ours = [index for index, yes in enumerate(is_affine) if yes]
-    rest = [index for index, yes in enumerate(is_affine) if not yes]
+    ours = [index for index, yes in enumerate(are_affine) if yes]
+    rest = [index for index, yes in enumerate(are_affine) if not yes]
     scorer = TreeScorer(model, raw, [interventions[index] for index in ours], position)
     for found in scorer.batches(items):
         if not rest:
@@ -92,7 +93,6 @@ def _say_once(model: HookedModel, is_bridge: bool) -> None:
         logger.info("scoring on the bridge with an expanded KV cache, which is slower: %s", why)
 
 
-@torch.inference_mode()
 def _score_plainly(
     model: HookedModel,
     items: Sequence[EncodedItem],
@@ -109,9 +109,12 @@ def _score_plainly(
         for row, one in enumerate(interventions):
             for column, answer in enumerate(item.answers):
                 text = torch.tensor([item.prompt + answer], device=device)
-                with steer(model, one, position=position, prompt_lengths=[end]):
+                with (
+                    torch.inference_mode(),
+                    steer(model, one, position=position, prompt_lengths=[end]),
+                ):
                     logits = model(text, use_cache=False)[0, end - 1 : -1].float()
-                own = torch.arange(len(answer))
-                logprobs[row, 0, column] = logits.log_softmax(dim=-1)[own, list(answer)].sum().cpu()
+                found = logits.log_softmax(dim=-1)[range(len(answer)), list(answer)]
+                logprobs[row, 0, column] = float(found.sum())
                 valid[row, 0] = int(logits[0].argmax()) in {first for first, *_ in item.answers}
         yield ItemScores([index], logprobs, valid)

@@ -16,10 +16,11 @@ from jaxtyping import Int
 from torch import Tensor
 
 from sadi_lens.hooks import device_of, require_eval
-from sadi_lens.interventions import AffineIntervention, Intervention
+from sadi_lens.interventions import Intervention
 from sadi_lens.memory import smaller_when_full
 from sadi_lens.positions import PositionTracker
 from sadi_lens.raw import RawHook, RawModel, raw_model
+from sadi_lens.raw_edits import AffineEdits, FlatAffine, is_affine
 from sadi_lens.scoring import RowEdits
 from sadi_lens.steering import hooks_for, tracked
 from sadi_lens.text import encode_prompt, pad_id, pad_left, require_tokenizer
@@ -98,7 +99,7 @@ def generate(
         encode_prompt(model, prompt, prepend_bos=prepend_bos, room=max_new_tokens)
         for prompt in prompts
     ]
-    raw = raw_model(model) if use_cache and all(map(_is_affine, edits)) else None
+    raw = raw_model(model) if use_cache and all(map(is_affine, edits)) else None
     own = getattr(model.original_model, "generation_config", None)
     settings = {
         "do_sample": False,
@@ -150,16 +151,14 @@ def _one_a_prompt(model: HookedModel, given: Any, n: int) -> list[Intervention |
     return edits
 
 
-def _is_affine(intervention: Intervention | None) -> bool:
-    return intervention is None or isinstance(intervention, AffineIntervention)
-
-
-def _row_edits(edits: Sequence[Intervention | None], beams: int, device: Any) -> RowEdits:
-    """One edit a row, each different intervention once; the beams of a prompt stand together."""
+def _different(
+    edits: Sequence[Intervention | None], beams: int
+) -> tuple[list[Intervention | None], Int[Tensor, " row"]]:
+    """Each different intervention once, and which of them a row has; the beams of a prompt stand together."""
     different = list({id(one): one for one in edits}.values())
     place = {id(one): index for index, one in enumerate(different)}
-    which = torch.tensor([place[id(one)] for one in edits], device=device)
-    return RowEdits(different, which.repeat_interleave(beams))
+    which = torch.tensor([place[id(one)] for one in edits])
+    return different, which.repeat_interleave(beams)
 
 
 @contextmanager
@@ -172,11 +171,11 @@ def _on_bridge(
 ) -> Generator[Any]:
     """The bridge's module with hooks on, positions counted from the mask of every pass."""
     tracker = PositionTracker(position, prompt_end=[mask.shape[1] - 1])
-    one = edits[0]
-    if len({id(other) for other in edits}) > 1:
-        hooks = _row_edits(edits, beams, mask.device).hooks(tracker)
+    different, which = _different(edits, beams)
+    if len(different) > 1:
+        hooks = RowEdits(different, which.to(mask.device)).hooks(tracker)
     else:
-        hooks = [] if one is None else hooks_for(one, tracker)
+        hooks = [] if different[0] is None else hooks_for(different[0], tracker)
     with tracked(model, hooks, tracker):
         yield model.original_model
 
@@ -190,50 +189,47 @@ def _on_raw(
     mask: Int[Tensor, "row pos"],
 ) -> Generator[Any]:
     """The Hugging Face model with hooks on; what to edit is worked out once a pass, from the cache's length."""
-    rows = _row_edits(edits, beams, mask.device)
-    sites = sorted(
-        {(one.component, layer) for one in rows.interventions if one for layer in one.layers}
-    )
-    end, padding = mask.shape[1] - 1, None if bool(mask.all()) else ~mask.bool()
-    span: slice | None = None
-    is_prompt = True
+    different, which = _different(edits, beams)
+    rows = AffineEdits(different)
+    end, padding = mask.shape[1] - 1, None if bool(mask.all()) else (mask == 0)[..., None]
+    start, stop = 0, 0
+    is_whole = is_prompt = True
 
     def before(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        nonlocal span, is_prompt
+        nonlocal start, stop, is_whole, is_prompt
         cache = kwargs.get("past_key_values")
         past = 0 if cache is None else int(cache.get_seq_length())
         tokens = args[0] if args else kwargs.get("input_ids")
         n_new = (kwargs["inputs_embeds"] if tokens is None else tokens).shape[1]
-        is_prompt = past == 0 and n_new == end + 1
         start = 0 if position == "all" else max(0, end - past)
         stop = min(n_new, end - past + 1) if position == "last_prompt" else n_new
-        span = slice(start, stop) if start < stop else None
+        is_whole = start == 0 and stop == n_new
+        is_prompt = past == 0
 
     def hook_for(component: str, layer: int) -> RawHook:
-        single = rows.interventions[0] if len(rows.interventions) == 1 else None
+        own: FlatAffine | None = None
 
         def hook(activation: Tensor) -> Tensor | None:
-            if span is None:
+            nonlocal own
+            if stop <= start:
                 return None
-            part = activation[:, span]
-            edited = (
-                rows.edit(part, component, layer) if single is None else single.edit(part, layer)
-            )
-            if part.shape[1] < activation.shape[1]:
-                edited = torch.cat(
-                    [activation[:, : span.start], edited, activation[:, span.stop :]], dim=1
-                )
-            elif padding is not None and is_prompt:
-                where = padding.repeat_interleave(beams, dim=0).to(activation.device)
-                edited = torch.where(
-                    where.reshape(*where.shape, *(1,) * (activation.ndim - 2)), activation, edited
-                )
+            if own is None:
+                own = rows.at(component, layer, activation)
+                own = own.pick(0 if len(different) == 1 else which.to(activation.device))
+                own = own if len(different) == 1 else own.pick(np.s_[:, None])
+            if is_whole and not (is_prompt and padding is not None):
+                return own(activation)
+            edited = activation.clone()
+            edited[:, start:stop] = own(activation[:, start:stop])
+            if is_whole and padding is not None:
+                left = padding.repeat_interleave(beams, dim=0).to(activation.device)
+                edited = torch.where(left, activation, edited)
             return edited
 
         return hook
 
-    with raw.attached([(*site, hook_for(*site)) for site in sites]):
-        handle = raw.hf.register_forward_pre_hook(before, with_kwargs=True) if sites else None
+    with raw.attached([(*site, hook_for(*site)) for site in rows.sites]):
+        handle = raw.hf.register_forward_pre_hook(before, with_kwargs=True) if rows.sites else None
         try:
             yield raw.hf
         finally:
@@ -304,6 +300,8 @@ class _Streamer:
         for row, own in enumerate(self.tokens or ()):
             text: str = self.tokenizer.decode(own, skip_special_tokens=self.skip)
             # A letter of several tokens decodes to the replacement character until the last of them is there.
-            if text != self.said[row] and (is_end or not text.endswith("\ufffd")):
-                self.told(self.indices[row], text[len(self.said[row]) :])
+            said = self.said[row]
+            is_ready = is_end or (text.startswith(said) and not text.endswith("\ufffd"))
+            if is_ready and len(text) > len(said):
+                self.told(self.indices[row], text[len(said) :])
                 self.said[row] = text

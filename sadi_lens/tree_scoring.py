@@ -20,7 +20,8 @@ from sadi_lens.hooks import device_of
 from sadi_lens.interventions import Intervention
 from sadi_lens.memory import pass_bytes, pass_tokens, smaller_when_full, token_bytes
 from sadi_lens.raw import RawHook, RawModel
-from sadi_lens.scoring import ItemScores, RowEdits
+from sadi_lens.raw_edits import AffineEdits
+from sadi_lens.scoring import ItemScores
 from sadi_lens.sharing import prefill, run_copies, run_rows
 from sadi_lens.text import EncodedItem, batches_by_tokens, pad_id
 from sadi_lens.types import HookedModel
@@ -34,7 +35,7 @@ class _Chunk(NamedTuple):
 
     copy_of: dict[int, int]
     """Intervention (its place in the whole list) -> the copy that has its scores."""
-    edits: RowEdits
+    edits: AffineEdits
     present: tuple[int, ...]
     """Copies that run in each layer."""
 
@@ -114,13 +115,7 @@ class TreeScorer:
         logprobs = np.empty((len(self.interventions), *answers.shape[:2]), dtype=np.float32)
         valid = np.empty(logprobs.shape[:2], dtype=bool)
         for chunk in self._chunked(at_once):
-            sites = {
-                (one.component, layer)
-                for one in chunk.edits.interventions
-                if one is not None
-                for layer in one.layers
-            }
-            hooks = [(*site, self._hook(chunk, tree, *site)) for site in sorted(sites)]
+            hooks = [(*site, self._hook(chunk, tree, *site)) for site in chunk.edits.sites]
             with self.raw.attached(hooks):
                 if self.position == "all":
                     logits = run_rows(self.raw, tree, chunk.present)
@@ -158,32 +153,32 @@ class TreeScorer:
             present = tuple(
                 leads + sum(first[index] <= layer for index in members) for layer in range(n_layers)
             )
-            yield _Chunk(copy_of, RowEdits(edits, torch.arange(0)), present)
+            yield _Chunk(copy_of, AffineEdits(edits), present)
 
     def _hook(self, chunk: _Chunk, tree: Branches, component: str, layer: int) -> RawHook:
         """Each copy's own edit, at the tokens that ``position`` names."""
-        edits, n, copies = chunk.edits, tree.ids.shape[0], chunk.present[layer]
+        copies = chunk.present[layer]
         nodes = 1 if self.position == "last_prompt" else tree.ids.shape[1]
+        padding = tree.prefix_mask == 0
+        padding = padding if bool(padding.any()) else None
 
         def in_copies(activation: Tensor) -> Tensor:
             split = activation.unflatten(1, (copies, -1))
-            edits.which = torch.arange(copies, device=activation.device).repeat(n)
-            edited = edits.edit(split[:, :, :nodes].flatten(0, 1), component, layer)
-            edited = edited.unflatten(0, (n, copies))
+            own = chunk.edits.at(component, layer, activation).pick(np.s_[:copies, None])
+            edited = own(split[:, :, :nodes])
             if nodes < split.shape[2]:
                 edited = torch.cat([edited, split[:, :, nodes:]], dim=2)
             return edited.flatten(1, 2)
 
         def in_rows(activation: Tensor) -> Tensor:
-            edits.which = torch.arange(copies, device=activation.device).repeat_interleave(n)
-            edited = edits.edit(activation, component, layer)
-            if bool(tree.prefix_mask.all()):
-                return edited
-            seen = torch.cat([tree.prefix_mask, torch.ones_like(tree.ids)], dim=1).bool()
-            seen = seen.repeat(copies, 1).to(activation.device)
-            return torch.where(
-                seen.reshape(*seen.shape, *(1,) * (activation.ndim - 2)), edited, activation
-            )
+            split = activation.unflatten(0, (copies, -1))
+            own = chunk.edits.at(component, layer, activation).pick(np.s_[:copies, None, None])
+            edited = own(split)
+            if padding is not None:
+                past = padding.shape[1]
+                left = padding[..., None].to(activation.device)
+                edited[:, :, :past] = torch.where(left, split[:, :, :past], edited[:, :, :past])
+            return edited.flatten(0, 1)
 
         return in_rows if self.position == "all" else in_copies
 
