@@ -274,7 +274,8 @@ def _choice_result(
     right = scores[row, answer]
     wrong = scores.copy()
     wrong[row, answer] = -np.inf
-    wrong[np.isnan(scores) & (np.arange(scores.shape[1]) >= _counts(samples)[:, None])] = -np.inf
+    counts = np.array([len(sample.choices) for sample in samples])
+    wrong[np.isnan(scores) & (np.arange(scores.shape[1]) >= counts[:, None])] = -np.inf
     margins = (right - wrong.max(axis=1)).astype(np.float32)
     broken = int(np.isnan(margins).sum())
     if broken:
@@ -295,7 +296,3 @@ def _choice_result(
         interval=proportion_interval(correct),
         **common,  # type: ignore[arg-type]  # model, task, split, position
     )
-
-
-def _counts(samples: Sequence[Sample]) -> np.ndarray:
-    return np.array([len(sample.choices) for sample in samples])

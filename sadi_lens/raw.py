@@ -120,26 +120,30 @@ def raw_model(model: HookedModel) -> RawModel | None:
     state: dict[str, Any] = model.__dict__
     if state.get("raw_model") is None or getattr(model, "compatibility_mode", False):
         return None
-    if _has_hooks(model):
+    weights = _weights(model)
+    if weights is None:
         return None
-    weights = tuple(
-        (one.data_ptr(), one.device, None if one.is_inference() else one._version)
-        for module in (model, state["raw_model"])
-        for one in module.parameters()  # type: ignore[union-attr]  # a torch module
-    )
     if state.get(_KEY, (None, None))[0] != weights:
         state[_KEY] = (weights, _checked(model))
     return state[_KEY][1]
 
 
-def _has_hooks(model: Any) -> bool:
+def _weights(model: Any) -> list[Any] | None:
+    """Which tensors bridge and raw model hold, and how often each was written to; None if the bridge has hooks."""
     if model.original_model._forward_pre_hooks or model.original_model._forward_hooks:
-        return True
-    for point in model.modules():
-        for kind in ("fwd_hooks", "bwd_hooks"):
-            if any(not one.is_permanent for one in getattr(point, kind, ())):
-                return True
-    return False
+        return None
+    found: list[Any] = []
+    for root in (model, model.__dict__["raw_model"]):
+        for module in root.modules():
+            own = module.__dict__
+            for kind in ("fwd_hooks", "bwd_hooks"):  # of a hook point
+                if any(not one.is_permanent for one in own.get(kind) or ()):
+                    return None
+            for one in own["_parameters"].values():
+                if one is not None:
+                    version = None if one.is_inference() else one._version
+                    found.append((one.data_ptr(), one.device, version))
+    return found
 
 
 @torch.inference_mode()
