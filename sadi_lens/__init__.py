@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from sadi_lens.evaluation import evaluate as evaluate
     from sadi_lens.evaluation import evaluate_each as evaluate_each
     from sadi_lens.explorer.explorer import SteeringExplorer as SteeringExplorer
+    from sadi_lens.folding import export_folded as export_folded
+    from sadi_lens.generation import generate as generate
     from sadi_lens.inspection import activation_shifts as activation_shifts
     from sadi_lens.inspection import all_unit_differences as all_unit_differences
     from sadi_lens.inspection import sign_flip_null as sign_flip_null
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from sadi_lens.masks import Mask as Mask
     from sadi_lens.masks import random_mask as random_mask
     from sadi_lens.masks import top_k_mask as top_k_mask
+    from sadi_lens.memory import choose_batch as choose_batch
     from sadi_lens.methods import Control as Control
     from sadi_lens.methods import Method as Method
     from sadi_lens.models import load_model as load_model
@@ -75,7 +78,6 @@ if TYPE_CHECKING:
     from sadi_lens.stability import mask_stability as mask_stability
     from sadi_lens.stability import pairs_needed as pairs_needed
     from sadi_lens.steering import fwd_hooks as fwd_hooks
-    from sadi_lens.steering import generate as generate
     from sadi_lens.steering import steer as steer
     from sadi_lens.store import load as load
     from sadi_lens.store import save as save
@@ -94,6 +96,8 @@ _HOME = {
     "comparing": ["compare"],
     "evaluation": ["EvaluationInterrupted", "evaluate", "evaluate_each"],
     "explorer.explorer": ["SteeringExplorer"],
+    "folding": ["export_folded"],
+    "generation": ["generate"],
     "inspection": [
         "activation_shifts",
         "all_unit_differences",
@@ -121,6 +125,7 @@ _HOME = {
         "caa",
     ],
     "masks": ["Mask", "random_mask", "top_k_mask"],
+    "memory": ["choose_batch"],
     "methods": ["Control", "Method"],
     "models": ["load_model", "planted_model", "planted_task"],
     "neutral": ["divergence", "match_kl", "side_effects"],
@@ -147,7 +152,7 @@ _HOME = {
     ],
     "scores": ["Scores"],
     "stability": ["mask_stability", "pairs_needed"],
-    "steering": ["fwd_hooks", "generate", "steer"],
+    "steering": ["fwd_hooks", "steer"],
     "store": ["load", "save"],
     "sweeps": ["SweepInterrupted", "null_band", "sweep"],
     "tasks": ["load_task"],

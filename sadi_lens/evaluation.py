@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from sadi_lens.engine import ENGINES, score_answers
+from sadi_lens.generation import generate
 from sadi_lens.hooks import require_eval
 from sadi_lens.interventions import Intervention
 from sadi_lens.results import Evaluation
-from sadi_lens.scoring import score_answers
 from sadi_lens.stats import proportion_interval
-from sadi_lens.steering import generate
 from sadi_lens.text import encode_item
 from sadi_lens.types import POSITIONS, HookedModel, ModelInfo, Sample, require_one_of
 
@@ -42,6 +42,7 @@ def evaluate(
     label: str | None = None,
     prepend_bos: bool | None = None,
     max_new_tokens: int = 16,
+    engine: str = "shared",
     progress: bool = True,
 ) -> Evaluation:
     """Accuracy of one intervention, with its 95% interval, margin and valid-answer rate.
@@ -59,6 +60,7 @@ def evaluate(
         label: Name of the row; default the intervention's own.
         prepend_bos: See ``sadi_lens.text.encode``.
         max_new_tokens: Room for a free-text answer.
+        engine: ``"shared"``, or ``"plain"``: text by text, nothing shared (slow; the same numbers to rounding).
         progress: Show a bar.
 
     Raises:
@@ -75,6 +77,7 @@ def evaluate(
         labels=None if label is None else [label],
         prepend_bos=prepend_bos,
         max_new_tokens=max_new_tokens,
+        engine=engine,
         progress=progress,
     )[0]
 
@@ -90,6 +93,7 @@ def evaluate_each(
     labels: Sequence[str] | None = None,
     prepend_bos: bool | None = None,
     max_new_tokens: int = 16,
+    engine: str = "shared",
     progress: bool = True,
     description: str = "evaluate",
 ) -> tuple[Evaluation, ...]:
@@ -102,6 +106,7 @@ def evaluate_each(
     require_eval(model)
     require_one_of("position", position, POSITIONS)
     require_one_of("scoring", scoring, SCORINGS)
+    require_one_of("engine", engine, ENGINES)
     if not samples:
         raise ValueError("samples must hold at least 1 item, got 0")
     info = ModelInfo.of(model)
@@ -138,7 +143,8 @@ def evaluate_each(
                         position=position,
                         max_new_tokens=max_new_tokens,
                         prepend_bos=prepend_bos,
-                        batch_size=128,
+                        use_cache=engine == "shared",
+                        batch_size=128 if engine == "shared" else 1,
                     )
                     found.append(_text_result(name, samples, texts, common))
                     bar.update(len(samples))
@@ -146,7 +152,7 @@ def evaluate_each(
                 raise EvaluationInterrupted(tuple(found)) from None
             return tuple(found)
         return _choice_results(
-            model, samples, interventions, names, common, scoring, prepend_bos, bar
+            model, samples, interventions, names, common, scoring, prepend_bos, engine, bar
         )
 
 
@@ -217,6 +223,7 @@ def _choice_results(
     common: dict[str, object],
     scoring: str,
     prepend_bos: bool | None,
+    engine: str,
     bar: Any,
 ) -> tuple[Evaluation, ...]:
     items = [
@@ -229,7 +236,8 @@ def _choice_results(
     done = np.zeros(len(samples), dtype=bool)
     interrupted = False
     try:
-        for found in score_answers(model, items, interventions, str(common["position"])):
+        position = str(common["position"])
+        for found in score_answers(model, items, interventions, position, engine=engine):
             scores[:, found.indices, : found.logprobs.shape[2]] = found.logprobs
             valid[:, found.indices] = found.valid
             done[found.indices] = True
@@ -266,7 +274,8 @@ def _choice_result(
     right = scores[row, answer]
     wrong = scores.copy()
     wrong[row, answer] = -np.inf
-    wrong[np.isnan(scores) & (np.arange(scores.shape[1]) >= _counts(samples)[:, None])] = -np.inf
+    counts = np.array([len(sample.choices) for sample in samples])
+    wrong[np.isnan(scores) & (np.arange(scores.shape[1]) >= counts[:, None])] = -np.inf
     margins = (right - wrong.max(axis=1)).astype(np.float32)
     broken = int(np.isnan(margins).sum())
     if broken:
@@ -287,7 +296,3 @@ def _choice_result(
         interval=proportion_interval(correct),
         **common,  # type: ignore[arg-type]  # model, task, split, position
     )
-
-
-def _counts(samples: Sequence[Sample]) -> np.ndarray:
-    return np.array([len(sample.choices) for sample in samples])

@@ -1,11 +1,15 @@
 """How much fits into one forward pass, and what to do when it did not."""
 
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 import torch
 
 from sadi_lens.hooks import device_of
 from sadi_lens.types import HookedModel
+
+Result = TypeVar("Result")
 
 CPU_TOKENS, CPU_BYTES = 4096, 256 * 2**20
 """One pass on a CPU: enough to keep its cores busy; more only leaves its caches."""
@@ -69,17 +73,32 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(one in str(error).lower() for one in words)
 
 
-def halved(size: int, error: Exception, what: Any) -> int:
-    """Half of ``size`` after memory ran out; any other error, or at size 1, is raised again.
+def smaller_when_full(
+    groups: Iterable[list[int]], run: Callable[[list[int], int], Result], at_once: int = 1
+) -> Iterator[tuple[list[int], Result]]:
+    """``run(group, at_once)`` for every group, smaller where memory runs out: half the group, then half ``at_once``.
 
     Raises:
-        MemoryError: At size 1, saying what did not fit.
+        MemoryError: If one member does not fit alone.
     """
-    if not is_out_of_memory(error):
-        raise error
-    if size <= 1:
-        raise MemoryError(
-            f"{what} does not fit into memory, even alone ({error}). Shorten the text, use a smaller dtype or "
-            "another device"
-        ) from error
-    return size // 2
+    waiting = deque(groups)
+    while waiting:
+        group = waiting.popleft()
+        try:
+            found = run(group, at_once)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(group) == 1 and at_once == 1:
+                raise MemoryError(
+                    f"item {group[0]} does not fit into memory even alone ({error}). Shorten its text, load the model "
+                    "in a smaller dtype, or use another device"
+                ) from error
+            half = len(group) // 2
+            waiting.extendleft([group[half:], group[:half]] if half else [group])
+            at_once = at_once if half else at_once // 2
+        else:
+            yield group, found
+            continue
+        if torch.cuda.is_available():  # after the exception has let go of its tensors
+            torch.cuda.empty_cache()

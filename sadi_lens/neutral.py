@@ -11,10 +11,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sadi_lens.generation import generate
 from sadi_lens.hooks import device_of, require_eval
 from sadi_lens.interventions import Intervention
 from sadi_lens.results import SideEffects
-from sadi_lens.steering import generate, steer
+from sadi_lens.steering import steer
 from sadi_lens.text import (
     batches_by_tokens,
     encode_item,

@@ -58,9 +58,8 @@ def difference_batches(
         max_tokens: Tokens (padding included) of one pass; default what the memory allows.
     """
     info = ModelInfo.of(model)
-    values = sum(
-        n_units(info, name) * (info.d_head if name == "head" else 1) for name in components
-    )
+    widths = {name: info.d_head if name == "head" else 1 for name in components}
+    values = sum(n_units(info, name) * width for name, width in widths.items())
     raw = raw_model(model)
     longest = max(item.length for item in items)
     shared = raw if raw is not None and shares_prefix(raw, longest) else None
@@ -79,8 +78,14 @@ def difference_batches(
         _require_finite(found, info)
         yield PairBatch(
             indices,
-            {name: _stack([one.difference for one in found[name]]) for name in components},
-            {name: _stack([one.prompt for one in found[name]]) for name in components},
+            {
+                name: _stack([one.difference for one in found[name]], widths[name])
+                for name in components
+            },
+            {
+                name: _stack([one.prompt for one in found[name]], widths[name])
+                for name in components
+            },
         )
 
 
@@ -152,9 +157,8 @@ def _from_texts(model: HookedModel, items: list[EncodedItem], components: Sequen
     return found
 
 
-def _stack(layers: list[Tensor]) -> Float[Tensor, "pair layer unit d"]:
-    stacked = torch.stack(layers, dim=1)
-    return stacked if stacked.ndim == 4 else stacked[..., None]
+def _stack(layers: list[Tensor], d: int) -> Float[Tensor, "pair layer unit d"]:
+    return torch.stack(layers, dim=1).flatten(2).unflatten(-1, (-1, d))
 
 
 def _require_finite(found: _Found, info: ModelInfo) -> None:

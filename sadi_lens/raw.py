@@ -20,7 +20,7 @@ from sadi_lens.hooks import Hook, attached, device_of
 from sadi_lens.types import HookedModel, ModelInfo
 
 RawHook = Callable[[Tensor], Tensor | None]
-"""Called with the activation, shaped as at the hook point; returns the new one, or None to leave it."""
+"""Called with the activation [batch pos width], heads side by side; returns the new one, or None to leave it."""
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-4, torch.float16: 5e-2, torch.bfloat16: 2e-1}
 """Largest root-mean-square difference of an activation or logit from the bridge's, as a share of its own size."""
 _KEY = "sadi_lens_raw"
@@ -95,25 +95,16 @@ class RawModel:
 
     def _attach(self, component: str, layer: int, hook: RawHook) -> Any:
         site = self.sites[component, layer]
-        heads = (self.info.n_heads, self.info.d_head)
-        is_head = component == "head"
-
-        def run(activation: Tensor) -> Tensor | None:
-            if not is_head:
-                return hook(activation)
-            found = hook(activation.unflatten(-1, heads))
-            return None if found is None else found.flatten(-2)
 
         def before(_module: Any, args: tuple[Any, ...]) -> Any:
-            found = run(args[0])
+            found = hook(args[0])
             return None if found is None else (found, *args[1:])
 
         def after(_module: Any, _args: tuple[Any, ...], output: Any) -> Any:
-            is_tuple = isinstance(output, tuple)
-            found = run(output[0] if is_tuple else output)
-            if found is None or not is_tuple:
-                return found
-            return (found, *output[1:])
+            if not isinstance(output, tuple):
+                return hook(output)
+            found = hook(output[0])
+            return None if found is None else (found, *output[1:])
 
         if site.is_input:
             return site.module.register_forward_pre_hook(before)
@@ -129,26 +120,30 @@ def raw_model(model: HookedModel) -> RawModel | None:
     state: dict[str, Any] = model.__dict__
     if state.get("raw_model") is None or getattr(model, "compatibility_mode", False):
         return None
-    if _has_hooks(model):
+    weights = _weights(model)
+    if weights is None:
         return None
-    weights = tuple(
-        (one.data_ptr(), one.device, None if one.is_inference() else one._version)
-        for module in (model, state["raw_model"])
-        for one in module.parameters()  # type: ignore[union-attr]  # a torch module
-    )
     if state.get(_KEY, (None, None))[0] != weights:
         state[_KEY] = (weights, _checked(model))
     return state[_KEY][1]
 
 
-def _has_hooks(model: Any) -> bool:
+def _weights(model: Any) -> list[Any] | None:
+    """Which tensors bridge and raw model hold, and how often each was written to; None if the bridge has hooks."""
     if model.original_model._forward_pre_hooks or model.original_model._forward_hooks:
-        return True
-    for point in model.modules():
-        for kind in ("fwd_hooks", "bwd_hooks"):
-            if any(not one.is_permanent for one in getattr(point, kind, ())):
-                return True
-    return False
+        return None
+    found: list[Any] = []
+    for root in (model, model.__dict__["raw_model"]):
+        for module in root.modules():
+            own = module.__dict__
+            for kind in ("fwd_hooks", "bwd_hooks"):  # of a hook point
+                if any(not one.is_permanent for one in own.get(kind) or ()):
+                    return None
+            for one in own["_parameters"].values():
+                if one is not None:
+                    version = None if one.is_inference() else one._version
+                    found.append((one.data_ptr(), one.device, version))
+    return found
 
 
 @torch.inference_mode()
@@ -162,7 +157,7 @@ def _checked(model: HookedModel) -> RawModel | None:
 
         def note(found: dict[tuple[str, int], Tensor], site: tuple[str, int]) -> Hook:
             def hook_fn(activation: Tensor, hook: Any = None) -> None:
-                found[site] = activation.clone()
+                found[site] = activation.flatten(2).clone()
 
             return hook_fn
 

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from sadi_lens.components import hook_name
+from sadi_lens.generation import generate
 from sadi_lens.hooks import Hook, attached, device_of, require_eval
 from sadi_lens.interventions import Intervention
 from sadi_lens.results import CheckReport, CheckRow, Edit, Receipt
-from sadi_lens.steering import generate, steer
+from sadi_lens.steering import steer
 from sadi_lens.text import encode_prompt, pad_id, pad_left, require_tokenizer
 from sadi_lens.types import HookedModel, ModelInfo
 

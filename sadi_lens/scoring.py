@@ -1,4 +1,4 @@
-"""Log-probabilities of answers under many interventions at once, from one shared prefix.
+"""Log-probabilities of answers under many interventions at once, from one shared prefix, on any bridge.
 
 An edit at the last prompt token or later leaves everything before it as it was. So the prompt without its last
 token is run once per item, its KV cache is expanded over the interventions (one layer at a time, never all), and
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sadi_lens.hooks import device_of
 from sadi_lens.interventions import Intervention
+from sadi_lens.memory import smaller_when_full
 from sadi_lens.passes import chooses_positions, fork_cache
 from sadi_lens.positions import PositionTracker
 from sadi_lens.row_edits import RowEdits
@@ -40,23 +41,13 @@ class ItemScores(NamedTuple):
     """The most likely next token begins one of the answers."""
 
 
-def score_answers(
+def score_on_bridge(
     model: HookedModel,
     items: Sequence[EncodedItem],
     interventions: Sequence[Intervention | None],
     position: str,
 ) -> Iterator[ItemScores]:
-    """Score every answer of every item under every intervention, a few items at a time.
-
-    Args:
-        model: A bridged model in eval mode.
-        items: Encoded prompts with answers.
-        interventions: None stands for the unsteered model.
-        position: Where the interventions act.
-
-    Yields:
-        Scores of a batch of items; together, every item once, shortest first.
-    """
+    """``sadi_lens.engine.score_answers`` for any model and any intervention."""
     row_bytes = [_row_bytes(model, item) for item in items]
     groups: dict[tuple[bool, bool], list[int]] = {}
     for index, item in enumerate(items):
@@ -69,13 +60,19 @@ def score_answers(
             widest = max(row_bytes[index] for index in indices)
             answers = 1 if is_single else max(len(items[index].answers) for index in indices)
             most = max(1, int(ROW_BYTES / (widest * answers)))
-            for start in range(0, len(indices), most):
-                chosen = indices[start : start + most]
+
+            def run(
+                chosen: list[int],
+                most: int,
+                is_single: bool = is_single,
+                has_prefix: bool = has_prefix,
+            ) -> tuple[np.ndarray, np.ndarray]:
                 batch = _Batch(model, [items[index] for index in chosen], is_single)
-                yield ItemScores(
-                    chosen,
-                    *batch.score(interventions, position, most // len(chosen), has_prefix),
-                )
+                return batch.score(interventions, position, most // len(chosen), has_prefix)
+
+            groups_ = [indices[start : start + most] for start in range(0, len(indices), most)]
+            for chosen, scores in smaller_when_full(groups_, run, most):
+                yield ItemScores(chosen, *scores)
 
 
 def _row_bytes(model: HookedModel, item: EncodedItem) -> int:

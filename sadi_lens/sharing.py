@@ -73,7 +73,7 @@ def run_copies(
     """
     copies = present[-1]
     known = {} if cache is None else {"past_key_values": fork_cache(cache)}
-    with joining(raw, present, tree.ids.shape[1]):
+    with joining(raw, present, tree.ids.shape[1], axis=1):
         logits = raw.hf(
             tree.ids.repeat(1, copies),
             attention_mask=repeated_mask(tree, copies, raw.hf.dtype),
@@ -84,9 +84,32 @@ def run_copies(
     return logits.unflatten(1, (copies, -1))
 
 
+def run_rows(
+    raw: RawModel, tree: Branches, present: Sequence[int]
+) -> Float[Tensor, "item copy node vocab"]:
+    """As ``run_copies`` where edits reach the prompt: each copy is a row of its own, with the whole prompt."""
+    copies, n = present[-1], tree.ids.shape[0]
+    with joining(raw, present, n, axis=0):
+        logits = raw.hf(
+            torch.cat([tree.prefix, tree.ids], dim=1).repeat(copies, 1),
+            attention_mask=whole_mask(tree, raw.hf.dtype).repeat(copies, 1, 1, 1),
+            use_cache=False,
+            logits_to_keep=tree.ids.shape[1],
+            **raw.given_positions(whole_positions(tree).repeat(copies, 1)),
+        ).logits
+    return logits.unflatten(0, (copies, n)).transpose(0, 1)
+
+
 @contextmanager
-def joining(raw: RawModel, present: Sequence[int], width: int) -> Generator[None]:
-    """Let copies of ``width`` tokens join the sequence layer by layer, as ``present`` says."""
+def joining(raw: RawModel, present: Sequence[int], width: int, *, axis: int) -> Generator[None]:
+    """Let copies join layer by layer, as ``present`` says.
+
+    Args:
+        raw: The model.
+        present: Copies that run in each layer.
+        width: Tokens (axis 1) or rows (axis 0) of one copy.
+        axis: Where copies stand side by side.
+    """
     total = present[-1] * width
     if present[0] * width == total:
         yield
@@ -98,18 +121,20 @@ def joining(raw: RawModel, present: Sequence[int], width: int) -> Generator[None
             return tuple(narrow(one, n) for one in value)
         if not isinstance(value, Tensor):
             return value
-        if value.ndim == 4 and value.shape[2] == total:
+        if axis and value.ndim == 4 and value.shape[2] == total:
             return value[:, :, :n, : value.shape[3] - (total - n)]
-        return value[:, :n] if value.ndim > 1 and value.shape[1] == total else value
+        is_whole = value.ndim > axis and value.shape[axis] == total
+        return value.narrow(axis, 0, n) if is_whole else value
 
     def hook_for(layer: int) -> Any:
         n = present[layer] * width
         new = present[layer] - present[layer - 1] if layer else 0
 
         def before(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            hidden = args[0][:, :n]
+            hidden = args[0] if new else args[0].narrow(axis, 0, n)
             if new:
-                hidden = torch.cat([hidden, hidden[:, :width].repeat(1, new, 1)], dim=1)
+                first = hidden.narrow(axis, 0, width)
+                hidden = torch.cat([hidden, *[first] * new], dim=axis)
             rest = (narrow(one, n) for one in args[1:])
             return (hidden, *rest), {name: narrow(one, n) for name, one in kwargs.items()}
 
@@ -150,6 +175,7 @@ def _try(raw: RawModel) -> bool:
     present = [1] * (raw.info.n_layers - 1) + [3]
     try:
         copies = run_copies(raw, tree, prefill(raw, tree), present)
+        rows = run_rows(raw, tree, present)
         whole = raw.hf(
             torch.cat([tree.prefix, tree.ids], dim=1),
             attention_mask=whole_mask(tree, raw.hf.dtype),
@@ -164,7 +190,8 @@ def _try(raw: RawModel) -> bool:
                 nodes = [0, *range(start, start + len(answer))]
                 if not agree(whole[row, nodes], want):
                     return False
-                if not all(agree(one, want) for one in copies[row][:, nodes]):
+                found = torch.cat([copies[row], rows[row]])[:, nodes]
+                if not all(agree(one, want) for one in found):
                     return False
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError):
         return False  # an architecture that builds its own mask (alibi), or its own cache

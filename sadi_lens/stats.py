@@ -1,6 +1,7 @@
 """Intervals, paired tests and null bands, all on SciPy and statsmodels."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -26,13 +27,16 @@ def proportion_interval(correct: Bool[np.ndarray, " item"]) -> Interval:
     Raises:
         ValueError: If there is no item.
     """
-    from scipy import stats
-
     if not correct.size:
         raise ValueError("an interval needs at least 1 item, got 0")
-    found = stats.binomtest(int(correct.sum()), correct.size).proportion_ci(
-        CONFIDENCE, method="wilson"
-    )
+    return _wilson(int(correct.sum()), correct.size)
+
+
+@lru_cache(maxsize=4096)  # a sweep asks for the same few counts in every cell
+def _wilson(n_correct: int, n: int) -> Interval:
+    from scipy import stats
+
+    found = stats.binomtest(n_correct, n).proportion_ci(CONFIDENCE, method="wilson")
     return Interval(float(found.low), float(found.high))
 
 

@@ -7,17 +7,14 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from sadi_lens.components import hook_name
-from sadi_lens.hooks import Hook, attached, device_of, require_eval
+from sadi_lens.hooks import Hook, attached
 from sadi_lens.interventions import ContextualIntervention, Intervention
 from sadi_lens.passes import PassReader, chooses_positions
 from sadi_lens.positions import PositionTracker
-from sadi_lens.text import encode_prompt, pad_id, pad_left, require_tokenizer
 from sadi_lens.types import HookedModel, ModelInfo
 
 
@@ -149,115 +146,3 @@ def fwd_hooks(
         return lambda activation, hook: hook_fn(activation, hook)
 
     return [(name, bind(hook)) for name, hook in hooks_for(intervention, tracker)]
-
-
-@torch.inference_mode()
-def generate(
-    model: HookedModel,
-    prompts: str | Sequence[str],
-    intervention: Intervention | None = None,
-    *,
-    position: str = "every_step",
-    max_new_tokens: int = 40,
-    use_cache: bool = True,
-    prepend_bos: bool | None = None,
-    batch_size: int = 32,
-    seed: int = 0,
-    skip_special_tokens: bool = True,
-    **sampling: Any,
-) -> list[str]:
-    """Continue prompts under an intervention, batched and KV-cached; greedy unless asked otherwise.
-
-    Args:
-        model: A bridged model in eval mode, with its tokenizer.
-        prompts: One or several.
-        intervention: What to do; None is the unsteered model.
-        position: Which tokens it acts on.
-        max_new_tokens: At most this many tokens a prompt.
-        use_cache: Whether to keep keys and values (same text either way).
-        prepend_bos: See ``sadi_lens.text.encode``.
-        batch_size: Prompts of one batch.
-        seed: Used when ``do_sample=True``; the global random state is left as it was.
-        skip_special_tokens: Passed to the tokenizer's decode.
-        **sampling: Passed to Hugging Face's ``generate``: ``do_sample``, ``temperature``, ``top_p``, ``num_beams``,
-            ``repetition_penalty``, ``eos_token_id``, ... What a checkpoint's own generation_config asks for is not
-            applied, its end-of-text tokens apart: greedy means greedy.
-
-    Returns:
-        The continuation of each prompt, without the prompt.
-
-    Raises:
-        ValueError: If a prompt is empty or does not fit the context with ``max_new_tokens``, or the model is in
-            training mode or of another shape.
-    """
-    from transformers import GenerationConfig
-
-    if isinstance(prompts, str):
-        prompts = [prompts]
-    if max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
-    reserved = {
-        "pad_token_id",
-        "return_dict_in_generate",
-        "num_return_sequences",
-        "generation_config",
-    }
-    if reserved & set(sampling):
-        raise ValueError(
-            f"generate returns one text a prompt and sets {sorted(reserved & set(sampling))} itself; "
-            "repeat a prompt for several samples of it"
-        )
-    require_eval(model)
-    tokenizer = require_tokenizer(model)
-    if intervention is not None:
-        intervention.check(ModelInfo.of(model))
-        need = intervention.need if isinstance(intervention, ContextualIntervention) else None
-        if (
-            need == "clean"
-            and use_cache
-            and position != "last_prompt"
-            and int(sampling.get("num_beams", 1)) > 1
-        ):
-            raise ValueError(
-                f"{type(intervention).__name__} at position {position!r} keeps a clean cache that does not follow "
-                "beams; pass use_cache=False or num_beams=1"
-            )
-    rows = [
-        encode_prompt(model, prompt, prepend_bos=prepend_bos, room=max_new_tokens)
-        for prompt in prompts
-    ]
-    texts: list[str] = []
-    own = getattr(model.original_model, "generation_config", None)
-    settings = {"do_sample": False, "eos_token_id": getattr(own, "eos_token_id", None), **sampling}
-    devices = list(range(torch.cuda.device_count()))
-    for start in range(0, len(rows), batch_size):
-        ids, mask = pad_left(rows[start : start + batch_size], pad_id(model), device_of(model))
-        end = ids.shape[1] - 1
-        tracker = PositionTracker(position, prompt_end=[end])
-        hooks = hooks_for(intervention, tracker) if intervention is not None else []
-        with torch.random.fork_rng(devices=devices), tracked(model, hooks, tracker):
-            if sampling.get("do_sample"):
-                torch.manual_seed(int(np.random.SeedSequence([seed, start]).generate_state(1)[0]))
-            with _own_generation_config(model, GenerationConfig(pad_token_id=pad_id(model))):
-                found = model.original_model.generate(
-                    ids,
-                    attention_mask=mask,
-                    max_new_tokens=max_new_tokens,
-                    use_cache=use_cache,
-                    **settings,
-                )
-        texts += tokenizer.batch_decode(
-            found[:, end + 1 :], skip_special_tokens=skip_special_tokens
-        )
-    return texts
-
-
-@contextmanager
-def _own_generation_config(model: HookedModel, config: Any) -> Generator[None]:
-    """``config`` in the place of the checkpoint's, whose penalties would otherwise apply to every call."""
-    before = getattr(model.original_model, "generation_config", None)
-    model.original_model.generation_config = config
-    try:
-        yield
-    finally:
-        model.original_model.generation_config = before

@@ -44,6 +44,7 @@ def sweep(
     scoring: str = "sum",
     max_new_tokens: int = 16,
     prepend_bos: bool | None = None,
+    engine: str = "shared",
     progress: bool = True,
 ) -> Sweep:
     """Accuracy for every number of units and every strength.
@@ -63,6 +64,7 @@ def sweep(
         scoring: See ``evaluate``.
         max_new_tokens: See ``evaluate``.
         prepend_bos: See ``evaluate``.
+        engine: See ``evaluate``.
         progress: Show a bar.
 
     Raises:
@@ -118,6 +120,7 @@ def sweep(
             scoring=scoring,
             max_new_tokens=max_new_tokens,
             prepend_bos=prepend_bos,
+            engine=engine,
             task=differences.task,
             progress=progress,
             description="sweep",

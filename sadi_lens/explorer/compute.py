@@ -11,13 +11,15 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from sadi_lens.evaluation import chance_of, evaluate_each, split_of
+from sadi_lens.generation import generate
 from sadi_lens.hooks import device_of, require_eval
 from sadi_lens.interventions import Intervention, MaskedAddition, MaskedScaling
 from sadi_lens.masks import Mask, random_mask, scores, top_k_mask
 from sadi_lens.results import Evaluation, ExplorerGrid, PromptGrid
 from sadi_lens.results.explorer import METHODS
-from sadi_lens.scoring import MAX_TOKENS, RowEdits
-from sadi_lens.steering import generate, steer
+from sadi_lens.row_edits import RowEdits
+from sadi_lens.scoring import MAX_TOKENS
+from sadi_lens.steering import steer
 from sadi_lens.text import encode_item, encode_prompt, require_tokenizer
 from sadi_lens.types import ActivationDifferences, HookedModel, ModelInfo, Sample, require_one_of
 

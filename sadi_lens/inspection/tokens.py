@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sadi_lens.generation import generate
 from sadi_lens.hooks import attached, device_of, require_eval
 from sadi_lens.interventions import Intervention
 from sadi_lens.results import GenerationTrace, TokenRoles
-from sadi_lens.steering import fwd_hooks, generate
+from sadi_lens.steering import fwd_hooks
 from sadi_lens.text import encode_item, require_tokenizer
 from sadi_lens.types import POSITIONS, ContrastivePair, HookedModel, ModelInfo, require_one_of
 

@@ -33,19 +33,23 @@ def test_an_answer_is_valid_when_the_next_token_begins_a_choice(llama):
     assert found.valid_rate == 0.5
 
 
-def test_chunks_and_batches_do_not_change_the_scores(llama, differences, samples, monkeypatch):
+@pytest.mark.parametrize("way", ["raw", "bridge"])
+def test_chunks_and_batches_do_not_change_the_scores(llama, differences, samples, monkeypatch, way):
     import numpy as np
 
     import sadi_lens as sl
-    from sadi_lens import scoring
+    from sadi_lens import engine, scoring, tree_scoring
 
     cells = [
         None,
         *(sl.MaskedScaling(sl.top_k_mask(differences["neuron"], k), 2.0) for k in (1, 5, 9)),
     ]
+    if way == "bridge":
+        monkeypatch.setattr(engine, "raw_model", lambda _model: None)
     whole = sl.evaluate_each(llama, samples, cells, progress=False)
     monkeypatch.setattr(scoring, "ROW_BYTES", 1)
     monkeypatch.setattr(scoring, "MAX_TOKENS", 1)
+    monkeypatch.setattr(tree_scoring, "pass_tokens", lambda *_: 1)
     single = sl.evaluate_each(llama, samples, cells, progress=False)
     for one, two in zip(whole, single, strict=True):
         np.testing.assert_allclose(one.choice_scores, two.choice_scores, atol=2e-5)
@@ -337,12 +341,12 @@ def test_ctrl_c_in_a_sweep_keeps_what_was_finished(llama, differences, samples, 
     import numpy as np
 
     import sadi_lens as sl
-    from sadi_lens import scoring
+    from sadi_lens import tree_scoring
     from sadi_lens.sweeps import SweepInterrupted
 
-    monkeypatch.setattr(scoring, "MAX_TOKENS", 1)  # one item a batch
+    monkeypatch.setattr(tree_scoring, "pass_tokens", lambda *_: 1)  # one item a batch
     whole = sl.sweep(llama, samples, differences["head"], [1, 3], [1.0, 4.0], progress=False)
-    real, calls = scoring._Batch.score, []
+    real, calls = tree_scoring.TreeScorer.score, []
 
     def score(self, *args):
         if len(calls) == 2:
@@ -350,7 +354,7 @@ def test_ctrl_c_in_a_sweep_keeps_what_was_finished(llama, differences, samples, 
         calls.append(1)
         return real(self, *args)
 
-    monkeypatch.setattr(scoring._Batch, "score", score)
+    monkeypatch.setattr(tree_scoring.TreeScorer, "score", score)
     with pytest.raises(SweepInterrupted, match="2 items scored") as caught:
         sl.sweep(llama, samples, differences["head"], [1, 3], [1.0, 4.0], progress=False)
     partial = caught.value.partial
