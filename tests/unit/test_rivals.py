@@ -422,3 +422,22 @@ def test_models_of_another_shape_are_refused_with_both_shapes(mask, info):
     neurons = sl.SphericalSteering(np.eye(48)[0], 1, component="neuron")
     with pytest.raises(ValueError, match="has no MLP neurons that can be hooked"):
         neurons.check(other)
+
+
+def test_places_are_counted_within_the_prompt_whatever_the_padding_and_the_cache():
+    """Left padded prompts of 3 and 1 tokens, each followed by two more."""
+    import torch
+
+    from sadi_lens.positions import PositionTracker
+
+    mask = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]])
+    expected = [[0, 1, 2, -1, -1], [-1, -1, 0, -1, -1]]
+    for given in ({"prompt_lengths": [3, 1]}, {"prompt_end": [2]}):
+        tracker = PositionTracker("last_prompt", **given)
+        tracker.begin(2, 5, 0, mask)
+        assert tracker.place().tolist() == expected
+    tracker = PositionTracker("last_prompt")
+    tracker.begin(2, 3, 0, mask[:, :3])
+    assert tracker.place().tolist() == [row[:3] for row in expected]
+    tracker.begin(2, 2, 3, mask)
+    assert tracker.place().tolist() == [[-1, -1], [-1, -1]]
