@@ -54,6 +54,18 @@ def test_pruning_leaves_exactly_the_planted_unit(planted, component):
     assert again.margin == pytest.approx(found.steps[-1].margin)
 
 
+def test_one_candidate_a_step_is_enough_where_slopes_tell(planted):
+    """Only the unit with the smallest slope is tried: the planted one comes last."""
+    import sadi_lens as sl
+    from sadi_lens.models.planted import PLANTED
+
+    model, task = planted
+    mask = planted_mask(model, "neuron", strays=2)
+    found = sl.prune_mask(model, task.dev[:16], mask, 2.0, n_candidates=1, progress=False)
+    assert found.mask.units == (PLANTED["neuron"],)
+    assert found.runs == 2 + 3
+
+
 def test_effects_add_up_to_the_real_effect_when_small(llama, samples):
     """First order: with a small strength the units' effects sum to what the whole mask really does."""
     import sadi_lens as sl
