@@ -70,9 +70,9 @@ class PerRow:
 
     def __init__(self, interventions: Sequence[Intervention | None]) -> None:
         self.rows = RowEdits(interventions, torch.arange(len(interventions)))
-        found = [one for one in interventions if one is not None]
-        self.component = found[0].component if found else "head"
-        self.layers = tuple(sorted({layer for one in found for layer in one.layers}))
+        self.found = [one for one in interventions if one is not None]
+        self.component = self.found[0].component if self.found else "head"
+        self.layers = tuple(sorted({layer for one in self.found for layer in one.layers}))
         self.label = f"{len(interventions)} interventions, one a row"
 
     def edit(self, activation: Tensor, layer: int) -> Tensor:
@@ -81,9 +81,8 @@ class PerRow:
 
     def check(self, info: ModelInfo) -> None:
         """Refuse a model that one of them was not made for."""
-        for one in self.rows.interventions:
-            if one is not None:
-                one.check(info)
+        for one in self.found:
+            one.check(info)
 
 
 def read_prompt(
@@ -101,7 +100,7 @@ def text_of(sample: Sample | str) -> str:
     return sample if isinstance(sample, str) else sample.prompt
 
 
-# On the function itself: a widget's callback runs in a thread of its own, where autograd is on.
+# Here, not outside: a widget's callback runs in another thread, where autograd is on.
 @torch.inference_mode()
 def next_logprobs(
     model: HookedModel,
@@ -227,9 +226,7 @@ def compute_grid(
 
 def _split(dev: Sequence[Sample]) -> str:
     """What the samples say they are; those of a task's dev that say nothing are dev."""
-    if not dev:
-        return ""
-    recorded = split_of(dev)
+    recorded = split_of(dev) if dev else ""
     return "dev" if recorded == "unknown" else recorded
 
 

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 _MODEL = threading.Lock()
 """Hooks of two threads on one model would act on each other's passes."""
 OWN = "(your own)"
-_NOTHING: Any = {"x": [0], "y": [0]}
-"""A trace without data that is filled in a batch before it is shown stays empty in JupyterLab (plotly 7.1)."""
 
 
 class LiveExplorer:
@@ -80,8 +78,10 @@ class LiveExplorer:
         )
         self.says = widgets.HTML()
         self.texts = widgets.HTML()
-        self.bars = self._bars()
-        self.elements = self._elements()
+        # Filled as plain figures: what is sent to a FigureWidget before the browser is ready may be lost.
+        self.bars, self.elements = self._bars(), self._elements()
+        self._safely(self._update)
+        self.bars, self.elements = _live(self.bars), _live(self.elements)
         self.box = widgets.VBox(
             [
                 self.menu, self.prompt,
@@ -96,7 +96,6 @@ class LiveExplorer:
         for one in (self.prompt, self.method, self.k, self.strength):
             one.observe(lambda _change: self._safely(self._update), "value")
         self.write.on_click(lambda _button: self._safely(self._continue))
-        self._safely(self._update)
 
     def _safely(self, act: Any) -> None:
         """Run one reaction; its error is shown, and the next one runs all the same."""
@@ -164,13 +163,13 @@ class LiveExplorer:
 
     def _bars(self) -> Any:
         theme = self.theme
-        figure = go.FigureWidget(
+        figure = go.Figure(
             [
                 go.Bar(
-                    **_NOTHING, orientation="h", name="unsteered",
+                    orientation="h", name="unsteered",
                     marker={"color": theme.muted, "pattern": {"shape": "/"}},
                 ),
-                go.Bar(**_NOTHING, orientation="h", name="steered"),
+                go.Bar(orientation="h", name="steered"),
             ]
         )  # fmt: skip
         figure.update_traces(hovertemplate="%{y}: %{x:.2f}%<extra></extra>")
@@ -180,22 +179,21 @@ class LiveExplorer:
             legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}, bargap=0.3,
         )  # fmt: skip
         figure.update_xaxes(title="probability of being the next token (%)", range=[0, 100])
-        return _configured(figure)
+        return figure
 
     def _elements(self) -> Any:
         differences = self.explorer.recipe.differences
-        figure = go.FigureWidget(difference_heatmap(differences, theme=self.theme.name))
+        figure = difference_heatmap(differences, theme=self.theme.name)
         for color, width in ((self.theme.paper, 5), (self.theme.ink, 2)):
             if self._is_boxed:
-                figure.add_scatter(**_NOTHING, mode="lines", line={"color": color, "width": width})
+                figure.add_scatter(mode="lines", line={"color": color, "width": width})
             else:
                 figure.add_scatter(
-                    **_NOTHING,
                     mode="markers",
                     marker={"symbol": "circle-open", "size": 10, "color": color, "line": {"width": width}},
                 )  # fmt: skip
         figure.update_traces(selector={"type": "scatter"}, hoverinfo="skip", showlegend=False)
-        return _configured(figure)
+        return figure
 
     @property
     def _is_boxed(self) -> bool:
@@ -227,6 +225,7 @@ def _visible(token: str) -> str:
     return token.replace(" ", "\u2423").replace("\n", "\u23ce") or "(empty)"
 
 
-def _configured(figure: Any) -> Any:
+def _live(figure: Any) -> Any:
+    figure = go.FigureWidget(figure)
     figure._config = {**figure._config, **CONFIG}  # FigureWidget has no public way
     return figure
