@@ -37,7 +37,12 @@ if TYPE_CHECKING:
     from sadi_lens.sweeps import SweepInterrupted as SweepInterrupted
     from sadi_lens.sweeps import null_band as null_band
     from sadi_lens.sweeps import sweep as sweep
+    from sadi_lens.tasks import balance_pairs as balance_pairs
+    from sadi_lens.tasks import load_benchmark as load_benchmark
     from sadi_lens.tasks import load_task as load_task
+    from sadi_lens.tasks import make_pairs as make_pairs
+    from sadi_lens.tasks import with_chat_template as with_chat_template
+    from sadi_lens.tasks import with_examples as with_examples
     from sadi_lens.types import ActivationDifferences as ActivationDifferences
     from sadi_lens.types import ContrastivePair as ContrastivePair
     from sadi_lens.types import ModelInfo as ModelInfo
@@ -55,7 +60,14 @@ _HOME = {
     "steering": ["fwd_hooks", "generate", "steer"],
     "store": ["load", "save"],
     "sweeps": ["SweepInterrupted", "null_band", "sweep"],
-    "tasks": ["load_task"],
+    "tasks": [
+        "balance_pairs",
+        "load_benchmark",
+        "load_task",
+        "make_pairs",
+        "with_chat_template",
+        "with_examples",
+    ],
     "types": ["ActivationDifferences", "ContrastivePair", "ModelInfo", "Sample", "Task"],
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
