@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from sadi_lens.results import Evaluation as Evaluation
     from sadi_lens.results import NullBand as NullBand
     from sadi_lens.results import Sweep as Sweep
+    from sadi_lens.scorings import scoring_table as scoring_table
+    from sadi_lens.scorings import truthful_scores as truthful_scores
     from sadi_lens.steering import fwd_hooks as fwd_hooks
     from sadi_lens.steering import generate as generate
     from sadi_lens.steering import steer as steer
@@ -57,6 +59,7 @@ _HOME = {
     "models": ["load_model", "planted_model", "planted_task"],
     "push": ["measure_push"],
     "results": ["Comparison", "Evaluation", "NullBand", "Sweep"],
+    "scorings": ["scoring_table", "truthful_scores"],
     "steering": ["fwd_hooks", "generate", "steer"],
     "store": ["load", "save"],
     "sweeps": ["SweepInterrupted", "null_band", "sweep"],

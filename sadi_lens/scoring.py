@@ -38,6 +38,8 @@ class ItemScores(NamedTuple):
     """Summed log-probability of each answer (nats); NaN where an item has fewer answers."""
     valid: Bool[np.ndarray, "intervention item"]
     """The most likely next token begins one of the answers."""
+    argmax: Int[np.ndarray, "intervention item choice token"]
+    """The most likely token in place of each answer token, given the answer before it; -1 behind the answer."""
 
 
 class RowEdits:
@@ -186,22 +188,19 @@ class _Batch:
         position: str,
         at_once: int,
         has_prefix: bool,
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         shares = has_prefix and position != "all"
         cache = self._prefill() if shares else None
         if cache is None:
             at_once = max(1, at_once // max(1, self.prompts.shape[1] // 4))
-        logprobs: list[np.ndarray] = []
-        valid: list[np.ndarray] = []
+        passes: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         for start in range(0, len(interventions), max(1, at_once)):
             chunk = interventions[start : start + max(1, at_once)]
-            found = self._pass(chunk, position, cache)
-            logprobs.append(found[0])
-            valid.append(found[1])
-        scores = np.concatenate(logprobs)
+            passes.append(self._pass(chunk, position, cache))
+        scores, valid, argmax = (np.concatenate(parts) for parts in zip(*passes, strict=True))
         for row, item in enumerate(self.items):
             scores[:, row, len(item.answers) :] = np.nan
-        return scores, np.concatenate(valid)
+        return scores, valid, argmax
 
     def _prefill(self) -> Any:
         _, cache = self.model(
@@ -215,7 +214,7 @@ class _Batch:
 
     def _pass(
         self, interventions: Sequence[Intervention | None], position: str, cache: Any
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """One forward of [item, intervention, choice] rows."""
         n, c = len(self.items), len(interventions)
         per = 1 if self.is_single else self.n_choices
@@ -237,8 +236,9 @@ class _Batch:
             logits = self.model(ids, attention_mask=mask, logits_to_keep=self.n_answer, **extra)
         logits = logits[:, -self.n_answer :].float()
         found = torch.log_softmax(logits, dim=-1).reshape(n, c, per, self.n_answer, -1)
-        top = logits[:, 0].argmax(dim=-1).reshape(n, c, per)[:, :, 0]
-        valid = (top[:, :, None] == self.answers[:, None, :, 0]).any(dim=-1)
+        top = logits.argmax(dim=-1).reshape(n, c, per, self.n_answer)
+        valid = (top[:, :, :1, 0] == self.answers[:, None, :, 0]).any(dim=-1)
+        argmax = torch.where(self.answer_mask[:, None], top, -1)
         if self.is_single:
             index = self.answers[:, None, :, 0].expand(n, c, -1)
             scores = found[:, :, 0, 0].gather(-1, index)
@@ -246,7 +246,11 @@ class _Batch:
             index = self.answers[:, None, :, :, None].expand(n, c, -1, -1, 1)
             tokens = found.gather(-1, index)[..., 0]
             scores = (tokens * self.answer_mask[:, None]).sum(dim=-1)
-        return scores.transpose(0, 1).cpu().numpy(), valid.transpose(0, 1).cpu().numpy()
+        return (
+            scores.transpose(0, 1).cpu().numpy(),
+            valid.transpose(0, 1).cpu().numpy(),
+            argmax.transpose(0, 1).cpu().numpy(),
+        )
 
 
 def fork_cache(cache: Any) -> Any:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sadi_lens.results.evaluation import Evaluation, NullBand
-from sadi_lens.stats import Interval, mcnemar_p, paired_interval
+from sadi_lens.stats import Interval, mcnemar_p, paired_interval, standard_error
 from sadi_lens.types import ArrayEq, ModelInfo
 
 if TYPE_CHECKING:
@@ -131,6 +131,7 @@ class Comparison(ArrayEq):
                     "accuracy": row.accuracy,
                     "low": row.interval.low,
                     "high": row.interval.high,
+                    "standard_error": standard_error(row.accuracy, self.n),
                     "gain": row.gain,
                     "gain_low": row.gain_interval.low,
                     "gain_high": row.gain_interval.high,
