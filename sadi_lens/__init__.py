@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sadi_lens.results import Comparison as Comparison
     from sadi_lens.results import Evaluation as Evaluation
     from sadi_lens.results import NullBand as NullBand
+    from sadi_lens.results import Selection as Selection
     from sadi_lens.results import Sweep as Sweep
     from sadi_lens.scorings import scoring_table as scoring_table
     from sadi_lens.scorings import truthful_scores as truthful_scores
@@ -58,7 +59,7 @@ _HOME = {
     "masks": ["Mask", "random_mask", "top_k_mask"],
     "models": ["load_model", "planted_model", "planted_task"],
     "push": ["measure_push"],
-    "results": ["Comparison", "Evaluation", "NullBand", "Sweep"],
+    "results": ["Comparison", "Evaluation", "NullBand", "Selection", "Sweep"],
     "scorings": ["scoring_table", "truthful_scores"],
     "steering": ["fwd_hooks", "generate", "steer"],
     "store": ["load", "save"],

@@ -35,6 +35,7 @@ MODULES = {
     "MethodRow": "sadi_lens.results",
     "Comparison": "sadi_lens.results",
     "Choice": "sadi_lens.results",
+    "Selection": "sadi_lens.results",
     "Sweep": "sadi_lens.results",
     "MaskedScaling": "sadi_lens.interventions",
     "MaskedAddition": "sadi_lens.interventions",

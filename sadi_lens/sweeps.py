@@ -43,6 +43,7 @@ def sweep(
     scoring: str = "sum",
     max_new_tokens: int = 16,
     prepend_bos: bool | None = None,
+    keep_items: bool = False,
     progress: bool = True,
 ) -> Sweep:
     """Accuracy for every number of units and every strength.
@@ -62,6 +63,7 @@ def sweep(
         scoring: See ``evaluate``.
         max_new_tokens: See ``evaluate``.
         prepend_bos: See ``evaluate``.
+        keep_items: Keep which items each cell got right, for ``Sweep.selection``.
         progress: Show a bar.
 
     Raises:
@@ -88,6 +90,7 @@ def sweep(
             return full.reshape(shape)
 
         base, rest = found[0], found[1:]
+        kept = np.array([one.correct for one in rest])
         return Sweep(
             component=differences.component,
             ranking=ranking,
@@ -105,6 +108,11 @@ def sweep(
             unsteered_accuracy=base.accuracy,
             unsteered_margin=base.margin,
             chance=chance,
+            unsteered_valid_rate=base.valid_rate,
+            correct=kept.reshape(*shape, base.n)
+            if keep_items and len(rest) == len(cells)
+            else None,
+            unsteered_correct=base.correct if keep_items else None,
         )
 
     try:

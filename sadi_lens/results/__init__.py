@@ -2,6 +2,6 @@
 
 from sadi_lens.results.comparison import Comparison, MethodRow
 from sadi_lens.results.evaluation import Evaluation, NullBand
-from sadi_lens.results.sweep import Choice, Sweep
+from sadi_lens.results.sweep import Choice, Selection, Sweep
 
-__all__ = ["Choice", "Comparison", "Evaluation", "MethodRow", "NullBand", "Sweep"]
+__all__ = ["Choice", "Comparison", "Evaluation", "MethodRow", "NullBand", "Selection", "Sweep"]

@@ -155,3 +155,16 @@ def test_mc1_mc2_mc3_by_hand(llama):
     np.testing.assert_allclose(table.to_numpy(), [[1, 0.3 / 0.5, 0.5], [0, 0.25, 0]], rtol=1e-6)
     with pytest.raises(ValueError, match="got 2 by 'pmi'"):
         sl.truthful_scores(dataclasses.replace(evaluation, scoring="pmi"), samples)
+
+
+def test_a_sweep_can_keep_which_items_each_cell_gets_right(llama, samples, differences):
+    import sadi_lens as sl
+
+    grid = sl.sweep(
+        llama, samples, differences["head"], [1, 3], [2.0, 8.0], keep_items=True, progress=False
+    )
+    mask = sl.top_k_mask(differences["head"], 3)
+    own = sl.evaluate(llama, samples, sl.MaskedScaling(mask, 2.0), progress=False)
+    assert grid.correct[1, 0].tolist() == own.correct.tolist()
+    np.testing.assert_allclose(grid.correct.mean(axis=2), grid.accuracy)
+    assert grid.unsteered_valid_rate == sl.evaluate(llama, samples, progress=False).valid_rate
