@@ -24,12 +24,18 @@ if TYPE_CHECKING:
     from sadi_lens.models import load_model as load_model
     from sadi_lens.models import planted_model as planted_model
     from sadi_lens.models import planted_task as planted_task
+    from sadi_lens.open_ended import load_classifier as load_classifier
+    from sadi_lens.open_ended import open_ended_scores as open_ended_scores
+    from sadi_lens.published import published_table as published_table
     from sadi_lens.push import measure_push as measure_push
     from sadi_lens.results import Comparison as Comparison
     from sadi_lens.results import Evaluation as Evaluation
     from sadi_lens.results import NullBand as NullBand
     from sadi_lens.results import Selection as Selection
     from sadi_lens.results import Sweep as Sweep
+    from sadi_lens.runs import Experiment as Experiment
+    from sadi_lens.runs import TaskSpec as TaskSpec
+    from sadi_lens.runs import run_experiment as run_experiment
     from sadi_lens.scorings import scoring_table as scoring_table
     from sadi_lens.scorings import truthful_scores as truthful_scores
     from sadi_lens.steering import fwd_hooks as fwd_hooks
@@ -58,8 +64,11 @@ _HOME = {
     "interventions": ["Intervention", "MaskedAddition", "MaskedScaling", "VectorAddition"],
     "masks": ["Mask", "random_mask", "top_k_mask"],
     "models": ["load_model", "planted_model", "planted_task"],
+    "open_ended": ["load_classifier", "open_ended_scores"],
+    "published": ["published_table"],
     "push": ["measure_push"],
     "results": ["Comparison", "Evaluation", "NullBand", "Selection", "Sweep"],
+    "runs": ["Experiment", "TaskSpec", "run_experiment"],
     "scorings": ["scoring_table", "truthful_scores"],
     "steering": ["fwd_hooks", "generate", "steer"],
     "store": ["load", "save"],

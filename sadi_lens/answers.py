@@ -1,8 +1,18 @@
-"""Answers as text: when one is right, and what a prompt looks like without its question."""
+"""Answers: the ways to score one, when a text is right, what a prompt is without its question."""
 
 import re
 import string
 from collections.abc import Sequence
+
+SCORINGS = {
+    "sum": "log-probability of the choice, summed over its tokens",
+    "per_token": "mean log-probability of the choice's tokens",
+    "pmi": "log-probability of the choice minus the same after the prompt's last line alone (Holtzman et al., 2021)",
+    "teacher_forced": "the most likely tokens spell the right answer, each given the right answer before it",
+    "generation": "the greedy continuation is the right answer",
+}
+"""How an answer is scored. ``"teacher_forced"`` is what SADI's reference code reports: an answer of several tokens
+gets its own beginning for free, and a model that prefers another word altogether is wrong."""
 
 
 def normalise(text: str) -> str:

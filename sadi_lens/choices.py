@@ -14,16 +14,6 @@ from sadi_lens.tasks.contrast import right_answer
 from sadi_lens.text import EncodedItem, encode_item, require_tokenizer
 from sadi_lens.types import HookedModel, Sample
 
-SCORINGS = {
-    "sum": "log-probability of the choice, summed over its tokens",
-    "per_token": "mean log-probability of the choice's tokens",
-    "pmi": "log-probability of the choice minus the same after the prompt's last line alone (Holtzman et al., 2021)",
-    "teacher_forced": "the most likely tokens spell the right answer, each given the right answer before it",
-    "generation": "the greedy continuation is the right answer",
-}
-"""How an answer is scored. ``"teacher_forced"`` is what SADI's reference code reports: an answer of several tokens
-gets its own beginning for free, and a model that prefers another word altogether is wrong."""
-
 
 class ChoiceRow(NamedTuple):
     """What one intervention gives."""
@@ -68,7 +58,7 @@ def score_choices(
         model: A bridged model in eval mode.
         samples: With choices, or (``"teacher_forced"`` only) with targets.
         interventions: None is the unsteered model.
-        scoring: One of ``SCORINGS`` except ``"generation"``.
+        scoring: One of ``sadi_lens.answers.SCORINGS`` except ``"generation"``.
         position: Where the interventions act; in the prompt's last line alone too (``"pmi"``).
         prepend_bos: See ``sadi_lens.text.encode``.
         bar: Progress bar, updated by items times interventions.

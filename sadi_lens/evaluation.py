@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from tqdm.auto import tqdm
 
-from sadi_lens.answers import matches
-from sadi_lens.choices import SCORINGS, ChoiceRow, ChoiceScores, score_choices
+from sadi_lens.answers import SCORINGS, matches
+from sadi_lens.choices import ChoiceRow, ChoiceScores, score_choices
 from sadi_lens.hooks import require_eval
 from sadi_lens.interventions import Intervention
 from sadi_lens.results import Evaluation

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sadi_lens.choices import SCORINGS
+from sadi_lens.answers import SCORINGS
 from sadi_lens.evaluation import evaluate_each
 from sadi_lens.interventions import Intervention
 from sadi_lens.results import Evaluation
@@ -29,7 +29,7 @@ def scoring_table(
         model: A bridged model in eval mode.
         samples: With choices.
         interventions: None is the unsteered model.
-        scorings: Which of ``sadi_lens.choices.SCORINGS``.
+        scorings: Which of ``sadi_lens.answers.SCORINGS``.
         **options: As for ``evaluate_each``.
 
     Returns:

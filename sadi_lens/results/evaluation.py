@@ -25,7 +25,7 @@ class Evaluation(ArrayEq):
     """``"dev"``, ``"test"``, ``"mixed"`` or ``"unknown"``."""
     position: str
     scoring: str
-    """One of ``sadi_lens.choices.SCORINGS``, or ``"exact_match"`` of free text."""
+    """One of ``sadi_lens.answers.SCORINGS``, or ``"exact_match"`` of free text."""
     correct: Bool[np.ndarray, " item"]
     margins: Float[np.ndarray, " item"]
     """Log-probability of the right choice minus the best wrong one (nats); NaN for free text."""
