@@ -52,10 +52,13 @@ if TYPE_CHECKING:
     from sadi_lens.neutral import divergence as divergence
     from sadi_lens.neutral import match_kl as match_kl
     from sadi_lens.neutral import side_effects as side_effects
+    from sadi_lens.open_ended import load_classifier as load_classifier
+    from sadi_lens.open_ended import open_ended_scores as open_ended_scores
     from sadi_lens.plots import show as show
     from sadi_lens.probes import probe_accuracy as probe_accuracy
     from sadi_lens.pruning import prune_mask as prune_mask
     from sadi_lens.pruning import unit_effects as unit_effects
+    from sadi_lens.published import published_table as published_table
     from sadi_lens.push import measure_push as measure_push
     from sadi_lens.push import swap_prompts as swap_prompts
     from sadi_lens.rankings import unit_scores as unit_scores
@@ -70,11 +73,17 @@ if TYPE_CHECKING:
     from sadi_lens.results import PairsCurve as PairsCurve
     from sadi_lens.results import Pruned as Pruned
     from sadi_lens.results import Receipt as Receipt
+    from sadi_lens.results import Selection as Selection
     from sadi_lens.results import SignAgreement as SignAgreement
     from sadi_lens.results import Stability as Stability
     from sadi_lens.results import Sweep as Sweep
     from sadi_lens.results import UnitEffects as UnitEffects
+    from sadi_lens.runs import Experiment as Experiment
+    from sadi_lens.runs import TaskSpec as TaskSpec
+    from sadi_lens.runs import run_experiment as run_experiment
     from sadi_lens.scores import Scores as Scores
+    from sadi_lens.scorings import scoring_table as scoring_table
+    from sadi_lens.scorings import truthful_scores as truthful_scores
     from sadi_lens.stability import mask_stability as mask_stability
     from sadi_lens.stability import pairs_needed as pairs_needed
     from sadi_lens.steering import fwd_hooks as fwd_hooks
@@ -84,7 +93,12 @@ if TYPE_CHECKING:
     from sadi_lens.sweeps import SweepInterrupted as SweepInterrupted
     from sadi_lens.sweeps import null_band as null_band
     from sadi_lens.sweeps import sweep as sweep
+    from sadi_lens.tasks import balance_pairs as balance_pairs
+    from sadi_lens.tasks import load_benchmark as load_benchmark
     from sadi_lens.tasks import load_task as load_task
+    from sadi_lens.tasks import make_pairs as make_pairs
+    from sadi_lens.tasks import with_chat_template as with_chat_template
+    from sadi_lens.tasks import with_examples as with_examples
     from sadi_lens.types import ActivationDifferences as ActivationDifferences
     from sadi_lens.types import ContrastivePair as ContrastivePair
     from sadi_lens.types import ModelInfo as ModelInfo
@@ -129,9 +143,11 @@ _HOME = {
     "methods": ["Control", "Method"],
     "models": ["load_model", "planted_model", "planted_task"],
     "neutral": ["divergence", "match_kl", "side_effects"],
+    "open_ended": ["load_classifier", "open_ended_scores"],
     "plots": ["show"],
     "probes": ["probe_accuracy"],
     "pruning": ["prune_mask", "unit_effects"],
+    "published": ["published_table"],
     "push": ["measure_push", "swap_prompts"],
     "rankings": ["unit_scores"],
     "readings": ["sign_agreement"],
@@ -145,17 +161,27 @@ _HOME = {
         "PairsCurve",
         "Pruned",
         "Receipt",
+        "Selection",
         "SignAgreement",
         "Stability",
         "Sweep",
         "UnitEffects",
     ],
+    "runs": ["Experiment", "TaskSpec", "run_experiment"],
     "scores": ["Scores"],
+    "scorings": ["scoring_table", "truthful_scores"],
     "stability": ["mask_stability", "pairs_needed"],
     "steering": ["fwd_hooks", "steer"],
     "store": ["load", "save"],
     "sweeps": ["SweepInterrupted", "null_band", "sweep"],
-    "tasks": ["load_task"],
+    "tasks": [
+        "balance_pairs",
+        "load_benchmark",
+        "load_task",
+        "make_pairs",
+        "with_chat_template",
+        "with_examples",
+    ],
     "types": ["ActivationDifferences", "ContrastivePair", "ModelInfo", "Sample", "Task"],
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}

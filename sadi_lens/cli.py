@@ -1,4 +1,4 @@
-"""Command line: ``sadi-lens demo``, ``compare``, ``figures``, ``report`` and ``explorer``."""
+"""Command line: ``sadi-lens demo``, ``compare``, ``run``, ``figures``, ``report`` and ``explorer``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -181,6 +181,36 @@ def explorer(
     except (ValueError, OSError, RuntimeError) as error:
         _refuse(error)
     console.print(f"explorer: {escape(str(path))}")
+
+
+@app.command()
+def run(
+    experiment: Annotated[str, typer.Argument(help="A YAML file, or the name of an example")],
+    out: Annotated[Path | None, typer.Option(help="Folder; default runs/NAME")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Models to run instead of the file's")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="Folder of local data sets")] = None,
+    png: Annotated[bool, typer.Option(help="Also write PNG (needs Chromium)")] = False,
+) -> None:
+    """Run an experiment; started again, it goes on where it was."""
+    import dataclasses
+
+    from sadi_lens.runs import Experiment, run_experiment
+
+    try:
+        loaded = Experiment.from_yaml(experiment)
+        if model:
+            loaded = dataclasses.replace(loaded, models=tuple(model))
+        if data:
+            loaded = dataclasses.replace(loaded, data=data)
+        folder = run_experiment(loaded, out or Path("runs") / loaded.name, png=png)
+    except (ValueError, OSError, RuntimeError) as error:
+        _refuse(error)
+    except KeyboardInterrupt as error:
+        console.print("\ninterrupted; finished cells are kept, run again to go on")
+        raise typer.Exit(130) from error
+    console.print(f"report: {escape(str(folder / 'report.md'))}", highlight=False)
 
 
 def _refuse(error: Exception) -> NoReturn:

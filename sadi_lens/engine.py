@@ -71,7 +71,8 @@ def score_answers(
             continue
         shape = (len(interventions), *found.logprobs.shape[1:])
         logprobs, valid = np.empty(shape, dtype=np.float32), np.empty(shape[:2], dtype=bool)
-        logprobs[ours], valid[ours] = found.logprobs, found.valid
+        argmax = np.full((len(interventions), *found.argmax.shape[1:]), -1)
+        logprobs[ours], valid[ours], argmax[ours] = found.logprobs, found.valid, found.argmax
         chosen = [items[index] for index in found.indices]
         others = [interventions[index] for index in rest]
         for part in score_on_bridge(model, chosen, others, position):
@@ -79,7 +80,9 @@ def score_answers(
             logprobs[where] = np.nan
             logprobs[:, :, : part.logprobs.shape[2]][where] = part.logprobs
             valid[where] = part.valid
-        yield ItemScores(found.indices, logprobs, valid)
+            _, _, choices, tokens = part.argmax.shape
+            argmax[:, :, :choices, :tokens][where] = part.argmax
+        yield ItemScores(found.indices, logprobs, valid, argmax)
 
 
 def _say_once(model: HookedModel, is_bridge: bool) -> None:
@@ -106,6 +109,8 @@ def _score_plainly(
         end = len(item.prompt)
         logprobs = np.empty((len(interventions), 1, len(item.answers)), dtype=np.float32)
         valid = np.empty((len(interventions), 1), dtype=bool)
+        width = max(len(answer) for answer in item.answers)
+        argmax = np.full((*logprobs.shape, width), -1)
         for row, one in enumerate(interventions):
             for column, answer in enumerate(item.answers):
                 text = torch.tensor([item.prompt + answer], device=device)
@@ -117,4 +122,5 @@ def _score_plainly(
                 found = logits.log_softmax(dim=-1)[range(len(answer)), list(answer)]
                 logprobs[row, 0, column] = float(found.sum())
                 valid[row, 0] = int(logits[0].argmax()) in {first for first, *_ in item.answers}
-        yield ItemScores([index], logprobs, valid)
+                argmax[row, 0, column, : len(answer)] = logits.argmax(dim=-1).cpu().numpy()
+        yield ItemScores([index], logprobs, valid, argmax)

@@ -1,25 +1,21 @@
 """Scoring samples: log-probability of choices, exact match of free text, each with n and an interval."""
 
 import hashlib
-import re
-import string
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from sadi_lens.engine import ENGINES, score_answers
+from sadi_lens.answers import SCORINGS, matches
+from sadi_lens.choices import ChoiceRow, ChoiceScores, score_choices
+from sadi_lens.engine import ENGINES
 from sadi_lens.generation import generate
 from sadi_lens.hooks import require_eval
 from sadi_lens.interventions import Intervention
 from sadi_lens.results import Evaluation
 from sadi_lens.stats import proportion_interval
-from sadi_lens.text import encode_item
 from sadi_lens.types import POSITIONS, HookedModel, ModelInfo, Sample, require_one_of
-
-SCORINGS = ("sum", "per_token")
 
 
 class EvaluationInterrupted(KeyboardInterrupt):
@@ -55,7 +51,7 @@ def evaluate(
         samples: At least one, all with choices or all with a target.
         intervention: None is the unsteered model.
         position: Which tokens it acts on.
-        scoring: ``"sum"`` of the choice's token log-probabilities, or their mean (``"per_token"``).
+        scoring: One of ``SCORINGS``. Free text is generated and matched, or scored ``"teacher_forced"``.
         task: Name written into the result.
         label: Name of the row; default the intervention's own.
         prepend_bos: See ``sadi_lens.text.encode``.
@@ -132,7 +128,7 @@ def evaluate_each(
     }
     bar = tqdm(total=len(samples) * len(interventions), desc=description, disable=not progress)
     with bar:
-        if is_text.pop():
+        if scoring == "generation" or (is_text.pop() and scoring != "teacher_forced"):
             found: list[Evaluation] = []
             try:
                 for name, one in zip(names, interventions, strict=True):
@@ -151,9 +147,17 @@ def evaluate_each(
             except KeyboardInterrupt:
                 raise EvaluationInterrupted(tuple(found)) from None
             return tuple(found)
-        return _choice_results(
-            model, samples, interventions, names, common, scoring, prepend_bos, engine, bar
+        found_scores = score_choices(
+            model,
+            samples,
+            interventions,
+            scoring,
+            position,
+            prepend_bos=prepend_bos,
+            engine=engine,
+            bar=bar,
         )
+        return _choice_results(samples, names, common, scoring, found_scores)
 
 
 def split_of(samples: Sequence[Sample]) -> str:
@@ -169,6 +173,8 @@ def items_hash(samples: Sequence[Sample]) -> str:
     digest = hashlib.sha256()
     for one in samples:
         digest.update(repr((one.prompt, one.choices, one.answer, one.target)).encode())
+        if one.also_right or one.aliases:
+            digest.update(repr((one.also_right, one.aliases)).encode())
     return digest.hexdigest()[:16]
 
 
@@ -179,35 +185,23 @@ def chance_of(samples: Sequence[Sample]) -> float:
     return float(np.mean([1 / len(sample.choices) for sample in samples]))
 
 
-def normalise(text: str) -> str:
-    """Lower case, no punctuation, no articles, single spaces (Rajpurkar et al., 2016).
-
-    Where nothing would be left (an answer "A"), articles and then punctuation stay.
-    """
-    text = " ".join(text.lower().split())
-    bare = " ".join(text.translate(str.maketrans("", "", string.punctuation)).split())
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", bare).split()) or bare or text
-
-
-def matches(text: str, target: str) -> bool:
-    """Whether a generated answer is the target: its first line, or the first sentence of that, after ``normalise``."""
-    line = text.strip().split("\n", maxsplit=1)[0]
-    sentence = re.split(r"\.(?=\s|$)", line, maxsplit=1)[0]
-    return normalise(target) in (normalise(line), normalise(sentence))
-
-
 def _text_result(
     label: str, samples: Sequence[Sample], texts: list[str], common: dict[str, object]
 ) -> Evaluation:
-    correct = np.array(
-        [matches(text, sample.target or "") for text, sample in zip(texts, samples, strict=True)]
-    )
+    is_text = samples[0].target is not None
+    accepted = [_accepted(sample) for sample in samples]
+    correct = np.array([matches(*one) for one in zip(texts, accepted, strict=True)])
     return Evaluation(
         label=label,
-        scoring="exact_match",
+        scoring="exact_match" if is_text else "generation",
         correct=correct,
         margins=np.full(correct.size, np.nan, dtype=np.float32),
-        valid=np.array([bool(text.strip()) for text in texts]),
+        valid=np.array(
+            [
+                bool(text.strip()) if is_text else matches(text, sample.choices)
+                for text, sample in zip(texts, samples, strict=True)
+            ]
+        ),
         choice_scores=np.empty((correct.size, 0), dtype=np.float32),
         interval=proportion_interval(correct),
         texts=tuple(texts),
@@ -215,48 +209,30 @@ def _text_result(
     )
 
 
+def _accepted(sample: Sample) -> tuple[str, ...]:
+    if sample.target is not None:
+        return (sample.target, *sample.aliases)
+    assert sample.answer is not None
+    return tuple(sample.choices[index] for index in (sample.answer, *sample.also_right))
+
+
 def _choice_results(
-    model: HookedModel,
     samples: Sequence[Sample],
-    interventions: Sequence[Intervention | None],
     names: Sequence[str],
     common: dict[str, object],
     scoring: str,
-    prepend_bos: bool | None,
-    engine: str,
-    bar: Any,
+    found: ChoiceScores,
 ) -> tuple[Evaluation, ...]:
-    items = [
-        encode_item(model, sample.prompt, sample.choices, prepend_bos=prepend_bos)
-        for sample in samples
-    ]
-    widest = max(len(sample.choices) for sample in samples)
-    scores = np.full((len(interventions), len(samples), widest), np.nan, dtype=np.float32)
-    valid = np.zeros(scores.shape[:2], dtype=bool)
-    done = np.zeros(len(samples), dtype=bool)
-    interrupted = False
-    try:
-        position = str(common["position"])
-        for found in score_answers(model, items, interventions, position, engine=engine):
-            scores[:, found.indices, : found.logprobs.shape[2]] = found.logprobs
-            valid[:, found.indices] = found.valid
-            done[found.indices] = True
-            bar.update(len(found.indices) * len(interventions))
-    except KeyboardInterrupt:
-        interrupted = True
-    if scoring == "per_token":
-        for index, item in enumerate(items):
-            scores[:, index, : len(item.answers)] /= [len(answer) for answer in item.answers]
-    kept = [index for index in range(len(samples)) if done[index]]
+    kept = np.flatnonzero(found.done)
     results: tuple[Evaluation, ...] = ()
-    if kept:
-        chosen = [samples[index] for index in kept]
-        common = {**common, "items": items_hash(chosen)}
+    if kept.size:
+        chosen = [one for one, done in zip(samples, found.done, strict=True) if done]
+        common = {**common, "items": items_hash(chosen), "scoring": scoring}
         results = tuple(
-            _choice_result(name, chosen, scores[row, kept], valid[row, kept], scoring, common)
-            for row, name in enumerate(names)
+            _choice_result(name, chosen, row, common)
+            for name, row in zip(names, found.rows(kept), strict=True)
         )
-    if interrupted:
+    if found.interrupted:
         raise EvaluationInterrupted(results)
     return results
 
@@ -264,35 +240,34 @@ def _choice_results(
 def _choice_result(
     label: str,
     samples: Sequence[Sample],
-    scores: np.ndarray,
-    valid: np.ndarray,
-    scoring: str,
+    found: ChoiceRow,
     common: dict[str, object],
 ) -> Evaluation:
-    answer = np.array([sample.answer for sample in samples])
+    scores = found.scores
     row = np.arange(len(samples))
-    right = scores[row, answer]
-    wrong = scores.copy()
-    wrong[row, answer] = -np.inf
-    counts = np.array([len(sample.choices) for sample in samples])
-    wrong[np.isnan(scores) & (np.arange(scores.shape[1]) >= counts[:, None])] = -np.inf
-    margins = (right - wrong.max(axis=1)).astype(np.float32)
-    broken = int(np.isnan(margins).sum())
-    if broken:
+    right = scores[row, [sample.answer or 0 for sample in samples]]
+    is_wrong = np.zeros(scores.shape, dtype=bool)
+    for index, sample in enumerate(samples):
+        is_wrong[index, list(sample.wrong)] = True
+    wrong = np.where(is_wrong, scores, -np.inf).max(axis=1)
+    with np.errstate(invalid="ignore"):  # inf - inf is a broken item
+        margins = (right - wrong).astype(np.float32)
+    is_broken = np.isnan(margins)
+    margins[~is_wrong.any(axis=1)] = np.nan  # nothing to be ahead of
+    if is_broken.any():
         warnings.warn(
-            f"{broken} of {len(samples)} items could not be scored under {label!r}: the model's output is not "
-            "finite there. They count as wrong and invalid, their margin is NaN. Use a smaller strength or a "
+            f"{int(is_broken.sum())} of {len(samples)} items could not be scored under {label!r}: the model's output "
+            "is not finite there. They count as wrong and invalid, their margin is NaN. Use a smaller strength or a "
             "wider dtype.",
             stacklevel=2,
         )
-    correct = margins > 0
+    correct = (margins > 0) if found.spelled is None else found.spelled & ~is_broken
     return Evaluation(
         label=label,
-        scoring=scoring,
         correct=correct,
         margins=margins,
-        valid=valid & ~np.isnan(margins),
+        valid=found.valid & ~is_broken,
         choice_scores=scores,
         interval=proportion_interval(correct),
-        **common,  # type: ignore[arg-type]  # model, task, split, position
+        **common,  # type: ignore[arg-type]  # model, task, split, position, scoring
     )

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sadi_lens.hooks import device_of
@@ -39,6 +39,8 @@ class ItemScores(NamedTuple):
     """Summed log-probability of each answer (nats); NaN where an item has fewer answers."""
     valid: Bool[np.ndarray, "intervention item"]
     """The most likely next token begins one of the answers."""
+    argmax: Int[np.ndarray, "intervention item choice token"]
+    """The most likely token in place of each answer token, given the answer before it; -1 behind the answer."""
 
 
 def score_on_bridge(
@@ -66,7 +68,7 @@ def score_on_bridge(
                 most: int,
                 is_single: bool = is_single,
                 has_prefix: bool = has_prefix,
-            ) -> tuple[np.ndarray, np.ndarray]:
+            ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
                 batch = _Batch(model, [items[index] for index in chosen], is_single)
                 return batch.score(interventions, position, most // len(chosen), has_prefix)
 
@@ -115,12 +117,13 @@ class _Batch:
         position: str,
         at_once: int,
         has_prefix: bool,
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         own = [chooses_positions(one) for one in interventions]
         shares = has_prefix and position != "all" and not all(own)
         cache = self._prefill() if shares else None
         scores = np.full((len(own), len(self.items), self.n_choices), np.nan, dtype=np.float32)
         valid = np.zeros(scores.shape[:2], dtype=bool)
+        argmax = np.full((*scores.shape, self.n_answer), -1)
         for edits_prefix in (False, True):  # an edited prefix cannot be shared
             members = [index for index, one in enumerate(own) if one == edits_prefix]
             prefix = None if edits_prefix else cache
@@ -128,10 +131,10 @@ class _Batch:
             for start in range(0, len(members), max(1, most)):
                 chosen = members[start : start + max(1, most)]
                 found = self._pass([interventions[index] for index in chosen], position, prefix)
-                scores[chosen], valid[chosen] = found
+                scores[chosen], valid[chosen], argmax[chosen] = found
         for row, item in enumerate(self.items):
             scores[:, row, len(item.answers) :] = np.nan
-        return scores, valid
+        return scores, valid, argmax
 
     def _prefill(self) -> Any:
         _, cache = self.model(
@@ -145,7 +148,7 @@ class _Batch:
 
     def _pass(
         self, interventions: Sequence[Intervention | None], position: str, cache: Any
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """One forward of [item, intervention, choice] rows."""
         n, c = len(self.items), len(interventions)
         per = 1 if self.is_single else self.n_choices
@@ -169,8 +172,9 @@ class _Batch:
             logits = self.model(ids, attention_mask=mask, logits_to_keep=self.n_answer, **extra)
         logits = logits[:, -self.n_answer :].float()
         found = torch.log_softmax(logits, dim=-1).reshape(n, c, per, self.n_answer, -1)
-        top = logits[:, 0].argmax(dim=-1).reshape(n, c, per)[:, :, 0]
-        valid = (top[:, :, None] == self.answers[:, None, :, 0]).any(dim=-1)
+        top = logits.argmax(dim=-1).reshape(n, c, per, self.n_answer)
+        valid = (top[:, :, :1, 0] == self.answers[:, None, :, 0]).any(dim=-1)
+        argmax = torch.where(self.answer_mask[:, None], top, -1)
         if self.is_single:
             index = self.answers[:, None, :, 0].expand(n, c, -1)
             scores = found[:, :, 0, 0].gather(-1, index)
@@ -178,7 +182,11 @@ class _Batch:
             index = self.answers[:, None, :, :, None].expand(n, c, -1, -1, 1)
             tokens = found.gather(-1, index)[..., 0]
             scores = (tokens * self.answer_mask[:, None]).sum(dim=-1)
-        return scores.transpose(0, 1).cpu().numpy(), valid.transpose(0, 1).cpu().numpy()
+        return (
+            scores.transpose(0, 1).cpu().numpy(),
+            valid.transpose(0, 1).cpu().numpy(),
+            argmax.transpose(0, 1).cpu().numpy(),
+        )
 
 
 def expand_cache(cache: Any, repeats: int) -> Any:

@@ -1,11 +1,14 @@
 """Intervals, paired tests and null bands, all on SciPy and statsmodels."""
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
+
+from sadi_lens.types import require_one_of
 
 CONFIDENCE = 0.95
 ALPHA = 0.05
@@ -21,23 +24,46 @@ class Interval(NamedTuple):
     high: float
 
 
-def proportion_interval(correct: Bool[np.ndarray, " item"]) -> Interval:
-    """Wilson (1927) score interval of a proportion.
+METHODS = {"wilson": "wilson", "clopper_pearson": "exact"}
+"""Our name of an interval -> SciPy's."""
+
+
+def proportion_interval(correct: Bool[np.ndarray, " item"], method: str = "wilson") -> Interval:
+    """Interval of a proportion: Wilson (1927) score, or Clopper and Pearson (1934), which never covers too little.
 
     Raises:
-        ValueError: If there is no item.
+        ValueError: If there is no item or the method is unknown.
     """
     if not correct.size:
         raise ValueError("an interval needs at least 1 item, got 0")
-    return _wilson(int(correct.sum()), correct.size)
+    return count_interval(int(correct.sum()), correct.size, method)
+
+
+def count_interval(n_correct: int, n: int, method: str = "wilson") -> Interval:
+    """``proportion_interval`` from counts alone, as a published number gives them.
+
+    Raises:
+        ValueError: If the counts are impossible or the method unknown.
+    """
+    require_one_of("method", method, METHODS)
+    if n < 1 or not 0 <= n_correct <= n:
+        raise ValueError(f"n_correct must be in [0, n] and n at least 1, got {n_correct} of {n}")
+    return _interval(n_correct, n, METHODS[method])
 
 
 @lru_cache(maxsize=4096)  # a sweep asks for the same few counts in every cell
-def _wilson(n_correct: int, n: int) -> Interval:
+def _interval(n_correct: int, n: int, method: str) -> Interval:
     from scipy import stats
 
-    found = stats.binomtest(n_correct, n).proportion_ci(CONFIDENCE, method="wilson")
+    found: Any = stats.binomtest(n_correct, n).proportion_ci(CONFIDENCE, method=method)
     return Interval(float(found.low), float(found.high))
+
+
+def standard_error(accuracy: float, n: int) -> float:
+    """Standard error of a proportion, sqrt(p (1 - p) / n); 0 at 0% and 100%, where only an interval helps."""
+    if n < 1:
+        raise ValueError(f"n must be at least 1, got {n}")
+    return math.sqrt(accuracy * (1 - accuracy) / n)
 
 
 def t_threshold(n: int, n_tests: int) -> float:

@@ -38,6 +38,7 @@ MODULES = {
     "Contrast": "sadi_lens.results",
     "Comparison": "sadi_lens.results",
     "Choice": "sadi_lens.results",
+    "Selection": "sadi_lens.results",
     "Sweep": "sadi_lens.results",
     "UnitActivations": "sadi_lens.results",
     "SignFlipNull": "sadi_lens.results",

@@ -45,6 +45,7 @@ def sweep(
     max_new_tokens: int = 16,
     prepend_bos: bool | None = None,
     engine: str = "shared",
+    keep_items: bool = False,
     progress: bool = True,
 ) -> Sweep:
     """Accuracy for every number of units and every strength.
@@ -65,6 +66,7 @@ def sweep(
         max_new_tokens: See ``evaluate``.
         prepend_bos: See ``evaluate``.
         engine: See ``evaluate``.
+        keep_items: Keep which items each cell got right, for ``Sweep.selection``.
         progress: Show a bar.
 
     Raises:
@@ -92,6 +94,7 @@ def sweep(
             return full.reshape(shape)
 
         base, rest = found[0], found[1:]
+        kept = np.array([one.correct for one in rest])
         return Sweep(
             component=differences.component,
             ranking=str(masks[0].provenance["ranking"]),
@@ -109,6 +112,11 @@ def sweep(
             unsteered_accuracy=base.accuracy,
             unsteered_margin=base.margin,
             chance=chance,
+            unsteered_valid_rate=base.valid_rate,
+            correct=kept.reshape(*shape, base.n)
+            if keep_items and len(rest) == len(cells)
+            else None,
+            unsteered_correct=base.correct if keep_items else None,
         )
 
     try:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sadi_lens.branches import Branches, branches
@@ -69,7 +69,7 @@ class TreeScorer:
             is_single = all(len(answer) == 1 for answer in item.answers)
             groups.setdefault((is_single, len(item.prompt) > 1), []).append(index)
 
-        def run(chosen: list[int], at_once: int) -> tuple[np.ndarray, np.ndarray]:
+        def run(chosen: list[int], at_once: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             return self.score([items[index] for index in chosen], at_once)
 
         for _, members in sorted(groups.items()):
@@ -106,7 +106,9 @@ class TreeScorer:
     def score(
         self, items: list[EncodedItem], at_once: int
     ) -> tuple[
-        Float[np.ndarray, "intervention item choice"], Bool[np.ndarray, "intervention item"]
+        Float[np.ndarray, "intervention item choice"],
+        Bool[np.ndarray, "intervention item"],
+        Int[np.ndarray, "intervention item choice token"],
     ]:
         """Scores of items that fit into one pass with ``at_once`` copies each; see ``ItemScores``."""
         tree = branches(items, drop_last=True, pad=pad_id(self.model), device=self.device)
@@ -114,6 +116,7 @@ class TreeScorer:
         cache = None if self.position == "all" else prefill(self.raw, tree)
         logprobs = np.empty((len(self.interventions), *answers.shape[:2]), dtype=np.float32)
         valid = np.empty(logprobs.shape[:2], dtype=bool)
+        argmax = np.empty((len(self.interventions), *answers.shape), dtype=np.int64)
         for chunk in self._chunked(at_once):
             hooks = [(*site, self._hook(chunk, tree, *site)) for site in chunk.edits.sites]
             with self.raw.attached(hooks):
@@ -123,10 +126,10 @@ class TreeScorer:
                     logits = run_copies(self.raw, tree, cache, chunk.present)
             found = _read(logits, tree, answers, real)
             where, copies = list(chunk.copy_of), list(chunk.copy_of.values())
-            logprobs[where], valid[where] = (part[copies] for part in found)
+            logprobs[where], valid[where], argmax[where] = (part[copies] for part in found)
         for row, item in enumerate(items):
             logprobs[:, row, len(item.answers) :] = np.nan
-        return logprobs, valid
+        return logprobs, valid, argmax
 
     def _chunked(self, at_once: int) -> list[_Chunk]:
         if at_once not in self._chunks:
@@ -198,8 +201,8 @@ def _padded(items: Sequence[EncodedItem], device: torch.device) -> tuple[Tensor,
 
 def _read(
     logits: Float[Tensor, "item copy node vocab"], tree: Branches, answers: Tensor, real: Tensor
-) -> tuple[np.ndarray, np.ndarray]:
-    """Log-probabilities [copy item choice] and whether the likeliest next token begins an answer [copy item]."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What ``ItemScores`` holds: [copy item choice], [copy item] and [copy item choice token]."""
     n, copies = logits.shape[:2]
     answers, real = answers.to(logits.device), real.to(logits.device)
     found = logits.float().log_softmax(dim=-1)
@@ -208,6 +211,11 @@ def _read(
         later = found[:, :, 1:].unflatten(2, (-1, tree.width))
         index = answers[:, None, :, 1:, None].expand(n, copies, -1, -1, 1)
         scores = scores + (later.gather(-1, index)[..., 0] * real[:, None, :, 1:]).sum(dim=-1)
-    top = logits[:, :, 0].argmax(dim=-1)[:, :, None]
+    best = logits.argmax(dim=-1)
+    top = best[:, :, :1]
     valid = ((top == answers[:, None, :, 0]) & real[:, None, :, 0]).any(dim=-1)
-    return scores.transpose(0, 1).cpu().numpy(), valid.transpose(0, 1).cpu().numpy()
+    argmax = top[..., None].expand(n, copies, *answers.shape[1:]).clone()
+    if tree.width:
+        argmax[..., 1:] = best[:, :, 1:].unflatten(2, (-1, tree.width))
+    argmax = argmax.masked_fill(~real[:, None], -1)
+    return tuple(part.transpose(0, 1).cpu().numpy() for part in (scores, valid, argmax))  # type: ignore[return-value]

@@ -94,9 +94,17 @@ class Sample:
     """Accepted free text; compared after normalisation (lower case, punctuation, spaces)."""
     split: str | None = None
     """``"dev"`` or ``"test"`` when known; carried into every result."""
+    also_right: tuple[int, ...] = ()
+    """Other choices that are right too (TruthfulQA): never counted as wrong, never needed."""
+    aliases: tuple[str, ...] = ()
+    """Other accepted free texts beside ``target``."""
 
     def __post_init__(self) -> None:
         where = f"(prompt {self.prompt[-40:]!r})"
+        for name in ("also_right", "aliases"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.aliases and self.target is None:
+            raise ValueError(f"aliases belong to a target, and there is none {where}")
         if (self.target is None) == (not self.choices):
             raise ValueError(f"a sample needs either choices or a target, not both {where}")
         if self.target is not None:
@@ -117,6 +125,17 @@ class Sample:
             raise ValueError(
                 f"answer must be an index in [0, {len(self.choices) - 1}], got {self.answer!r} {where}"
             )
+        others = set(range(len(self.choices))) - {self.answer}
+        if not set(self.also_right) < others:
+            raise ValueError(
+                f"also_right must leave at least one wrong choice of {sorted(others)}, got {self.also_right} {where}"
+            )
+
+    @property
+    def wrong(self) -> tuple[int, ...]:
+        """Indices of the wrong choices."""
+        right = {self.answer, *self.also_right}
+        return tuple(index for index in range(len(self.choices)) if index not in right)
 
 
 @dataclass(frozen=True)
@@ -134,31 +153,39 @@ class Task:
     description: str = ""
     prompts: tuple[str, ...] = ()
     """Prompts to continue freely (generation demos); never scored."""
+    pair_items: tuple[Sample, ...] = ()
+    """The items that ``pairs`` were made of, where known: other negatives can be built from them."""
 
     def __post_init__(self) -> None:
-        for name in ("pairs", "dev", "test", "prompts"):
+        for name in ("pairs", "dev", "test", "prompts", "pair_items"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         # An item is a prompt with one of its answers: sharing one of those is sharing the item.
         items = {
             "pairs": {
-                (p.prompt, text.strip()) for p in self.pairs for text in (p.positive, p.negative)
-            },
+                (p.prompt, text.strip()): row
+                for row, p in enumerate(self.pairs)
+                for text in (p.positive, p.negative)
+            }
+            | _answers(self.pair_items),
             **{split: _answers(getattr(self, split)) for split in ("dev", "test")},
         }
         for first, second in (("pairs", "dev"), ("pairs", "test"), ("dev", "test")):
-            shared = sorted({prompt for prompt, _ in items[first] & items[second]})
+            shared = sorted(items[first].keys() & items[second].keys())
             if shared:
+                rows = sorted({(items[first][one], items[second][one]) for one in shared})
+                named = ", ".join(f"{one} = {two}" for one, two in rows[:5])
                 raise ValueError(
                     f"{first} and {second} of task {self.name!r} must be disjoint, "
-                    f"{len(shared)} prompts stand in both, first {shared[0][-60:]!r}"
+                    f"{len({prompt for prompt, _ in shared})} prompts stand in both, first "
+                    f"{shared[0][0][-60:]!r} (rows {first} = {second}: {named})"
                 )
 
 
-def _answers(samples: Sequence[Sample]) -> set[tuple[str, str]]:
+def _answers(samples: Sequence[Sample]) -> dict[tuple[str, str], int]:
     return {
-        (one.prompt, text.strip())
-        for one in samples
-        for text in (*one.choices, one.target or "")
+        (one.prompt, text.strip()): row
+        for row, one in enumerate(samples)
+        for text in (*one.choices, *one.aliases, one.target or "")
         if text
     }
 

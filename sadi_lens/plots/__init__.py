@@ -16,6 +16,7 @@ from sadi_lens.plots._pairs import pairs_ablation
 from sadi_lens.plots._pca import activation_pca
 from sadi_lens.plots._quantiles import layer_quantiles
 from sadi_lens.plots._rank import rank_curve
+from sadi_lens.plots._runs import accuracy_by_pairs
 from sadi_lens.plots._side_effects import side_effect_curve
 from sadi_lens.plots._sweep import sweep_heatmap
 from sadi_lens.plots._text import HtmlTable, compare_text
@@ -28,6 +29,7 @@ from sadi_lens.plots.show import show
 __all__ = [
     "CONFIG",
     "HtmlTable",
+    "accuracy_by_pairs",
     "activation_ecdf",
     "activation_pca",
     "compare_text",

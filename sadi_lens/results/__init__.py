@@ -13,7 +13,7 @@ from sadi_lens.results.inspection import (
 )
 from sadi_lens.results.receipts import CheckReport, CheckRow, Edit, Receipt
 from sadi_lens.results.stability import PairsCurve, Stability
-from sadi_lens.results.sweep import Choice, Sweep
+from sadi_lens.results.sweep import Choice, Selection, Sweep
 from sadi_lens.results.units import Pruned, PruneStep, SignAgreement, UnitEffects
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "PruneStep",
     "Pruned",
     "Receipt",
+    "Selection",
     "SideEffectCurve",
     "SideEffects",
     "SignAgreement",

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sadi_lens.results.evaluation import Evaluation, NullBand
-from sadi_lens.stats import Interval, holm, mcnemar_p, paired_interval
+from sadi_lens.stats import Interval, holm, mcnemar_p, paired_interval, standard_error
 from sadi_lens.types import ArrayEq, ModelInfo, require_one_of
 
 if TYPE_CHECKING:
@@ -204,6 +204,7 @@ class Comparison(ArrayEq):
                     "accuracy": row.accuracy,
                     "low": row.interval.low,
                     "high": row.interval.high,
+                    "standard_error": standard_error(row.accuracy, self.n),
                     "gain": row.gain,
                     "gain_low": row.gain_interval.low,
                     "gain_high": row.gain_interval.high,

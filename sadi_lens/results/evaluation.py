@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float
 
-from sadi_lens.stats import Interval, empirical_p
+from sadi_lens.stats import Interval, empirical_p, standard_error
 from sadi_lens.types import ArrayEq, ModelInfo
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Evaluation(ArrayEq):
     """``"dev"``, ``"test"``, ``"mixed"`` or ``"unknown"``."""
     position: str
     scoring: str
-    """``"sum"`` or ``"per_token"`` log-probability of the choices, or ``"exact_match"`` of free text."""
+    """One of ``sadi_lens.answers.SCORINGS``, or ``"exact_match"`` of free text."""
     correct: Bool[np.ndarray, " item"]
     margins: Float[np.ndarray, " item"]
     """Log-probability of the right choice minus the best wrong one (nats); NaN for free text."""
@@ -49,6 +49,11 @@ class Evaluation(ArrayEq):
     def accuracy(self) -> float:
         """Share of items answered right."""
         return float(self.correct.mean())
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of the accuracy."""
+        return standard_error(self.accuracy, self.n)
 
     @property
     def margin(self) -> float:

@@ -1,6 +1,20 @@
-"""Tasks: the embedded ones and a user's own."""
+"""Tasks: the embedded ones, published data sets and a user's own."""
 
+from sadi_lens.tasks.benchmarks import BENCHMARKS, load_benchmark, read_benchmark
+from sadi_lens.tasks.contrast import NEGATIVES, balance_pairs, make_pairs
 from sadi_lens.tasks.embedded import EMBEDDED_TASKS
 from sadi_lens.tasks.loading import load_task
+from sadi_lens.tasks.prompts import with_chat_template, with_examples
 
-__all__ = ["EMBEDDED_TASKS", "load_task"]
+__all__ = [
+    "BENCHMARKS",
+    "EMBEDDED_TASKS",
+    "NEGATIVES",
+    "balance_pairs",
+    "load_benchmark",
+    "load_task",
+    "make_pairs",
+    "read_benchmark",
+    "with_chat_template",
+    "with_examples",
+]

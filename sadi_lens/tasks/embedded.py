@@ -80,7 +80,7 @@ def held_out(
     return tuple(questions)
 
 
-def _sample(question: Question, split: str) -> Sample:
+def _sample(question: Question, split: str | None) -> Sample:
     if question.kind == "recall":
         return Sample(question.prompt, target=question.right.strip(), split=split)
     return Sample(question.prompt, choices=question.choices, answer=question.answer, split=split)
@@ -99,6 +99,7 @@ def _question_task(name: str) -> Task:
             ContrastivePair(q.prompt, q.right, BLANK if name == "recall" else q.wrong)
             for q in pairs
         ),
+        pair_items=tuple(_sample(q, None) for q in pairs),
         dev=dev,
         test=test,
         description=_DESCRIPTIONS[name],

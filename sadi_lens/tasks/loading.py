@@ -1,11 +1,12 @@
 """``load_task``: embedded tasks by name, or a user's own pairs and samples from JSONL, a data frame or dicts."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sadi_lens.tasks.benchmarks import BENCHMARKS, load_benchmark
 from sadi_lens.tasks.embedded import EMBEDDED_TASKS
+from sadi_lens.tasks.reading import read_jsonl
 from sadi_lens.types import SPLITS, ContrastivePair, Sample, Task, require_one_of
 
 if TYPE_CHECKING:
@@ -19,9 +20,10 @@ TARGET_FIELDS = ("prompt", "target")
 def load_task(
     source: "str | Path | pd.DataFrame | Sequence[Mapping[str, Any]]", *, name: str | None = None
 ) -> Task:
-    """An embedded task by name, or a task from a user's own rows.
+    """A task by name, or from a user's own rows.
 
-    Names: ``hints``, ``sentiment``, ``effects``, ``recall`` and ``kindness``.
+    Names: ``hints``, ``sentiment``, ``effects``, ``recall`` and ``kindness``; also the published data sets
+    (``sadi_lens.tasks.BENCHMARKS``), which come from the Hub (``load_benchmark`` has the options).
 
     A row holds ``prompt, positive, negative`` (a pair), ``prompt, choices, answer`` (the index of the right
     choice) or ``prompt, target`` (free text), and may hold ``split``: ``"pairs"``, ``"dev"`` or ``"test"``. Rows
@@ -38,30 +40,17 @@ def load_task(
     if isinstance(source, str | Path):
         path = Path(source)
         if path.suffix not in (".jsonl", ".json") and not path.is_file():
-            require_one_of("task", str(source), EMBEDDED_TASKS)
+            require_one_of("task", str(source), [*EMBEDDED_TASKS, *BENCHMARKS])
+            if str(source) in BENCHMARKS:
+                return load_benchmark(str(source))
             return EMBEDDED_TASKS[str(source)]()
         if not path.is_file():
             raise FileNotFoundError(f"task file {path} does not exist")
-        return _build(_read_jsonl(path), name or path.stem)
+        return _build(read_jsonl(path), name or path.stem)
     frame: Any = source
     records = frame.to_dict("records") if hasattr(frame, "columns") else list(source)
     rows = ((f"row {index}", record) for index, record in enumerate(records))
     return _build(rows, name or "custom")
-
-
-def _read_jsonl(path: Path) -> Iterable[tuple[str, Any]]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text: {error}") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            yield where, json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{where}: not JSON ({error})") from error
 
 
 def _build(rows: Iterable[tuple[str, Any]], name: str) -> Task:

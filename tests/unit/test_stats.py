@@ -115,3 +115,27 @@ def test_the_t_threshold_is_two_sided_and_corrected():
     assert t_threshold(25, 5) == pytest.approx(2.7969, abs=1e-4)  # two-sided 1%
     with pytest.raises(ValueError, match="needs n >= 2 and at least 1 test, got 1 and 3"):
         t_threshold(1, 3)
+
+
+def test_clopper_pearson_equals_its_beta_quantiles():
+    import numpy as np
+    from scipy.stats import beta
+
+    from sadi_lens.stats import proportion_interval
+
+    found = proportion_interval(np.arange(20) < 7, "clopper_pearson")
+    assert found.low == pytest.approx(beta.ppf(0.025, 7, 14), abs=1e-6)
+    assert found.high == pytest.approx(beta.ppf(0.975, 8, 13), abs=1e-6)
+    with pytest.raises(ValueError, match="did you mean 'wilson'"):
+        proportion_interval(np.ones(2, dtype=bool), "wilsn")
+
+
+def test_standard_error_of_a_proportion():
+    from sadi_lens.stats import count_interval, standard_error
+
+    # COPA, 78.8% of 500: 1.8 points.
+    assert standard_error(0.788, 500) == pytest.approx(0.01828, abs=1e-5)
+    with pytest.raises(ValueError, match="at least 1"):
+        standard_error(0.5, 0)
+    with pytest.raises(ValueError, match=r"n_correct must be in \[0, n\]"):
+        count_interval(6, 5)

@@ -1,0 +1,90 @@
+"""What a published data set is to sadi_lens: where its rows are, and how a row becomes an item."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sadi_lens.types import Sample
+
+LETTERS = "ABCDEFGHIJ"
+ONE_SOURCE = {"pairs": "test", "dev": "test", "test": "test"}
+"""Plan for a data set of which only one split is at hand: it is cut in three."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A published data set with the prompt structure of the paper, in sadi_lens's own words."""
+
+    name: str
+    licence: str
+    columns: str
+    """Columns of a row, for messages."""
+    read: Callable[[Mapping[str, Any]], Sample]
+    """Item of a row.
+
+    Raises:
+        ValueError: If a column is missing or a label unknown.
+    """
+    hub: str
+    hub_plan: Mapping[str, str]
+    """pairs, dev, test -> the Hub's split; one that is named twice is cut."""
+    local_plans: tuple[Mapping[str, str], ...]
+    """pairs, dev, test -> file stem; the first plan whose files are all there is taken."""
+    folder: str
+    """Usual name of the local folder."""
+    hub_config: str | None = None
+    """May hold ``{subset}``."""
+    file: str = "{split}"
+    """Stem of a local file; may hold ``{subset}``."""
+    subsets: tuple[str, ...] = ()
+    """Languages or domains; the first is the default."""
+    belongs: Callable[[Mapping[str, Any], str], bool] | None = None
+    """Whether a row belongs to a subset, where a file holds several."""
+    negatives: str = "random"
+    """Negative answers of the paper's pairs (``sadi_lens.tasks.contrast.NEGATIVES``)."""
+    is_open: bool = False
+    """Prompts are continued freely; there is nothing to match."""
+
+
+def text_of(row: Mapping[str, Any], *names: str) -> str:
+    """The first of the named columns that is there, stripped.
+
+    Raises:
+        ValueError: If none is there or it is not text.
+    """
+    for name in names:
+        if name in row:
+            if not isinstance(row[name], str) or not row[name].strip():
+                raise ValueError(f"column {name!r} must be text, got {row[name]!r}")
+            return row[name].strip()
+    raise ValueError(f"lacks the column {names[0]!r}; got {sorted(row)}")
+
+
+def label_of(row: Mapping[str, Any], name: str, n: int, *, first: int = 0) -> int:
+    """A 0-based label from a column that counts from ``first``.
+
+    Raises:
+        ValueError: If it is missing or out of range.
+    """
+    if name not in row:
+        raise ValueError(f"lacks the column {name!r}; got {sorted(row)}")
+    value = row[name]
+    try:
+        label = int(value) - first
+    except (TypeError, ValueError):
+        label = -1
+    if not 0 <= label < n or (isinstance(value, float) and value % 1):
+        raise ValueError(f"column {name!r} must be in [{first}, {n - 1 + first}], got {value!r}")
+    return label
+
+
+def lettered(options: list[str], *, mark: str = ".") -> str:
+    """Options one a line, as ``A. text``."""
+    return "\n".join(
+        f"{letter}{mark} {text}" for letter, text in zip(LETTERS, options, strict=False)
+    )
+
+
+def letters(n: int) -> tuple[str, ...]:
+    """The answers ``" A"``, ``" B"``, ..."""
+    return tuple(f" {letter}" for letter in LETTERS[:n])

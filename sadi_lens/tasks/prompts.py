@@ -1,0 +1,68 @@
+"""The same task asked otherwise: with solved examples before it, or inside a chat template."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+from sadi_lens.tasks.contrast import right_answer
+from sadi_lens.types import Task
+
+SEPARATOR = "\n\n"
+
+
+def with_examples(task: Task, k: int, *, seed: int = 0) -> Task:
+    """``k`` solved items of dev before every prompt; they leave dev.
+
+    The same examples, in the same order, stand before pairs, dev and test, so that the mask is read where steering
+    acts.
+
+    Args:
+        task: Needs more than ``k`` dev items.
+        k: Number of examples; 0 gives the task itself.
+        seed: Seed of the draw.
+
+    Raises:
+        ValueError: If dev has too few items.
+    """
+    if k == 0:
+        return task
+    if not 0 < k < len(task.dev):
+        raise ValueError(
+            f"k must be in [0, {len(task.dev) - 1}] (dev has {len(task.dev)} items), got {k}"
+        )
+    chosen = Random(f"shots/{seed}").sample(range(len(task.dev)), k)
+    shots = [task.dev[index] for index in chosen]
+    head = "".join(f"{one.prompt}{right_answer(one)}{SEPARATOR}" for one in shots)
+    left = tuple(one for index, one in enumerate(task.dev) if index not in set(chosen))
+    return map_prompts(replace(task, dev=left), lambda prompt: head + prompt)
+
+
+def with_chat_template(task: Task, tokenizer: Any) -> Task:
+    """Every prompt as a user's message in the tokenizer's chat template, ready for the answer.
+
+    Raises:
+        ValueError: If the tokenizer has no chat template.
+    """
+    if not getattr(tokenizer, "chat_template", None):
+        raise ValueError("chat_template=True, but the model's tokenizer has no chat template")
+
+    def wrap(prompt: str) -> str:
+        message = [{"role": "user", "content": prompt}]
+        return str(
+            tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+        )
+
+    return map_prompts(task, wrap)
+
+
+def map_prompts(task: Task, change: Callable[[str], str]) -> Task:
+    """Every prompt of a task changed, answers as they are."""
+    return replace(
+        task,
+        **{
+            split: tuple(replace(one, prompt=change(one.prompt)) for one in getattr(task, split))
+            for split in ("pairs", "dev", "test", "pair_items")
+        },
+        prompts=tuple(change(prompt) for prompt in task.prompts),
+    )
