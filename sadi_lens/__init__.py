@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sadi_lens.evaluation import evaluate as evaluate
     from sadi_lens.evaluation import evaluate_each as evaluate_each
     from sadi_lens.explorer.explorer import SteeringExplorer as SteeringExplorer
+    from sadi_lens.folding import export_folded as export_folded
     from sadi_lens.inspection import activation_shifts as activation_shifts
     from sadi_lens.inspection import all_unit_differences as all_unit_differences
     from sadi_lens.inspection import sign_flip_null as sign_flip_null
@@ -93,6 +94,7 @@ _HOME = {
     "comparing": ["compare"],
     "evaluation": ["EvaluationInterrupted", "evaluate", "evaluate_each"],
     "explorer.explorer": ["SteeringExplorer"],
+    "folding": ["export_folded"],
     "inspection": [
         "activation_shifts",
         "all_unit_differences",
