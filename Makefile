@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := $(shell git ls-files 'sadi_lens/*.py' 2>/dev/null)
 
-.PHONY: demo test check figures format lint types layers lock clean
+.PHONY: demo test check figures format lint types layers lab lab-test lessons notebooks lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sadi-lens demo --out demo
@@ -13,7 +13,23 @@ demo: $(VENV)/.demo
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -q
 
-check: lint types layers test
+check: lint types layers test lessons
+
+# The notebooks in JupyterLab, with everything that they need.
+lab: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/jupyter lab notebooks
+
+# Every lesson from a fresh kernel: no error, every claim holds.
+lessons: $(VENV)/.dev
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 SADI_LENS_STATIC=1 $(BIN)/python -m pytest -q --nbmake --nbmake-timeout=300 notebooks
+
+# Every lesson in JupyterLab in a browser; screenshots in lab-screenshots/.
+lab-test: $(VENV)/.dev
+	SADI_LENS_SCREENSHOTS=lab-screenshots $(BIN)/python -m pytest -q -m lab tests/acceptance/test_lab.py
+
+# Run the lessons again and keep what they show.
+notebooks: $(VENV)/.dev
+	$(BIN)/python .ci/notebooks.py notebooks/*.ipynb
 
 figures: $(VENV)/.demo
 	$(BIN)/sadi-lens demo --out .
