@@ -111,9 +111,7 @@ def _run(cell: Cell, material: Material) -> dict[str, Any]:
     strengths = experiment.strengths or STRENGTHS
     found |= {"n_pairs": len(pairs), "note": material.balance_note(cell)}
     if is_open:  # nothing to choose by: every cell of the grid is shown
-        grid = [
-            (k, s, make(top_k_mask(own, k, ranking=ranking), s)) for k in ks for s in strengths
-        ]
+        grid = [(k, s, make(top_k_mask(own, k, ranking=ranking), s)) for k in ks for s in strengths]
         return {**found, "open": _continue(cell, material, task, grid, seconds)}
     if not task.dev:
         raise ValueError(f"task {task.name!r} has no dev split to choose K and strength on")

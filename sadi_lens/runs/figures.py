@@ -49,9 +49,7 @@ def figures_of(
     return {re.sub(r"[^A-Za-z0-9_-]+", "_", name): figure for name, figure in figures.items()}
 
 
-def comparisons(
-    experiment: Experiment, found: dict[Cell, dict[str, Any]]
-) -> dict[str, Comparison]:
+def comparisons(experiment: Experiment, found: dict[Cell, dict[str, Any]]) -> dict[str, Comparison]:
     """Everything on the same items, the unsteered model first; the first seed and scoring only."""
     scoring = experiment.scorings[0]
     groups: dict[Cell, list[Cell]] = {}

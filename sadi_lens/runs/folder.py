@@ -91,7 +91,9 @@ class RunFolder:
             ValueError: If it changed since the run began.
         """
         path = self.path / "inputs.json"
-        held: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        held: dict[str, str] = (
+            json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        )
         key = f"{kind} {name}"
         if held.setdefault(key, fingerprint) != fingerprint:
             raise ValueError(
@@ -131,7 +133,10 @@ class RunFolder:
 
 def environment() -> dict[str, str]:
     """Versions and platform: what else decides a number."""
-    found = {"python": platform.python_version(), "platform": f"{sys.platform} {platform.machine()}"}
+    found = {
+        "python": platform.python_version(),
+        "platform": f"{sys.platform} {platform.machine()}",
+    }
     for package in PACKAGES:
         try:
             found[package] = version(package)
