@@ -10,10 +10,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from sadi_lens.evaluation import chance_of, evaluate_each
-<<<<<<< HEAD
 from sadi_lens.generation import generate
-=======
->>>>>>> wt-e
 from sadi_lens.interventions import Intervention, MaskedAddition, MaskedScaling, VectorAddition
 from sadi_lens.masks import Mask, top_k_mask
 from sadi_lens.open_ended import load_classifier, open_ended_scores
@@ -26,10 +23,6 @@ from sadi_lens.runs.folder import RunFolder, environment
 from sadi_lens.runs.prepare import Material
 from sadi_lens.runs.report import write_items, write_report
 from sadi_lens.scorings import truthful_scores
-<<<<<<< HEAD
-=======
-from sadi_lens.steering import generate
->>>>>>> wt-e
 from sadi_lens.store import save
 from sadi_lens.sweeps import KS, STRENGTHS, sweep
 from sadi_lens.types import ActivationDifferences, Task

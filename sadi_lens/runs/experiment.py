@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """What an experiment is: axes whose product is the list of cells. Read from YAML, checked before anything runs."""
-=======
-"""What an experiment is: a few axes whose product is the list of cells; read from YAML and checked."""
->>>>>>> wt-e
 
 import math
 from collections.abc import Mapping, Sequence

@@ -67,7 +67,6 @@ def comparisons(experiment: Experiment, found: dict[Cell, dict[str, Any]]) -> di
         result[name] = Comparison.of(
             tuple(found[cell]["test"][scoring] for cell in rows),
             chance=found[base]["chance"],
-<<<<<<< HEAD
             details={
                 cell.label: {
                     "kind": KINDS.get(cell.method, "fixed"),
@@ -75,10 +74,6 @@ def comparisons(experiment: Experiment, found: dict[Cell, dict[str, Any]]) -> di
                 }
                 for cell in rows
             },
-=======
-            kinds={cell.label: KINDS.get(cell.method, "fixed") for cell in rows},
-            settings={cell.label: _settings(found[cell]) for cell in cells},
->>>>>>> wt-e
             component=components.pop() if len(components) == 1 else "",
         )
     return result
