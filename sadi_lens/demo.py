@@ -9,12 +9,14 @@ from sadi_lens.evaluation import chance_of, evaluate_each
 from sadi_lens.interventions import Intervention, MaskedAddition, MaskedScaling
 from sadi_lens.masks import Mask, top_k_mask
 from sadi_lens.push import measure_push
+from sadi_lens.rankings import unit_scores
 from sadi_lens.results import Choice, Comparison, MethodRow, NullBand, Sweep
+from sadi_lens.scores import RANKINGS, Scores
 from sadi_lens.stats import ALPHA, MIN_NULL
 from sadi_lens.sweeps import STRENGTHS, null_band, sweep
-from sadi_lens.types import HookedModel, ModelInfo, Task
+from sadi_lens.types import ActivationDifferences, HookedModel, ModelInfo, Task
 
-COMPARED_RANKINGS = ("signed", "magnitude", "standardised")
+COMPARED_RANKINGS = ("signed", "magnitude", "standardised", "effect")
 TUNED_FIXED = "fixed, K and strength chosen on dev"
 N_NULL = 200
 """Random masks in each null band: an empirical p-value no smaller than 1/201."""
@@ -72,6 +74,8 @@ def run_demo(
         )
     differences = activation_differences(model, task.pairs, task=task.name, progress=progress)
     own = differences[component]
+    ranked: dict[str, ActivationDifferences | Scores] = dict.fromkeys(RANKINGS, own)
+    ranked["effect"] = unit_scores(model, task, component, "effect", progress=progress)
 
     def tune(ranking: str, fixed: bool = False) -> tuple[Sweep, Choice]:
         def make(mask: Mask, strength: float) -> Intervention:
@@ -82,7 +86,7 @@ def run_demo(
         found = sweep(
             model,
             task.dev,
-            own,
+            ranked[ranking],
             ks,
             strengths,
             ranking=ranking,
@@ -106,7 +110,7 @@ def run_demo(
     sadi = MaskedScaling(mask, choice.strength)
     push = measure_push(model, [pair.prompt for pair in task.pairs], sadi, progress=progress)
     second = tuned[other][1]
-    second_mask = top_k_mask(own, second.k, ranking=other)
+    second_mask = top_k_mask(ranked[other], second.k, ranking=other)
     adaptive, rival = f"SADI {component} (signed ranking)", f"SADI {component} ({other} ranking)"
     methods: dict[str, tuple[Intervention | None, str]] = {
         "unsteered": (None, ""),
