@@ -179,10 +179,10 @@ def items_hash(samples: Sequence[Sample]) -> str:
 
 
 def chance_of(samples: Sequence[Sample]) -> float:
-    """Accuracy of guessing among the choices; NaN for free text."""
+    """Accuracy of guessing among the right choice and the wrong ones; NaN for free text."""
     if any(sample.target is not None for sample in samples):
         return float("nan")
-    return float(np.mean([1 / len(sample.choices) for sample in samples]))
+    return float(np.mean([1 / (1 + len(sample.wrong)) for sample in samples]))
 
 
 def _text_result(

@@ -74,7 +74,7 @@ def write_report(
         if experiment.published:
             tables["published"] = beside(results, experiment.published)
     extra = {"truthful": _truthful(found), "open_ended": _open(found), "timings": _timings(found)}
-    tables |= {name: table for name, table in extra.items() if len(table)}
+    tables = {name: table for name, table in (tables | extra).items() if len(table)}
     for name, table in tables.items():
         path = folder.path / f"{name}.csv"
         folder.write(path, lambda to, table=table: table.to_csv(to, index=False))

@@ -220,28 +220,15 @@ def test_open_ended_tasks_show_every_cell_and_choose_nothing(runs, tmp_path):
 
 
 def test_items_the_model_cannot_read_are_refused_or_dropped_and_counted(runs, tmp_path):
-    texts = [
-        "We stayed.",
-        "It was slow.",
-        "It was fun.",
-        "It was good.",
-        "It was bad.",
-        "It was sad.",
-    ]
-    texts += ["The cat slept.", "The dog slept.", "The zyxqv slept.", "The door was red."]
+    import sadi_lens as sl
+
+    task = sl.load_task("sentiment")
     rows = [
-        {
-            "prompt": f"Review: We had a lesson in the park. {text}\nVerdict:",
-            "choices": [" good", " bad"],
-            "answer": index % 2,
-            "split": "dev" if index < 6 else "test",
-        }
-        for index, text in enumerate(texts)
+        {"prompt": one.prompt, "choices": one.choices, "answer": one.answer, "split": one.split}
+        for one in (*task.dev[:4], *task.test[:4])
     ]
-    rows += [
-        {"prompt": f"Review: {text}\nVerdict:", "positive": " good", "negative": " bad"}
-        for text in ("It was fun.", "It was kind.")
-    ]
+    rows[-1]["prompt"] = rows[-1]["prompt"].replace("Review:", "Review: zyxqv")
+    rows += [dataclasses.asdict(pair) for pair in task.pairs[:4]]
     path = tmp_path / "mine.jsonl"
     path.write_text("\n".join(json.dumps(row) for row in rows))
     asked = small(tasks=[str(path)], methods=["sadi"])

@@ -91,6 +91,7 @@ def test_other_right_choices_are_never_counted_as_wrong(llama):
     import dataclasses
 
     import sadi_lens as sl
+    from sadi_lens.evaluation import chance_of
 
     plain = sl.Sample("the ball is", (" red", " blue", " big"), 0)
     base = sl.evaluate(llama, [plain], progress=False)
@@ -99,6 +100,7 @@ def test_other_right_choices_are_never_counted_as_wrong(llama):
     sample = dataclasses.replace(plain, answer=answer, also_right=(best,))
     found = sl.evaluate(llama, [sample], progress=False)
     scores = found.choice_scores[0]
+    assert chance_of([sample]) == 0.5
     assert found.margins[0] == pytest.approx(scores[answer] - scores[spare], abs=1e-6)
     with pytest.raises(ValueError, match="also_right must leave at least one wrong choice"):
         dataclasses.replace(plain, also_right=(1, 2))
