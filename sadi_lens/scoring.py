@@ -6,7 +6,6 @@ token is run once per item, its KV cache is expanded over the interventions (one
 position ``"all"`` nothing is shared: the prefix itself is edited.
 """
 
-import copy
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -21,6 +20,7 @@ from sadi_lens.hooks import device_of
 from sadi_lens.interventions import Affine, AffineIntervention, Intervention
 from sadi_lens.memory import smaller_when_full
 from sadi_lens.positions import PositionTracker
+from sadi_lens.sharing import fork_cache
 from sadi_lens.steering import tracked
 from sadi_lens.text import EncodedItem, batches_by_tokens, pad_id, pad_left
 from sadi_lens.types import HookedModel
@@ -244,13 +244,6 @@ class _Batch:
             tokens = found.gather(-1, index)[..., 0]
             scores = (tokens * self.answer_mask[:, None]).sum(dim=-1)
         return scores.transpose(0, 1).cpu().numpy(), valid.transpose(0, 1).cpu().numpy()
-
-
-def fork_cache(cache: Any) -> Any:
-    """A shallow copy: ``update`` rebinds keys and values, so the original stays as it was."""
-    new = copy.copy(cache)
-    new.layers = [copy.copy(layer) for layer in cache.layers]
-    return new
 
 
 def expand_cache(cache: Any, repeats: int) -> Any:
