@@ -5,8 +5,7 @@ millisecond of Python per layer and token; on the bridge where the two were not 
 without a KV cache, and for interventions that are not affine.
 """
 
-import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,11 +22,10 @@ from sadi_lens.raw import RawHook, RawModel, raw_model
 from sadi_lens.raw_edits import AffineEdits, FlatAffine, is_affine
 from sadi_lens.row_edits import RowEdits
 from sadi_lens.steering import hooks_for, tracked
+from sadi_lens.streaming import Stream, Streamer, listener
 from sadi_lens.text import encode_prompt, pad_id, pad_left, require_tokenizer
 from sadi_lens.types import POSITIONS, HookedModel, ModelInfo, require_one_of
 
-Stream = Callable[[int, str], None]
-"""Called with (index of the prompt, next piece of its text) as soon as there is one."""
 _RESERVED = {
     "pad_token_id",
     "return_dict_in_generate",
@@ -94,7 +92,7 @@ def generate(
     tokenizer = require_tokenizer(model)
     edits = _one_a_prompt(model, intervention, len(prompts))
     beams = int(sampling.get("num_beams") or 1)
-    told = _told(stream, len(prompts), beams)
+    told = listener(stream, len(prompts), beams)
     if use_cache and beams > 1 and position != "last_prompt":
         _require_no_clean_cache(edits, position)
     rows = [
@@ -116,7 +114,7 @@ def generate(
         ids, mask = pad_left([rows[index] for index in group], pad_id(model), device_of(model))
         batch = [edits[index] for index in group]
         if told is not None:
-            settings["streamer"] = _Streamer(tokenizer, group, told, skip_special_tokens)
+            settings["streamer"] = Streamer(tokenizer, group, told, skip_special_tokens)
         with torch.random.fork_rng(devices=devices):
             if sampling.get("do_sample"):
                 first = np.random.SeedSequence([seed, group[0]]).generate_state(1)
@@ -259,60 +257,3 @@ def _own_generation_config(module: Any, pad: int) -> Generator[None]:
         yield
     finally:
         module.generation_config = before
-
-
-def _told(stream: bool | Stream, n_prompts: int, beams: int) -> Stream | None:
-    """The function that gets the pieces; None where nobody asked."""
-    if stream is False:
-        return None
-    if beams > 1:
-        raise ValueError(
-            f"stream needs num_beams=1, got {beams}: beams change texts they have begun"
-        )
-    if stream is not True:
-        return stream
-    if n_prompts != 1:
-        raise ValueError(
-            f"stream=True writes one text, got {n_prompts} prompts; pass a function of (index, piece)"
-        )
-
-    def write(_index: int, piece: str) -> None:
-        sys.stdout.write(piece)
-        sys.stdout.flush()
-
-    return write
-
-
-class _Streamer:
-    """Passes on the text of each row as it grows; what Hugging Face calls a streamer, for whole batches."""
-
-    def __init__(
-        self, tokenizer: Any, indices: list[int], told: Stream, skip_special_tokens: bool
-    ) -> None:
-        self.tokenizer, self.indices, self.told = tokenizer, indices, told
-        self.skip = skip_special_tokens
-        self.tokens: list[list[int]] | None = None
-        self.said = [""] * len(indices)
-
-    def put(self, value: Tensor) -> None:
-        """The prompts first, then one token a row at each step."""
-        if self.tokens is None:
-            self.tokens = [[] for _ in self.indices]
-            return
-        for own, token in zip(self.tokens, value.tolist(), strict=True):
-            own.append(token)
-        self._tell(is_end=False)
-
-    def end(self) -> None:
-        """Nothing more comes: also what may have been half a letter."""
-        self._tell(is_end=True)
-
-    def _tell(self, *, is_end: bool) -> None:
-        for row, own in enumerate(self.tokens or ()):
-            text: str = self.tokenizer.decode(own, skip_special_tokens=self.skip)
-            # A letter of several tokens decodes to the replacement character until the last of them is there.
-            said = self.said[row]
-            is_ready = is_end or (text.startswith(said) and not text.endswith("\ufffd"))
-            if is_ready and len(text) > len(said):
-                self.told(self.indices[row], text[len(said) :])
-                self.said[row] = text

@@ -11,7 +11,7 @@ from sadi_lens.types import HookedModel
 
 Result = TypeVar("Result")
 
-CPU_TOKENS, CPU_BYTES = 4096, 256 * 2**20
+CPU_TOKENS, CPU_BYTES = 2048, 256 * 2**20
 """One pass on a CPU: enough to keep its cores busy; more only leaves its caches."""
 GPU_TOKENS, GPU_SHARE = 65536, 0.4
 """One pass on a GPU: tokens, and share of the free memory."""

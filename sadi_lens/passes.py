@@ -6,7 +6,6 @@ place        the number of each token in its prompt
 prompts      the tokens of each row's prompt
 """
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from sadi_lens.components import hook_name
 from sadi_lens.hooks import Hook
 from sadi_lens.interventions.base import Context, ContextualIntervention, Intervention
 from sadi_lens.positions import PositionTracker, per_row
+from sadi_lens.sharing import fork_cache
 
 CLEAN = "sadi_lens_clean"
 """Attribute of a KV cache filled by a steered run: the cache of the clean run over the same text."""
@@ -143,15 +143,3 @@ class PassReader:
 def chooses_positions(intervention: Intervention | None) -> bool:
     """Whether it acts on tokens of its own choice, wherever in the prompt these are."""
     return isinstance(intervention, ContextualIntervention) and intervention.need == "place"
-
-
-def fork_cache(cache: Any) -> Any:
-    """A copy whose ``update`` leaves the original as it was."""
-    if cache is None:
-        return None
-    layers = getattr(cache, "layers", None)
-    if layers is None or not all(type(one).__name__.startswith("Dynamic") for one in layers):
-        return copy.deepcopy(cache)  # others write in place
-    new = copy.copy(cache)
-    new.layers = [copy.copy(layer) for layer in layers]
-    return new

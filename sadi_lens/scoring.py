@@ -18,9 +18,10 @@ from torch import Tensor
 from sadi_lens.hooks import device_of
 from sadi_lens.interventions import Intervention
 from sadi_lens.memory import smaller_when_full
-from sadi_lens.passes import chooses_positions, fork_cache
+from sadi_lens.passes import chooses_positions
 from sadi_lens.positions import PositionTracker
 from sadi_lens.row_edits import RowEdits
+from sadi_lens.sharing import fork_cache
 from sadi_lens.steering import tracked
 from sadi_lens.text import EncodedItem, batches_by_tokens, pad_id, pad_left
 from sadi_lens.types import HookedModel

@@ -53,9 +53,14 @@ def prefill(raw: RawModel, tree: Branches) -> Any:
 
 
 def fork_cache(cache: Any) -> Any:
-    """A shallow copy: ``update`` rebinds keys and values, so the original stays as it was."""
+    """A copy whose ``update`` leaves the original as it was."""
+    if cache is None:
+        return None
+    layers = getattr(cache, "layers", None)
+    if layers is None or not all(type(one).__name__.startswith("Dynamic") for one in layers):
+        return copy.deepcopy(cache)  # others write in place
     new = copy.copy(cache)
-    new.layers = [copy.copy(layer) for layer in cache.layers]
+    new.layers = [copy.copy(layer) for layer in layers]
     return new
 
 

@@ -97,7 +97,8 @@ def sweep_row(model: Any, shape: str, length: int, repeats: int) -> dict[str, An
 
 def extraction_row(model: Any, shape: str, length: int, repeats: int) -> dict[str, Any]:
     """Three components of both sides."""
-    pairs = [sl.ContrastivePair(text, *ANSWERS) for text in prompts(model, 16, length)]
+    n = 64 if int(model.cfg.d_model) < 512 else 16
+    pairs = [sl.ContrastivePair(text, *ANSWERS) for text in prompts(model, n, length)]
     texts = torch.tensor([encode(model.tokenizer, one.prompt + one.positive) for one in pairs])
     most = max(1, 4096 // texts.shape[1])
 

@@ -239,6 +239,11 @@ def test_hooks_and_changed_weights_are_never_passed_over(samples, differences):
     with sl.steer(model, other, position="all"):
         inside = sl.evaluate(model, samples, progress=False)
     np.testing.assert_allclose(inside.choice_scores, steered.choice_scores, atol=5e-5)
+    point = model.get_hook_point("blocks.0.attn.hook_z")
+    point.add_hook(lambda activation, hook: activation * 0)
+    hooked = sl.evaluate(model, samples, progress=False)
+    model.reset_hooks()
+    assert not np.allclose(hooked.choice_scores, plain.choice_scores, atol=1e-2, equal_nan=True)
     module = model.blocks[1].attn.o.original_component
     kept = module.weight
     module.weight = torch.nn.Parameter(torch.zeros_like(kept))

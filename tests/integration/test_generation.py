@@ -32,6 +32,7 @@ def test_the_raw_model_writes_what_the_bridge_writes(
     settings = options(position=position, num_beams=beams)
     fast = sl.generate(llama, PROMPTS, several, **settings)
     each = [sl.generate(llama, PROMPTS, one, **settings) for one in several]
+    assert fast == [each[index][index] for index in range(3)]
     monkeypatch.setattr(generation, "raw_model", lambda _model: None)
     assert fast == sl.generate(llama, PROMPTS, several, **settings)
     assert each == [sl.generate(llama, PROMPTS, one, **settings) for one in several]
@@ -93,14 +94,14 @@ def test_a_single_text_is_written_to_the_terminal(llama, monkeypatch):
 def test_letters_of_several_tokens_are_held_back_until_they_are_whole():
     import torch
 
-    from sadi_lens.generation import _Streamer
+    from sadi_lens.streaming import Streamer
 
     class Bytes:
         def decode(self, tokens, **_options):
             return bytes(tokens).decode("utf-8", errors="replace")
 
     pieces = []
-    streamer = _Streamer(Bytes(), [7], lambda *piece: pieces.append(piece), True)
+    streamer = Streamer(Bytes(), [7], lambda *piece: pieces.append(piece), True)
     streamer.put(torch.tensor([[1, 2, 3]]))
     for token in "aé".encode():
         streamer.put(torch.tensor([token]))
