@@ -16,6 +16,7 @@ METHODS: dict[str, Method | Control] = {
         Method("sadi-hidden", "adaptive", partial(sadi.sadi, "hidden")),
         Method("sadi-mlp_out", "adaptive", partial(sadi.sadi, "mlp_out")),
         Method("sadi-neuron", "adaptive", partial(sadi.sadi, "neuron")),
+        Method("sadi-effect", "adaptive", sadi.by_effect),
         Method("sadi-signed", "adaptive", sadi.signed),
         Method("clamped", "adaptive", sadi.clamped),
         Method("fixed", "fixed", partial(sadi.fixed, "coefficient")),

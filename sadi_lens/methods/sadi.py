@@ -17,6 +17,7 @@ from sadi_lens.masks import random_mask, top_k_mask
 from sadi_lens.methods.base import Material, cells
 from sadi_lens.neutral import match_kl
 from sadi_lens.push import measure_push, swap_prompts
+from sadi_lens.rankings import unit_scores
 
 MATCH_PROMPTS = 128
 """Prompts of dev on which a KL divergence is matched."""
@@ -26,6 +27,14 @@ def sadi(component: str, material: Material, budget: int) -> list[Intervention]:
     """SADI on a component: the top K by signed difference, by K and strength."""
     own = material.differences[component]
     return [MaskedScaling(top_k_mask(own, k), s) for k, s in cells(own, budget)]
+
+
+def by_effect(material: Material, budget: int) -> list[Intervention]:
+    """SADI on the units whose scaling raises the margin of the pairs most, to first order."""
+    scores = unit_scores(
+        material.model, material.pairs, material.component, "effect", progress=False
+    )
+    return [MaskedScaling(top_k_mask(scores, k), s) for k, s in cells(material.own, budget)]
 
 
 def clamped(material: Material, budget: int) -> list[Intervention]:
