@@ -11,8 +11,8 @@ import plotly.graph_objects as go
 
 from sadi_lens.plots.export import CONFIG, NO_BROWSER
 
-SCALE = 1.5
-"""Pixels of the PNG per layout pixel: sharp enough, and a notebook of ten figures stays small."""
+SCALE = 1
+"""Pixels of the PNG per layout pixel. JupyterLab shows it in its own size until the mouse comes, so more would jump."""
 
 
 def show(figure: go.Figure, *, png: bool = True) -> None:

@@ -25,7 +25,7 @@ def explore(explorer: SteeringExplorer) -> None:
     if os.environ.get(STATIC) != "1":
         display(live.box)
         return
-    figure = go.Figure(live.bars.to_dict())
+    figure = go.Figure(live.bars)
     says = html.unescape(re.sub(r"<[^>]+>", "", live.says.value))
     title = f"K {live.k.value}, strength {live.strength.value:g}: prompt 1 of the explorer"
     figure.update_layout(

@@ -144,7 +144,7 @@ def test_a_lesson_runs_and_answers_in_jupyterlab(name, lab, browser, screenshots
     try:
         _open_and_run(page, f"{lab}/lab/tree/{name}?reset")
         assert _errors_shown(page) == []
-        assert page.locator(".js-plotly-plot").count()
+        _wake_figures(page)
         _move_sliders(page)
         _click_heatmaps(page)
         page.wait_for_timeout(500)
@@ -175,6 +175,17 @@ def _errors_shown(page):
         ".jp-OutputArea-output:has-text('Failed to initialize model')"
     )
     return found.all_inner_texts()
+
+
+def _wake_figures(page):
+    """JupyterLab shows a figure's PNG until the mouse comes; then it must become interactive."""
+    figures = page.locator(".jp-OutputArea-output.jp-RenderedPlotly")
+    assert figures.count()
+    for index in range(figures.count()):
+        figures.nth(index).scroll_into_view_if_needed()
+        box = figures.nth(index).bounding_box()
+        page.mouse.move(box["x"] + 150, box["y"] + 60, steps=3)
+        figures.nth(index).locator(".main-svg").first.wait_for(timeout=20_000)
 
 
 def _move_sliders(page):
