@@ -33,10 +33,7 @@ def show(figure: go.Figure, *, png: bool = True) -> None:
         return
     from IPython.display import display
 
-    # Without its size a browser draws the picture as large as its pixels.
-    size = {"width": figure.layout.width, "height": figure.layout.height}
-    metadata = {"image/png": size} if None not in size.values() else {}
-    display(bundle(figure, png=png), raw=True, metadata=metadata)
+    display(bundle(figure, png=png), raw=True)
 
 
 def bundle(figure: go.Figure, *, png: bool = True) -> dict[str, Any]:
@@ -59,9 +56,7 @@ def alt_text(figure: go.Figure) -> str:
     """Title and subtitle in plain words."""
     title = figure.layout.title
     parts = [str(part) for part in (title.text, title.subtitle.text) if part]
-    plain = [
-        html.unescape(re.sub(r"<[^>]+>", " ", part.replace("<br>", " "))).strip() for part in parts
-    ]
+    plain = [" ".join(html.unescape(re.sub(r"<[^>]+>", " ", part)).split()) for part in parts]
     return ". ".join(plain) or "figure without a title"
 
 
