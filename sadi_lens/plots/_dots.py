@@ -69,7 +69,7 @@ def dot_grid(
                 "colorscale": [list(stop) for stop in colors.diverging],
                 "line": {"width": 1, "color": colors.muted},
             },
-            text=[_number(value) for value in values.ravel()],
+            text=[_number(float(value)) for value in values.ravel()],
             textfont={
                 "size": 12,
                 "color": [

@@ -33,10 +33,7 @@ def show(figure: go.Figure, *, png: bool = True) -> None:
         return
     from IPython.display import display
 
-    # Without its size a browser draws the picture as large as its pixels.
-    size = {"width": figure.layout.width, "height": figure.layout.height}
-    metadata = {"image/png": size} if None not in size.values() else {}
-    display(bundle(figure, png=png), raw=True, metadata=metadata)
+    display(bundle(figure, png=png), raw=True)
 
 
 def bundle(figure: go.Figure, *, png: bool = True) -> dict[str, Any]:

@@ -1,0 +1,58 @@
+"""The teaching grid: numbers, rings and slider are those of the arrays given."""
+
+import numpy as np
+import pytest
+
+VALUES = np.array([[2.0, -1.0], [0.0, 0.5]])
+
+
+@pytest.fixture(scope="module")
+def dot_grid():
+    from sadi_lens.plots import dot_grid
+
+    return dot_grid
+
+
+def test_each_panel_shows_its_numbers_at_their_layer_and_unit(dot_grid):
+    figure = dot_grid({"A": VALUES, "B": -VALUES}, title="two panels")
+    first, second = figure.data
+    assert list(first.text) == ["2", "\u22121", "0", "0.5"]
+    assert list(first.y) == [0, 0, 1, 1]
+    assert list(first.marker.color) == [2.0, -1.0, 0.0, 0.5]
+    assert list(second.marker.color) == [-2.0, 1.0, 0.0, -0.5]
+    assert min(second.x) > max(first.x)
+    # Area by magnitude: 2 is twice as wide as 0.5.
+    assert first.marker.size[0] == pytest.approx(2 * first.marker.size[3])
+
+
+def test_a_mask_rings_its_units_in_every_panel(dot_grid):
+    mask = np.array([[False, True], [True, False]])
+    figure = dot_grid({"A": VALUES, "B": VALUES}, {"K = 2": mask}, title="ringed")
+    ring = figure.data[-1]
+    step = figure.data[1].x[0] - figure.data[0].x[0]
+    assert sorted(zip(ring.x, ring.y, strict=True)) == [(0, 1), (1, 0), (step, 1), (1 + step, 0)]
+
+
+def test_several_masks_make_a_slider_that_starts_at_the_one_shown(dot_grid):
+    masks = {f"K = {k}": np.sort(VALUES, axis=None)[-k] <= VALUES for k in (1, 2, 3)}
+    figure = dot_grid({"A": VALUES}, masks, title="slider", shown="K = 2")
+    (slider,) = figure.layout.sliders
+    assert [step.label for step in slider.steps] == list(masks)
+    assert slider.active == 1
+    assert [ring.visible for ring in figure.data[1:]] == [False, True, False]
+    assert slider.steps[2].args[0]["visible"] == [True, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("panels", "masks", "shown", "message"),
+    [
+        ({"A": np.zeros((9, 9))}, None, None, "at most 64 dots a panel, got 9 x 9"),
+        ({"A": VALUES, "B": np.zeros((3, 2))}, None, None, "one shape"),
+        ({"A": VALUES}, {"K": np.zeros((3, 2), dtype=bool)}, None, "one shape"),
+        ({"A": VALUES * np.nan}, None, None, "finite"),
+        ({"A": VALUES}, {"K = 1": VALUES > 1}, "K = 2", "did you mean 'K = 1'"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(dot_grid, panels, masks, shown, message):
+    with pytest.raises(ValueError, match=message):
+        dot_grid(panels, masks, title="", shown=shown)
