@@ -165,5 +165,5 @@ def test_chance_of_jaccard_by_simulation():
     masks = [sl.random_mask(like, seed=seed).selected for seed in range(1000)]
     found = [(a & b).sum() / (a | b).sum() for a, b in itertools.pairwise(masks)]
     assert np.mean(found) == pytest.approx(jaccard_chance(100, 10), abs=0.006)
-    with pytest.raises(ValueError, match=r"k must be in \[1, 5\], got 6"):
+    with pytest.raises(ValueError, match=r"sizes must be in \[0, 5\] and not both 0, got 6"):
         jaccard_chance(5, 6)
