@@ -126,7 +126,9 @@ def activation_differences(
                 vectors[name].update(difference)
                 prompts[name].update(prompt)
                 squares[name].update(prompt.square().sum(dim=-1))
+                del difference, prompt
             bar.update(len(batch.indices))
+            del batch  # or it would live on while the next one is read
     merged = sum(item.merged for item in items)
     found: dict[str, ActivationDifferences] = {}
     for name in components:

@@ -68,25 +68,30 @@ def difference_batches(
     bound = max_tokens or pass_tokens(model, longest)
     sizes = [_tokens(item, is_shared=shared is not None) for item in items]
     for indices in batches_by_tokens([max(size, bound // most) for size in sizes], bound):
-        chosen = [items[index] for index in indices]
-        with torch.inference_mode():
-            found = (
-                _from_texts(model, chosen, components)
-                if shared is None
-                else _from_prompts(model, shared, chosen, components)
-            )
-        _require_finite(found, info)
-        yield PairBatch(
-            indices,
-            {
-                name: _stack([one.difference for one in found[name]], widths[name])
-                for name in components
-            },
-            {
-                name: _stack([one.prompt for one in found[name]], widths[name])
-                for name in components
-            },
+        # Nothing of a pass stays bound here while the next one runs.
+        yield _read_batch(model, shared, items, indices, widths)
+
+
+def _read_batch(
+    model: HookedModel,
+    shared: RawModel | None,
+    items: Sequence[EncodedItem],
+    indices: list[int],
+    widths: dict[str, int],
+) -> PairBatch:
+    chosen = [items[index] for index in indices]
+    with torch.inference_mode():
+        found = (
+            _from_texts(model, chosen, list(widths))
+            if shared is None
+            else _from_prompts(model, shared, chosen, list(widths))
         )
+    _require_finite(found, ModelInfo.of(model))
+    return PairBatch(
+        indices,
+        {name: _stack([one.difference for one in found[name]], widths[name]) for name in widths},
+        {name: _stack([one.prompt for one in found[name]], widths[name]) for name in widths},
+    )
 
 
 def _tokens(item: EncodedItem, *, is_shared: bool) -> int:
