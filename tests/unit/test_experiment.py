@@ -78,10 +78,9 @@ def test_an_unknown_example_lists_those_there_are(tmp_path):
 
 
 def test_every_example_is_valid_and_small():
+    import sadi_lens as sl
     from sadi_lens.runs.cells import cells_of
     from sadi_lens.runs.experiment import EXAMPLES
-
-    import sadi_lens as sl
 
     names = {path.stem for path in EXAMPLES.glob("*.yaml")}
     assert {f"table{i}" for i in (1, 3, 4, 5, 6, 7, 8)} <= names
@@ -96,9 +95,8 @@ def test_every_example_is_valid_and_small():
 
 
 def test_cells_are_the_product_once_each_and_draw_only_where_something_is_drawn():
-    from sadi_lens.runs.cells import base_of, cells_of
-
     import sadi_lens as sl
+    from sadi_lens.runs.cells import base_of, cells_of
 
     experiment = sl.Experiment.from_dict(
         {
@@ -260,6 +258,7 @@ def test_a_run_is_laid_beside_the_printed_row_with_a_warning_for_another_model()
 
 def test_seeds_are_summarised():
     import pandas as pd
+
     from sadi_lens.runs.report import AXES, summarise_seeds
 
     rows = [
