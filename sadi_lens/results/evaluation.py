@@ -66,9 +66,10 @@ class Evaluation(ArrayEq):
         return float(self.valid.mean())
 
     def __str__(self) -> str:
+        margin = "" if self.margin != self.margin else f"margin {self.margin:+.2f} nats, "
         return (
             f"{self.label}: accuracy {self.accuracy:.1%} "
-            f"[{self.interval.low:.1%}, {self.interval.high:.1%}], margin {self.margin:+.2f} nats, "
+            f"[{self.interval.low:.1%}, {self.interval.high:.1%}], {margin}"
             f"valid answers {self.valid_rate:.0%} ({self.task or 'task'}, {self.split}, n = {self.n})"
         )
 
