@@ -79,6 +79,7 @@ def test_generation_of_a_choice_task_counts_valid_answers(llama, lines):
     import sadi_lens as sl
 
     found = sl.evaluate(llama, lines, scoring="generation", max_new_tokens=1, progress=False)
+    assert "nan" not in str(found)  # a generated answer has no margin
     for index, sample in enumerate(lines):
         _, top, _ = logprobs_by_hand(llama, sample.prompt, " red")
         word = llama.tokenizer.decode(top).strip()
