@@ -128,20 +128,22 @@ def test_a_run_killed_at_random_moments_gives_the_same_parquet(runs, tmp_path):
     assert len(whole) == 1 + 8 + 1
     rng = np.random.default_rng(0)
     context = multiprocessing.get_context("fork")
-    out, kills = tmp_path / "killed", 0
-    for _ in range(10):
-        child = context.Process(target=runs, args=(experiment, out))
+    folders, kills = [tmp_path / "killed 0"], 0
+    while kills < 10:
+        child = context.Process(target=runs, args=(experiment, folders[-1]))
         child.start()
         time.sleep(float(rng.uniform(0, took / 6)))
         if child.is_alive():
             os.kill(child.pid, signal.SIGKILL)
             kills += 1
+        else:  # it came to its end: the rest of the ten hit another run
+            folders.append(tmp_path / f"killed {len(folders)}")
         child.join()
-    assert kills >= 3
-    runs(experiment, out)
-    assert parquets(out) == whole
-    assert (out / "results.csv").read_bytes() == (tmp_path / "whole" / "results.csv").read_bytes()
-    assert not [p for p in out.rglob(".*")]
+    for out in folders:
+        runs(experiment, out)
+        assert parquets(out) == whole
+        assert (out / "results.csv").read_bytes() == (tmp_path / "whole/results.csv").read_bytes()
+        assert not [p for p in out.rglob(".*")]
 
 
 @pytest.mark.parametrize("moment", ["save", "write_items", "write_report"])
