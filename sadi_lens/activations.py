@@ -1,8 +1,8 @@
 """Reading activations, and the one streaming pass that gives the differences of contrastive pairs.
 
 D = mean_i [A(x_i y_i+) - A(x_i y_i-)] at the last token of the text (Wang et al., ICLR 2025, step 1).
-Moments are merged batch by batch (Chan, Golub and LeVeque, 1983) on the model's device, so memory does not
-grow with the number of pairs.
+Moments are merged pass by pass on the model's device (``sadi_lens.moments``), so memory does not grow with the number
+of pairs.
 """
 
 from collections.abc import Sequence
@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from sadi_lens.components import COMPONENTS, hook_name, n_units
-from sadi_lens.hooks import Hook, attached, require_eval
+from sadi_lens.hooks import Hook, attached, device_of, require_eval
 from sadi_lens.masks import Mask
-from sadi_lens.pair_passes import difference_batches
+from sadi_lens.moments import Moments
+from sadi_lens.pair_passes import read_pairs
 from sadi_lens.text import EncodedItem, encode_item
 from sadi_lens.types import (
     ActivationDifferences,
@@ -29,8 +30,6 @@ from sadi_lens.types import (
 
 MAX_TOKENS = 4096
 """Tokens of one forward pass: enough to fill two cores or a small GPU, little enough to fit either."""
-PAIR_BYTES = 128 * 2**20
-"""Bound on the activations that the pairs of one pass hand over to the moments."""
 
 
 @torch.inference_mode()
@@ -112,41 +111,64 @@ def activation_differences(
     for name in components:
         n_units(info, name)
     items = _encode_pairs(model, pairs, prepend_bos)
-    scalars = {name: Moments() for name in components if name == "head"}
-    vectors: dict[str, Moments] = {name: Moments() for name in components}
-    prompts: dict[str, Moments] = {name: Moments() for name in components}
-    squares: dict[str, Moments] = {name: Moments() for name in components}
+    reader = _MomentReader(info, components, device_of(model))
     bar = tqdm(total=len(items), desc="differences", unit="pair", disable=not progress)
     with bar:
-        for batch in difference_batches(model, items, components, max_tokens):
-            for name in components:
-                difference, prompt = batch.differences[name], batch.prompts[name]
-                if name in scalars:  # elsewhere a unit is one value, and its vector is its scalar
-                    scalars[name].update(difference.mean(dim=-1))
-                vectors[name].update(difference)
-                prompts[name].update(prompt)
-                squares[name].update(prompt.square().sum(dim=-1))
-                del difference, prompt
-            bar.update(len(batch.indices))
-            del batch  # or it would live on while the next one is read
+        for indices in read_pairs(model, items, components, reader, max_tokens):
+            bar.update(len(indices))
     merged = sum(item.merged for item in items)
     found: dict[str, ActivationDifferences] = {}
     for name in components:
-        scalar = scalars.get(name, vectors[name])
-        shape = vectors[name].mean_array().shape[:2]
+        scalar = reader.scalars[name]
         found[name] = ActivationDifferences(
             component=name,
             model=info,
             n=len(items),
-            mean=scalar.mean_array().reshape(shape),
-            std=scalar.std_array().reshape(shape),
-            vector=vectors[name].mean_array(),
-            prompt_mean=prompts[name].mean_array(),
-            prompt_rms=np.sqrt(squares[name].mean_array()),
+            mean=scalar.mean_array(),
+            std=scalar.std_array(),
+            vector=reader.vectors[name].mean_array(),
+            prompt_mean=reader.prompts[name].mean_array(),
+            prompt_rms=np.sqrt(reader.squares[name].mean_array()),
             task=task,
             merged_boundaries=merged,
         )
     return found
+
+
+class _MomentReader:
+    """Adds up what ``activation_differences`` reports; heads also have a vector, elsewhere it is the unit's value."""
+
+    def __init__(self, info: ModelInfo, components: Sequence[str], device: torch.device) -> None:
+        self.scalars: dict[str, Moments] = {}
+        self.vectors: dict[str, Moments] = {}
+        self.prompts: dict[str, Moments] = {}
+        self.squares: dict[str, Moments] = {}
+        for name in components:
+            shape = (info.n_layers, n_units(info, name))
+            d = info.d_head if name == "head" else 1
+            self.scalars[name], self.squares[name] = Moments(shape, device), Moments(shape, device)
+            self.vectors[name], self.prompts[name] = (
+                Moments((*shape, d), device) for _ in range(2)
+            )
+
+    def take(
+        self,
+        component: str,
+        layer: int,
+        difference: Float[Tensor, "pair unit d"],
+        prompt: Float[Tensor, "pair unit d"],
+    ) -> None:
+        """One layer of the running pass."""
+        self.scalars[component].take(difference.mean(dim=-1), layer)
+        self.vectors[component].take(difference, layer)
+        self.prompts[component].take(prompt, layer)
+        self.squares[component].take(prompt.square().sum(dim=-1), layer)
+
+    def keep(self, indices: list[int]) -> None:
+        """The pass counts."""
+        for moments in (self.scalars, self.vectors, self.prompts, self.squares):
+            for one in moments.values():
+                one.keep(len(indices))
 
 
 def unit_differences(
@@ -168,15 +190,42 @@ def unit_differences(
         raise ValueError("mask must select at least 1 unit, got 0")
     mask.check(ModelInfo.of(model))
     items = _encode_pairs(model, pairs, prepend_bos)
-    layers, units = (list(axis) for axis in zip(*mask.units, strict=True))
-    values = np.empty((len(items), mask.k), dtype=np.float32)
+    reader = _UnitReader(len(items), mask)
     bar = tqdm(total=len(items), desc="unit differences", unit="pair", disable=not progress)
     with bar:
-        for batch in difference_batches(model, items, [mask.component], max_tokens):
-            scalar = batch.differences[mask.component].mean(dim=-1)
-            values[batch.indices] = scalar[:, layers, units].cpu().numpy()
-            bar.update(len(batch.indices))
-    return UnitDifferences(mask.component, ModelInfo.of(model), mask.units, values, task)
+        for indices in read_pairs(model, items, [mask.component], reader, max_tokens):
+            bar.update(len(indices))
+    found = reader.values
+    return UnitDifferences(mask.component, ModelInfo.of(model), mask.units, found, task)
+
+
+class _UnitReader:
+    """Keeps the differences of a mask's units."""
+
+    def __init__(self, n: int, mask: Mask) -> None:
+        self.values = np.empty((n, mask.k), dtype=np.float32)
+        self._columns: dict[int, list[tuple[int, int]]] = {}
+        for column, (layer, unit) in enumerate(mask.units):
+            self._columns.setdefault(layer, []).append((column, unit))
+        self._taken: dict[int, Tensor] = {}
+
+    def take(
+        self,
+        component: str,  # noqa: ARG002 - as in PairReader
+        layer: int,
+        difference: Float[Tensor, "pair unit d"],
+        prompt: Float[Tensor, "pair unit d"],  # noqa: ARG002
+    ) -> None:
+        """One layer of the running pass."""
+        if layer in self._columns:
+            units = [unit for _, unit in self._columns[layer]]
+            self._taken[layer] = difference[:, units].mean(dim=-1)
+
+    def keep(self, indices: list[int]) -> None:
+        """The pass counts."""
+        for layer, columns in self._columns.items():
+            where = np.ix_(indices, [column for column, _ in columns])
+            self.values[where] = self._taken[layer].cpu().numpy()
 
 
 def _encode_pairs(
@@ -189,36 +238,3 @@ def _encode_pairs(
         encode_item(model, pair.prompt, (pair.positive, pair.negative), prepend_bos=prepend_bos)
         for pair in pairs
     ]
-
-
-class Moments:
-    """Running mean and sum of squared deviations over the first axis."""
-
-    def __init__(self) -> None:
-        self.n = 0
-        self.mean: Tensor | float = 0.0
-        self.squared: Tensor | float = 0.0
-
-    def update(self, batch: Tensor) -> None:
-        """Add a batch; its first axis is averaged over."""
-        wide = batch if batch.device.type == "mps" else batch.double()
-        n = wide.shape[0]
-        mean = wide.mean(dim=0)
-        squared = (wide - mean).square().sum(dim=0)
-        shift = mean - self.mean
-        total = self.n + n
-        self.squared = self.squared + squared + shift.square() * (self.n * n / total)
-        self.mean = self.mean + shift * (n / total)
-        self.n = total
-
-    def mean_array(self) -> np.ndarray:
-        """Mean, float32 on the CPU."""
-        assert isinstance(self.mean, Tensor)
-        return self.mean.float().cpu().numpy()
-
-    def std_array(self) -> np.ndarray:
-        """Standard deviation with n - 1, float32 on the CPU; NaN for one value."""
-        assert isinstance(self.squared, Tensor)
-        if self.n < 2:
-            return np.full(tuple(self.squared.shape), np.nan, dtype=np.float32)
-        return (self.squared / (self.n - 1)).sqrt().float().cpu().numpy()

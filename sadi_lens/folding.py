@@ -20,6 +20,7 @@ from sadi_lens.components import COMPONENTS
 from sadi_lens.hooks import require_eval
 from sadi_lens.interventions import AffineIntervention, Intervention
 from sadi_lens.raw import RawModel, raw_model
+from sadi_lens.raw_edits import flat
 from sadi_lens.types import HookedModel, ModelInfo, require_one_of
 
 FOLDABLE = ("head", "neuron")
@@ -116,7 +117,7 @@ def _folded(raw: RawModel, intervention: Any) -> dict[str, Tensor]:
             else weight.detach().float().T
         )
         scale, shift = (
-            None if part is None else _flat(part, rows.shape[0]).to(weight.device)
+            None if part is None else flat(part, rows.shape[0]).to(weight.device)
             for part in intervention.affine(layer)
         )
         if shift is not None:
@@ -133,11 +134,6 @@ def _folded(raw: RawModel, intervention: Any) -> dict[str, Tensor]:
             scaled = scaled if type(module).__name__ == "Conv1D" else scaled.T
             new[f"{name}.weight"] = scaled.to(weight.dtype).contiguous()
     return new
-
-
-def _flat(values: Tensor, width: int) -> Tensor:
-    """[unit d] or [unit 1] as one value for every input of the map."""
-    return values.expand(-1, width // values.shape[0]).flatten()
 
 
 def _write(

@@ -5,7 +5,7 @@ millisecond of Python per layer and token; on the bridge where the two were not 
 without a KV cache, and for interventions that are not affine.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +19,7 @@ from sadi_lens.interventions import ContextualIntervention, Intervention
 from sadi_lens.memory import smaller_when_full
 from sadi_lens.positions import PositionTracker
 from sadi_lens.raw import RawHook, RawModel, raw_model
-from sadi_lens.raw_edits import AffineEdits, FlatAffine, is_affine
+from sadi_lens.raw_edits import AffineEdits, is_affine
 from sadi_lens.row_edits import RowEdits
 from sadi_lens.steering import hooks_for, tracked
 from sadi_lens.streaming import Stream, Streamer, listener
@@ -88,9 +88,11 @@ def generate(
             f"generate returns one text a prompt and sets {sorted(_RESERVED & set(sampling))} itself; "
             "repeat a prompt for several samples of it"
         )
-    require_eval(model)
     tokenizer = require_tokenizer(model)
     edits = _one_a_prompt(model, intervention, len(prompts))
+    raw = raw_model(model) if use_cache and all(map(is_affine, edits)) else None
+    if raw is None:  # otherwise that was looked at
+        require_eval(model)
     beams = int(sampling.get("num_beams") or 1)
     told = listener(stream, len(prompts), beams)
     if use_cache and beams > 1 and position != "last_prompt":
@@ -99,7 +101,6 @@ def generate(
         encode_prompt(model, prompt, prepend_bos=prepend_bos, room=max_new_tokens)
         for prompt in prompts
     ]
-    raw = raw_model(model) if use_cache and all(map(is_affine, edits)) else None
     own = getattr(model.original_model, "generation_config", None)
     settings = {
         "do_sample": False,
@@ -202,31 +203,32 @@ def _on_raw(
     rows = AffineEdits(different)
     end, padding = mask.shape[1] - 1, None if bool(mask.all()) else (mask == 0)[..., None]
     start, stop = 0, 0
-    is_whole = is_prompt = True
+    is_idle = is_plain = is_whole = False
 
     def before(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        nonlocal start, stop, is_whole, is_prompt
+        nonlocal start, stop, is_idle, is_plain, is_whole
         cache = kwargs.get("past_key_values")
         past = 0 if cache is None else int(cache.get_seq_length())
         tokens = args[0] if args else kwargs.get("input_ids")
         n_new = (kwargs["inputs_embeds"] if tokens is None else tokens).shape[1]
         start = 0 if position == "all" else max(0, end - past)
         stop = min(n_new, end - past + 1) if position == "last_prompt" else n_new
+        is_idle = stop <= start
         is_whole = start == 0 and stop == n_new
-        is_prompt = past == 0
+        is_plain = is_whole and (past > 0 or padding is None)
 
     def hook_for(component: str, layer: int) -> RawHook:
-        own: FlatAffine | None = None
+        own: Callable[[Tensor], Tensor] | None = None
 
         def hook(activation: Tensor) -> Tensor | None:
             nonlocal own
-            if stop <= start:
+            if is_idle:
                 return None
             if own is None:
-                own = rows.at(component, layer, activation)
-                own = own.pick(0 if len(different) == 1 else which.to(activation.device))
-                own = own if len(different) == 1 else own.pick(np.s_[:, None])
-            if is_whole and not (is_prompt and padding is not None):
+                edit = rows.at(component, layer, activation)
+                edit = edit.pick(0 if len(different) == 1 else which.to(activation.device))
+                own = (edit if len(different) == 1 else edit.pick(np.s_[:, None])).function()
+            if is_plain:
                 return own(activation)
             edited = activation.clone()
             edited[:, start:stop] = own(activation[:, start:stop])

@@ -9,10 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from sadi_lens.activations import MAX_TOKENS, Moments
+from sadi_lens.activations import MAX_TOKENS
 from sadi_lens.components import n_units
 from sadi_lens.hooks import Hook, device_of, require_eval
 from sadi_lens.interventions import Intervention, Push, SwappedPrompt
+from sadi_lens.moments import Moments
 from sadi_lens.positions import PositionTracker
 from sadi_lens.steering import hooks_for, tracked
 from sadi_lens.text import batches_by_tokens, encode_prompt, pad_id, pad_left
@@ -45,8 +46,9 @@ def measure_push(
     rows = _encode(model, prompts, prepend_bos)
     info = ModelInfo.of(model)
     d = info.d_head if intervention.component == "head" else 1
-    mean = np.zeros((info.n_layers, n_units(info, intervention.component), d), dtype=np.float32)
-    moments, squares = Moments(), Moments()
+    shape = (n_units(info, intervention.component), d)
+    mean = np.zeros((info.n_layers, *shape), dtype=np.float32)
+    moments, squares = Moments((len(intervention.layers), *shape)), Moments(())
     for _, pushes in _pushes(model, rows, intervention, max_tokens, progress):
         moments.update(pushes)
         squares.update(pushes.square().flatten(1).sum(dim=1))

@@ -6,6 +6,7 @@ point sits on is read off the bridge itself, and believed only after activations
 on a padded batch. A model that fails, that was changed since, or that carries hooks of someone else, runs as a bridge.
 """
 
+import functools
 import inspect
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from sadi_lens.components import COMPONENTS, hook_name
-from sadi_lens.hooks import Hook, attached, device_of
+from sadi_lens.hooks import Hook, attached, device_of, submodules
 from sadi_lens.types import HookedModel, ModelInfo
 
 RawHook = Callable[[Tensor], Tensor | None]
@@ -83,39 +84,54 @@ class RawModel:
 
     @contextmanager
     def attached(self, hooks: Sequence[tuple[str, int, RawHook]]) -> Generator[None]:
-        """(component, layer, hook) on for the duration, then exactly these off again."""
-        handles: list[Any] = []
+        """(component, layer, hook) on for the duration, then exactly these off again.
+
+        They stand in the place of the module's own ``forward``: a module with PyTorch hooks takes a slower way
+        through ``__call__``, which a small model feels at every token.
+        """
+        undo: list[Callable[[], None]] = []
         try:
             for component, layer, hook in hooks:
-                handles.append(self._attach(component, layer, hook))
+                undo.append(self._attach(component, layer, hook))
             yield
         finally:
-            for handle in handles:
-                handle.remove()
+            for one in reversed(undo):
+                one()
 
-    def _attach(self, component: str, layer: int, hook: RawHook) -> Any:
-        site = self.sites[component, layer]
+    def _attach(self, component: str, layer: int, hook: RawHook) -> Callable[[], None]:
+        module, is_input = self.sites[component, layer]
+        had = module.__dict__.get("forward")  # accelerate keeps one there
+        forward = module.forward
 
-        def before(_module: Any, args: tuple[Any, ...]) -> Any:
-            found = hook(args[0])
-            return None if found is None else (found, *args[1:])
+        @functools.wraps(forward)
+        def before(activation: Tensor, *args: Any, **kwargs: Any) -> Any:
+            found = hook(activation)
+            return forward(activation if found is None else found, *args, **kwargs)
 
-        def after(_module: Any, _args: tuple[Any, ...], output: Any) -> Any:
+        @functools.wraps(forward)
+        def after(*args: Any, **kwargs: Any) -> Any:
+            output = forward(*args, **kwargs)
             if not isinstance(output, tuple):
-                return hook(output)
+                found = hook(output)
+                return output if found is None else found
             found = hook(output[0])
-            return None if found is None else (found, *output[1:])
+            return output if found is None else (found, *output[1:])
 
-        if site.is_input:
-            return site.module.register_forward_pre_hook(before)
-        return site.module.register_forward_hook(after)
+        def undo() -> None:
+            if had is None:
+                del module.forward
+            else:
+                module.forward = had
+
+        module.forward = before if is_input else after
+        return undo
 
 
 def raw_model(model: HookedModel) -> RawModel | None:
     """The Hugging Face model of a bridge, if it computes what the bridge would compute now.
 
     Compared once; again only after weights were replaced or written to. None where hooks of someone else are on the
-    bridge, since they would not run.
+    bridge, since they would not run, and where any module of either is in training mode.
     """
     state: dict[str, Any] = model.__dict__
     if state.get("raw_model") is None or getattr(model, "compatibility_mode", False):
@@ -129,15 +145,18 @@ def raw_model(model: HookedModel) -> RawModel | None:
 
 
 def _weights(model: Any) -> list[Any] | None:
-    """Which tensors bridge and raw model hold, and how often each was written to; None if the bridge has hooks."""
+    """Which tensors bridge and raw model hold, and how often each was written to; None if hooked or in training."""
     if model.original_model._forward_pre_hooks or model.original_model._forward_hooks:
         return None
     found: list[Any] = []
     for root in (model, model.__dict__["raw_model"]):
-        for module in root.modules():
+        for module in submodules(root):
             own = module.__dict__
+            if own["training"]:
+                return None
             for kind in ("fwd_hooks", "bwd_hooks"):  # of a hook point
-                if any(not one.is_permanent for one in own.get(kind) or ()):
+                hooks = own.get(kind)
+                if hooks and not all(one.is_permanent for one in hooks):
                     return None
             for one in own["_parameters"].values():
                 if one is not None:

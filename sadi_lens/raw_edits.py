@@ -1,7 +1,8 @@
 """Affine interventions at the sites of the raw Hugging Face model, where heads lie flat beside one another."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -24,6 +25,12 @@ class FlatAffine(NamedTuple):
         """Scale * activation + shift, as a new tensor of the same dtype; parts must broadcast."""
         edited = activation if self.scale is None else activation * self.scale
         return edited if self.shift is None else edited + self.shift
+
+    def function(self) -> Callable[[Tensor], Tensor]:
+        """The same as a plain function: what runs at every token must not cost more than its product."""
+        if self.scale is None or self.shift is not None:
+            return self
+        return partial(torch.mul, self.scale)
 
 
 class AffineEdits:
@@ -52,6 +59,8 @@ class AffineEdits:
         return self._tables[key]
 
     def _build(self, component: str, layer: int, like: Tensor) -> FlatAffine:
+        if len(self.interventions) == 1:
+            return _alone(self.interventions[0], layer, like)
         shape = (len(self.interventions), like.shape[-1])
         scale, shift = torch.ones(shape), torch.zeros(shape)
         for row, one in enumerate(self.interventions):
@@ -60,12 +69,32 @@ class AffineEdits:
             assert isinstance(one, AffineIntervention)
             for target, values in zip((scale, shift), one.affine(layer), strict=True):
                 if values is not None:
-                    each = shape[1] // values.shape[0]
-                    target[row] = values.expand(-1, each).flatten()
+                    target[row] = flat(values, shape[1])
         return FlatAffine(
             scale.to(like.device, like.dtype) if bool((scale != 1).any()) else None,
             shift.to(like.device, like.dtype) if bool((shift != 0).any()) else None,
         )
+
+
+def _alone(one: Intervention | None, layer: int, like: Tensor) -> FlatAffine:
+    """The table of a single intervention, kept on it: an answer of a few tokens is over before tables are made."""
+    assert isinstance(one, AffineIntervention)
+    cache: dict[Any, FlatAffine] = one.__dict__.setdefault("_flat_cache", {})
+    key = (layer, like.shape[-1], like.device, like.dtype)
+    if key not in cache:
+        with torch.inference_mode(False):
+            cache[key] = FlatAffine(
+                *(
+                    None if values is None else flat(values, like.shape[-1])[None].to(like)
+                    for values in one.affine(layer)
+                )
+            )
+    return cache[key]
+
+
+def flat(values: Tensor, width: int) -> Float[Tensor, " width"]:
+    """[unit d] or [unit 1] as one value for every place of the width."""
+    return values.expand(-1, width // values.shape[0]).flatten()
 
 
 def is_affine(intervention: Intervention | None) -> bool:

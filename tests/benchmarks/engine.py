@@ -8,7 +8,7 @@ FOLDER/engine.json and FOLDER/engine.md and prints the table.
 sweep       96 cells of heads. Reference: two full forward passes per item and cell (the authors' code), bare and
             without hooks, timed on a few cells. Floor: one forward of the prefix and one of 96 single tokens.
 extraction  heads, hidden and neurons of both sides. Reference: two bare forwards over the full texts.
-generation  every layer steered, batch 1. Reference: unsteered Hugging Face generate.
+generation  every layer steered, batch 1, text to text. Reference: the tokenizer and unsteered Hugging Face generate.
 memory      peak resident size, each in a process of its own.
 """
 
@@ -124,7 +124,6 @@ def extraction_row(model: Any, shape: str, length: int, repeats: int) -> dict[st
 def generation_row(model: Any, shape: str, repeats: int) -> dict[str, Any]:
     """Greedy, one prompt of 32 tokens, 40 new ones; a head of every layer steered."""
     prompt, new = prompts(model, 1, 32)[0], 40
-    ids = torch.tensor([encode(model.tokenizer, prompt)])
     layers = sl.ModelInfo.of(model).n_layers
     mask = sl.Mask.from_units("head", [(layer, 0) for layer in range(layers)], model)
     sadi = sl.MaskedScaling(mask, 1.0)
@@ -132,13 +131,17 @@ def generation_row(model: Any, shape: str, repeats: int) -> dict[str, Any]:
 
     @torch.inference_mode()
     def reference() -> None:
+        ids = torch.tensor([encode(model.tokenizer, prompt)])
         seen = torch.ones_like(ids)
-        model.raw_model.generate(ids, attention_mask=seen, do_sample=False, pad_token_id=0, **own)
+        found = model.raw_model.generate(
+            ids, attention_mask=seen, do_sample=False, pad_token_id=0, **own
+        )
+        model.tokenizer.batch_decode(found[:, ids.shape[1] :])
 
     def engine() -> None:
         sl.generate(model, prompt, sadi, **own)
 
-    rounds = medians(repeats, engine, reference)
+    rounds = medians(3 * repeats, engine, reference)
     return {
         "what": "generation",
         "shape": shape,

@@ -93,33 +93,25 @@ def test_the_same_pair_has_the_same_row_whatever_its_batch(llama, pairs, differe
     np.testing.assert_allclose(together, np.stack(alone), rtol=1e-5, atol=1e-5)
 
 
-def test_memory_does_not_grow_with_pairs():
-    """What is kept between batches is the moments only: nothing has a pair axis."""
-    from sadi_lens.activations import Moments
-
-    moments = Moments()
+def test_moments_of_uneven_passes_equal_those_of_the_whole_and_stay_where_they_are():
     import torch
 
-    for _ in range(5):
-        moments.update(torch.randn(7, 3, 4))
-    assert moments.mean.shape == (3, 4)
-    assert moments.squared.shape == (3, 4)
-    assert moments.n == 35
-
-
-def test_moments_of_uneven_batches_equal_those_of_the_whole():
-    import torch
-
-    from sadi_lens.activations import Moments
+    from sadi_lens.moments import Moments
 
     values = torch.randn(23, 2, 5) * 3 + 100
-    moments = Moments()
+    moments = Moments((2, 5))
+    places = [one.data_ptr() for one in (moments.mean, moments.squared)]
     for start, stop in ((0, 1), (1, 9), (9, 23)):
-        moments.update(values[start:stop])
+        moments.take(torch.full((4, 5), float("nan")), 1)  # a pass that failed before its end
+        for layer in range(2):
+            moments.take(values[start:stop, layer], layer)
+        moments.keep(stop - start)
     torch.testing.assert_close(torch.from_numpy(moments.mean_array()), values.mean(dim=0))
     torch.testing.assert_close(
         torch.from_numpy(moments.std_array()), values.std(dim=0), rtol=1e-4, atol=1e-5
     )
+    assert moments.n == 23
+    assert places == [one.data_ptr() for one in (moments.mean, moments.squared)]
 
 
 def test_one_pair_has_no_spread(llama, pairs):
@@ -177,27 +169,38 @@ def test_one_component_is_asked_for_once(llama, pairs):
         sl.unit_differences(llama, pairs, other, progress=False)
 
 
-def test_small_batches_by_bytes_give_the_same_moments(llama, pairs, differences, monkeypatch):
+def test_out_of_memory_in_the_middle_of_a_pass_is_retried_smaller_with_the_same_moments(
+    llama, pairs, differences, monkeypatch
+):
     import numpy as np
+    import torch
 
     import sadi_lens as sl
-    from sadi_lens import pair_passes
+    from sadi_lens import activations
 
-    seen = []
-    real = pair_passes.batches_by_tokens
+    real, sizes = activations._MomentReader.take, []
 
-    def batches(*args):
-        for batch in real(*args):
-            seen.append(len(batch))
-            yield batch
+    def take(self, component, layer, difference, prompt):
+        real(self, component, layer, difference, prompt)
+        if layer == 1:  # half of the pass has been handed over
+            sizes.append(len(difference))
+            if len(difference) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(pair_passes, "PAIR_BYTES", 1)
-    monkeypatch.setattr(pair_passes, "batches_by_tokens", batches)
+    monkeypatch.setattr(activations._MomentReader, "take", take)
     found = sl.activation_differences(llama, pairs, progress=False)
-    assert set(seen) == {1}
+    assert max(sizes) > 2
     for name, one in found.items():
+        assert one.n == len(pairs)
         np.testing.assert_allclose(one.mean, differences[name].mean, rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(one.std, differences[name].std, rtol=1e-4, atol=1e-5)
+
+    def never(*_args):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(activations._MomentReader, "take", never)
+    with pytest.raises(MemoryError, match="does not fit into memory even alone"):
+        sl.activation_differences(llama, pairs, progress=False)
 
 
 def test_prepend_bos_reaches_the_texts(llama, pairs, differences):

@@ -256,6 +256,19 @@ def test_hooks_and_changed_weights_are_never_passed_over(samples, differences):
     np.testing.assert_array_equal(again.choice_scores, plain.choice_scores)
 
 
+def test_a_raw_model_in_training_mode_is_not_run(llama):
+    from sadi_lens.raw import raw_model
+
+    assert raw_model(llama) is not None
+    layer = llama.raw_model.model.layers[1]
+    layer.mlp.train()
+    try:
+        assert raw_model(llama) is None
+    finally:
+        layer.mlp.eval()
+    assert raw_model(llama) is not None
+
+
 @pytest.mark.parametrize("way", ["raw", "bridge"])
 def test_out_of_memory_is_retried_smaller_with_the_same_numbers(llama, samples, monkeypatch, way):
     import torch
