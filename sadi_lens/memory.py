@@ -11,8 +11,8 @@ from sadi_lens.types import HookedModel
 
 Result = TypeVar("Result")
 
-CPU_TOKENS, CPU_BYTES = 2048, 256 * 2**20
-"""One pass on a CPU: enough to keep its cores busy; more only leaves its caches."""
+CPU_TOKENS, CPU_BYTES = 1024, 256 * 2**20
+"""One pass on a CPU: enough to keep its cores busy; more is no faster and leaves larger holes in the heap."""
 GPU_TOKENS, GPU_SHARE = 65536, 0.4
 """One pass on a GPU: tokens, and share of the free memory."""
 

@@ -98,5 +98,9 @@ def flat(values: Tensor, width: int) -> Float[Tensor, " width"]:
 
 
 def is_affine(intervention: Intervention | None) -> bool:
-    """Whether ``AffineEdits`` takes it."""
-    return intervention is None or isinstance(intervention, AffineIntervention)
+    """Whether ``AffineEdits`` takes it; what edits no layer is the identity, of whatever kind it is."""
+    return (
+        intervention is None
+        or not intervention.layers
+        or isinstance(intervention, AffineIntervention)
+    )

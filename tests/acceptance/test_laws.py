@@ -1,4 +1,4 @@
-"""The laws of the design, over every intervention, component and position."""
+"""The laws of the design, over every intervention, component and position, with the engine on and off."""
 
 import pytest
 
@@ -41,6 +41,17 @@ MORE = [
 NEW = [case for case in CASES if case not in BASIC]
 # What hooks cannot see: a clean run, the prompts.
 NOT_BY_HOOKS = ("clamped all", "clamped selected", "swapped")
+
+
+@pytest.fixture(params=["shared", "plain"])
+def engine(request, monkeypatch):
+    """The engine on, and off: text by text, everything on the bridge."""
+    from sadi_lens import engine, generation, pair_passes
+
+    if request.param == "plain":
+        for module in (engine, generation, pair_passes):
+            monkeypatch.setattr(module, "raw_model", lambda _model: None)
+    return request.param
 
 
 @pytest.fixture(scope="session")
@@ -122,7 +133,10 @@ PROMPTS = ["the ball is", "Tom says the big red hat is in the", "a"]
 
 
 @pytest.mark.parametrize(("kind", "component"), [*CASES, *MORE])
-def test_strength_zero_is_the_identity_bit_for_bit(llama, differences, build, kind, component):
+def test_strength_zero_is_the_identity_bit_for_bit(
+    llama, differences, build, samples, engine, kind, component
+):
+    import numpy as np
     import torch
 
     import sadi_lens as sl
@@ -138,10 +152,19 @@ def test_strength_zero_is_the_identity_bit_for_bit(llama, differences, build, ki
             2, 3, *((4, 8) if component == "head" else (differences[component].mean.shape[1],))
         )
         assert torch.equal(nothing.edit(activation, 1), activation)
+    few = samples[:2]
+    for position in POSITIONS:
+        settings = {"position": position, "progress": False, "engine": engine}
+        scores = [sl.evaluate(llama, few, one, **settings).choice_scores for one in (None, nothing)]
+        np.testing.assert_array_equal(*scores)
+    assert sl.generate(llama, PROMPTS, nothing, max_new_tokens=3) == sl.generate(
+        llama, PROMPTS, None, max_new_tokens=3
+    )
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
-def test_an_empty_mask_is_the_identity(llama, component):
+def test_an_empty_mask_is_the_identity(llama, samples, engine, component):
+    import numpy as np
     import torch
 
     import sadi_lens as sl
@@ -152,6 +175,8 @@ def test_an_empty_mask_is_the_identity(llama, component):
         steered = llama(ids, attention_mask=mask)
     with torch.inference_mode():
         assert torch.equal(steered, llama(ids, attention_mask=mask))
+    plain, same = sl.evaluate_each(llama, samples, [None, empty], engine=engine, progress=False)
+    np.testing.assert_array_equal(plain.choice_scores, same.choice_scores)
 
 
 @pytest.mark.parametrize(("kind", "component"), [*CASES, *MORE])
@@ -201,6 +226,52 @@ def test_hooks_are_gone_after_the_block_also_on_an_exception(llama, build, raise
     for layer in range(3):
         assert not llama.get_hook_point(f"blocks.{layer}.attn.hook_z").fwd_hooks
     assert not llama.original_model._forward_pre_hooks
+
+
+@pytest.mark.parametrize("kind", ["scaling", "clamped all"])
+@pytest.mark.parametrize("call", ["evaluate", "sweep", "generate", "differences"])
+def test_an_exception_inside_a_call_leaves_the_model_as_it_was(
+    llama, build, samples, pairs, differences, engine, kind, call
+):
+    """The block after the first edit breaks, in bridge and raw model alike."""
+    import sadi_lens as sl
+
+    def broken(_module, _args):
+        raise RuntimeError("in the middle")
+
+    intervention = build(kind, "head", k=12)
+    quiet = {"progress": False, "engine": engine}
+    run = {
+        "evaluate": lambda: sl.evaluate(llama, samples, intervention, **quiet),
+        "sweep": lambda: sl.sweep(llama, samples, differences["head"], [2], [1.0], **quiet),
+        "generate": lambda: sl.generate(llama, PROMPTS, intervention, max_new_tokens=2),
+        "differences": lambda: sl.activation_differences(llama, pairs, progress=False),
+    }[call]
+    run()  # what is looked at once has been looked at
+    before = left_on(llama)
+    norms = [llama.raw_model.model.norm, llama.ln_final.original_component]
+    handles = [norm.register_forward_pre_hook(broken) for norm in norms]
+    try:
+        with pytest.raises(RuntimeError, match="in the middle"):
+            run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    assert left_on(llama) == before
+
+
+def left_on(model):
+    """Every hook and every replaced ``forward`` of bridge and raw model."""
+    found = []
+    for root in (model, model.raw_model):
+        for name, module in root.named_modules():
+            kept = [
+                len(vars(module).get(kind) or ())
+                for kind in ("_forward_hooks", "_forward_pre_hooks", "fwd_hooks", "bwd_hooks")
+            ]
+            if any(kept) or "forward" in vars(module):
+                found.append((name, kept, id(vars(module).get("forward"))))
+    return found
 
 
 def test_hooks_of_others_survive(llama, build):
@@ -272,6 +343,7 @@ def test_a_cached_continuation_equals_the_whole_text(llama, build, kind, compone
 
 @pytest.mark.parametrize("position", POSITIONS)
 @pytest.mark.parametrize(("kind", "component"), CASES)
+@pytest.mark.usefixtures("engine")
 def test_steer_equals_fwd_hooks_equals_one_step_of_generate(
     llama, build, kind, component, position
 ):
@@ -306,6 +378,7 @@ def test_steer_equals_fwd_hooks_equals_one_step_of_generate(
 @pytest.mark.parametrize(
     ("kind", "component"), [*(("scaling", component) for component in COMPONENTS), *NEW]
 )
+@pytest.mark.usefixtures("engine")
 def test_generation_is_the_same_with_and_without_cache_batched_and_alone(
     llama, build, kind, component, position
 ):
@@ -325,6 +398,7 @@ def test_generation_is_the_same_with_and_without_cache_batched_and_alone(
     ("kind", "component"),
     [("scaling", "head"), ("clamped all", "head"), ("cast", "hidden"), ("swapped", "head")],
 )
+@pytest.mark.usefixtures("engine")
 def test_beams_and_several_sequences_are_steered_at_the_same_place(llama, build, kind, component):
     import sadi_lens as sl
 
@@ -383,6 +457,7 @@ def test_a_four_dimensional_mask_says_the_same_as_a_two_dimensional_one():
         assert torch.equal(plain.edited, additive.edited)
 
 
+@pytest.mark.usefixtures("engine")
 def test_sampling_uses_its_seed_and_leaves_the_global_state(llama, build):
     import torch
 
@@ -401,15 +476,17 @@ def test_sampling_uses_its_seed_and_leaves_the_global_state(llama, build):
 @pytest.mark.parametrize("position", POSITIONS)
 @pytest.mark.parametrize(("kind", "component"), CASES)
 def test_evaluate_equals_a_plain_pass_over_each_whole_text(
-    llama, build, samples, kind, component, position
+    llama, build, samples, engine, kind, component, position
 ):
-    """The shared prefix against the slow way: one full text at a time, log-softmax by hand."""
+    """Against one full text at a time, log-softmax by hand."""
     import torch
 
     import sadi_lens as sl
 
     intervention = build(kind, component)
-    found = sl.evaluate(llama, samples, intervention, position=position, progress=False)
+    found = sl.evaluate(
+        llama, samples, intervention, position=position, engine=engine, progress=False
+    )
     for row, sample in enumerate(samples):
         length = len(llama.tokenizer(sample.prompt)["input_ids"])
         scores = []
@@ -436,46 +513,48 @@ def test_evaluate_equals_a_plain_pass_over_each_whole_text(
 
 @pytest.mark.parametrize("position", POSITIONS)
 @pytest.mark.parametrize("component", COMPONENTS)
-def test_sweep_equals_one_evaluate_per_cell(llama, differences, samples, component, position):
+def test_sweep_equals_one_evaluate_per_cell(
+    llama, differences, samples, engine, component, position
+):
     import numpy as np
 
     import sadi_lens as sl
 
     ks, strengths = [1, 4, 9], [0.0, 1.0, 4.0]
-    grid = sl.sweep(
-        llama, samples, differences[component], ks, strengths, position=position, progress=False
-    )
+    settings = {"position": position, "engine": engine, "progress": False}
+    grid = sl.sweep(llama, samples, differences[component], ks, strengths, **settings)
     for row, k in enumerate(ks):
         for column, strength in enumerate(strengths):
             cell = sl.MaskedScaling(sl.top_k_mask(differences[component], k), strength)
-            one = sl.evaluate(llama, samples, cell, position=position, progress=False)
+            one = sl.evaluate(llama, samples, cell, **settings)
             assert grid.accuracy[row, column] == one.accuracy
             assert grid.margin[row, column] == pytest.approx(one.margin, abs=5e-5)
             assert grid.valid_rate[row, column] == one.valid_rate
     assert np.allclose(grid.accuracy[:, 0], grid.unsteered_accuracy)
     assert grid.unsteered_margin == pytest.approx(
-        sl.evaluate(llama, samples, progress=False).margin, abs=1e-6
+        sl.evaluate(llama, samples, engine=engine, progress=False).margin, abs=1e-6
     )
 
 
 @pytest.mark.parametrize("position", POSITIONS)
-def test_many_in_one_pass_equal_each_alone(llama, build, samples, position):
+def test_many_in_one_pass_equal_each_alone(llama, build, samples, engine, position):
     """Rows of one batch with different kinds, components and needs."""
     import numpy as np
 
     import sadi_lens as sl
 
     many = [None, *(build(kind, component) for kind, component in [*CASES, *MORE])]
-    together = sl.evaluate_each(llama, samples, many, position=position, progress=False)
+    settings = {"position": position, "engine": engine, "progress": False}
+    together = sl.evaluate_each(llama, samples, many, **settings)
     for one, found in zip(many, together, strict=True):
-        alone = sl.evaluate(llama, samples, one, position=position, progress=False)
+        alone = sl.evaluate(llama, samples, one, **settings)
         np.testing.assert_allclose(found.choice_scores, alone.choice_scores, atol=5e-5, rtol=1e-5)
         assert found.label == alone.label
 
 
 @pytest.mark.parametrize(("kind", "component"), [*CASES, *MORE])
 def test_saved_and_loaded_is_equal_and_acts_the_same(
-    llama, build, samples, tmp_path, kind, component
+    llama, build, samples, tmp_path, engine, kind, component
 ):
     import dataclasses
 
@@ -487,7 +566,9 @@ def test_saved_and_loaded_is_equal_and_acts_the_same(
     again = sl.load(sl.save(intervention, tmp_path / "one"), model=llama)
     assert again == intervention
     assert again.label == intervention.label
-    before, after = sl.evaluate_each(llama, samples, [intervention, again], progress=False)
+    before, after = sl.evaluate_each(
+        llama, samples, [intervention, again], engine=engine, progress=False
+    )
     # Passes are cut to the memory at hand, so equal to rounding: log-probabilities are sums of some -15 nats.
     np.testing.assert_allclose(before.choice_scores, after.choice_scores, rtol=1e-6, atol=1e-6)
     other = dataclasses.replace(
@@ -495,3 +576,85 @@ def test_saved_and_loaded_is_equal_and_acts_the_same(
     )
     with pytest.raises(ValueError, match="other"):
         sl.load(tmp_path / "one", model=other)
+
+
+@pytest.mark.usefixtures("engine")
+def test_the_same_pairs_give_the_same_masks_each_within_the_next(llama, pairs, differences):
+    import numpy as np
+
+    import sadi_lens as sl
+
+    found = sl.activation_differences(llama, pairs, progress=False)
+    for component in COMPONENTS:
+        for name in ("mean", "std", "vector", "prompt_mean", "prompt_rms"):
+            np.testing.assert_allclose(
+                getattr(found[component], name),
+                getattr(differences[component], name),
+                rtol=1e-5,
+                atol=1e-5,
+            )
+        smaller = set()
+        for k in (1, 3, 4, 9):
+            mask = sl.top_k_mask(found[component], k)
+            assert mask.units == sl.top_k_mask(differences[component], k).units
+            assert len(set(mask.units)) == k
+            assert smaller < set(mask.units)
+            smaller = set(mask.units)
+
+
+@pytest.fixture(scope="module")
+def planted():
+    import sadi_lens as sl
+
+    return sl.planted_model(), sl.planted_task(pulls=False)
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_on_the_planted_model_the_margin_is_multiplied_by_one_plus_strength(
+    planted, engine, component
+):
+    """The planted unit from the pairs, and log p(yes) - log p(no) as its equation says, through every call."""
+    import numpy as np
+
+    import sadi_lens as sl
+    from sadi_lens.models.planted import PLANTED, planted_logit_difference
+
+    model, task = planted
+    found = sl.activation_differences(model, task.pairs, progress=False)[component]
+    assert sl.top_k_mask(found, 1).units == (PLANTED[component],)
+    few = task.test[::8]
+    signs = np.array([1.0 if sample.answer == 0 else -1.0 for sample in few])
+    settings = {"engine": engine, "progress": False}
+    for position in POSITIONS:
+        for strength in (-0.5, 2.0, 7.0):
+            one = sl.MaskedScaling(sl.top_k_mask(found, 1), strength)
+            steered = sl.evaluate(model, few, one, position=position, **settings)
+            paper = [planted_logit_difference(sample.prompt, strength) for sample in few]
+            np.testing.assert_allclose(steered.margins, signs * paper, rtol=1e-5, atol=2e-5)
+            plain = [planted_logit_difference(sample.prompt) for sample in few]
+            np.testing.assert_allclose(paper, (1 + strength) * np.array(plain))
+
+
+def test_the_same_seed_gives_the_same_numbers(llama, samples, differences, engine):
+    import numpy as np
+    import torch
+
+    import sadi_lens as sl
+
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    known = np.random.get_state()[1].copy()  # noqa: NPY002 - the global state is what is looked at
+    mask = sl.top_k_mask(differences["head"], 3)
+    bands = [
+        sl.null_band(llama, samples, mask, 3.0, n=5, seed=seed, progress=False)
+        for seed in (1, 1, 2)
+    ]
+    np.testing.assert_array_equal(bands[0].margins, bands[1].margins)
+    assert not np.array_equal(bands[0].margins, bands[2].margins)
+    grids = [
+        sl.sweep(llama, samples, differences["head"], [2], [3.0], engine=engine, progress=False)
+        for _ in range(2)
+    ]
+    np.testing.assert_array_equal(grids[0].margin, grids[1].margin)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    np.testing.assert_array_equal(np.random.get_state()[1], known)  # noqa: NPY002

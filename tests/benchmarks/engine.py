@@ -29,6 +29,8 @@ from shapes import ANSWERS, SHAPES, build, cells, prompts
 import sadi_lens as sl
 from sadi_lens.text import encode
 
+SIZES = {"pairs": (100, 1000, 10000), "cells": (96, 960, 3840)}
+
 
 def cpu(run: Callable[[], Any]) -> float:
     """CPU seconds of this process."""
@@ -99,7 +101,7 @@ def extraction_row(model: Any, shape: str, length: int, repeats: int) -> dict[st
     n = 64 if int(model.cfg.d_model) < 512 else 16
     pairs = [sl.ContrastivePair(text, *ANSWERS) for text in prompts(model, n, length)]
     texts = torch.tensor([encode(model.tokenizer, one.prompt + one.positive) for one in pairs])
-    most = max(1, 4096 // texts.shape[1])
+    most = sl.choose_batch(model, texts.shape[1])
 
     @torch.inference_mode()
     def reference() -> None:
@@ -154,16 +156,16 @@ def generation_row(model: Any, shape: str, repeats: int) -> dict[str, Any]:
     }
 
 
-def peak(kind: str, size: int) -> int:
-    """Peak resident bytes of a process that extracts ``size`` pairs or sweeps ``size`` strengths."""
-    command = [sys.executable, __file__, "--peak", kind, str(size)]
+def peak(shape: str, kind: str, size: int) -> int:
+    """Peak resident bytes of a process that extracts ``size`` pairs or sweeps ``size`` cells."""
+    command = [sys.executable, __file__, "--peak", shape, kind, str(size)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return int(done.stdout)
 
 
-def run_peak(kind: str, size: int) -> None:
+def run_peak(shape: str, kind: str, size: int) -> None:
     """What ``peak`` runs."""
-    model = build("tiny")
+    model = build(shape)
     if kind == "pairs":
         pairs = [sl.ContrastivePair(text, *ANSWERS) for text in prompts(model, size, 24)]
         sl.activation_differences(model, pairs, progress=False)
@@ -178,13 +180,16 @@ def run_peak(kind: str, size: int) -> None:
     sys.stdout.write(str(1024 * int(peak_kb)))
 
 
-def memory_rows() -> list[dict[str, Any]]:
-    """Peak memory against the number of pairs and of cells."""
-    return [
-        {"what": "memory", "shape": "tiny", kind: size, "peak_mb": peak(kind, size) / 2**20}
-        for kind, sizes in (("pairs", (100, 1000, 10000)), ("cells", (96, 960, 3840)))
-        for size in sizes
-    ]
+def memory_rows(shape: str) -> list[dict[str, Any]]:
+    """Peak memory against the number of pairs and of cells, and how far apart the peaks are."""
+    rows: list[dict[str, Any]] = []
+    for kind, sizes in SIZES.items():
+        peaks = {size: round(peak(shape, kind, size) / 2**20) for size in sizes}
+        growth = max(peaks.values()) / peaks[min(sizes)] - 1
+        rows.append(
+            {"what": "memory", "shape": shape, "of": kind, "peak_mb": peaks, "growth": growth}
+        )
+    return rows
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -208,11 +213,11 @@ def main() -> None:
     parser.add_argument("--prompts", nargs="+", type=int, default=[64, 512])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--no-memory", action="store_true")
-    parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.peak:
-        run_peak(arguments.peak[0], int(arguments.peak[1]))
+        run_peak(arguments.peak[0], arguments.peak[1], int(arguments.peak[2]))
         return
     rows: list[dict[str, Any]] = []
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -231,8 +236,8 @@ def main() -> None:
                 add(sweep_row(model, shape, length, arguments.repeats))
                 add(extraction_row(model, shape, length, arguments.repeats))
         add(generation_row(model, shape, arguments.repeats))
-    for row in [] if arguments.no_memory else memory_rows():
-        add(row)
+        for row in [] if arguments.no_memory else memory_rows(shape):
+            add(row)
 
 
 if __name__ == "__main__":
