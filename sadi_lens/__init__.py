@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from sadi_lens.activations import read_activations as read_activations
     from sadi_lens.activations import unit_differences as unit_differences
     from sadi_lens.comparing import compare as compare
-    from sadi_lens.evaluation import EvaluationInterrupted as EvaluationInterrupted
     from sadi_lens.evaluation import evaluate as evaluate
     from sadi_lens.evaluation import evaluate_each as evaluate_each
     from sadi_lens.explorer.explorer import SteeringExplorer as SteeringExplorer
@@ -78,6 +77,7 @@ if TYPE_CHECKING:
     from sadi_lens.results import Stability as Stability
     from sadi_lens.results import Sweep as Sweep
     from sadi_lens.results import UnitEffects as UnitEffects
+    from sadi_lens.resuming import EvaluationInterrupted as EvaluationInterrupted
     from sadi_lens.runs import Experiment as Experiment
     from sadi_lens.runs import TaskSpec as TaskSpec
     from sadi_lens.runs import run_experiment as run_experiment
@@ -108,7 +108,7 @@ if TYPE_CHECKING:
 _HOME = {
     "activations": ["activation_differences", "read_activations", "unit_differences"],
     "comparing": ["compare"],
-    "evaluation": ["EvaluationInterrupted", "evaluate", "evaluate_each"],
+    "evaluation": ["evaluate", "evaluate_each"],
     "explorer.explorer": ["SteeringExplorer"],
     "folding": ["export_folded"],
     "generation": ["generate"],
@@ -167,6 +167,7 @@ _HOME = {
         "Sweep",
         "UnitEffects",
     ],
+    "resuming": ["EvaluationInterrupted"],
     "runs": ["Experiment", "TaskSpec", "run_experiment"],
     "scores": ["Scores"],
     "scorings": ["scoring_table", "truthful_scores"],

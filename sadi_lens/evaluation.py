@@ -1,30 +1,24 @@
 """Scoring samples: log-probability of choices, exact match of free text, each with n and an interval."""
 
-import hashlib
-import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from sadi_lens.answers import SCORINGS, matches
-from sadi_lens.choices import ChoiceRow, ChoiceScores, score_choices
+from sadi_lens.answers import SCORINGS
+from sadi_lens.choices import score_choices
 from sadi_lens.engine import ENGINES
 from sadi_lens.generation import generate
 from sadi_lens.hooks import require_eval
 from sadi_lens.interventions import Intervention
+from sadi_lens.outcomes import choice_outcomes, items_hash, joined, text_outcome
 from sadi_lens.results import Evaluation
-from sadi_lens.stats import proportion_interval
+from sadi_lens.resuming import EvaluationInterrupted
 from sadi_lens.types import POSITIONS, HookedModel, ModelInfo, Sample, require_one_of
 
-
-class EvaluationInterrupted(KeyboardInterrupt):
-    """Ctrl-C during an evaluation; what was finished is in ``partial``."""
-
-    def __init__(self, partial: tuple[Evaluation, ...]) -> None:
-        done = partial[0].n if partial else 0
-        super().__init__(f"interrupted with {done} items scored; they are in .partial")
-        self.partial = partial
+TEXTS_AT_ONCE = 128
+"""Prompts that are continued in one batch."""
 
 
 def evaluate(
@@ -40,6 +34,7 @@ def evaluate(
     max_new_tokens: int = 16,
     engine: str = "shared",
     progress: bool = True,
+    resume: EvaluationInterrupted | None = None,
 ) -> Evaluation:
     """Accuracy of one intervention, with its 95% interval, margin and valid-answer rate.
 
@@ -58,10 +53,12 @@ def evaluate(
         max_new_tokens: Room for a free-text answer.
         engine: ``"shared"``, or ``"plain"``: text by text, nothing shared (slow; the same numbers to rounding).
         progress: Show a bar.
+        resume: What stopped this call before: only what is missing is run.
 
     Raises:
-        ValueError: If there is no sample, a prompt or choice does not tokenise or fit, or the model is in training
-            mode or of another shape.
+        ValueError: If there is no sample, a prompt or choice does not tokenise or fit, the model is in training
+            mode or of another shape, or ``resume`` comes from another call.
+        EvaluationInterrupted: On Ctrl-C, with everything finished in ``.partial``.
     """
     return evaluate_each(
         model,
@@ -75,6 +72,7 @@ def evaluate(
         max_new_tokens=max_new_tokens,
         engine=engine,
         progress=progress,
+        resume=resume,
     )[0]
 
 
@@ -92,6 +90,7 @@ def evaluate_each(
     engine: str = "shared",
     progress: bool = True,
     description: str = "evaluate",
+    resume: EvaluationInterrupted | None = None,
 ) -> tuple[Evaluation, ...]:
     """``evaluate`` for many interventions on the same samples, sharing what they share.
 
@@ -119,45 +118,110 @@ def evaluate_each(
     is_text = {sample.target is not None for sample in samples}
     if len(is_text) > 1:
         raise ValueError("samples must all have choices or all have a target, got both kinds")
-    common: dict[str, object] = {
+    common: dict[str, Any] = {
         "items": items_hash(samples),
         "model": info,
         "task": task,
         "split": split_of(samples),
         "position": position,
     }
+    call: dict[str, Any] = {
+        "model": info.fingerprint,
+        "samples": common["items"],
+        "interventions": tuple(interventions),
+        "position": position,
+        "scoring": scoring,
+        "prepend_bos": prepend_bos,
+        "max_new_tokens": max_new_tokens,
+    }
+    if resume is not None:
+        resume.require(call)
+    is_generated = scoring == "generation" or (is_text.pop() and scoring != "teacher_forced")
     bar = tqdm(total=len(samples) * len(interventions), desc=description, disable=not progress)
+    run = _by_generation if is_generated else _by_choices
     with bar:
-        if scoring == "generation" or (is_text.pop() and scoring != "teacher_forced"):
-            found: list[Evaluation] = []
-            try:
-                for name, one in zip(names, interventions, strict=True):
-                    texts = generate(
-                        model,
-                        [sample.prompt for sample in samples],
-                        one,
-                        position=position,
-                        max_new_tokens=max_new_tokens,
-                        prepend_bos=prepend_bos,
-                        use_cache=engine == "shared",
-                        batch_size=128 if engine == "shared" else 1,
-                    )
-                    found.append(_text_result(name, samples, texts, common))
-                    bar.update(len(samples))
-            except KeyboardInterrupt:
-                raise EvaluationInterrupted(tuple(found)) from None
-            return tuple(found)
-        found_scores = score_choices(
-            model,
-            samples,
-            interventions,
-            scoring,
-            position,
-            prepend_bos=prepend_bos,
-            engine=engine,
-            bar=bar,
-        )
-        return _choice_results(samples, names, common, scoring, found_scores)
+        return run(model, samples, interventions, names, common, call, engine, bar, resume)
+
+
+def _by_generation(
+    model: HookedModel,
+    samples: Sequence[Sample],
+    interventions: Sequence[Intervention | None],
+    names: Sequence[str],
+    common: dict[str, Any],
+    call: dict[str, Any],
+    engine: str,
+    bar: Any,
+    resume: EvaluationInterrupted | None,
+) -> tuple[Evaluation, ...]:
+    """One intervention after the other; a few items fill no batch: then several interventions share one."""
+    found = [] if resume is None else list(resume.partial)
+    bar.update(len(samples) * len(found))
+    rows = TEXTS_AT_ONCE if engine == "shared" else 1
+    several = max(1, rows // len(samples))
+    try:
+        for start in range(len(found), len(interventions), several):
+            some = interventions[start : start + several]
+            texts = generate(
+                model,
+                [sample.prompt for sample in samples] * len(some),
+                [one for one in some for _ in samples],
+                position=call["position"],
+                max_new_tokens=call["max_new_tokens"],
+                prepend_bos=call["prepend_bos"],
+                use_cache=engine == "shared",
+                batch_size=rows,
+            )
+            for place, name in enumerate(names[start : start + several]):
+                own = texts[place * len(samples) : (place + 1) * len(samples)]
+                found.append(text_outcome(name, samples, own, common))
+            bar.update(len(samples) * len(some))
+    except KeyboardInterrupt:
+        whole = np.ones(len(samples), dtype=bool)
+        raise EvaluationInterrupted(tuple(found), whole, call) from None
+    return tuple(found)
+
+
+def _by_choices(
+    model: HookedModel,
+    samples: Sequence[Sample],
+    interventions: Sequence[Intervention | None],
+    names: Sequence[str],
+    common: dict[str, Any],
+    call: dict[str, Any],
+    engine: str,
+    bar: Any,
+    resume: EvaluationInterrupted | None,
+) -> tuple[Evaluation, ...]:
+    """All interventions at once, a few items after the other."""
+    before = () if resume is None else resume.partial
+    done = np.zeros(len(samples), dtype=bool) if resume is None else resume.done
+    missing = np.flatnonzero(~done)
+    if not missing.size:
+        return before
+    bar.update(int(done.sum()) * len(interventions))
+    rest = [samples[index] for index in missing.tolist()]
+    scores = score_choices(
+        model,
+        rest,
+        interventions,
+        call["scoring"],
+        call["position"],
+        prepend_bos=call["prepend_bos"],
+        engine=engine,
+        bar=bar,
+    )
+    now = done.copy()
+    now[missing[scores.done]] = True
+    results = choice_outcomes(rest, names, {**common, "scoring": call["scoring"]}, scores)
+    if before and results:
+        items = items_hash([one for one, is_done in zip(samples, now, strict=True) if is_done])
+        pairs = zip(before, results, strict=True)
+        results = tuple(joined(done[now], one, two, items=items) for one, two in pairs)
+    results = results or before
+    if scores.interrupted:
+        raise EvaluationInterrupted(results, now, call)
+    return results
 
 
 def split_of(samples: Sequence[Sample]) -> str:
@@ -168,106 +232,8 @@ def split_of(samples: Sequence[Sample]) -> str:
     return splits.pop() or "unknown"
 
 
-def items_hash(samples: Sequence[Sample]) -> str:
-    """Identity of a list of samples, so that results of different items are never paired."""
-    digest = hashlib.sha256()
-    for one in samples:
-        digest.update(repr((one.prompt, one.choices, one.answer, one.target)).encode())
-        if one.also_right or one.aliases:
-            digest.update(repr((one.also_right, one.aliases)).encode())
-    return digest.hexdigest()[:16]
-
-
 def chance_of(samples: Sequence[Sample]) -> float:
     """Accuracy of guessing among the right choice and the wrong ones; NaN for free text."""
     if any(sample.target is not None for sample in samples):
         return float("nan")
     return float(np.mean([1 / (1 + len(sample.wrong)) for sample in samples]))
-
-
-def _text_result(
-    label: str, samples: Sequence[Sample], texts: list[str], common: dict[str, object]
-) -> Evaluation:
-    is_text = samples[0].target is not None
-    accepted = [_accepted(sample) for sample in samples]
-    correct = np.array([matches(*one) for one in zip(texts, accepted, strict=True)])
-    return Evaluation(
-        label=label,
-        scoring="exact_match" if is_text else "generation",
-        correct=correct,
-        margins=np.full(correct.size, np.nan, dtype=np.float32),
-        valid=np.array(
-            [
-                bool(text.strip()) if is_text else matches(text, sample.choices)
-                for text, sample in zip(texts, samples, strict=True)
-            ]
-        ),
-        choice_scores=np.empty((correct.size, 0), dtype=np.float32),
-        interval=proportion_interval(correct),
-        texts=tuple(texts),
-        **common,  # type: ignore[arg-type]  # model, task, split, position
-    )
-
-
-def _accepted(sample: Sample) -> tuple[str, ...]:
-    if sample.target is not None:
-        return (sample.target, *sample.aliases)
-    assert sample.answer is not None
-    return tuple(sample.choices[index] for index in (sample.answer, *sample.also_right))
-
-
-def _choice_results(
-    samples: Sequence[Sample],
-    names: Sequence[str],
-    common: dict[str, object],
-    scoring: str,
-    found: ChoiceScores,
-) -> tuple[Evaluation, ...]:
-    kept = np.flatnonzero(found.done)
-    results: tuple[Evaluation, ...] = ()
-    if kept.size:
-        chosen = [one for one, done in zip(samples, found.done, strict=True) if done]
-        common = {**common, "items": items_hash(chosen), "scoring": scoring}
-        results = tuple(
-            _choice_result(name, chosen, row, common)
-            for name, row in zip(names, found.rows(kept), strict=True)
-        )
-    if found.interrupted:
-        raise EvaluationInterrupted(results)
-    return results
-
-
-def _choice_result(
-    label: str,
-    samples: Sequence[Sample],
-    found: ChoiceRow,
-    common: dict[str, object],
-) -> Evaluation:
-    scores = found.scores
-    row = np.arange(len(samples))
-    right = scores[row, [sample.answer or 0 for sample in samples]]
-    is_wrong = np.zeros(scores.shape, dtype=bool)
-    for index, sample in enumerate(samples):
-        is_wrong[index, list(sample.wrong)] = True
-    wrong = np.where(is_wrong, scores, -np.inf).max(axis=1)
-    with np.errstate(invalid="ignore"):  # inf - inf is a broken item
-        margins = (right - wrong).astype(np.float32)
-    is_broken = np.isnan(margins)
-    margins[~is_wrong.any(axis=1)] = np.nan  # nothing to be ahead of
-    if is_broken.any():
-        warnings.warn(
-            f"{int(is_broken.sum())} of {len(samples)} items could not be scored under {label!r}: the model's output "
-            "is not finite there. They count as wrong and invalid, their margin is NaN. Use a smaller strength or a "
-            "wider dtype.",
-            stacklevel=2,
-        )
-    correct = (margins > 0) if found.spelled is None else found.spelled & ~is_broken
-    return Evaluation(
-        label=label,
-        correct=correct,
-        margins=margins,
-        valid=found.valid & ~is_broken,
-        choice_scores=scores,
-        interval=proportion_interval(correct),
-        **common,  # type: ignore[arg-type]  # model, task, split, position, scoring
-    )

@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from sadi_lens.evaluation import EvaluationInterrupted, chance_of, evaluate_each, split_of
+from sadi_lens.evaluation import chance_of, evaluate_each, split_of
 from sadi_lens.interventions import Intervention, MaskedScaling
 from sadi_lens.masks import Mask, random_mask, top_k_mask
 from sadi_lens.results import Evaluation, NullBand, Sweep
+from sadi_lens.resuming import EvaluationInterrupted
 from sadi_lens.scores import Scores
 from sadi_lens.types import ActivationDifferences, HookedModel, Sample
 
@@ -22,12 +23,15 @@ STRENGTHS = (0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)
 
 
 class SweepInterrupted(KeyboardInterrupt):
-    """Ctrl-C during a sweep; every item (or, for free text, cell) that was finished is in ``partial``."""
+    """Ctrl-C during a sweep; every item (or, for free text, cell) that was finished is in ``partial``.
 
-    def __init__(self, partial: Sweep | None) -> None:
-        done = 0 if partial is None else partial.n
-        super().__init__(f"sweep interrupted with {done} items scored; they are in .partial")
+    The same sweep with ``resume=`` this exception runs only what is missing.
+    """
+
+    def __init__(self, partial: Sweep | None, stopped: EvaluationInterrupted) -> None:
+        super().__init__(str(stopped))
         self.partial = partial
+        self.stopped = stopped
 
 
 def sweep(
@@ -47,6 +51,7 @@ def sweep(
     engine: str = "shared",
     keep_items: bool = False,
     progress: bool = True,
+    resume: SweepInterrupted | None = None,
 ) -> Sweep:
     """Accuracy for every number of units and every strength.
 
@@ -68,9 +73,10 @@ def sweep(
         engine: See ``evaluate``.
         keep_items: Keep which items each cell got right, for ``Sweep.selection``.
         progress: Show a bar.
+        resume: What stopped this sweep before: only what is missing is run.
 
     Raises:
-        ValueError: If a grid is empty or a value out of range.
+        ValueError: If a grid is empty, a value out of range, or ``resume`` comes from another sweep.
         SweepInterrupted: On Ctrl-C, with everything finished in ``.partial``.
     """
     if ks is None:
@@ -132,9 +138,11 @@ def sweep(
             task=differences.task,
             progress=progress,
             description="sweep",
+            resume=None if resume is None else resume.stopped,
         )
     except EvaluationInterrupted as stopped:
-        raise SweepInterrupted(build(stopped.partial) if stopped.partial else None) from None
+        partial = build(stopped.partial) if stopped.partial else None
+        raise SweepInterrupted(partial, stopped) from None
     return build(found)
 
 

@@ -9,8 +9,9 @@ from random import Random
 from typing import Any
 
 from sadi_lens.activations import activation_differences
-from sadi_lens.evaluation import evaluate, items_hash
+from sadi_lens.evaluation import evaluate
 from sadi_lens.models import load_model
+from sadi_lens.outcomes import items_hash
 from sadi_lens.runs.cells import Cell
 from sadi_lens.runs.experiment import ALL, GIVEN, OWN, Experiment, TaskSpec
 from sadi_lens.runs.folder import RunFolder

@@ -113,7 +113,7 @@ def test_one_batch_may_mix_components(llama, differences, samples):
     ],
 )
 def test_free_text_is_right_when_its_first_line_or_sentence_is_the_target(text, target, expected):
-    from sadi_lens.evaluation import matches
+    from sadi_lens.answers import matches
 
     assert matches(text, target) is expected
 
@@ -337,38 +337,130 @@ def test_scores_that_are_not_finite_are_counted_and_said(llama, differences, sam
     assert not found.valid[broken].any()
 
 
-def test_ctrl_c_in_a_sweep_keeps_what_was_finished(llama, differences, samples, monkeypatch):
+@pytest.fixture
+def stop_after(monkeypatch):
+    """Ctrl-C after so many items: stop_after(n) -> the list of items scored from then on."""
+    from sadi_lens import tree_scoring
+
+    monkeypatch.setattr(tree_scoring, "pass_tokens", lambda *_: 1)  # one item a batch
+    real = tree_scoring.TreeScorer.score
+
+    def arrange(n):
+        calls = []
+
+        def score(self, *args):
+            if len(calls) == n:
+                raise KeyboardInterrupt
+            calls.extend(args[0])
+            return real(self, *args)
+
+        monkeypatch.setattr(tree_scoring.TreeScorer, "score", score)
+        return calls
+
+    return arrange
+
+
+def test_ctrl_c_in_a_sweep_keeps_what_was_finished_and_resume_runs_the_rest(
+    llama, differences, samples, stop_after
+):
     import numpy as np
 
     import sadi_lens as sl
-    from sadi_lens import tree_scoring
-    from sadi_lens.sweeps import SweepInterrupted
 
-    monkeypatch.setattr(tree_scoring, "pass_tokens", lambda *_: 1)  # one item a batch
-    whole = sl.sweep(llama, samples, differences["head"], [1, 3], [1.0, 4.0], progress=False)
-    real, calls = tree_scoring.TreeScorer.score, []
+    def run(ks=(1, 3), **more):
+        strengths = [1.0, 4.0]
+        settings = {"progress": False, "keep_items": True, **more}
+        return sl.sweep(llama, samples, differences["head"], ks, strengths, **settings)
 
-    def score(self, *args):
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        calls.append(1)
-        return real(self, *args)
-
-    monkeypatch.setattr(tree_scoring.TreeScorer, "score", score)
-    with pytest.raises(SweepInterrupted, match="2 items scored") as caught:
-        sl.sweep(llama, samples, differences["head"], [1, 3], [1.0, 4.0], progress=False)
-    partial = caught.value.partial
-    assert partial.n == 2
+    whole = run()
+    stop_after(1)
+    with pytest.raises(sl.SweepInterrupted, match="1 items scored") as first:
+        run()
+    partial = first.value.partial
+    assert partial.n == 1
     assert np.isfinite(partial.accuracy).all()
     assert partial.accuracy.shape == whole.accuracy.shape
-    assert isinstance(caught.value, KeyboardInterrupt)
+    assert isinstance(first.value, KeyboardInterrupt)
     for layer in range(3):
         assert not llama.get_hook_point(f"blocks.{layer}.attn.hook_z").fwd_hooks
-    calls.clear()
-    calls.extend([1, 1])
-    with pytest.raises(SweepInterrupted, match="0 items scored") as caught:
-        sl.sweep(llama, samples, differences["head"], [1], [1.0], progress=False)
+    stop_after(1)  # and once more
+    with pytest.raises(sl.SweepInterrupted, match="2 items scored") as second:
+        run(resume=first.value)
+    ran = stop_after(None)
+    again = run(resume=second.value)
+    assert len(ran) == len(samples) - 2
+    for name in ("accuracy", "margin", "valid_rate", "correct", "unsteered_correct"):
+        np.testing.assert_allclose(getattr(again, name), getattr(whole, name), atol=1e-5)
+    assert again.n == whole.n == len(samples)
+    with pytest.raises(ValueError, match="another call: interventions differ"):
+        run((1, 2), resume=first.value)
+    with pytest.raises(ValueError, match="another call: position, prepend_bos differ"):
+        run(resume=first.value, position="all", prepend_bos=False)
+    stop_after(0)
+    with pytest.raises(sl.SweepInterrupted, match="0 items scored") as caught:
+        run()
     assert caught.value.partial is None
+    stop_after(None)
+    assert run(resume=caught.value) == whole
+
+
+@pytest.mark.parametrize("scoring", ["sum", "per_token", "pmi", "teacher_forced"])
+def test_a_resumed_evaluation_equals_one_without_a_stop(
+    llama, differences, samples, stop_after, scoring
+):
+    import numpy as np
+
+    import sadi_lens as sl
+
+    samples = [dataclasses.replace(one, prompt=f"the box is big\n{one.prompt}") for one in samples]
+    several = [None, sl.MaskedScaling(sl.top_k_mask(differences["head"], 3), 2.0)]
+    settings = {"scoring": scoring, "progress": False}
+    whole = sl.evaluate_each(llama, samples, several, **settings)
+    stop_after(2)
+    with pytest.raises(sl.EvaluationInterrupted) as caught:
+        sl.evaluate_each(llama, samples, several, **settings)
+    ran = stop_after(None)
+    again = sl.evaluate_each(llama, samples, several, resume=caught.value, **settings)
+    if scoring != "pmi":  # half of a difference is no score
+        assert len(ran) == len(samples) - 2
+    for one, two in zip(whole, again, strict=True):
+        np.testing.assert_allclose(one.choice_scores, two.choice_scores, atol=1e-5)
+        np.testing.assert_array_equal(one.correct, two.correct)
+        assert (one.items, one.interval, one.label) == (two.items, two.interval, two.label)
+
+
+def test_free_text_is_generated_for_several_interventions_in_one_batch_and_resumed(
+    llama, differences, monkeypatch
+):
+    import sadi_lens as sl
+    from sadi_lens import evaluation
+
+    samples = [sl.Sample(prompt, target="red") for prompt in ("the ball is", "a", "the hat")]
+    mask = sl.top_k_mask(differences["head"], 3)
+    several = [None, *(sl.MaskedScaling(mask, strength) for strength in (2.0, 5.0, 9.0))]
+    alone = [sl.evaluate(llama, samples, one, progress=False) for one in several]
+    real, batches = evaluation.generate, []
+
+    def generate(model, prompts, *args, **more):
+        if len(batches) == stop:
+            raise KeyboardInterrupt
+        batches.append(len(prompts))
+        return real(model, prompts, *args, **more)
+
+    monkeypatch.setattr(evaluation, "generate", generate)
+    stop = None
+    assert sl.evaluate_each(llama, samples, several, progress=False) == tuple(alone)
+    assert batches == [12]
+    monkeypatch.setattr(evaluation, "TEXTS_AT_ONCE", 6)
+    batches.clear()
+    stop = 1
+    with pytest.raises(sl.EvaluationInterrupted) as caught:
+        sl.evaluate_each(llama, samples, several, progress=False)
+    assert caught.value.partial == tuple(alone[:2])
+    batches.clear()
+    found = sl.evaluate_each(llama, samples, several, resume=caught.value, progress=False)
+    assert found == tuple(alone)
+    assert batches == [6]
 
 
 def test_best_takes_the_top_cell_and_says_on_what(llama, differences, samples):
