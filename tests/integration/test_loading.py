@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -192,6 +193,43 @@ def test_device_map_goes_to_accelerate(folder):
     torch.testing.assert_close(logits[0], logits[1], rtol=0, atol=1e-6)
     with torch.inference_mode():
         assert (whole(ids) - logits[1]).abs().max() > 1e-2
+
+
+def test_the_engine_runs_where_accelerate_replaced_forward(folder):
+    """Modules of an off-loaded layer have a ``forward`` of accelerate's; ours stands before it and is gone after."""
+    import sadi_lens as sl
+    from sadi_lens.raw import raw_model
+
+    layers = {"model.layers.0": "disk", "model.layers.1": "cpu"}
+    rest = dict.fromkeys(("model.embed_tokens", "model.norm", "model.rotary_emb", "lm_head"), "cpu")
+    split = sl.load_model(folder, device_map=layers | rest)
+    whole = sl.load_model(folder, device="cpu")
+    words = whole.tokenizer.convert_ids_to_tokens([5, 6, 7, 8])
+    prompt = " ".join(words)
+    pairs = [sl.ContrastivePair(prompt, f" {words[0]}", f" {words[1]}")]
+    samples = [sl.Sample(prompt, (f" {words[0]}", f" {words[2]} {words[1]}"), 0)]
+
+    def forwards(model):
+        return {
+            name: module.__dict__.get("forward") for name, module in model.raw_model.named_modules()
+        }
+
+    assert raw_model(split) is not None
+    before = forwards(split)
+    assert any(before.values())
+    found = []
+    for model in (split, whole):
+        scaling = sl.MaskedScaling(sl.Mask.from_units("head", [(0, 2), (1, 1)], model), 3.0)
+        differences = sl.activation_differences(model, pairs, progress=False)
+        scores = sl.evaluate_each(model, samples, [None, scaling], progress=False)
+        texts = sl.generate(model, prompt, scaling, max_new_tokens=4, eos_token_id=None)
+        found.append((differences, [one.choice_scores for one in scores], texts))
+    for name, one in found[0][0].items():
+        np.testing.assert_allclose(one.vector, found[1][0][name].vector, atol=1e-5)
+    np.testing.assert_allclose(found[0][1], found[1][1], atol=1e-5)
+    assert not np.allclose(found[0][1][0], found[0][1][1], atol=1e-3)
+    assert found[0][2] == found[1][2]
+    assert forwards(split) == before
 
 
 def test_the_embedded_name_loads_float16_weights_as_float32(tmp_path, monkeypatch):
