@@ -201,12 +201,12 @@ def _on_raw(
     """The Hugging Face model with hooks on; what to edit is worked out once a pass, from the cache's length."""
     different, which = _different(edits, beams)
     rows = AffineEdits(different)
-    end, padding = mask.shape[1] - 1, None if bool(mask.all()) else (mask == 0)[..., None]
+    end = mask.shape[1] - 1
     start, stop = 0, 0
-    is_idle = is_plain = is_whole = False
+    is_idle = is_whole = False
 
     def before(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        nonlocal start, stop, is_idle, is_plain, is_whole
+        nonlocal start, stop, is_idle, is_whole
         cache = kwargs.get("past_key_values")
         past = 0 if cache is None else int(cache.get_seq_length())
         tokens = args[0] if args else kwargs.get("input_ids")
@@ -214,8 +214,7 @@ def _on_raw(
         start = 0 if position == "all" else max(0, end - past)
         stop = min(n_new, end - past + 1) if position == "last_prompt" else n_new
         is_idle = stop <= start
-        is_whole = start == 0 and stop == n_new
-        is_plain = is_whole and (past > 0 or padding is None)
+        is_whole = start == 0 and stop == n_new  # with padding, which no token attends to
 
     def hook_for(component: str, layer: int) -> RawHook:
         own: Callable[[Tensor], Tensor] | None = None
@@ -228,13 +227,10 @@ def _on_raw(
                 edit = rows.at(component, layer, activation)
                 edit = edit.pick(0 if len(different) == 1 else which.to(activation.device))
                 own = (edit if len(different) == 1 else edit.pick(np.s_[:, None])).function()
-            if is_plain:
+            if is_whole:
                 return own(activation)
             edited = activation.clone()
             edited[:, start:stop] = own(activation[:, start:stop])
-            if is_whole and padding is not None:
-                left = padding.repeat_interleave(beams, dim=0).to(activation.device)
-                edited = torch.where(left, activation, edited)
             return edited
 
         return hook
