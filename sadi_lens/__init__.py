@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sadi_lens.activations import read_activations as read_activations
     from sadi_lens.activations import unit_differences as unit_differences
     from sadi_lens.comparing import compare as compare
+    from sadi_lens.costs import side_effect_curve as side_effect_curve
     from sadi_lens.evaluation import evaluate as evaluate
     from sadi_lens.evaluation import evaluate_each as evaluate_each
     from sadi_lens.explorer.explorer import SteeringExplorer as SteeringExplorer
@@ -108,6 +109,7 @@ if TYPE_CHECKING:
 _HOME = {
     "activations": ["activation_differences", "read_activations", "unit_differences"],
     "comparing": ["compare"],
+    "costs": ["side_effect_curve"],
     "evaluation": ["evaluate", "evaluate_each"],
     "explorer.explorer": ["SteeringExplorer"],
     "folding": ["export_folded"],

@@ -128,17 +128,18 @@ def _from_prompts(
     tree = branches(items, drop_last=False, pad=pad_id(model), device=device)
     past = tree.prefix.shape[1]
     row = torch.arange(len(items))
-    places = [
+    ends = [
         past + start - 1 + torch.tensor([len(item.answers[side]) for item in items])
         for side, start in enumerate(tree.starts())
     ]
-    places.append(torch.full((len(items),), past))
+    places = torch.stack([*ends, torch.full_like(row, past)]).to(device)
+    row = row.to(device)
 
     def bind(component: str, layer: int) -> RawHook:
         def hook(activation: Tensor) -> None:
-            positive, negative, prompt = (
-                activation[row, at].to(device, torch.float32) for at in places
-            )
+            where = activation.device  # layers may lie on several
+            taken = activation[row.to(where), places.to(where)]
+            positive, negative, prompt = taken.to(device, torch.float32)
             taker(component, layer, positive - negative, prompt)
 
         return hook

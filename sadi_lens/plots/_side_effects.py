@@ -18,7 +18,7 @@ def side_effect_curve(curves: Sequence[SideEffectCurve], *, theme: str = "light"
     further left is the cheaper one.
 
     Args:
-        curves: At least one; all of the same model, task and split.
+        curves: At least one (``sadi_lens.side_effect_curve``); all of the same model, task and split.
         theme: ``"light"`` or ``"dark"``.
 
     Raises:

@@ -171,3 +171,40 @@ def test_matching_that_cannot_be_reached_says_how_far_it_got(llama, scaling):
         UnreachableError, match=rf"KL of {wanted:.4g} nats; the nearest is {most:.4g}"
     ):
         sl.match_kl(llama, ["the ball is"], scaling, weak)
+
+
+def test_a_side_effect_curve_is_one_evaluation_and_one_divergence_a_strength(
+    llama, samples, differences
+):
+    import numpy as np
+
+    import sadi_lens as sl
+    from sadi_lens import plots
+
+    mask = sl.top_k_mask(differences["head"], 3)
+    texts = ["the big red ball is in the box", "Tom says the hat is blue"]
+    strengths = [0.0, 1.0, 6.0]
+    curve = sl.side_effect_curve(
+        llama,
+        samples,
+        texts,
+        lambda strength: sl.MaskedScaling(mask, strength),
+        strengths,
+        label="SADI",
+        task="hats",
+        progress=False,
+    )
+    halves = [("the big red ball", " is in the box"), ("Tom says the", " hat is blue")]
+    for place, strength in enumerate(strengths):
+        one = sl.MaskedScaling(mask, strength)
+        alone = sl.evaluate(llama, samples, one, progress=False)
+        assert curve.accuracy[place] == pytest.approx(alone.accuracy)
+        assert curve.low[place] == pytest.approx(alone.interval.low)
+        kl = sl.divergence(llama, halves, one, position="every_step").kl
+        assert curve.kl[place] == pytest.approx(kl, rel=1e-5)
+    assert curve.kl[0] == 0.0
+    assert np.all(np.diff(curve.kl) > 0)
+    assert curve.n == len(samples)
+    assert plots.side_effect_curve([curve]).data
+    with pytest.raises(ValueError, match="strengths must hold at least 1, got 0"):
+        sl.side_effect_curve(llama, samples, texts, sl.MaskedScaling, [], label="x")
