@@ -40,7 +40,7 @@ def branches(items: Sequence[EncodedItem], *, drop_last: bool, pad: int, device:
     Args:
         items: Items with any number of answers; missing ones are filled with padding.
         drop_last: Leave the last token of every answer out, which predicts nothing that is asked for.
-        pad: Id to pad with.
+        pad: Id to pad prompts with.
         device: Where the tensors go.
     """
     tails = [
@@ -50,8 +50,8 @@ def branches(items: Sequence[EncodedItem], *, drop_last: bool, pad: int, device:
     width = max(len(tail) for row in tails for tail in row)
     n_answers = max(len(row) for row in tails)
     prompts, mask = pad_left([item.prompt for item in items], pad, "cpu")
-    ids = torch.full((len(items), 1 + n_answers * width), pad)
-    ids[:, 0] = prompts[:, -1]
+    # Room that an answer leaves is filled with a token of the text: what no token sees must still be finite.
+    ids = prompts[:, -1:].repeat(1, 1 + n_answers * width)
     for row, answers in enumerate(tails):
         for column, tail in enumerate(answers):
             start = 1 + column * width

@@ -57,7 +57,7 @@ def demo(
     except (ValueError, OSError, RuntimeError) as error:
         _refuse(error)
     except KeyboardInterrupt as error:
-        console.print(f"\ninterrupted; nothing was written to {escape(str(out))}. {error}")
+        console.print(f"\ninterrupted; nothing was written to {escape(str(out))}")
         raise typer.Exit(130) from error
     _print_table(results)
     console.print(f"results: {escape(str(path))}")
@@ -120,7 +120,7 @@ def compare(
     except (ValueError, OSError, RuntimeError) as error:
         _refuse(error)
     except KeyboardInterrupt as error:
-        console.print(f"\ninterrupted; nothing was written to {escape(str(out))}. {error}")
+        console.print(f"\ninterrupted; nothing was written to {escape(str(out))}")
         raise typer.Exit(130) from error
     _print_comparison(comparison)
     console.print(f"results: {escape(str(path))}")

@@ -8,7 +8,9 @@ from sadi_lens.evaluation import evaluate_each, split_of
 from sadi_lens.interventions import Intervention
 from sadi_lens.neutral import divergence, halves_of
 from sadi_lens.results import SideEffectCurve
-from sadi_lens.types import HookedModel, Sample
+from sadi_lens.types import POSITIONS, HookedModel, Sample, require_one_of
+
+KINDS = ("adaptive", "fixed", "random", "other")
 
 
 def side_effect_curve(
@@ -41,14 +43,19 @@ def side_effect_curve(
         text_position: Which tokens of the texts are edited; the default leaves steering on to the end.
         scoring: See ``evaluate``.
         task: Name for the result.
-        prepend_bos: See ``evaluate``.
+        prepend_bos: For the samples, see ``evaluate``; texts begin as the tokenizer begins them.
         progress: Show a bar.
 
     Raises:
-        ValueError: If strengths are empty, a text cannot be cut or does not fit, or as ``evaluate``.
+        ValueError: If strengths or texts are empty, a text cannot be cut or does not fit, a name is unknown, or as
+            ``evaluate``.
     """
-    if not len(strengths):
-        raise ValueError("strengths must hold at least 1, got 0")
+    if not len(strengths) or not len(texts):
+        raise ValueError(
+            f"strengths and texts must hold at least 1 each, got {len(strengths)} and {len(texts)}"
+        )
+    require_one_of("text_position", text_position, POSITIONS)
+    require_one_of("kind", kind, KINDS)
     made = [make(float(strength)) for strength in strengths]
     halves = [halves_of(text) for text in texts]
     base, *found = evaluate_each(

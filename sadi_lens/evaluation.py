@@ -1,7 +1,7 @@
 """Scoring samples: log-probability of choices, exact match of free text, each with n and an interval."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -14,7 +14,7 @@ from sadi_lens.hooks import require_eval
 from sadi_lens.interventions import Intervention
 from sadi_lens.outcomes import choice_outcomes, items_hash, joined, text_outcome
 from sadi_lens.results import Evaluation
-from sadi_lens.resuming import EvaluationInterrupted
+from sadi_lens.resuming import EvaluationInterrupted, described, require_kind, weights_of
 from sadi_lens.types import POSITIONS, HookedModel, ModelInfo, Sample, require_one_of
 
 TEXTS_AT_ONCE = 128
@@ -126,35 +126,44 @@ def evaluate_each(
         "position": position,
     }
     call: dict[str, Any] = {
-        "model": info.fingerprint,
         "samples": common["items"],
-        "interventions": tuple(interventions),
+        "interventions": described(interventions),
+        "labels": tuple(names),
+        "task": task,
         "position": position,
         "scoring": scoring,
         "prepend_bos": prepend_bos,
         "max_new_tokens": max_new_tokens,
     }
+    require_kind(resume, EvaluationInterrupted)
     if resume is not None:
-        resume.require(call)
+        resume.require({**call, "weights": weights_of(model)})
     is_generated = scoring == "generation" or (is_text.pop() and scoring != "teacher_forced")
     bar = tqdm(total=len(samples) * len(interventions), desc=description, disable=not progress)
     run = _by_generation if is_generated else _by_choices
     with bar:
-        return run(model, samples, interventions, names, common, call, engine, bar, resume)
+        return run(_Job(model, samples, interventions, names, common, call, engine, bar, resume))
 
 
-def _by_generation(
-    model: HookedModel,
-    samples: Sequence[Sample],
-    interventions: Sequence[Intervention | None],
-    names: Sequence[str],
-    common: dict[str, Any],
-    call: dict[str, Any],
-    engine: str,
-    bar: Any,
-    resume: EvaluationInterrupted | None,
-) -> tuple[Evaluation, ...]:
+class _Job(NamedTuple):
+    """One call of ``evaluate_each``, looked through."""
+
+    model: HookedModel
+    samples: Sequence[Sample]
+    interventions: Sequence[Intervention | None]
+    names: Sequence[str]
+    common: dict[str, Any]
+    """Fields that all results share."""
+    call: dict[str, Any]
+    """What must be the same for ``resume``."""
+    engine: str
+    bar: Any
+    resume: EvaluationInterrupted | None
+
+
+def _by_generation(job: _Job) -> tuple[Evaluation, ...]:
     """One intervention after the other; a few items fill no batch: then several interventions share one."""
+    model, samples, interventions, names, common, call, engine, bar, resume = job
     found = [] if resume is None else list(resume.partial)
     bar.update(len(samples) * len(found))
     rows = TEXTS_AT_ONCE if engine == "shared" else 1
@@ -178,22 +187,14 @@ def _by_generation(
             bar.update(len(samples) * len(some))
     except KeyboardInterrupt:
         whole = np.ones(len(samples), dtype=bool)
+        call = {**call, "weights": weights_of(model)}
         raise EvaluationInterrupted(tuple(found), whole, call) from None
     return tuple(found)
 
 
-def _by_choices(
-    model: HookedModel,
-    samples: Sequence[Sample],
-    interventions: Sequence[Intervention | None],
-    names: Sequence[str],
-    common: dict[str, Any],
-    call: dict[str, Any],
-    engine: str,
-    bar: Any,
-    resume: EvaluationInterrupted | None,
-) -> tuple[Evaluation, ...]:
+def _by_choices(job: _Job) -> tuple[Evaluation, ...]:
     """All interventions at once, a few items after the other."""
+    model, samples, interventions, names, common, call, engine, bar, resume = job
     before = () if resume is None else resume.partial
     done = np.zeros(len(samples), dtype=bool) if resume is None else resume.done
     missing = np.flatnonzero(~done)
@@ -220,7 +221,7 @@ def _by_choices(
         results = tuple(joined(done[now], one, two, items=items) for one, two in pairs)
     results = results or before
     if scores.interrupted:
-        raise EvaluationInterrupted(results, now, call)
+        raise EvaluationInterrupted(results, now, {**call, "weights": weights_of(model)})
     return results
 
 

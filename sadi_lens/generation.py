@@ -116,8 +116,9 @@ def generate(
         batch = [edits[index] for index in group]
         if told is not None:
             settings["streamer"] = Streamer(tokenizer, group, told, skip_special_tokens)
-        with torch.random.fork_rng(devices=devices):
-            if sampling.get("do_sample"):
+        is_random = bool(sampling.get("do_sample"))
+        with torch.random.fork_rng(devices=devices, enabled=is_random):
+            if is_random:
                 first = np.random.SeedSequence([seed, group[0]]).generate_state(1)
                 torch.manual_seed(int(first[0]))
             where = (
@@ -201,12 +202,12 @@ def _on_raw(
     """The Hugging Face model with hooks on; what to edit is worked out once a pass, from the cache's length."""
     different, which = _different(edits, beams)
     rows = AffineEdits(different)
-    end = mask.shape[1] - 1
+    end, padding = mask.shape[1] - 1, None if bool(mask.all()) else (mask == 0)[..., None]
     start, stop = 0, 0
-    is_idle = is_whole = False
+    is_idle = is_plain = is_whole = False
 
     def before(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        nonlocal start, stop, is_idle, is_whole
+        nonlocal start, stop, is_idle, is_plain, is_whole
         cache = kwargs.get("past_key_values")
         past = 0 if cache is None else int(cache.get_seq_length())
         tokens = args[0] if args else kwargs.get("input_ids")
@@ -214,7 +215,8 @@ def _on_raw(
         start = 0 if position == "all" else max(0, end - past)
         stop = min(n_new, end - past + 1) if position == "last_prompt" else n_new
         is_idle = stop <= start
-        is_whole = start == 0 and stop == n_new  # with padding, which no token attends to
+        is_whole = start == 0 and stop == n_new
+        is_plain = is_whole and (past > 0 or padding is None)
 
     def hook_for(component: str, layer: int) -> RawHook:
         own: Callable[[Tensor], Tensor] | None = None
@@ -227,10 +229,13 @@ def _on_raw(
                 edit = rows.at(component, layer, activation)
                 edit = edit.pick(0 if len(different) == 1 else which.to(activation.device))
                 own = (edit if len(different) == 1 else edit.pick(np.s_[:, None])).function()
-            if is_whole:
+            if is_plain:
                 return own(activation)
             edited = activation.clone()
             edited[:, start:stop] = own(activation[:, start:stop])
+            if is_whole and padding is not None:  # no token attends to it, but 0 * infinity is NaN
+                left = padding.repeat_interleave(beams, dim=0).to(activation.device)
+                edited = torch.where(left, activation, edited)
             return edited
 
         return hook

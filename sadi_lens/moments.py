@@ -1,7 +1,7 @@
 """Running moments of activations, pass by pass, layer by layer, in place.
 
-Merged by the formula of Chan, Golub and LeVeque (1983), in float64 where the device has it. Nothing has an axis over
-rows, and nothing is allocated anew from pass to pass, so memory does not grow with their number.
+Merged by the formula of Chan, Golub and LeVeque (1983), in float64 where the device has it. What is kept has no axis
+over rows and stays where it is, so memory does not grow with their number.
 """
 
 from collections.abc import Sequence

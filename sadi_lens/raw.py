@@ -6,8 +6,8 @@ point sits on is read off the bridge itself, and believed only after activations
 on a padded batch. A model that fails, that was changed since, or that carries hooks of someone else, runs as a bridge.
 """
 
-import functools
 import inspect
+import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from sadi_lens.components import COMPONENTS, hook_name
-from sadi_lens.hooks import Hook, attached, device_of, submodules
+from sadi_lens.hooks import Hook, attached, device_of
 from sadi_lens.types import HookedModel, ModelInfo
 
 RawHook = Callable[[Tensor], Tensor | None]
@@ -84,47 +84,91 @@ class RawModel:
 
     @contextmanager
     def attached(self, hooks: Sequence[tuple[str, int, RawHook]]) -> Generator[None]:
-        """(component, layer, hook) on for the duration, then exactly these off again.
-
-        They stand in the place of the module's own ``forward``: a module with PyTorch hooks takes a slower way
-        through ``__call__``, which a small model feels at every token.
-        """
+        """(component, layer, hook) on for the duration, then exactly these off again, in whatever order runs end."""
         undo: list[Callable[[], None]] = []
         try:
             for component, layer, hook in hooks:
-                undo.append(self._attach(component, layer, hook))
+                undo.append(_attach(self.sites[component, layer], hook))
             yield
         finally:
-            for one in reversed(undo):
+            for one in undo:
                 one()
 
-    def _attach(self, component: str, layer: int, hook: RawHook) -> Callable[[], None]:
-        module, is_input = self.sites[component, layer]
-        had = module.__dict__.get("forward")  # accelerate keeps one there
-        forward = module.forward
 
-        @functools.wraps(forward)
-        def before(activation: Tensor, *args: Any, **kwargs: Any) -> Any:
+class _Hooked:
+    """Hooks of a module, in the place of its ``forward``.
+
+    A module with PyTorch hooks takes a slower way through ``__call__``, which a small model feels at every token; so
+    does one hook in a list, so that one alone is called as it is.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
+        self.own = module.__dict__.get("forward")  # accelerate keeps one there
+        self.forward = module.forward
+        self.before: tuple[RawHook, ...] = ()
+        self.after: tuple[RawHook, ...] = ()
+
+    def change(self, side: str, hooks: tuple[RawHook, ...]) -> None:
+        """Other hooks on one side."""
+        setattr(self, side, hooks)
+        is_single = len(self.before) == 1 and not self.after
+        self.module.forward = self._single(self.before[0]) if is_single else self._several()
+
+    def remove(self) -> None:
+        """Put the module's own ``forward`` back."""
+        if self.own is None:
+            del self.module.forward
+        else:
+            self.module.forward = self.own
+
+    def _single(self, hook: RawHook) -> Callable[..., Any]:
+        forward = self.forward
+
+        def hooked(activation: Tensor, *args: Any, **kwargs: Any) -> Any:
             found = hook(activation)
             return forward(activation if found is None else found, *args, **kwargs)
 
-        @functools.wraps(forward)
-        def after(*args: Any, **kwargs: Any) -> Any:
+        return hooked
+
+    def _several(self) -> Callable[..., Any]:
+        forward, before, after = self.forward, self.before, self.after
+
+        def hooked(*args: Any, **kwargs: Any) -> Any:
+            for hook in before:
+                found = hook(args[0])
+                args = args if found is None else (found, *args[1:])
             output = forward(*args, **kwargs)
-            if not isinstance(output, tuple):
-                found = hook(output)
-                return output if found is None else found
-            found = hook(output[0])
-            return output if found is None else (found, *output[1:])
+            for hook in after:
+                found = hook(output[0] if isinstance(output, tuple) else output)
+                if found is not None:
+                    output = (found, *output[1:]) if isinstance(output, tuple) else found
+            return output
 
-        def undo() -> None:
-            if had is None:
-                del module.forward
-            else:
-                module.forward = had
+        return hooked
 
-        module.forward = before if is_input else after
-        return undo
+
+_hooked: dict[int, _Hooked] = {}
+"""The modules that have hooks now, by their id."""
+_changing = threading.Lock()
+
+
+def _attach(site: Site, hook: RawHook) -> Callable[[], None]:
+    """A hook on a module; returns what takes it off again."""
+    key, side = id(site.module), "before" if site.is_input else "after"
+    with _changing:
+        hooked = _hooked[key] if key in _hooked else _Hooked(site.module)
+        _hooked[key] = hooked
+        hooked.change(side, (*getattr(hooked, side), hook))
+
+    def undo() -> None:
+        with _changing:
+            rest = tuple(one for one in getattr(hooked, side) if one is not hook)
+            hooked.change(side, rest)
+            if not (hooked.before or hooked.after):
+                _hooked.pop(key).remove()
+
+    return undo
 
 
 def raw_model(model: HookedModel) -> RawModel | None:
@@ -146,22 +190,36 @@ def raw_model(model: HookedModel) -> RawModel | None:
 
 def _weights(model: Any) -> list[Any] | None:
     """Which tensors bridge and raw model hold, and how often each was written to; None if hooked or in training."""
-    if model.original_model._forward_pre_hooks or model.original_model._forward_hooks:
+    outer = model.original_model  # the bridge has its parts, not itself
+    if outer._forward_pre_hooks or outer._forward_hooks:
+        return None
+    if outer.training or outer.base_model.training:
         return None
     found: list[Any] = []
-    for root in (model, model.__dict__["raw_model"]):
-        for module in submodules(root):
-            own = module.__dict__
-            if own["training"]:
+    seen: set[int] = set()
+    waiting: list[Any] = [model, model.__dict__["raw_model"]]
+    while (
+        waiting
+    ):  # every module once; at every call, so without the nested generators of ``modules()``
+        module = waiting.pop()
+        if module is None or id(module) in seen:
+            continue
+        seen.add(id(module))
+        own = module.__dict__
+        if "fwd_hooks" in own:  # a hook point, which has no parts
+            hooks = own["fwd_hooks"] or own["bwd_hooks"]
+            if hooks and not all(
+                one.is_permanent for one in (*own["fwd_hooks"], *own["bwd_hooks"])
+            ):
                 return None
-            for kind in ("fwd_hooks", "bwd_hooks"):  # of a hook point
-                hooks = own.get(kind)
-                if hooks and not all(one.is_permanent for one in hooks):
-                    return None
-            for one in own["_parameters"].values():
-                if one is not None:
-                    version = None if one.is_inference() else one._version
-                    found.append((one.data_ptr(), one.device, version))
+            continue
+        if module.training:
+            return None
+        waiting.extend(own["_modules"].values())
+        for one in own["_parameters"].values():
+            if one is not None:
+                version = None if one.is_inference() else one._version
+                found.append((one.data_ptr(), one.device, version))
     return found
 
 

@@ -1,11 +1,14 @@
 """Ctrl-C in the middle of an evaluation, and going on from there."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
 
+from sadi_lens.interventions import Intervention
 from sadi_lens.results import Evaluation
+from sadi_lens.types import HookedModel, fingerprint_of
 
 
 class EvaluationInterrupted(KeyboardInterrupt):
@@ -14,7 +17,7 @@ class EvaluationInterrupted(KeyboardInterrupt):
     Args:
         partial: One result an intervention, over the items that were finished; for free text, the interventions that
             were finished, over all items.
-        done: The items that ``partial`` holds.
+        done: The items that ``partial`` holds (for free text: all).
         call: What was called, by the name of the argument.
     """
 
@@ -25,12 +28,15 @@ class EvaluationInterrupted(KeyboardInterrupt):
         call: Mapping[str, object],
     ) -> None:
         super().__init__(
-            f"interrupted with {partial[0].n if partial else 0} items scored; they are in .partial, and the same call "
-            "with resume= this exception (in a notebook: sys.last_value) goes on from there"
+            f"interrupted with {partial[0].n if partial else 0} items scored; they are in .partial. evaluate, "
+            "evaluate_each and sweep go on from there with resume= this exception (in a notebook: sys.last_value)"
         )
         self.partial = partial
         self.done = done
         self.call = call
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.partial, self.done, self.call)
 
     def require(self, call: Mapping[str, object]) -> None:
         """Refuse to go on with another call.
@@ -44,3 +50,30 @@ class EvaluationInterrupted(KeyboardInterrupt):
                 f"resume was interrupted in another call: {', '.join(other)} differ. Call it as it was called, or "
                 "leave resume out"
             )
+
+
+def require_kind(resume: object, kind: type[BaseException]) -> None:
+    """Refuse to go on from anything but what stopped this kind of call.
+
+    Raises:
+        TypeError: Naming both types.
+    """
+    if resume is not None and not isinstance(resume, kind):
+        raise TypeError(
+            f"resume must be the {kind.__name__} of this call, got {type(resume).__name__}"
+        )
+
+
+def weights_of(model: HookedModel) -> tuple[str, str]:
+    """Weights and dtype as they are now: items scored before and after a change are not one result."""
+    return fingerprint_of(model), str(next(model.original_model.parameters()).dtype)
+
+
+def described(interventions: Sequence[Intervention | None]) -> tuple[object, ...]:
+    """What tells interventions apart: themselves, or their words where a class of one's own knows no equality."""
+    return tuple(
+        one
+        if one is None or type(one).__module__.startswith("sadi_lens.")
+        else (type(one), one.label, one.component, tuple(one.layers))
+        for one in interventions
+    )

@@ -1,6 +1,7 @@
 """K x strength on the dev split, and the random-mask null, both from one shared prefix per item."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from sadi_lens.evaluation import chance_of, evaluate_each, split_of
 from sadi_lens.interventions import Intervention, MaskedScaling
 from sadi_lens.masks import Mask, random_mask, top_k_mask
 from sadi_lens.results import Evaluation, NullBand, Sweep
-from sadi_lens.resuming import EvaluationInterrupted
+from sadi_lens.resuming import EvaluationInterrupted, require_kind
 from sadi_lens.scores import Scores
 from sadi_lens.types import ActivationDifferences, HookedModel, Sample
 
@@ -32,6 +33,9 @@ class SweepInterrupted(KeyboardInterrupt):
         super().__init__(str(stopped))
         self.partial = partial
         self.stopped = stopped
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.partial, self.stopped)
 
 
 def sweep(
@@ -79,6 +83,7 @@ def sweep(
         ValueError: If a grid is empty, a value out of range, or ``resume`` comes from another sweep.
         SweepInterrupted: On Ctrl-C, with everything finished in ``.partial``.
     """
+    require_kind(resume, SweepInterrupted)
     if ks is None:
         size = (differences.values if isinstance(differences, Scores) else differences.mean).size
         ks = [k for k in KS[differences.component] if k <= size]

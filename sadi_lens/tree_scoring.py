@@ -162,6 +162,8 @@ class TreeScorer:
         """Each copy's own edit, at the tokens that ``position`` names."""
         copies = chunk.present[layer]
         nodes = 1 if self.position == "last_prompt" else tree.ids.shape[1]
+        padding = tree.prefix_mask == 0
+        padding = padding if bool(padding.any()) else None
 
         def in_copies(activation: Tensor) -> Tensor:
             split = activation.unflatten(1, (copies, -1))
@@ -172,10 +174,14 @@ class TreeScorer:
             return edited.flatten(1, 2)
 
         def in_rows(activation: Tensor) -> Tensor:
-            """Padding too: no token attends to it."""
             split = activation.unflatten(0, (copies, -1))
             own = chunk.edits.at(component, layer, activation).pick(np.s_[:copies, None, None])
-            return own(split).flatten(0, 1)
+            edited = own(split)
+            if padding is not None:  # no token attends to it, but 0 * infinity is NaN
+                past = padding.shape[1]
+                left = padding[..., None].to(activation.device)
+                edited[:, :, :past] = torch.where(left, split[:, :, :past], edited[:, :, :past])
+            return edited.flatten(0, 1)
 
         return in_rows if self.position == "all" else in_copies
 

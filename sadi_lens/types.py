@@ -232,13 +232,14 @@ class ModelInfo:
             d_head=int(cfg.d_head),
             d_model=int(cfg.d_model),
             d_mlp=0 if is_moe else int(cfg.d_mlp or 0),
-            fingerprint=_fingerprint(model),
+            fingerprint=fingerprint_of(model),
         )
         model.__dict__["sadi_lens_info"] = info
         return info
 
 
-def _fingerprint(model: HookedModel) -> str:
+def fingerprint_of(model: HookedModel) -> str:
+    """Identity of the weights as they are now: a hash of their shapes and of 64 values of each."""
     digest = hashlib.sha256()
     for parameter in model.original_model.parameters():
         digest.update(str(tuple(parameter.shape)).encode())

@@ -260,13 +260,64 @@ def test_a_raw_model_in_training_mode_is_not_run(llama):
     from sadi_lens.raw import raw_model
 
     assert raw_model(llama) is not None
-    layer = llama.raw_model.model.layers[1]
-    layer.mlp.train()
-    try:
-        assert raw_model(llama) is None
-    finally:
-        layer.mlp.eval()
+    parts = [llama.raw_model.model.layers[1].mlp, llama.original_model, llama.original_model.model]
+    for part in parts:
+        part.training = True
+        try:
+            assert raw_model(llama) is None
+        finally:
+            part.training = False
     assert raw_model(llama) is not None
+
+
+def test_runs_that_overlap_leave_nothing_in_whatever_order_they_end(llama):
+    """Threads, or generators left open: each takes off its own hook, and the last one the wrapper."""
+    import torch
+
+    from sadi_lens.raw import raw_model
+
+    raw = raw_model(llama)
+    module = raw.sites["head", 1].module
+    x = torch.ones(1, 2, 32)
+    plain = module(x)
+    first = raw.attached([("head", 1, lambda activation: activation * 2)])
+    second = raw.attached([("head", 1, lambda activation: activation + 1)])
+    first.__enter__()
+    second.__enter__()
+    torch.testing.assert_close(module(x), plain * 3)
+    first.__exit__(None, None, None)
+    torch.testing.assert_close(module(x), plain * 2)
+    second.__exit__(None, None, None)
+    assert "forward" not in vars(module)
+    assert torch.equal(module(x), plain)
+
+
+@pytest.mark.parametrize("position", ["all", "every_step"])
+def test_what_overflows_at_padding_does_not_reach_the_text(position):
+    """0 * infinity is NaN: padding is not edited."""
+    import torch
+    from factories import random_llama
+
+    import sadi_lens as sl
+    from sadi_lens.text import pad_id
+
+    hf, tokenizer = random_llama(seed=3)
+    model = sl.load_model(hf, tokenizer=tokenizer)
+    with torch.no_grad():
+        hf.model.embed_tokens.weight[pad_id(model)] = 1e30
+    huge = sl.MaskedScaling(sl.Mask.from_units("hidden", [(0, 1), (0, 2)], model), 1e12)
+    prompts = ["the ball is", "Tom says the big red hat is in the"]
+    samples = [sl.Sample(prompt, (" red", " blue hat"), 0) for prompt in prompts]
+    options = {"max_new_tokens": 3, "eos_token_id": None, "position": position}
+    texts = sl.generate(model, prompts, huge, **options)
+    assert texts == [sl.generate(model, prompt, huge, **options)[0] for prompt in prompts]
+    settings = {"position": position, "progress": False}
+    together = sl.evaluate(model, samples, huge, **settings)
+    alone = [sl.evaluate(model, [sample], huge, **settings) for sample in samples]
+    assert np.isfinite(together.choice_scores).all()
+    np.testing.assert_allclose(
+        together.choice_scores, np.concatenate([one.choice_scores for one in alone]), atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("way", ["raw", "bridge"])

@@ -392,7 +392,7 @@ def test_ctrl_c_in_a_sweep_keeps_what_was_finished_and_resume_runs_the_rest(
     for name in ("accuracy", "margin", "valid_rate", "correct", "unsteered_correct"):
         np.testing.assert_allclose(getattr(again, name), getattr(whole, name), atol=1e-5)
     assert again.n == whole.n == len(samples)
-    with pytest.raises(ValueError, match="another call: interventions differ"):
+    with pytest.raises(ValueError, match="another call: interventions, labels differ"):
         run((1, 2), resume=first.value)
     with pytest.raises(ValueError, match="another call: position, prepend_bos differ"):
         run(resume=first.value, position="all", prepend_bos=False)
@@ -402,6 +402,58 @@ def test_ctrl_c_in_a_sweep_keeps_what_was_finished_and_resume_runs_the_rest(
     assert caught.value.partial is None
     stop_after(None)
     assert run(resume=caught.value) == whole
+
+
+@pytest.mark.filterwarnings("ignore:the mask was made on")
+def test_resume_takes_what_stopped_the_same_call_of_the_same_model(
+    differences, samples, stop_after
+):
+    import pickle
+
+    import torch
+    from factories import random_llama
+
+    import sadi_lens as sl
+    from sadi_lens.resuming import require_kind
+
+    hf, tokenizer = random_llama(seed=5)
+    model = sl.load_model(hf, tokenizer=tokenizer)
+
+    class Own:
+        """An intervention of somebody's own, with no notion of equality."""
+
+        component, layers, label = "hidden", (1,), "own"
+
+        def edit(self, activation, layer):
+            return activation * (1 + layer)
+
+        def check(self, info):
+            assert info.n_layers == 3
+
+    def run(task="hats", **more):
+        several = [None, Own(), sl.MaskedScaling(sl.top_k_mask(differences["head"], 3), 2.0)]
+        return sl.evaluate_each(model, samples, several, task=task, progress=False, **more)
+
+    whole = run()
+    stop_after(1)
+    with pytest.raises(sl.EvaluationInterrupted) as caught:
+        run()
+    stopped = caught.value
+    assert stopped.done.sum() == 1
+    again = pickle.loads(pickle.dumps(sl.EvaluationInterrupted(stopped.partial, stopped.done, {})))
+    assert (again.partial, str(again)) == (stopped.partial, str(stopped))
+    stop_after(None)
+    assert [one.accuracy for one in run(resume=stopped)] == [one.accuracy for one in whole]
+    with pytest.raises(ValueError, match="another call: task differ"):
+        run(task="other", resume=stopped)
+    with pytest.raises(ValueError, match="another call: labels differ"):
+        run(labels=["a", "b", "c"], resume=stopped)
+    with torch.no_grad():
+        hf.model.layers[1].mlp.down_proj.weight.mul_(1.5)
+    with pytest.raises(ValueError, match="another call: weights differ"):
+        run(resume=stopped)
+    with pytest.raises(TypeError, match="must be the SweepInterrupted of this call, got Evalu"):
+        require_kind(stopped, sl.SweepInterrupted)
 
 
 @pytest.mark.parametrize("scoring", ["sum", "per_token", "pmi", "teacher_forced"])

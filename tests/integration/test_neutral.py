@@ -206,5 +206,13 @@ def test_a_side_effect_curve_is_one_evaluation_and_one_divergence_a_strength(
     assert np.all(np.diff(curve.kl) > 0)
     assert curve.n == len(samples)
     assert plots.side_effect_curve([curve]).data
-    with pytest.raises(ValueError, match="strengths must hold at least 1, got 0"):
-        sl.side_effect_curve(llama, samples, texts, sl.MaskedScaling, [], label="x")
+    bad = {
+        "strengths and texts must hold at least 1 each, got 0 and 2": ([], {}),
+        "text_position must be one of": ([1.0], {"text_position": "last"}),
+        "kind must be one of .* did you mean 'adaptive'": ([1.0], {"kind": "adaptve"}),
+    }
+    for message, (strengths, more) in bad.items():
+        with pytest.raises(ValueError, match=message):
+            sl.side_effect_curve(
+                llama, samples, texts, sl.MaskedScaling, strengths, label="x", **more
+            )
