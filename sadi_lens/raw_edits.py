@@ -58,6 +58,16 @@ class AffineEdits:
             self._tables[key] = self._build(component, layer, like)
         return self._tables[key]
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of the tables that were made."""
+        tables = self._tables.values()
+        return sum(part.nbytes for one in tables for part in one if part is not None)
+
+    def forget(self) -> None:
+        """Drop the tables; they are made again when they are needed."""
+        self._tables.clear()
+
     def _build(self, component: str, layer: int, like: Tensor) -> FlatAffine:
         if len(self.interventions) == 1:
             return _alone(self.interventions[0], layer, like)

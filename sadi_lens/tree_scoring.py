@@ -29,6 +29,9 @@ from sadi_lens.types import HookedModel
 MAX_NODES = 512
 """Tokens of all copies behind one prompt: their mask and their attention grow with the square."""
 
+TABLE_BYTES = 32 * 2**20
+"""Scales and shifts that are kept from one batch of items to the next; more are made again."""
+
 
 class _Chunk(NamedTuple):
     """Interventions of one pass, in the order in which they join."""
@@ -117,7 +120,8 @@ class TreeScorer:
         logprobs = np.empty((len(self.interventions), *answers.shape[:2]), dtype=np.float32)
         valid = np.empty(logprobs.shape[:2], dtype=bool)
         argmax = np.empty((len(self.interventions), *answers.shape), dtype=np.int64)
-        for chunk in self._chunked(at_once):
+        chunks = self._chunked(at_once)
+        for chunk in chunks:
             hooks = [(*site, self._hook(chunk, tree, *site)) for site in chunk.edits.sites]
             with self.raw.attached(hooks):
                 if self.position == "all":
@@ -127,6 +131,8 @@ class TreeScorer:
             found = _read(logits, tree, answers, real)
             where, copies = list(chunk.copy_of), list(chunk.copy_of.values())
             logprobs[where], valid[where], argmax[where] = (part[copies] for part in found)
+            if sum(one.edits.nbytes for one in chunks) > TABLE_BYTES:
+                chunk.edits.forget()
         for row, item in enumerate(items):
             logprobs[:, row, len(item.answers) :] = np.nan
         return logprobs, valid, argmax

@@ -362,6 +362,39 @@ def test_out_of_memory_is_retried_smaller_with_the_same_numbers(llama, samples, 
         sl.evaluate(llama, samples, progress=False)
 
 
+def test_tables_of_many_cells_are_kept_up_to_a_bound_with_the_same_numbers(
+    llama, samples, differences, monkeypatch
+):
+    import sadi_lens as sl
+    from sadi_lens import raw_edits, tree_scoring
+
+    monkeypatch.setattr(tree_scoring, "MAX_NODES", 4)  # a few cells a pass
+    monkeypatch.setattr(tree_scoring, "pass_tokens", lambda *_: 1)  # one item a batch
+    real, made, held = raw_edits.AffineEdits._build, [], []
+
+    def build(self, *args):
+        made.append(self)
+        held.append(sum(one.nbytes for one in set(made)))
+        return real(self, *args)
+
+    monkeypatch.setattr(raw_edits.AffineEdits, "_build", build)
+
+    def run():
+        made.clear()
+        held.clear()
+        settings = {"progress": False, "keep_items": True}
+        grid = sl.sweep(llama, samples, differences["head"], [1, 3, 6], [1.0, 4.0], **settings)
+        return grid, len(made), max(held)
+
+    whole, n_made, most = run()
+    bound = most // 2
+    monkeypatch.setattr(tree_scoring, "TABLE_BYTES", bound)
+    again, n_again, most_again = run()
+    assert again == whole
+    assert n_again > n_made
+    assert most_again <= bound + most // 3  # and the chunk that runs
+
+
 def test_a_batch_fits_the_memory_that_is_free(llama, monkeypatch):
     import torch
 
