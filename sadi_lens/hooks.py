@@ -42,25 +42,12 @@ def require_eval(model: HookedModel) -> None:
     Raises:
         ValueError: Naming the first module found in training mode.
     """
-    if not any(module.training for module in submodules(model.original_model)):
-        return
-    named = model.original_model.named_modules()
-    name = next(name for name, module in named if module.training)
-    raise ValueError(
-        f"model must be in eval mode; found training mode at {name or 'the top'}. "
-        "Call model.eval() first."
-    )
-
-
-def submodules(root: Any) -> list[Any]:
-    """A module and everything below it, each once: ``modules()`` without its nested generators, for every call."""
-    found, waiting = dict[int, Any](), [root]
-    while waiting:
-        module = waiting.pop()
-        if module is not None and id(module) not in found:
-            found[id(module)] = module
-            waiting.extend(module.__dict__["_modules"].values())
-    return list(found.values())
+    for name, module in model.original_model.named_modules():
+        if module.training:
+            raise ValueError(
+                f"model must be in eval mode; found training mode at {name or 'the top'}. "
+                "Call model.eval() first."
+            )
 
 
 def device_of(model: HookedModel) -> torch.device:

@@ -21,7 +21,7 @@ from sadi_lens.sharing import shares_prefix
 from sadi_lens.text import EncodedItem, batches_by_tokens, pad_id, pad_left
 from sadi_lens.types import HookedModel, ModelInfo
 
-CPU_TOKENS = 512
+PAIR_TOKENS = 512
 """One pass on a CPU: with more, the holes that large activations leave in the heap decide the peak memory."""
 
 
@@ -88,7 +88,7 @@ def read_pairs(
     shared = raw if raw is not None and shares_prefix(raw, longest) else None
     bound = max_tokens or pass_tokens(model, longest)
     if max_tokens is None and device_of(model).type == "cpu":
-        bound = max(longest, min(bound, CPU_TOKENS))
+        bound = max(longest, min(bound, PAIR_TOKENS))
     sizes = [_tokens(item, is_shared=shared is not None) for item in items]
 
     def run(indices: list[int], _at_once: int) -> None:
