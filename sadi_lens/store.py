@@ -7,9 +7,7 @@ the old artifact or the new one. The library's version and the model's fingerpri
 import importlib
 import json
 import math
-import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -18,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from sadi_lens.files import partial, write_whole
 from sadi_lens.masks import Mask
 from sadi_lens.types import HookedModel, ModelInfo
 
@@ -100,12 +99,15 @@ def save(thing: Any, path: str | Path) -> Path:
     from safetensors.numpy import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as temporary:
-        new = Path(temporary) / "new"
-        new.mkdir()
+    new = partial(path)
+    new.mkdir()
+    try:
         save_file(arrays, new / ARRAYS)
         (new / CONFIG).write_text(_dump(config), encoding="utf-8")
         _swap(new, path)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
     return path
 
 
@@ -123,7 +125,7 @@ def _swap(new: Path, path: Path) -> None:
     if not path.exists():
         new.rename(path)
         return
-    old = path.with_name(f".{path.name}.old.{os.getpid()}")
+    old = partial(path)
     path.rename(old)
     try:
         new.rename(path)
@@ -171,12 +173,8 @@ def load(
 def write_json(results: Mapping[str, Any], path: str | Path) -> Path:
     """Write results as one JSON file that holds everything needed to draw them again."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = _dump({**_header(), "object": _encode(dict(results), "results", None)})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-    return path
+    return write_whole(path, lambda to: to.write_text(text, encoding="utf-8"))
 
 
 def read_json(path: str | Path) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
 import html
 import re
-import tempfile
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
 import plotly.io as pio
+
+from sadi_lens.files import partial
 
 CONFIG: dict[str, Any] = {
     "displaylogo": False,
@@ -105,8 +107,10 @@ def _write_pictures(
     done: list[Path] = []
     wanted = {f"{name}.{ending}": figure for ending in formats for name, figure in figures.items()}
     # In a folder of its own, so that a picture of an earlier run is never taken for one of this run.
-    with tempfile.TemporaryDirectory(dir=out, prefix=".pictures-") as folder:
-        drawn = {name: Path(folder) / name for name in wanted}
+    folder = partial(out / "pictures")
+    folder.mkdir()
+    try:
+        drawn = {name: folder / name for name in wanted}
         try:
             # write_images ignores the size of the layout unless it is handed over.
             pio.write_images(
@@ -122,6 +126,8 @@ def _write_pictures(
             if path.exists() and path.stat().st_size:
                 path.replace(out / name)
                 done.append(out / name)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     missing = [name for name in wanted if out / name not in done]
     if missing:
         raise RuntimeError(

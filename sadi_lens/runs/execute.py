@@ -19,7 +19,7 @@ from sadi_lens.results import Choice, Evaluation
 from sadi_lens.runs.cells import UNSTEERED, Cell, cells_of
 from sadi_lens.runs.experiment import Experiment
 from sadi_lens.runs.figures import figures_of
-from sadi_lens.runs.folder import RunFolder, environment
+from sadi_lens.runs.folder import RunFolder
 from sadi_lens.runs.prepare import Material
 from sadi_lens.runs.report import write_items, write_report
 from sadi_lens.scorings import truthful_scores
@@ -56,9 +56,12 @@ def run_experiment(
     folder = RunFolder(out)
     cells = cells_of(experiment)
     with folder.locked():
-        folder.require_same("config.json", experiment.settings(), "settings")
-        folder.require_same("environment.json", environment(), "library versions")
+        folder.begin(experiment.settings())
         material = Material(experiment, folder)
+        left = [cell for cell in cells if not folder.is_done(cell.id)]
+        if left:  # a model that cannot be loaded is refused before anything is removed
+            material.model(left[0].model)
+        folder.clean()
         costs = [_cost(cell, experiment) for cell in cells]
         done = sum(cost for cell, cost in zip(cells, costs, strict=True) if folder.is_done(cell.id))
         bar = tqdm(

@@ -1,9 +1,7 @@
 """The folder of a run: locked, written atomically, and refused when its settings have changed."""
 
 import json
-import os
 import platform
-import shutil
 import sys
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -11,6 +9,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from sadi_lens.files import is_partial, remove_partials, write_whole
+
+# What config.json carries so that a folder is known as one of a run.
+FORMAT = "sadi_lens run"
+CONFIG = "config.json"
+LOCK = "run.lock"
 PACKAGES = ("sadi_lens", "torch", "transformers", "transformer_lens", "tokenizers", "numpy")
 
 
@@ -30,18 +34,13 @@ class RunFolder:
 
         Raises:
             RuntimeError: If another process holds it.
-            FileExistsError: If the folder holds something else than a run.
+            FileExistsError: If the folder holds something else than a run; nothing in it is touched.
         """
         import filelock
 
-        if self.path.is_dir() and not (self.path / "config.json").is_file():
-            foreign = [one.name for one in self.path.iterdir() if not _is_leftover(one.name)]
-            if foreign:
-                raise FileExistsError(
-                    f"{self.path} holds {foreign[0]!r} and is not the folder of a run; give another folder"
-                )
+        self._require_ours()
         self.path.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(self.path / "run.lock")
+        lock = filelock.FileLock(self.path / LOCK)
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
@@ -49,15 +48,45 @@ class RunFolder:
                 f"another process is writing to {self.path}; wait for it or give another folder"
             ) from None
         try:
-            self._clean()
             yield
         finally:
             lock.release()
 
-    def _clean(self) -> None:
-        """Remove what a killed process left half written."""
-        for one in (*self.path.glob(".*"), *self.path.glob("*/.*")):
-            shutil.rmtree(one) if one.is_dir() else one.unlink()
+    def _require_ours(self) -> None:
+        """Refuse a folder that holds anything and lacks the mark of a run; dotfiles count."""
+        if not self.path.is_dir():
+            if self.path.exists() or self.path.is_symlink():
+                raise FileExistsError(f"{self.path} is not a folder; give another place")
+            return
+        if self._is_marked():
+            return
+        foreign = sorted(one.name for one in self.path.iterdir() if not _is_start(one))
+        if foreign:
+            raise FileExistsError(
+                f"{self.path} holds {foreign[0]!r} and is not the folder of a run; it is left alone, give another "
+                "folder"
+            )
+
+    def _is_marked(self) -> bool:
+        try:
+            held = json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return False
+        return isinstance(held, dict) and held.get("format") == FORMAT
+
+    def begin(self, settings: Mapping[str, Any]) -> None:
+        """Mark the folder with what was asked for and what it runs on; refuse what a run of other settings began.
+
+        Raises:
+            ValueError: With every key that changed, before and now.
+        """
+        self.require_same(CONFIG, {"format": FORMAT, **settings}, "settings")
+        self.require_same("environment.json", environment(), "library versions")
+
+    def clean(self) -> None:
+        """Remove what a killed process left half written; to be called when nothing is refused any more."""
+        if self._is_marked():
+            remove_partials(self.path / name for name in (".", "cells", "items", "figures"))
 
     def require_same(self, name: str, values: Mapping[str, Any], what: str) -> None:
         """Write ``values`` the first time; later refuse any that differ.
@@ -108,7 +137,7 @@ class RunFolder:
 
     def is_done(self, cell_id: str) -> bool:
         """Whether a cell is finished: its folder is moved into place as a whole."""
-        return (self.cell(cell_id) / "config.json").is_file()
+        return (self.cell(cell_id) / CONFIG).is_file()
 
     def write(self, path: Path, writer: Callable[[Path], Any]) -> Path:
         """Write beside the place and move there when complete.
@@ -116,19 +145,14 @@ class RunFolder:
         Raises:
             OSError: If it cannot be written (a full disk, say); what was there before is left.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            writer(temporary)
-            temporary.replace(path)
+            return write_whole(path, writer)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise OSError(
                 error.errno,
                 f"{path} could not be written ({error.strerror or error}); what is finished is safe, "
                 "run again to go on",
             ) from error
-        return path
 
 
 def environment() -> dict[str, str]:
@@ -145,8 +169,13 @@ def environment() -> dict[str, str]:
     return found
 
 
-def _is_leftover(name: str) -> bool:
-    return name.startswith(".") or name == "run.lock"
+def _is_start(path: Path) -> bool:
+    """Whether a file is one of those that a run writes before its folder is marked: an empty lock, half a config."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    return (path.name == LOCK and not path.stat().st_size) or (
+        path.name.startswith(f".{CONFIG}.") and is_partial(path)
+    )
 
 
 def _short(value: Any) -> str:

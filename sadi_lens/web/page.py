@@ -1,7 +1,6 @@
 """Templates to one HTML file. Text is escaped by the template engine, data by ``script_json``."""
 
 import json
-import os
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from sadi_lens.files import write_whole
 from sadi_lens.plots._theme import THEMES
 
 
@@ -96,14 +96,9 @@ def write_page(text: str, path: str | Path) -> Path:
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; name a file, as in {path / 'page.html'}")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        return write_whole(path, lambda to: to.write_text(text, encoding="utf-8"))
     except OSError as error:
-        temporary.unlink(missing_ok=True) if temporary.parent.is_dir() else None
         raise type(error)(
             error.errno, f"cannot write {path}: {error.strerror}; choose another place"
         ) from error
-    return path

@@ -152,6 +152,97 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+FOREIGN = {
+    "a git repository": {".git/HEAD": "ref", ".git/objects/.tmp": "x", ".github/a.yml": "on: push"},
+    "dotfiles alone": {".env": "KEY=1", ".venv/bin/python": "", ".ssh/.hidden": "key"},
+    "a model": {"config.json": '{"model_type": "llama"}', ".cache/x": "1", ".gitattributes": "*"},
+    "a web project": {"config.json": "[]", "src/.eslintrc": "{}", ".npmrc": "token"},
+    "a saved object": {"config.json": '{"format": "sadi_lens", "object": 1}', ".notes": "mine"},
+    "a broken config": {"config.json": "{", ".vscode/settings.json": "{}"},
+    "a lock of someone else": {"run.lock": "pid 12", "src/.x": "1"},
+    "names like ours": {".config.json.1234": "mine", "cells/.a.tmp": "mine", "items/.b": "mine"},
+}
+
+
+def contents(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+@pytest.mark.parametrize("model", ["/nope", "tiny"])
+def test_a_refused_run_touches_nothing_that_it_did_not_write(tmp_path, what, model):
+    from typer.testing import CliRunner
+
+    from sadi_lens.cli import app
+
+    for name, text in FOREIGN[what].items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    before = contents(tmp_path)
+    found = CliRunner().invoke(app, ["run", "table4", "--model", model, "--out", str(tmp_path)])
+    assert found.exit_code == 1
+    assert "is not the folder of a run; it is left alone" in " ".join(found.output.split())
+    assert contents(tmp_path) == before
+
+
+def test_only_names_that_a_run_gave_are_cleaned_up_and_only_in_its_folder(tmp_path):
+    from sadi_lens.files import partial
+    from sadi_lens.runs.folder import RunFolder
+
+    folder = RunFolder(tmp_path)
+    with folder.locked():
+        folder.begin({"strengths": [1]})
+    for name in (
+        ".git/HEAD",
+        ".env",
+        "cells/.mine",
+        "items/.x.sadi_lens-partial",
+        "cells/.gitkeep",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    before = contents(tmp_path)
+    partial(tmp_path / "results.csv").write_text("half")
+    partial(tmp_path / "items" / "a.parquet").write_text("half")
+    half = partial(tmp_path / "cells" / "a")
+    half.mkdir()
+    (half / "config.json").write_text("half")
+    partial(tmp_path / "cells" / "link").symlink_to(tmp_path / ".git")
+    folder.clean()
+    assert contents(tmp_path) == before
+
+
+def test_a_run_killed_before_its_folder_was_marked_can_be_begun_again(tmp_path):
+    from sadi_lens.files import partial
+    from sadi_lens.runs.folder import RunFolder
+
+    (tmp_path / "run.lock").touch()
+    partial(tmp_path / "config.json").write_text('{"form')
+    folder = RunFolder(tmp_path)
+    with folder.locked():
+        folder.begin({"strengths": [1]})
+        folder.clean()
+    assert {path.name for path in tmp_path.iterdir()} - {"run.lock"} == {
+        "config.json",
+        "environment.json",
+    }
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
+    from sadi_lens.runs.folder import RunFolder
+
+    (tmp_path / "notes").write_text("mine")
+    with (
+        pytest.raises(FileExistsError, match="is not a folder"),
+        RunFolder(tmp_path / "notes").locked(),
+    ):
+        pass
+    assert (tmp_path / "notes").read_text() == "mine"
+
+
 def test_changed_settings_are_refused_one_by_one(tmp_path):
     from sadi_lens.runs.folder import RunFolder
 
