@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-PACKAGE = Path(__file__).parent.parent / "sadi_lens"
+ROOT = Path(__file__).parent.parent
 # Shapes and types are checked in every module but the generators of the small world's text, which call small
-# functions a million times, and the package itself, whose hook would cover those too.
-UNCHECKED = ("__init__", "tasks", "world", "embedded")
+# functions a million times, and the packages themselves, whose hook would cover those too.
+UNCHECKED = ("sadi_lens.tasks.world", "sadi_lens.tasks.embedded")
 install_import_hook(
     [
-        f"{name}.{path.stem}"
-        for name, folder in (("sadi_lens", PACKAGE), ("sadi_lens.tasks", PACKAGE / "tasks"))
-        for path in sorted(folder.iterdir())
-        if path.suffix == ".py" or (path / "__init__.py").exists()
-        if not path.stem.startswith(UNCHECKED)
+        name
+        for path in sorted((ROOT / "sadi_lens").rglob("*.py"))
+        if path.stem != "__init__"
+        for name in [".".join(path.relative_to(ROOT).with_suffix("").parts)]
+        if not name.startswith(UNCHECKED)
     ],
     "beartype.beartype",
 )
@@ -85,3 +85,32 @@ def differences(llama, pairs):
     import sadi_lens as sl
 
     return sl.activation_differences(llama, pairs, progress=False, task="words")
+
+
+@pytest.fixture
+def info():
+    """A small model's shape."""
+    import sadi_lens as sl
+
+    return sl.types.ModelInfo("toy", "Toy", 3, 4, 8, 32, 48, "0123456789abcdef")
+
+
+@pytest.fixture
+def head_differences(info):
+    """Seeded differences of 3 x 4 heads."""
+    import numpy as np
+
+    import sadi_lens as sl
+
+    rng = np.random.default_rng(0)
+    return sl.types.ActivationDifferences(
+        component="head",
+        model=info,
+        n=50,
+        mean=rng.normal(size=(3, 4)).astype(np.float32),
+        std=rng.uniform(0.5, 2, size=(3, 4)).astype(np.float32),
+        vector=rng.normal(size=(3, 4, 8)).astype(np.float32),
+        prompt_mean=rng.normal(size=(3, 4, 8)).astype(np.float32),
+        prompt_rms=rng.uniform(1, 2, size=(3, 4)).astype(np.float32),
+        task="toy task",
+    )

@@ -17,7 +17,7 @@ def info(size="tiny"):
 
     n_layers, n_heads, d_head, d_model, d_mlp, *_ = SHAPES[size]
     name = "tiny" if size == "tiny" else "meta-llama/Llama-2-7b-chat-hf"
-    return sl.ModelInfo(
+    return sl.types.ModelInfo(
         name, "Llama", n_layers, n_heads, d_head, d_model, d_mlp, "0123456789abcdef"
     )
 
@@ -25,7 +25,7 @@ def info(size="tiny"):
 def differences(component="head", size="tiny", task="hints"):
     """Heavy-tailed, a few layers much wider than others."""
     import sadi_lens as sl
-    from sadi_lens.components import n_units
+    from sadi_lens.types.components import n_units
 
     rng = np.random.default_rng(1)
     shape = (SHAPES[size][0], n_units(info(size), component))
@@ -34,7 +34,7 @@ def differences(component="head", size="tiny", task="hints"):
     mean.flat[rng.integers(mean.size)] = 14 * scale.max()
     std = (rng.uniform(0.1, 0.5, shape)).astype(np.float32)
     one = np.zeros((*shape, 1), dtype=np.float32)
-    return sl.ActivationDifferences(
+    return sl.types.ActivationDifferences(
         component, info(size), 150, mean, std, one, one, np.ones(shape, np.float32), task
     )
 
@@ -62,7 +62,7 @@ def task_masks(size="tiny", k=12):
         ("a task with a long name", 5),
     ):
         mean = first.mean + noise * first.mean.std() * rng.standard_normal(first.mean.shape)
-        other = sl.ActivationDifferences(
+        other = sl.types.ActivationDifferences(
             **{**vars(first), "mean": mean.astype(np.float32), "task": name}
         )
         found[name] = sl.top_k_mask(other, k)
@@ -71,7 +71,7 @@ def task_masks(size="tiny", k=12):
 
 
 def unit_differences(size="tiny", m=8):
-    from sadi_lens.types import UnitDifferences
+    from sadi_lens.types.differences import UnitDifferences
 
     rng = np.random.default_rng(3)
     n_layers, n_heads, *_ = SHAPES[size]
@@ -82,7 +82,7 @@ def unit_differences(size="tiny", m=8):
 
 
 def unit_activations(size="tiny"):
-    from sadi_lens.results import UnitActivations
+    from sadi_lens.types.results import UnitActivations
 
     rng = np.random.default_rng(4)
     one = unit_differences(size)
@@ -91,7 +91,7 @@ def unit_activations(size="tiny"):
 
 
 def sign_flip_null(size="tiny", component="head"):
-    from sadi_lens.results import SignFlipNull
+    from sadi_lens.types.results import SignFlipNull
 
     largest = float(differences(component, size).mean.max())
     maxima = np.random.default_rng(5).normal(0.5 * largest, 0.05 * largest, 200)
@@ -108,14 +108,14 @@ def sweep(size="tiny"):
     accuracy = 0.62 + 0.5 * dose - 1.3 * np.maximum(dose - 0.25, 0)
     accuracy = accuracy + np.random.default_rng(6).normal(0, 0.012, accuracy.shape)
     accuracy = np.clip(accuracy, 0.2, 1).astype(np.float32)
-    return sl.Sweep(
+    return sl.types.Sweep(
         "head", "signed", "scaling", info(size), "hints", "dev", "last_prompt", 200, ks, strengths,
         accuracy, accuracy * 2, np.clip(1.2 - dose, 0, 1).astype(np.float32), 0.64, 0.1, 0.5,
     )  # fmt: skip
 
 
 def pairs_curves(size="tiny"):
-    from sadi_lens.results import PairsCurve
+    from sadi_lens.types.results import PairsCurve
 
     sizes = (10, 25, 50, 100, 150)
     rng = np.random.default_rng(7)
@@ -134,7 +134,7 @@ def pairs_curves(size="tiny"):
 
 
 def shifts(size="tiny"):
-    from sadi_lens.results import ActivationShifts
+    from sadi_lens.types.results import ActivationShifts
 
     rng = np.random.default_rng(8)
     n, d = (SHAPES[size][5], SHAPES[size][3])
@@ -164,7 +164,7 @@ def shifts(size="tiny"):
 def evaluations(size="tiny"):
     """Unsteered, adaptive, fixed on the same items."""
     import sadi_lens as sl
-    from sadi_lens.stats import Interval
+    from sadi_lens.types.stats import Interval
 
     rng = np.random.default_rng(9)
     n = SHAPES[size][5] * (10 if size == "7b" else 1)
@@ -177,7 +177,7 @@ def evaluations(size="tiny"):
     ):
         margins = margins.astype(np.float32)
         found.append(
-            sl.Evaluation(
+            sl.types.Evaluation(
                 label, info(size), "hints", "test", "last_prompt", "sum", margins > 0, margins,
                 np.ones(n, bool), np.zeros((n, 2), np.float32), Interval(0.4, 0.8), "same",
             )
@@ -186,7 +186,7 @@ def evaluations(size="tiny"):
 
 
 def trace(size="tiny", kind="adaptive", words=None):
-    from sadi_lens.results import GenerationTrace
+    from sadi_lens.types.results import GenerationTrace
 
     n_layers, *_, n_tokens, _ = SHAPES[size]
     rng = np.random.default_rng(10)
@@ -222,7 +222,7 @@ def trace(size="tiny", kind="adaptive", words=None):
 
 
 def roles(size="tiny"):
-    from sadi_lens.results import TokenRoles
+    from sadi_lens.types.results import TokenRoles
 
     text = (
         "<bos> Story : _Noah _and _Jane _walked _to _the _park . _They _had _a _question _about _Max . \n "
@@ -246,7 +246,7 @@ def roles(size="tiny"):
 
 
 def side_effect_curves(size="tiny"):
-    from sadi_lens.results import SideEffectCurve
+    from sadi_lens.types.results import SideEffectCurve
 
     found = []
     strengths = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
@@ -269,7 +269,7 @@ def side_effect_curves(size="tiny"):
 
 
 def agreement(size="tiny", component="head"):
-    from sadi_lens.results import SignAgreement
+    from sadi_lens.types.results import SignAgreement
 
     rng = np.random.default_rng(11)
     shape = differences(component, size).mean.shape

@@ -16,23 +16,24 @@
     SwappedPrompt        control: the push that an adaptive intervention made on another prompt
 
 Where they act (which tokens) is an argument of the run, not of the intervention, ``ActAdd`` apart: see
-``sadi_lens.steering``. An intervention never writes to the tensor it is given; with strength 0 or an empty mask it
-names no layer, so nothing is hooked and the model is untouched bit for bit.
+``sadi_lens.engine.steering``. An intervention never writes to the tensor it is given; with strength 0 or an
+empty mask it names no layer, so nothing is hooked and the model is untouched bit for bit.
 """
 
-from sadi_lens.interventions.adaptive import MaskedScaling
-from sadi_lens.interventions.austeer import AUSteer
-from sadi_lens.interventions.base import (
+from sadi_lens.engine.intervention import (
     Affine,
     AffineIntervention,
     Context,
     ContextualIntervention,
     Intervention,
 )
+from sadi_lens.interventions.adaptive import MaskedScaling
+from sadi_lens.interventions.austeer import AUSteer
 from sadi_lens.interventions.cast import CAST
 from sadi_lens.interventions.clamped import Clamped
 from sadi_lens.interventions.control_token import ControlToken
 from sadi_lens.interventions.fixed import MaskedAddition, Push, VectorAddition
+from sadi_lens.interventions.folding import export_folded
 from sadi_lens.interventions.infer_aligner import InferAlignerGate
 from sadi_lens.interventions.rotations import HouseholderRotation, SphericalSteering
 from sadi_lens.interventions.signed import SignedScaling
@@ -61,4 +62,5 @@ __all__ = [
     "SwappedPrompt",
     "VectorAddition",
     "caa",
+    "export_folded",
 ]

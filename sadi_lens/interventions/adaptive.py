@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 import torch
 
-from sadi_lens.interventions.base import (
+from sadi_lens.engine.intervention import (
     Affine,
     AffineIntervention,
     masked_layers,
     require_strength,
 )
-from sadi_lens.masks import Mask
-from sadi_lens.types import ModelInfo
+from sadi_lens.types.masks import Mask
+from sadi_lens.types.model import ModelInfo
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,15 +7,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from sadi_lens.components import n_units
-from sadi_lens.interventions.base import (
+from sadi_lens.engine.intervention import (
     Affine,
     AffineIntervention,
     require_strength,
     require_vector,
 )
 from sadi_lens.interventions.pairs import pair_activations
-from sadi_lens.types import ContrastivePair, HookedModel, ModelInfo
+from sadi_lens.types.components import n_units
+from sadi_lens.types.data import ContrastivePair
+from sadi_lens.types.model import HookedModel, ModelInfo
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sadi_lens.interventions.base import (
+from sadi_lens.engine.intervention import (
     Context,
     ContextualIntervention,
     Need,
@@ -21,7 +21,8 @@ from sadi_lens.interventions.base import (
     unit_vector,
 )
 from sadi_lens.interventions.pairs import prompt_activations, whole_pairs
-from sadi_lens.types import ContrastivePair, HookedModel, ModelInfo
+from sadi_lens.types.data import ContrastivePair
+from sadi_lens.types.model import HookedModel, ModelInfo
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +101,7 @@ class CAST(ContextualIntervention):
                 the wrong answers: c is the component of right against wrong texts, the side is where wrong texts are,
                 and the threshold the median over the pairs' prompts, so that about half of them fire.
             component: ``"hidden"`` in the paper.
-            prepend_bos: See ``sadi_lens.text.encode``.
+            prepend_bos: See ``sadi_lens.engine.text.encode``.
             progress: Show a bar.
 
         Raises:

@@ -6,9 +6,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from sadi_lens.interventions.base import AffineIntervention, Context, ContextualIntervention, Need
-from sadi_lens.masks import Mask
-from sadi_lens.types import ModelInfo, require_one_of
+from sadi_lens.engine.intervention import AffineIntervention, Context, ContextualIntervention, Need
+from sadi_lens.types.base import require_one_of
+from sadi_lens.types.masks import Mask
+from sadi_lens.types.model import ModelInfo
 
 SCOPES = {
     "all": "every layer is overwritten (the reference code)",

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from sadi_lens.interventions.base import AffineIntervention, Context, ContextualIntervention, Need
-from sadi_lens.types import ModelInfo
+from sadi_lens.engine.intervention import AffineIntervention, Context, ContextualIntervention, Need
+from sadi_lens.types.model import ModelInfo
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,15 +6,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from sadi_lens.components import n_units
-from sadi_lens.interventions.base import (
+from sadi_lens.engine.intervention import (
     Affine,
     AffineIntervention,
     masked_layers,
     require_strength,
 )
-from sadi_lens.masks import Mask
-from sadi_lens.types import ActivationDifferences, ArrayEq, ModelInfo, require_one_of
+from sadi_lens.types.base import ArrayEq, require_one_of
+from sadi_lens.types.components import n_units
+from sadi_lens.types.differences import ActivationDifferences
+from sadi_lens.types.masks import Mask
+from sadi_lens.types.model import ModelInfo
 
 MATCHES = ("coefficient", "norm", "mean")
 

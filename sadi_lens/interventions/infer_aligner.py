@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from sadi_lens.interventions.base import (
+from sadi_lens.engine.intervention import (
     Context,
     ContextualIntervention,
     Need,
@@ -18,7 +18,8 @@ from sadi_lens.interventions.base import (
     require_width,
     unit_vector,
 )
-from sadi_lens.types import ActivationDifferences, ModelInfo
+from sadi_lens.types.differences import ActivationDifferences
+from sadi_lens.types.model import ModelInfo
 
 
 @dataclass(frozen=True, eq=False)

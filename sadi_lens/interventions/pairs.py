@@ -8,12 +8,13 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from sadi_lens.activations import MAX_TOKENS
-from sadi_lens.components import hook_name, n_units
-from sadi_lens.hooks import Hook, attached, device_of, require_eval
-from sadi_lens.interventions.base import require_layer
-from sadi_lens.text import batches_by_tokens, encode_item, encode_prompt, pad_id, pad_left
-from sadi_lens.types import ContrastivePair, HookedModel, ModelInfo
+from sadi_lens.engine.hooks import Hook, attached, device_of, require_eval
+from sadi_lens.engine.intervention import require_layer
+from sadi_lens.engine.text import batches_by_tokens, encode_item, encode_prompt, pad_id, pad_left
+from sadi_lens.find.differences import MAX_TOKENS
+from sadi_lens.types.components import hook_name, n_units
+from sadi_lens.types.data import ContrastivePair
+from sadi_lens.types.model import HookedModel, ModelInfo
 
 
 class PairActivations(NamedTuple):
@@ -42,7 +43,7 @@ def pair_activations(
         pairs: At least one.
         component: Which to read.
         layers: Default: all.
-        prepend_bos: See ``sadi_lens.text.encode``.
+        prepend_bos: See ``sadi_lens.engine.text.encode``.
         max_tokens: Tokens (padding included) of one forward pass.
         progress: Show a bar.
 

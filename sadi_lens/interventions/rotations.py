@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sadi_lens.interventions.base import (
+from sadi_lens.engine.intervention import (
     Placing,
     require_layer,
     require_not_heads,
@@ -19,7 +19,9 @@ from sadi_lens.interventions.base import (
     unit_vector,
 )
 from sadi_lens.interventions.pairs import whole_pairs
-from sadi_lens.types import ActivationDifferences, ContrastivePair, HookedModel, ModelInfo
+from sadi_lens.types.data import ContrastivePair
+from sadi_lens.types.differences import ActivationDifferences
+from sadi_lens.types.model import HookedModel, ModelInfo
 
 
 class _Rotation(Placing):

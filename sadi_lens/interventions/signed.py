@@ -7,15 +7,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sadi_lens.interventions.base import (
+from sadi_lens.engine.intervention import (
     Placing,
     masked_layers,
     match_component,
     require_strength,
     require_vector,
 )
-from sadi_lens.masks import Mask
-from sadi_lens.types import ActivationDifferences, ModelInfo, require_one_of
+from sadi_lens.types.base import require_one_of
+from sadi_lens.types.differences import ActivationDifferences
+from sadi_lens.types.masks import Mask
+from sadi_lens.types.model import ModelInfo
 
 OPPOSED = {
     "leave": "left as it is",

@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sadi_lens.components import n_units
-from sadi_lens.interventions.base import (
+from sadi_lens.engine.intervention import (
     Context,
     ContextualIntervention,
     Need,
@@ -16,7 +15,8 @@ from sadi_lens.interventions.base import (
     require_strength,
     require_vector,
 )
-from sadi_lens.types import ModelInfo
+from sadi_lens.types.components import n_units
+from sadi_lens.types.model import ModelInfo
 
 
 @dataclass(frozen=True, eq=False)

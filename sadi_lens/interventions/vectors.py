@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sadi_lens.activations import read_activations
-from sadi_lens.hooks import device_of, require_eval
-from sadi_lens.interventions.base import (
+from sadi_lens.engine.hooks import device_of, require_eval
+from sadi_lens.engine.intervention import (
     Affine,
     AffineIntervention,
     Context,
@@ -23,11 +22,14 @@ from sadi_lens.interventions.base import (
     require_width,
     unit_vector,
 )
+from sadi_lens.engine.text import encode, encode_prompt, require_tokenizer
+from sadi_lens.find.differences import read_activations
 from sadi_lens.interventions.fixed import VectorAddition
 from sadi_lens.interventions.pairs import pair_activations
-from sadi_lens.masks import Mask
-from sadi_lens.text import encode, encode_prompt, require_tokenizer
-from sadi_lens.types import ActivationDifferences, ContrastivePair, HookedModel, ModelInfo
+from sadi_lens.types.data import ContrastivePair
+from sadi_lens.types.differences import ActivationDifferences
+from sadi_lens.types.masks import Mask
+from sadi_lens.types.model import HookedModel, ModelInfo
 
 ITI_HEADS, ITI_STRENGTH = 48, 15.0
 """K and alpha of Li et al. (2023), for LLaMA-7B."""
@@ -105,7 +107,7 @@ class ActAdd(ContextualIntervention):
             layer: After which block; 0-based.
             strength: Their coefficient.
             padding: One token, repeated behind the shorter prompt (a space, as in the paper).
-            prepend_bos: See ``sadi_lens.text.encode``.
+            prepend_bos: See ``sadi_lens.engine.text.encode``.
 
         Raises:
             ValueError: If the layer does not exist, a prompt has no token, or padding is needed and is not one token.

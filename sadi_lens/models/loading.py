@@ -30,7 +30,7 @@ from sadi_lens.models._choices import (
     require_files,
 )
 from sadi_lens.models._selfcheck import SelfCheck, self_check
-from sadi_lens.types import HookedModel
+from sadi_lens.types.model import HookedModel
 
 logger = logging.getLogger(__name__)
 

@@ -46,7 +46,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sadi_lens.types import ContrastivePair, Sample, Task
+from sadi_lens.types.data import ContrastivePair, Sample, Task
 
 N_LAYERS, N_HEADS, D_HEAD, D_MODEL, D_MLP = 4, 8, 4, 32, 48
 

@@ -18,7 +18,7 @@ from sadi_lens.plots._layout import (
 )
 from sadi_lens.plots._null import null_of, p_text
 from sadi_lens.plots._theme import SYMBOLS, Theme, require_theme
-from sadi_lens.results import Comparison, MethodRow, NullBand
+from sadi_lens.types.results import Comparison, MethodRow, NullBand
 
 _LINE, _ROW_GAP = 18, 12
 _LABEL = 300

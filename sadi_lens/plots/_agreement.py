@@ -5,8 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.components import COMPONENTS
-from sadi_lens.masks import Mask
 from sadi_lens.plots._layout import (
     TIMES,
     Margin,
@@ -29,8 +27,10 @@ from sadi_lens.plots._unit_map import (
     require_same_units,
     set_colours,
 )
-from sadi_lens.results import SignAgreement
-from sadi_lens.types import require_one_of
+from sadi_lens.types.base import require_one_of
+from sadi_lens.types.components import COMPONENTS
+from sadi_lens.types.masks import Mask
+from sadi_lens.types.results import SignAgreement
 
 _SIGNS = {
     "scalar": "sign of the activation against that of D",

@@ -19,7 +19,7 @@ from sadi_lens.plots._plane import (
     shift_facts,
 )
 from sadi_lens.plots._theme import require_theme
-from sadi_lens.results import ActivationShifts
+from sadi_lens.types.results import ActivationShifts
 
 MAX_ARROWS = 80
 

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.components import COMPONENTS, unit_label
 from sadi_lens.plots._layout import (
     MINUS,
     Margin,
@@ -18,7 +17,8 @@ from sadi_lens.plots._layout import (
     where,
 )
 from sadi_lens.plots._theme import require_theme
-from sadi_lens.types import UnitDifferences
+from sadi_lens.types.components import COMPONENTS, unit_label
+from sadi_lens.types.differences import UnitDifferences
 
 _ROW = 34
 _OVERLAP = 1.25

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from sadi_lens.plots._layout import MINUS, Margin, escape, finish, float32, require_finite
 from sadi_lens.plots._theme import require_theme
-from sadi_lens.types import require_one_of
+from sadi_lens.types.base import require_one_of
 
 _CELL = 48
 _GAP = 0.9

@@ -3,18 +3,10 @@
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.components import unit_label
-from sadi_lens.plots._layout import (
-    Margin,
-    counted,
-    finish,
-    float32,
-    named,
-    percent,
-    where,
-)
+from sadi_lens.plots._layout import Margin, counted, finish, float32, named, percent, where
 from sadi_lens.plots._theme import require_theme
-from sadi_lens.results import UnitActivations
+from sadi_lens.types.components import unit_label
+from sadi_lens.types.results import UnitActivations
 
 MAX_STEPS = 1000
 """Steps of a curve; longer ones are thinned to even shares."""

@@ -17,7 +17,7 @@ from sadi_lens.plots._layout import (
     require_finite,
 )
 from sadi_lens.plots._theme import require_theme
-from sadi_lens.results import Evaluation
+from sadi_lens.types.results import Evaluation
 
 MAX_DOTS = 1200
 """Items drawn one by one; of more, evenly spaced ones."""

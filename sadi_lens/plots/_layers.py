@@ -5,8 +5,6 @@ from collections.abc import Mapping
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.components import COMPONENTS
-from sadi_lens.masks import Mask, top_k_mask
 from sadi_lens.plots._layout import (
     Margin,
     counted,
@@ -18,7 +16,9 @@ from sadi_lens.plots._layout import (
     where,
 )
 from sadi_lens.plots._theme import DASHES, MARKERS, PATTERNS, require_theme
-from sadi_lens.types import ActivationDifferences
+from sadi_lens.types.components import COMPONENTS
+from sadi_lens.types.differences import ActivationDifferences
+from sadi_lens.types.masks import Mask, top_k_mask
 
 
 def units_by_layer(masks: Mapping[str, Mask], *, theme: str = "light") -> go.Figure:
@@ -118,7 +118,7 @@ def top_units_by_layer(
     Args:
         differences: Label -> moments, of models with the same number of layers.
         k: Units counted.
-        ranking: See ``sadi_lens.masks.scores``.
+        ranking: See ``sadi_lens.types.masks.scores``.
         theme: ``"light"`` or ``"dark"``.
 
     Raises:

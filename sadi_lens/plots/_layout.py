@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.components import COMPONENTS
 from sadi_lens.plots._theme import FONT_SIZE, SUBTITLE_SIZE, TITLE_SIZE, Theme, template
+from sadi_lens.types.components import COMPONENTS
 
 MINUS, TIMES = "\u2212", "\u00d7"
 """True signs, as wide as a plus."""

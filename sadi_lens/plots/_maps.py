@@ -5,8 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.components import COMPONENTS, unit_label
-from sadi_lens.masks import Mask
 from sadi_lens.plots._layout import (
     MINUS,
     TIMES,
@@ -31,7 +29,9 @@ from sadi_lens.plots._unit_map import (
     require_same_units,
     set_colours,
 )
-from sadi_lens.types import ActivationDifferences
+from sadi_lens.types.components import COMPONENTS, unit_label
+from sadi_lens.types.differences import ActivationDifferences
+from sadi_lens.types.masks import Mask
 
 RANGE_QUANTILE = 0.995
 

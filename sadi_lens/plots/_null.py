@@ -7,8 +7,8 @@ import plotly.graph_objects as go
 
 from sadi_lens.plots._layout import Margin, escape, finish, named, percent, where
 from sadi_lens.plots._theme import require_theme
-from sadi_lens.results import Comparison, MethodRow, NullBand
-from sadi_lens.types import require_one_of
+from sadi_lens.types.base import require_one_of
+from sadi_lens.types.results import Comparison, MethodRow, NullBand
 
 
 def null_of(comparison: Comparison, row: MethodRow) -> NullBand | None:

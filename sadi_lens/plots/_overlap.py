@@ -6,8 +6,6 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.components import COMPONENTS
-from sadi_lens.masks import Mask
 from sadi_lens.plots._layout import (
     SUBTITLE_SIZE,
     Margin,
@@ -20,7 +18,9 @@ from sadi_lens.plots._layout import (
     wrap,
 )
 from sadi_lens.plots._theme import require_theme
-from sadi_lens.stats import jaccard_chance
+from sadi_lens.types.components import COMPONENTS
+from sadi_lens.types.masks import Mask
+from sadi_lens.types.stats import jaccard_chance
 
 _CELL, _LABEL = 74, 190
 

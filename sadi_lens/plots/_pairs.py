@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.components import COMPONENTS
 from sadi_lens.plots._layout import (
     Margin,
     counted,
@@ -17,8 +16,9 @@ from sadi_lens.plots._layout import (
     require_finite,
 )
 from sadi_lens.plots._theme import DASHES, MARKERS, faded, require_theme
-from sadi_lens.results import PairsCurve
-from sadi_lens.types import require_one_of
+from sadi_lens.types.base import require_one_of
+from sadi_lens.types.components import COMPONENTS
+from sadi_lens.types.results import PairsCurve
 
 _MEASURES = {
     "accuracy": ("accuracy (%)", "accuracy of SADI with the mask"),

@@ -3,8 +3,6 @@
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.components import COMPONENTS
-from sadi_lens.masks import Mask
 from sadi_lens.plots._layout import (
     MINUS,
     TIMES,
@@ -20,7 +18,9 @@ from sadi_lens.plots._layout import (
 )
 from sadi_lens.plots._theme import SYMBOLS, Theme, faded, require_theme
 from sadi_lens.plots._unit_map import empty_fact, ranks_of, require_same_units
-from sadi_lens.types import ActivationDifferences
+from sadi_lens.types.components import COMPONENTS
+from sadi_lens.types.differences import ActivationDifferences
+from sadi_lens.types.masks import Mask
 
 _BANDS = ((0.001, 0.999, 0.82, 0.2), (0.01, 0.99, 0.64, 0.3), (0.25, 0.75, 0.46, 0.5))
 """Lower and upper quantile, width of the bar in layers, opacity."""

@@ -3,7 +3,6 @@
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.components import COMPONENTS, unit_label
 from sadi_lens.plots._layout import (
     MINUS,
     Margin,
@@ -16,8 +15,9 @@ from sadi_lens.plots._layout import (
     where,
 )
 from sadi_lens.plots._theme import faded, require_theme
-from sadi_lens.results import SignFlipNull
-from sadi_lens.types import ActivationDifferences
+from sadi_lens.types.components import COMPONENTS, unit_label
+from sadi_lens.types.differences import ActivationDifferences
+from sadi_lens.types.results import SignFlipNull
 
 MAX_POINTS = 1600
 """Points of the curve; more units are thinned evenly in log rank, from both ends."""

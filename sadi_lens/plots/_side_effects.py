@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from sadi_lens.plots._layout import Margin, counted, escape, finish, float32, named, percent, where
 from sadi_lens.plots._theme import DASHES, SYMBOLS, require_theme
-from sadi_lens.results import SideEffectCurve
+from sadi_lens.types.results import SideEffectCurve
 
 
 def side_effect_curve(curves: Sequence[SideEffectCurve], *, theme: str = "light") -> go.Figure:
@@ -18,7 +18,7 @@ def side_effect_curve(curves: Sequence[SideEffectCurve], *, theme: str = "light"
     further left is the cheaper one.
 
     Args:
-        curves: At least one (``sadi_lens.side_effect_curve``); all of the same model, task and split.
+        curves: At least one (``sadi_lens.measure.side_effect_curve``); all of the same model, task and split.
         theme: ``"light"`` or ``"dark"``.
 
     Raises:

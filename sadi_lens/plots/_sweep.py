@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.components import COMPONENTS
 from sadi_lens.plots._layout import (
     MINUS,
     Margin,
@@ -23,7 +22,8 @@ from sadi_lens.plots._layout import (
     where,
 )
 from sadi_lens.plots._theme import require_theme
-from sadi_lens.results import Choice, Sweep
+from sadi_lens.types.components import COMPONENTS
+from sadi_lens.types.results import Choice, Sweep
 
 MAX_NUMBERS = 130
 """Cells up to which each shows its accuracy."""

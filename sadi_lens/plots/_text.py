@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sadi_lens.plots._layout import MINUS, float32, signed
-from sadi_lens.results import GenerationTrace
+from sadi_lens.types.results import GenerationTrace
 
 LIMIT = 3.0
 """Nats at which the shade is full."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from sadi_lens.types import require_one_of
+from sadi_lens.types.base import require_one_of
 
 FONT = "Helvetica Neue, Helvetica, Arial, Liberation Sans, DejaVu Sans, sans-serif"
 FONT_SIZE = 13

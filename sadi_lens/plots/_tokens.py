@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from sadi_lens.plots._layout import Margin, counted, finish, token_text
 from sadi_lens.plots._theme import MONOSPACE, Theme, faded, require_theme
-from sadi_lens.results import TokenRoles
+from sadi_lens.types.results import TokenRoles
 
 MAX_TOKENS = 240
 """Tokens drawn of one text; of a longer one the last ones, where reading and steering happen."""

@@ -5,7 +5,6 @@ import html
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.components import COMPONENTS
 from sadi_lens.plots._layout import (
     Margin,
     add_colorbar,
@@ -19,7 +18,8 @@ from sadi_lens.plots._layout import (
     token_text,
 )
 from sadi_lens.plots._theme import SYMBOLS, require_theme
-from sadi_lens.results import GenerationTrace
+from sadi_lens.types.components import COMPONENTS
+from sadi_lens.types.results import GenerationTrace
 
 MAX_TOKENS = 400
 """Tokens drawn; of a longer continuation the first ones."""

@@ -7,16 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.components import COMPONENTS
-from sadi_lens.masks import Mask
-from sadi_lens.plots._layout import (
-    add_boxes,
-    add_colorbar,
-    escape,
-    integer_ticks,
-    padded,
-)
+from sadi_lens.plots._layout import add_boxes, add_colorbar, escape, integer_ticks, padded
 from sadi_lens.plots._theme import Theme
+from sadi_lens.types.components import COMPONENTS
+from sadi_lens.types.masks import Mask
 
 MAX_CELLS = 256
 """Units per layer drawn one by one; with more, a unit would be narrower than four pixels."""

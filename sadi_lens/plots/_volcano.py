@@ -5,8 +5,6 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.components import COMPONENTS, unit_label
-from sadi_lens.masks import Mask
 from sadi_lens.plots._layout import (
     MINUS,
     Margin,
@@ -19,8 +17,10 @@ from sadi_lens.plots._layout import (
 )
 from sadi_lens.plots._theme import faded, require_theme
 from sadi_lens.plots._unit_map import empty_fact, ranks_of, require_same_units
-from sadi_lens.stats import t_threshold
-from sadi_lens.types import ActivationDifferences
+from sadi_lens.types.components import COMPONENTS, unit_label
+from sadi_lens.types.differences import ActivationDifferences
+from sadi_lens.types.masks import Mask
+from sadi_lens.types.stats import t_threshold
 
 MAX_POINTS = 1200
 """Units drawn one by one; of more, the rest is drawn as a density."""

@@ -10,7 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 import plotly.io as pio
 
-from sadi_lens.files import partial
+from sadi_lens.types.files import partial
 
 CONFIG: dict[str, Any] = {
     "displaylogo": False,

@@ -5,6 +5,7 @@ from sadi_lens.tasks.contrast import NEGATIVES, balance_pairs, make_pairs
 from sadi_lens.tasks.embedded import EMBEDDED_TASKS
 from sadi_lens.tasks.loading import load_task
 from sadi_lens.tasks.prompts import with_chat_template, with_examples
+from sadi_lens.tasks.published import published_table
 
 __all__ = [
     "BENCHMARKS",
@@ -14,6 +15,7 @@ __all__ = [
     "load_benchmark",
     "load_task",
     "make_pairs",
+    "published_table",
     "read_benchmark",
     "with_chat_template",
     "with_examples",

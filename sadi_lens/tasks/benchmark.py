@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sadi_lens.types import Sample
+from sadi_lens.types.data import Sample
 
 LETTERS = "ABCDEFGHIJ"
 ONE_SOURCE = {"pairs": "test", "dev": "test", "test": "test"}

@@ -14,7 +14,8 @@ from sadi_lens.tasks.contrast import NEGATIVES, make_pairs
 from sadi_lens.tasks.judgement import JUDGEMENT
 from sadi_lens.tasks.knowledge import KNOWLEDGE
 from sadi_lens.tasks.reading import SUFFIXES, find_file, read_hub, read_rows
-from sadi_lens.types import SPLITS, Sample, Task, require_one_of
+from sadi_lens.types.base import require_one_of
+from sadi_lens.types.data import SPLITS, Sample, Task
 
 BENCHMARKS: dict[str, Benchmark] = {
     one.name: one for one in (*COMMONSENSE, *JUDGEMENT, *KNOWLEDGE, *CONDUCT)

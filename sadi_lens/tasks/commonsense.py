@@ -8,15 +8,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sadi_lens.tasks.benchmark import (
-    ONE_SOURCE,
-    Benchmark,
-    label_of,
-    lettered,
-    letters,
-    text_of,
-)
-from sadi_lens.types import Sample, require_one_of
+from sadi_lens.tasks.benchmark import ONE_SOURCE, Benchmark, label_of, lettered, letters, text_of
+from sadi_lens.types.base import require_one_of
+from sadi_lens.types.data import Sample
 
 XCOPA_LANGUAGES = ("et", "ht", "id", "it", "qu", "sw", "ta", "th", "tr", "vi", "zh")
 _WRAPPED = re.compile(

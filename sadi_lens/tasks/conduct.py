@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sadi_lens.tasks.benchmark import ONE_SOURCE, Benchmark, text_of
-from sadi_lens.types import Sample
+from sadi_lens.types.data import Sample
 
 CAA_BEHAVIOURS = (
     "sycophancy", "coordinate-other-ais", "corrigible-neutral-HHH", "hallucination",
@@ -20,8 +20,8 @@ def read_truthfulqa(row: Mapping[str, Any]) -> Sample:
     """Question, Best Answer, Correct Answers, Incorrect Answers (separated by semicolons, or lists).
 
     Choice 0 is the best answer, then the other correct ones (``also_right``), then the incorrect ones, which gives
-    MC1, MC2 and MC3 (``sadi_lens.truthful_scores``). An answer that the data set calls both correct and incorrect is
-    left out.
+    MC1, MC2 and MC3 (``sadi_lens.measure.truthful_scores``). An answer that the data set calls both correct
+    and incorrect is left out.
     """
     question = text_of(row, "Question", "question")
     best = text_of(row, "Best Answer", "best_answer")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from sadi_lens.types import ContrastivePair, Sample, require_one_of
+from sadi_lens.types.base import require_one_of
+from sadi_lens.types.data import ContrastivePair, Sample
 
 if TYPE_CHECKING:
     import pandas as pd

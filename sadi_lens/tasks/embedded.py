@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from functools import cache, partial
 from random import Random
 
-from sadi_lens.tasks.world import CUES, Question, draw_in_split
-from sadi_lens.tasks.world_corpus import MAKERS as TRAINING_MAKERS
-from sadi_lens.tasks.world_effects import effect_question
-from sadi_lens.tasks.world_replies import scene
-from sadi_lens.types import ContrastivePair, Sample, Task
+from sadi_lens.tasks.world.corpus import MAKERS as TRAINING_MAKERS
+from sadi_lens.tasks.world.effects import effect_question
+from sadi_lens.tasks.world.replies import scene
+from sadi_lens.tasks.world.words import CUES, Question, draw_in_split
+from sadi_lens.types.data import ContrastivePair, Sample, Task
 
 SIZES = {"pairs": 240, "dev": 240, "test": 360}
 """Items of each split."""

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from sadi_lens.tasks.benchmark import ONE_SOURCE, Benchmark, label_of, text_of
-from sadi_lens.types import Sample, require_one_of
+from sadi_lens.types.base import require_one_of
+from sadi_lens.types.data import Sample
 
 SST2_LABELS = (" Negative", " Positive")
 SST5_LABELS = (" Very negative", " Negative", " Neutral", " Positive", " Very positive")

@@ -15,7 +15,8 @@ from sadi_lens.tasks.benchmark import (
     letters,
     text_of,
 )
-from sadi_lens.types import Sample, require_one_of
+from sadi_lens.types.base import require_one_of
+from sadi_lens.types.data import Sample
 
 _STEM = """abstract_algebra astronomy college_biology college_chemistry college_computer_science
 college_mathematics college_physics computer_security conceptual_physics electrical_engineering

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from sadi_lens.tasks.benchmarks import BENCHMARKS, load_benchmark
 from sadi_lens.tasks.embedded import EMBEDDED_TASKS
 from sadi_lens.tasks.reading import read_jsonl
-from sadi_lens.types import SPLITS, ContrastivePair, Sample, Task, require_one_of
+from sadi_lens.types.base import require_one_of
+from sadi_lens.types.data import SPLITS, ContrastivePair, Sample, Task
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 from sadi_lens.tasks.contrast import right_answer
-from sadi_lens.types import Task
+from sadi_lens.types.data import Task
 
 SEPARATOR = "\n\n"
 

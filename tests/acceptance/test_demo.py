@@ -10,12 +10,12 @@ import pytest
 def planted():
     import sadi_lens as sl
 
-    return sl.planted_model(), sl.planted_task()
+    return sl.models.planted_model(), sl.models.planted_task()
 
 
 @pytest.fixture(scope="module")
 def results(planted):
-    from sadi_lens.demo import run_demo
+    from sadi_lens.apps.demo import run_demo
 
     return run_demo(*planted, ks=[1, 2], strengths=[0.5, 1.0, 2.0, 5.0], n_null=39, progress=False)
 
@@ -44,7 +44,7 @@ def test_random_masks_hit_the_planted_head_one_time_in_32(results):
 
 def test_no_test_item_reaches_the_choice(planted, results):
     """Turn every answer of the test split round: masks, K and strengths stay what they were."""
-    from sadi_lens.demo import run_demo
+    from sadi_lens.apps.demo import run_demo
 
     model, task = planted
     turned = tuple(dataclasses.replace(s, answer=1 - s.answer) for s in task.test)
@@ -69,7 +69,7 @@ def test_no_test_item_reaches_the_choice(planted, results):
 
 @pytest.mark.parametrize("component", ["hidden", "mlp_out", "neuron"])
 def test_every_component_runs_and_finds_its_planted_unit(planted, component):
-    from sadi_lens.demo import run_demo
+    from sadi_lens.apps.demo import run_demo
     from sadi_lens.models.planted import PLANTED
 
     found = run_demo(
@@ -80,7 +80,7 @@ def test_every_component_runs_and_finds_its_planted_unit(planted, component):
 
 
 def test_a_run_is_written_and_read_back_whole(results, tmp_path):
-    from sadi_lens.store import read_json, write_json
+    from sadi_lens.types.store import read_json, write_json
 
     path = write_json(results, tmp_path / "results.json")
     assert read_json(path) == results
@@ -90,8 +90,8 @@ def test_a_run_is_written_and_read_back_whole(results, tmp_path):
 def test_every_figure_is_drawn_from_the_file_alone(results, tmp_path):
     from typer.testing import CliRunner
 
-    from sadi_lens.cli import app
-    from sadi_lens.store import write_json
+    from sadi_lens.apps.cli import app
+    from sadi_lens.types.store import write_json
 
     path = write_json(results, tmp_path / "results.json")
     done = CliRunner().invoke(app, ["figures", str(path), "--no-png"])
@@ -112,7 +112,7 @@ def test_every_figure_is_drawn_from_the_file_alone(results, tmp_path):
 def test_the_command_line_refuses_in_one_line(arguments, message, tmp_path, monkeypatch):
     from typer.testing import CliRunner
 
-    from sadi_lens.cli import app
+    from sadi_lens.apps.cli import app
 
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, arguments)
@@ -122,7 +122,7 @@ def test_the_command_line_refuses_in_one_line(arguments, message, tmp_path, monk
 
 
 def test_a_task_without_a_split_is_refused(planted):
-    from sadi_lens.demo import run_demo
+    from sadi_lens.apps.demo import run_demo
 
     model, task = planted
     with pytest.raises(
@@ -132,8 +132,8 @@ def test_a_task_without_a_split_is_refused(planted):
 
 
 def row(label, accuracy, low, p, mcnemar_p=0.01):
-    from sadi_lens.results import MethodRow
-    from sadi_lens.stats import Interval
+    from sadi_lens.types.results import MethodRow
+    from sadi_lens.types.stats import Interval
 
     gain = accuracy - 0.5
     return MethodRow(
@@ -167,7 +167,7 @@ def row(label, accuracy, low, p, mcnemar_p=0.01):
     ],
 )
 def test_the_finding_says_what_the_numbers_say(results, signed, other, message):
-    from sadi_lens.demo import finding
+    from sadi_lens.apps.demo import finding
 
     rows = (
         row("unsteered", 0.5, 0.0, float("nan")),

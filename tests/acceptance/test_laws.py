@@ -46,7 +46,9 @@ NOT_BY_HOOKS = ("clamped all", "clamped selected", "swapped")
 @pytest.fixture(params=["shared", "plain"])
 def engine(request, monkeypatch):
     """The engine on, and off: text by text, everything on the bridge."""
-    from sadi_lens import engine, generation, pair_passes
+    from sadi_lens.engine import dispatch as engine
+    from sadi_lens.engine import generation
+    from sadi_lens.engine import reading as pair_passes
 
     if request.param == "plain":
         for module in (engine, generation, pair_passes):
@@ -68,25 +70,31 @@ def build(llama, pairs, samples, differences):
         makers = {
             "scaling": lambda: scaling,
             "vector": lambda: sl.VectorAddition.from_differences(found, 1, strength),
-            "signed": lambda: sl.SignedScaling.from_differences(mask, found, strength),
-            "clamped all": lambda: sl.Clamped(scaling),
-            "clamped selected": lambda: sl.Clamped(scaling, scope="selected"),
-            "austeer": lambda: sl.AUSteer.from_pairs(
+            "signed": lambda: sl.interventions.SignedScaling.from_differences(
+                mask, found, strength
+            ),
+            "clamped all": lambda: sl.interventions.Clamped(scaling),
+            "clamped selected": lambda: sl.interventions.Clamped(scaling, scope="selected"),
+            "austeer": lambda: sl.interventions.AUSteer.from_pairs(
                 llama, pairs, 12, strength, component=component, **quiet
             ),
-            "iti": lambda: sl.ITI.from_pairs(llama, pairs, mask, strength, **quiet),
-            "caa": lambda: sl.caa(found, 1, strength),
-            "actadd": lambda: sl.ActAdd.from_prompts(llama, "good hat is", "bad", 1, strength),
-            "hpr": lambda: sl.HouseholderRotation.from_pairs(
+            "iti": lambda: sl.interventions.ITI.from_pairs(llama, pairs, mask, strength, **quiet),
+            "caa": lambda: sl.interventions.caa(found, 1, strength),
+            "actadd": lambda: sl.interventions.ActAdd.from_prompts(
+                llama, "good hat is", "bad", 1, strength
+            ),
+            "hpr": lambda: sl.interventions.HouseholderRotation.from_pairs(
                 llama, pairs, 1, strength / 2, component=component, **quiet
             ),
-            "spherical": lambda: sl.SphericalSteering.from_differences(
+            "spherical": lambda: sl.interventions.SphericalSteering.from_differences(
                 found, 1, strength, kappa=5.0
             ),
-            "cast": lambda: sl.CAST.from_pairs(llama, pairs, 1, strength, **quiet),
-            "infer": lambda: sl.InferAlignerGate.from_differences(found, [1, 2], strength),
-            "control token": lambda: sl.ControlToken(scaling),
-            "swapped": lambda: sl.swap_prompts(llama, scaling, prompts, **quiet),
+            "cast": lambda: sl.interventions.CAST.from_pairs(llama, pairs, 1, strength, **quiet),
+            "infer": lambda: sl.interventions.InferAlignerGate.from_differences(
+                found, [1, 2], strength
+            ),
+            "control token": lambda: sl.interventions.ControlToken(scaling),
+            "swapped": lambda: sl.measure.swap_prompts(llama, scaling, prompts, **quiet),
         }
         if kind in makers:
             return makers[kind]()
@@ -175,7 +183,9 @@ def test_an_empty_mask_is_the_identity(llama, samples, engine, component):
         steered = llama(ids, attention_mask=mask)
     with torch.inference_mode():
         assert torch.equal(steered, llama(ids, attention_mask=mask))
-    plain, same = sl.evaluate_each(llama, samples, [None, empty], engine=engine, progress=False)
+    plain, same = sl.measure.evaluate_each(
+        llama, samples, [None, empty], engine=engine, progress=False
+    )
     np.testing.assert_array_equal(plain.choice_scores, same.choice_scores)
 
 
@@ -443,7 +453,7 @@ def test_forks_of_one_cache_are_steps_of_the_same_prompt(llama, build, kind, com
 def test_a_four_dimensional_mask_says_the_same_as_a_two_dimensional_one():
     import torch
 
-    from sadi_lens.positions import PositionTracker
+    from sadi_lens.engine.positions import PositionTracker
 
     mask = torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1]])
     causal = torch.ones(4, 4, dtype=torch.bool).tril()
@@ -545,7 +555,7 @@ def test_many_in_one_pass_equal_each_alone(llama, build, samples, engine, positi
 
     many = [None, *(build(kind, component) for kind, component in [*CASES, *MORE])]
     settings = {"position": position, "engine": engine, "progress": False}
-    together = sl.evaluate_each(llama, samples, many, **settings)
+    together = sl.measure.evaluate_each(llama, samples, many, **settings)
     for one, found in zip(many, together, strict=True):
         alone = sl.evaluate(llama, samples, one, **settings)
         np.testing.assert_allclose(found.choice_scores, alone.choice_scores, atol=5e-5, rtol=1e-5)
@@ -566,13 +576,13 @@ def test_saved_and_loaded_is_equal_and_acts_the_same(
     again = sl.load(sl.save(intervention, tmp_path / "one"), model=llama)
     assert again == intervention
     assert again.label == intervention.label
-    before, after = sl.evaluate_each(
+    before, after = sl.measure.evaluate_each(
         llama, samples, [intervention, again], engine=engine, progress=False
     )
     # Passes are cut to the memory at hand, so equal to rounding: log-probabilities are sums of some -15 nats.
     np.testing.assert_allclose(before.choice_scores, after.choice_scores, rtol=1e-6, atol=1e-6)
     other = dataclasses.replace(
-        sl.ModelInfo.of(llama), name="other", n_layers=1, d_model=7, n_heads=9, d_mlp=11
+        sl.types.ModelInfo.of(llama), name="other", n_layers=1, d_model=7, n_heads=9, d_mlp=11
     )
     with pytest.raises(ValueError, match="other"):
         sl.load(tmp_path / "one", model=other)
@@ -606,7 +616,7 @@ def test_the_same_pairs_give_the_same_masks_each_within_the_next(llama, pairs, d
 def planted():
     import sadi_lens as sl
 
-    return sl.planted_model(), sl.planted_task(pulls=False)
+    return sl.models.planted_model(), sl.models.planted_task(pulls=False)
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
@@ -646,7 +656,7 @@ def test_the_same_seed_gives_the_same_numbers(llama, samples, differences, engin
     known = np.random.get_state()[1].copy()  # noqa: NPY002 - the global state is what is looked at
     mask = sl.top_k_mask(differences["head"], 3)
     bands = [
-        sl.null_band(llama, samples, mask, 3.0, n=5, seed=seed, progress=False)
+        sl.measure.null_band(llama, samples, mask, 3.0, n=5, seed=seed, progress=False)
         for seed in (1, 1, 2)
     ]
     np.testing.assert_array_equal(bands[0].margins, bands[1].margins)

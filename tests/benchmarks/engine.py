@@ -27,7 +27,7 @@ import torch
 from shapes import ANSWERS, SHAPES, build, cells, prompts
 
 import sadi_lens as sl
-from sadi_lens.text import encode
+from sadi_lens.engine.text import encode
 
 ORDER = ("sweep", "differences", "steered", "peak")
 """First words of the lines of the table."""
@@ -77,7 +77,7 @@ def sweep_row(model: Any, shape: str, length: int, repeats: int) -> dict[str, An
     rounds = medians(repeats, engine, reference, floor)
     few = [sl.MaskedScaling(sl.top_k_mask(found, k), strengths[0]) for k in ks[:: len(ks) // 3]]
     fast, slow = (
-        sl.evaluate_each(model, samples[:2], few, engine=way, progress=False)
+        sl.measure.evaluate_each(model, samples[:2], few, engine=way, progress=False)
         for way in ("shared", "plain")
     )
     return {
@@ -103,7 +103,7 @@ def extraction_row(model: Any, shape: str, length: int, repeats: int) -> dict[st
     n = 64 if int(model.cfg.d_model) < 512 else 16
     pairs = [sl.ContrastivePair(text, *ANSWERS) for text in prompts(model, n, length)]
     texts = torch.tensor([encode(model.tokenizer, one.prompt + one.positive) for one in pairs])
-    most = sl.choose_batch(model, texts.shape[1])
+    most = sl.engine.choose_batch(model, texts.shape[1])
 
     @torch.inference_mode()
     def reference() -> None:
@@ -128,7 +128,7 @@ def extraction_row(model: Any, shape: str, length: int, repeats: int) -> dict[st
 def generation_row(model: Any, shape: str, repeats: int) -> dict[str, Any]:
     """Greedy, one prompt of 32 tokens, 40 new ones; a head of every layer steered."""
     prompt, new = prompts(model, 1, 32)[0], 40
-    layers = sl.ModelInfo.of(model).n_layers
+    layers = sl.types.ModelInfo.of(model).n_layers
     mask = sl.Mask.from_units("head", [(layer, 0) for layer in range(layers)], model)
     sadi = sl.MaskedScaling(mask, 1.0)
     own = {"max_new_tokens": new, "eos_token_id": None}

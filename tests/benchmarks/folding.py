@@ -22,8 +22,8 @@ import torch
 from real_models import CHAT, REVIEW, mood_task, sst2_task
 
 import sadi_lens as sl
-from sadi_lens.stats import paired_interval
-from sadi_lens.text import encode
+from sadi_lens.engine.text import encode
+from sadi_lens.types.stats import paired_interval
 
 RANKINGS = ("signed", "effect")
 
@@ -46,7 +46,7 @@ def folded_accuracy(model: Any, sadi: sl.MaskedScaling, samples: Any) -> tuple[f
 
     right, largest = 0, 0.0
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
-        path = sl.export_folded(model, sadi, Path(folder) / "folded")
+        path = sl.interventions.export_folded(model, sadi, Path(folder) / "folded")
         plain = AutoModelForCausalLM.from_pretrained(path).eval()
         for sample in samples:
             start = len(encode(model.tokenizer, sample.prompt))

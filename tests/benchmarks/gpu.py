@@ -89,7 +89,7 @@ def main() -> None:
         "items": len(samples),
         "cells": len(ks) * len(strengths),
         "sweep_s": seconds(lambda: sweep(len(samples)), device),
-        "batch": sl.choose_batch(model, arguments.tokens),
+        "batch": sl.engine.choose_batch(model, arguments.tokens),
         "peak_gb": torch.cuda.max_memory_allocated() / 2**30 if device == "cuda" else None,
     }
     sys.stdout.write(json.dumps(row, indent=2) + "\n")

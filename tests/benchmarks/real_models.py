@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import sadi_lens as sl
-from sadi_lens.demo import run_demo
-from sadi_lens.results.table import method_rows
-from sadi_lens.store import write_json
-from sadi_lens.text import encode
+from sadi_lens.apps.demo import run_demo
+from sadi_lens.engine.text import encode
+from sadi_lens.types.results.table import method_rows
+from sadi_lens.types.store import write_json
 
 MOODS = (" happy", " sad")
 GOOD = [

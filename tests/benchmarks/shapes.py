@@ -9,7 +9,7 @@ import torch
 import transformers
 
 import sadi_lens as sl
-from sadi_lens.text import encode
+from sadi_lens.engine.text import encode
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from factories import word_tokenizer

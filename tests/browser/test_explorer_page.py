@@ -16,7 +16,7 @@ def grid():
     model, task = sl.load_model("tiny"), sl.load_task("hints")
     task = replace(task, dev=task.dev[:40])
     differences = sl.activation_differences(model, task.pairs[:60], progress=False)["head"]
-    explorer = sl.SteeringExplorer(
+    explorer = sl.apps.SteeringExplorer(
         model,
         task,
         differences,
@@ -30,8 +30,8 @@ def grid():
 
 @pytest.fixture(scope="module")
 def explorer(grid, tmp_path_factory):
-    from sadi_lens.explorer.page import explorer_html
-    from sadi_lens.web import write_page
+    from sadi_lens.apps.explorer.page import explorer_html
+    from sadi_lens.apps.web import write_page
 
     return write_page(explorer_html(grid), tmp_path_factory.mktemp("explorer") / "explorer.html")
 
@@ -183,17 +183,17 @@ def test_a_7b_shape_with_holes_and_equal_tokens_is_drawn(open_page, tmp_path):
     import numpy as np
 
     import sadi_lens as sl
-    from sadi_lens.explorer.page import explorer_html
-    from sadi_lens.results import ExplorerGrid, PromptGrid
-    from sadi_lens.web import write_page
-    from sadi_lens.web.page import plotly_js
+    from sadi_lens.apps.explorer.page import explorer_html
+    from sadi_lens.apps.web import write_page
+    from sadi_lens.apps.web.page import plotly_js
+    from sadi_lens.types.results import ExplorerGrid, PromptGrid
 
     shape = (32, 11008)
     mean = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     mean[5] = np.nan
     one = np.ones((*shape, 1), dtype=np.float32)
-    info = sl.ModelInfo("seven", "Llama", 32, 32, 128, 4096, 11008, "0123456789abcdef")
-    differences = sl.ActivationDifferences(
+    info = sl.types.ModelInfo("seven", "Llama", 32, 32, 128, 4096, 11008, "0123456789abcdef")
+    differences = sl.types.ActivationDifferences(
         "neuron", info, 9, mean, np.ones(shape, np.float32), one, one, one[..., 0]
     )
     cells = (3, 2, 2)

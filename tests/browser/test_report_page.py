@@ -14,7 +14,7 @@ EVIL = "</script><script>window.broken = 1</script><b>bold</b> & $x$"
 def report(tmp_path_factory):
     import sadi_lens as sl
 
-    return sl.write_report(RESULTS, tmp_path_factory.mktemp("report") / "report.html")
+    return sl.apps.write_report(RESULTS, tmp_path_factory.mktemp("report") / "report.html")
 
 
 def column(page, table, index):
@@ -24,8 +24,8 @@ def column(page, table, index):
 
 
 def test_nothing_is_fetched_and_the_first_screen_holds_the_verdict(open_page, report):
-    from sadi_lens.report import verdict
-    from sadi_lens.store import read_json
+    from sadi_lens.apps.report import verdict
+    from sadi_lens.types.store import read_json
 
     page = open_page(report)
     check_quiet(page, report)
@@ -59,7 +59,7 @@ def test_a_cut_figure_says_so_and_scrolls_by_keyboard(open_page, report):
 
 
 def test_tables_sort_by_click_and_by_keyboard(open_page, report):
-    from sadi_lens.store import read_json
+    from sadi_lens.types.store import read_json
 
     rows = read_json(RESULTS)["comparison"].rows
     page = open_page(report)
@@ -119,7 +119,7 @@ def test_paper_gets_light_figures_that_fit_and_open_tables(open_page, report):
 
 def test_markup_in_names_is_shown_as_text(open_page, tmp_path):
     import sadi_lens as sl
-    from sadi_lens.store import read_json
+    from sadi_lens.types.store import read_json
 
     results = read_json(RESULTS)
     rows = [
@@ -130,7 +130,7 @@ def test_markup_in_names_is_shown_as_text(open_page, tmp_path):
     results["comparison"] = replace(results["comparison"], task=EVIL, rows=tuple(rows), model=model)
     results["masks"] = {f"{EVIL}{name}": mask for name, mask in results["masks"].items()}
     results["finding"] = EVIL
-    path = sl.write_report(results, tmp_path / "evil.html")
+    path = sl.apps.write_report(results, tmp_path / "evil.html")
     page = open_page(path)
     check_quiet(page, path)
     assert page.evaluate("window.broken") is None

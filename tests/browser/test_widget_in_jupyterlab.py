@@ -15,7 +15,7 @@ torch.set_num_threads(1)
 import sadi_lens as sl
 model, task = sl.load_model("tiny"), sl.load_task("hints")
 differences = sl.activation_differences(model, task.pairs[:30], progress=False)["head"]
-explorer = sl.SteeringExplorer(model, task, differences)"""
+explorer = sl.apps.SteeringExplorer(model, task, differences)"""
 STATE = """() => [...document.querySelectorAll(".js-plotly-plot")].map(
   (plot) => plot.data.map((trace) => ({ n: trace.x?.length, first: trace.x?.[0], color: trace.marker?.color })))"""
 

@@ -1,0 +1,296 @@
+"""Command line: ``sadi-lens demo``, ``compare``, ``run``, ``figures``, ``report`` and ``explorer``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from sadi_lens.types.results import Comparison
+
+INTERVALS = "accuracy: 95% Wilson interval; gain in points: 95% paired bootstrap"
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Find where a behaviour lives in a language model, scale exactly that, see what it did.",
+)
+console = Console()
+if not console.is_terminal:  # a file or a pipe has no width: do not fold the table to 80 columns
+    console = Console(width=132)
+
+
+@app.command()
+def demo(
+    model: Annotated[str, typer.Option(help="tiny, a local folder or a Hub name")] = "tiny",
+    task: Annotated[
+        str, typer.Option(help="hints, sentiment, effects, recall, or a .jsonl file")
+    ] = "hints",
+    component: Annotated[str, typer.Option(help="head, hidden, mlp_out or neuron")] = "head",
+    out: Annotated[Path, typer.Option(help="Folder for figures/ and results.json")] = Path("demo"),
+    png: Annotated[bool, typer.Option(help="Also write PNG (needs Chromium)")] = True,
+    n_null: Annotated[int, typer.Option(help="Random masks in each null band")] = 200,
+    tune_null: Annotated[
+        bool, typer.Option(help="Let every random mask choose its own strength on dev (slow)")
+    ] = False,
+) -> None:
+    """From contrastive pairs to a steered model: a table, figures and results.json."""
+    from sadi_lens.apps.demo import run_demo
+    from sadi_lens.models import load_model
+    from sadi_lens.tasks import load_task
+    from sadi_lens.types.components import require_component
+    from sadi_lens.types.store import write_json
+
+    try:
+        require_component(component)
+        loaded_task = load_task(task)
+        loaded = load_model(model)
+        out.mkdir(parents=True, exist_ok=True)  # before the work, so that nothing is lost
+        results = run_demo(
+            loaded, loaded_task, component=component, n_null=n_null, tune_null=tune_null
+        )
+        path = write_json(results, out / "results.json")
+    except (ValueError, OSError, RuntimeError) as error:
+        _refuse(error)
+    except KeyboardInterrupt as error:
+        console.print(f"\ninterrupted; nothing was written to {escape(str(out))}")
+        raise typer.Exit(130) from error
+    _print_table(results)
+    console.print(f"results: {escape(str(path))}")
+    _draw(results, out / "figures", png=png)
+    console.print(f"\n{escape(results['finding'])}", highlight=False)
+
+
+@app.command()
+def compare(
+    model: Annotated[str, typer.Option(help="tiny, a local folder or a Hub name")] = "tiny",
+    task: Annotated[
+        str, typer.Option(help="hints, sentiment, effects, or a .jsonl file")
+    ] = "hints",
+    methods: Annotated[
+        str, typer.Option(help="Names separated by commas; default all (a wrong name lists them)")
+    ] = "",
+    component: Annotated[
+        str, typer.Option(help="Component of fixed methods, controls, null")
+    ] = "head",
+    n_null: Annotated[int, typer.Option(help="Random masks in the null band; 0 for none")] = 200,
+    tune_null: Annotated[
+        bool, typer.Option(help="Let every random mask choose its own strength on dev, as SADI did")
+    ] = True,
+    budget: Annotated[int, typer.Option(help="Candidates that each method may try on dev")] = 48,
+    neutral: Annotated[
+        Path | None, typer.Option(help="Text file, one neutral text a line, for side effects")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for figures/ and results.json")] = Path(
+        "compare"
+    ),
+    png: Annotated[bool, typer.Option(help="Also write PNG (needs Chromium)")] = True,
+) -> None:
+    """Every way to steer side by side: chosen on dev with one budget, scored once on the same test items."""
+    from sadi_lens.measure.comparing import compare as run
+    from sadi_lens.models import load_model
+    from sadi_lens.tasks import load_task
+    from sadi_lens.types.store import write_json
+
+    try:
+        texts = None
+        if neutral is not None:
+            texts = [
+                line for line in neutral.read_text(encoding="utf-8").splitlines() if line.strip()
+            ]
+        loaded_task = load_task(task)
+        names = [one.strip() for one in methods.split(",") if one.strip()] or None
+        loaded = load_model(model)
+        out.mkdir(parents=True, exist_ok=True)  # before the work, so that nothing is lost
+        comparison = run(
+            loaded,
+            loaded_task,
+            names,
+            component=component,
+            budget=budget,
+            n_null=n_null,
+            tune_null=tune_null,
+            neutral=texts,
+        )
+        path = write_json({"comparison": comparison}, out / "results.json")
+    except (ValueError, OSError, RuntimeError) as error:
+        _refuse(error)
+    except KeyboardInterrupt as error:
+        console.print(f"\ninterrupted; nothing was written to {escape(str(out))}")
+        raise typer.Exit(130) from error
+    _print_comparison(comparison)
+    console.print(f"results: {escape(str(path))}")
+    _draw({"comparison": comparison}, out / "figures", png=png)
+
+
+@app.command()
+def figures(
+    results: Annotated[Path, typer.Argument(help="results.json of a run")],
+    out: Annotated[Path | None, typer.Option(help="Folder; default figures/ beside it")] = None,
+    png: Annotated[bool, typer.Option(help="Also write PNG (needs Chromium)")] = True,
+) -> None:
+    """Draw every figure again from results.json, without a model."""
+    from sadi_lens.types.store import read_json
+
+    try:
+        loaded = read_json(results)
+    except (ValueError, OSError) as error:
+        _refuse(error)
+    _draw(loaded, out or results.parent / "figures", png=png)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="results.json of a run, or the folder that holds it")],
+    out: Annotated[Path | None, typer.Option(help="File; default report.html beside it")] = None,
+) -> None:
+    """Tell what a run found as one HTML file: no network, no model."""
+    from sadi_lens.apps.report import write_report
+
+    try:
+        path = write_report(run, out)
+    except (ValueError, OSError) as error:
+        _refuse(error)
+    console.print(f"report: {escape(str(path))}")
+
+
+@app.command()
+def explorer(
+    model: Annotated[str, typer.Option(help="tiny, a local folder or a Hub name")] = "tiny",
+    task: Annotated[str, typer.Option(help="An embedded task, or a .jsonl file")] = "hints",
+    component: Annotated[str, typer.Option(help="head, hidden, mlp_out or neuron")] = "head",
+    out: Annotated[Path, typer.Option(help="File to write")] = Path("explorer.html"),
+) -> None:
+    """Compute K x strength for a menu of prompts and write it as one HTML page with sliders."""
+    from sadi_lens.apps.explorer.explorer import SteeringExplorer
+    from sadi_lens.find.differences import activation_differences
+    from sadi_lens.models import load_model
+    from sadi_lens.tasks import load_task
+    from sadi_lens.types.components import require_component
+
+    try:
+        require_component(component)
+        loaded_task = load_task(task)
+        loaded = load_model(model)
+        found = activation_differences(loaded, loaded_task.pairs, task=loaded_task.name)
+        path = SteeringExplorer(loaded, loaded_task, found[component]).to_html(out)
+    except (ValueError, OSError, RuntimeError) as error:
+        _refuse(error)
+    console.print(f"explorer: {escape(str(path))}")
+
+
+@app.command()
+def run(
+    experiment: Annotated[str, typer.Argument(help="A YAML file, or the name of an example")],
+    out: Annotated[Path | None, typer.Option(help="Folder; default runs/NAME")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Models to run instead of the file's")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="Folder of local data sets")] = None,
+    png: Annotated[bool, typer.Option(help="Also write PNG (needs Chromium)")] = False,
+) -> None:
+    """Run an experiment; started again, it goes on where it was."""
+    import dataclasses
+
+    from sadi_lens.apps.experiments import Experiment, run_experiment
+
+    try:
+        loaded = Experiment.from_yaml(experiment)
+        if model:
+            loaded = dataclasses.replace(loaded, models=tuple(model))
+        if data:
+            loaded = dataclasses.replace(loaded, data=data)
+        folder = run_experiment(loaded, out or Path("runs") / loaded.name, png=png)
+    except (ValueError, OSError, RuntimeError) as error:
+        _refuse(error)
+    except KeyboardInterrupt as error:
+        console.print("\ninterrupted; finished cells are kept, run again to go on")
+        raise typer.Exit(130) from error
+    console.print(f"report: {escape(str(folder / 'report.md'))}", highlight=False)
+
+
+def _refuse(error: Exception) -> NoReturn:
+    """One line, no traceback, exit code 1."""
+    console.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
+    raise typer.Exit(1) from error
+
+
+def _print_table(results: dict) -> None:
+    from sadi_lens.types.results.table import METHOD_COLUMNS, method_rows
+
+    comparison = results["comparison"]
+    settings = results["settings"]
+    null_words = (
+        "each with its own strength from dev"
+        if settings["tune_null"]
+        else "at the strength tuned for SADI's mask (they never chose, which favours SADI)"
+    )
+    _print_rows(
+        METHOD_COLUMNS,
+        method_rows(comparison),
+        title=f"{comparison.task} on {comparison.model.name}: test n = {comparison.n}, K and strength chosen on "
+        f"{settings['n_dev']} dev items, mask from {settings['n_pairs']} pairs",
+        caption=f"{INTERVALS}; null p: share of random masks at least as good, {null_words}",
+    )
+
+
+def _print_comparison(comparison: "Comparison") -> None:
+    from sadi_lens.types.results.conclusions import conclusions
+    from sadi_lens.types.results.table import (
+        COMPARED_COLUMNS,
+        SIDE_COLUMNS,
+        compared_rows,
+        side_rows,
+    )
+
+    _print_rows(
+        COMPARED_COLUMNS,
+        compared_rows(comparison),
+        title=f"{comparison.task} on {comparison.model.name}: test n = {comparison.n}, position {comparison.position}",
+        caption=f"{INTERVALS}; dev: accuracy there of what was chosen among (tried) candidates; Holm p: McNemar's "
+        "exact test against the unsteered model, corrected for the number of methods; null p: share of random masks at "
+        "least as good",
+    )
+    found = next((row.side_effects for row in comparison.rows if row.side_effects), None)
+    words = f" on {found.n_texts} neutral texts ({found.n_tokens} tokens)" if found else ""
+    _print_rows(
+        SIDE_COLUMNS,
+        side_rows(comparison),
+        title=f"side effects{words}, and time",
+        caption="KL and perplexity against the unsteered model; repeated: 3-grams seen before in a greedy "
+        "continuation; compression: bytes before over after zlib; time is reported, not tested",
+    )
+    for line in (*comparison.notes, *conclusions(comparison)):
+        console.print(escape(line), highlight=False)
+
+
+def _print_rows(
+    columns: Sequence[str], rows: Sequence[tuple[str, ...]], *, title: str, caption: str
+) -> None:
+    table = Table(title=title, caption=caption)
+    for name in columns:
+        table.add_column(name, justify="left" if name in ("method", "settings") else "right")
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    console.print(table)
+
+
+def _draw(results: dict, out: Path, *, png: bool) -> None:
+    from sadi_lens.plots import demo_figures, export
+
+    drawn = {
+        f"{name}{suffix}": figure
+        for theme, suffix in (("light", ""), ("dark", "_dark"))
+        for name, figure in demo_figures(results, theme=theme).items()
+    }
+    try:
+        export(drawn, out, png=png)
+    except RuntimeError as error:  # no browser: the HTML is there all the same
+        console.print(f"[yellow]{escape(str(error))}[/yellow]", highlight=False)
+    except OSError as error:
+        _refuse(error)
+    console.print(f"figures: {out} ({len(drawn)})")

@@ -1,0 +1,85 @@
+"""Which figures a run draws."""
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from sadi_lens.apps.experiments.cells import UNSTEERED, Cell, base_of
+from sadi_lens.apps.experiments.experiment import Experiment
+from sadi_lens.plots import (
+    accuracy_by_pairs,
+    difference_heatmap,
+    method_accuracy,
+    sweep_heatmap,
+    units_by_layer,
+)
+from sadi_lens.types.results import Comparison
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KINDS = {UNSTEERED: "unsteered", "sadi": "adaptive", "random": "random"}
+
+
+def figures_of(
+    experiment: Experiment, found: dict[Cell, dict[str, Any]], tables: dict[str, "pd.DataFrame"]
+) -> dict[str, Any]:
+    """Name -> figure, as far as the run has what they show."""
+    wanted, figures = experiment.figures, dict[str, Any]()
+    if "methods" in wanted:
+        for name, comparison in comparisons(experiment, found).items():
+            figures[f"methods_{name}"] = method_accuracy(comparison)
+    masks: dict[str, dict[str, Any]] = {}
+    for cell, one in found.items():
+        if cell.method == UNSTEERED or cell.seed != experiment.seeds[0] or "sweep" not in one:
+            continue
+        if "sweeps" in wanted and cell.method == "sadi":
+            figures[f"sweep_{cell.id}"] = sweep_heatmap(one["sweep"], choice=one["choice"])
+        if one.get("mask") is not None and cell.method == "sadi":
+            masks.setdefault(cell.task, {})[cell.label] = one["mask"]
+            if "differences" in wanted and one.get("differences") is not None:
+                key = f"differences_{cell.task}_{cell.component}"
+                figures.setdefault(key, difference_heatmap(one["differences"], one["mask"]))
+    if "layers" in wanted:
+        for task, by_label in masks.items():
+            figures[f"layers_{task}"] = units_by_layer(by_label)
+    if "pairs" in wanted and "results" in tables:
+        results = tables["results"]
+        for task in results["task"].unique():
+            figures[f"pairs_{task}"] = accuracy_by_pairs(results[results["task"] == task])
+    return {re.sub(r"[^A-Za-z0-9_-]+", "_", name): figure for name, figure in figures.items()}
+
+
+def comparisons(experiment: Experiment, found: dict[Cell, dict[str, Any]]) -> dict[str, Comparison]:
+    """Everything on the same items, the unsteered model first; the first seed and scoring only."""
+    scoring = experiment.scorings[0]
+    groups: dict[Cell, list[Cell]] = {}
+    for cell in found:
+        if cell.method != UNSTEERED and cell.seed == experiment.seeds[0]:
+            groups.setdefault(base_of(cell, experiment), []).append(cell)
+    result: dict[str, Comparison] = {}
+    for base, cells in groups.items():
+        rows = [base, *cells]
+        if not all(found[cell].get("test") for cell in rows):
+            continue
+        components = {cell.component for cell in cells}
+        name = base.task if len(experiment.models) == 1 else f"{base.task}-{base.model}"
+        name += f"-{base.shots}shot" if base.shots else ""
+        result[name] = Comparison.of(
+            tuple(found[cell]["test"][scoring] for cell in rows),
+            chance=found[base]["chance"],
+            details={
+                cell.label: {
+                    "kind": KINDS.get(cell.method, "fixed"),
+                    "settings": "" if cell == base else _settings(found[cell]),
+                }
+                for cell in rows
+            },
+            component=components.pop() if len(components) == 1 else "",
+        )
+    return result
+
+
+def _settings(one: dict[str, Any]) -> str:
+    choice = one["choice"]
+    where = f"layer {choice.k - 1}" if one["cell"]["method"] == "caa" else f"K {choice.k}"
+    return f"{where}, strength {choice.strength:g}"

@@ -1,0 +1,177 @@
+"""Models, tasks and pairs of an experiment, made once and kept while cells need them."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from sadi_lens.apps.experiments.cells import Cell
+from sadi_lens.apps.experiments.experiment import ALL, GIVEN, OWN, Experiment, TaskSpec
+from sadi_lens.apps.experiments.folder import RunFolder
+from sadi_lens.engine.text import encode, encode_item, require_context
+from sadi_lens.find.differences import activation_differences
+from sadi_lens.measure.evaluation import evaluate
+from sadi_lens.measure.outcomes import items_hash
+from sadi_lens.models import load_model
+from sadi_lens.tasks import balance_pairs, make_pairs, with_chat_template, with_examples
+from sadi_lens.tasks.contrast import balance_warning, right_answer
+from sadi_lens.types.data import ContrastivePair, Sample, Task
+from sadi_lens.types.differences import ActivationDifferences
+from sadi_lens.types.model import HookedModel, ModelInfo
+
+
+@dataclass
+class Material:
+    """What the cells of one experiment share; keeps the last of each kind only."""
+
+    experiment: Experiment
+    folder: RunFolder
+    _kept: dict[str, tuple[object, Any]] = field(default_factory=dict[str, tuple[object, Any]])
+
+    def _keep(self, kind: str, key: object, make: Any) -> Any:
+        if self._kept.get(kind, (None,))[0] != key:
+            self._kept.pop(kind, None)  # free the old one before the new one is made
+            self._kept[kind] = (key, make())
+        return self._kept[kind][1]
+
+    def model(self, name: str) -> HookedModel:
+        """The model, checked against the weights that the run was begun with."""
+
+        def make() -> HookedModel:
+            loaded = load_model(name)
+            self.folder.add_input("model", name, ModelInfo.of(loaded).fingerprint)
+            return loaded
+
+        return self._keep("model", name, make)
+
+    def task(self, cell: Cell) -> tuple[Task, dict[str, int]]:
+        """The task as the model reads it, and how many items of each split it could not read."""
+        spec = next(one for one in self.experiment.tasks if one.label == cell.task)
+        key = (cell.model, spec, cell.shots, cell.seed if cell.shots else None)
+        return self._keep("task", key, lambda: self._task(cell, spec))
+
+    def _task(self, cell: Cell, spec: TaskSpec) -> tuple[Task, dict[str, int]]:
+        task = spec.load(self.experiment.data)
+        self.folder.add_input("task", spec.label, task_hash(task))
+        model = self.model(cell.model)
+        task = with_examples(task, cell.shots, seed=cell.seed)
+        if self.experiment.chat_template:
+            task = with_chat_template(task, model.tokenizer)
+        parts: dict[str, Any] = {}
+        dropped: dict[str, int] = {}
+        for split in ("pairs", "pair_items", "dev", "test"):
+            items = getattr(task, split)
+            kept = [one for one in items if _fits(model, one, self.experiment.max_new_tokens)]
+            dropped[split] = len(items) - len(kept)
+            parts[split] = tuple(kept[: self.experiment.sizes.get(_split_of(split))])
+        lost = {split: n for split, n in dropped.items() if n}
+        if lost and self.experiment.unfit == "refuse":
+            raise ValueError(
+                f"{cell.model} cannot read {lost} items of {task.name} (longer than its context, unknown tokens, or "
+                "answers that are the same tokens). Set unfit: drop to leave them out, counted."
+            )
+        empty = [s for s in ("pairs", "dev", "test") if getattr(task, s) and not parts[s]]
+        if empty:
+            raise ValueError(f"{cell.model} can read no item of {empty[0]} of {task.name}")
+        prompts = task.prompts[: self.experiment.sizes.get("test")]
+        return replace(task, **parts, prompts=prompts), dropped
+
+    def pairs(self, cell: Cell) -> tuple[ContrastivePair, ...]:
+        """The pairs of a cell, with its kind of negatives, drawn by its seed."""
+        return self._keep("pairs", cell.pairs_key, lambda: self._pairs(cell))
+
+    def _pairs(self, cell: Cell) -> tuple[ContrastivePair, ...]:
+        source, _ = self.task(cell)
+        if cell.pair_task != OWN:
+            known = {one.label: one for one in self.experiment.tasks}
+            spec = known.get(cell.pair_task) or TaskSpec(cell.pair_task)
+            source, _ = self._task(replace(cell, task=spec.label, shots=0), spec)
+        pairs = source.pairs
+        if cell.negatives != GIVEN:
+            items = source.pair_items
+            if not items:
+                raise ValueError(
+                    f"task {source.name!r} gives pairs, not the items they were made of: negatives must be 'given', "
+                    f"got {cell.negatives!r}"
+                )
+            scores = None
+            if cell.negatives == "hard":
+                scores = evaluate(self.model(cell.model), items, progress=False).choice_scores
+            texts: list[str] = []
+            if self.experiment.toxic_texts:
+                texts = Path(self.experiment.toxic_texts).read_text(encoding="utf-8").splitlines()
+            pairs = make_pairs(
+                items, cell.negatives, seed=cell.seed, choice_scores=scores, texts=texts
+            )
+        if self.experiment.balance:
+            pairs = balance_pairs(pairs)
+        if cell.n_pairs != ALL:
+            n = int(cell.n_pairs)
+            if n > len(pairs):
+                raise ValueError(
+                    f"n_pairs must be at most {len(pairs)} for {cell.label} on {cell.task}, got {n}"
+                )
+            # A prefix of one order, so that more pairs contain fewer.
+            order = Random(f"pairs/{cell.seed}").sample(range(len(pairs)), len(pairs))
+            pairs = tuple(pairs[index] for index in order[:n])
+        if not pairs:
+            raise ValueError(f"task {source.name!r} has no pairs, and a mask needs them")
+        return tuple(pairs)
+
+    def balance_note(self, cell: Cell) -> str:
+        """What is unbalanced about the pairs; empty where nothing is."""
+        return balance_warning(self.pairs(cell)) or ""
+
+    def differences(self, cell: Cell) -> dict[str, ActivationDifferences]:
+        """Moments of every component that the experiment needs, in one pass."""
+        wanted = [*self.experiment.components]
+        if "caa" in self.experiment.methods:
+            wanted.append("hidden")
+        components = list(dict.fromkeys(wanted))
+
+        def make() -> dict[str, ActivationDifferences]:
+            return activation_differences(
+                self.model(cell.model),
+                self.pairs(cell),
+                components=components,
+                task=cell.task if cell.pair_task == OWN else cell.pair_task,
+                progress=False,
+            )
+
+        return self._keep("differences", cell.pairs_key, make)
+
+
+def task_hash(task: Task) -> str:
+    """Identity of everything in a task that decides a number."""
+    parts = [items_hash(getattr(task, name)) for name in ("pair_items", "dev", "test")]
+    parts += [[(p.prompt, p.positive, p.negative) for p in task.pairs], task.prompts]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _split_of(name: str) -> str:
+    return "pairs" if name == "pair_items" else name
+
+
+def _answers(item: Sample | ContrastivePair) -> Sequence[str]:
+    if isinstance(item, ContrastivePair):
+        return (item.positive, item.negative)
+    return item.choices or (right_answer(item),)
+
+
+def _fits(model: HookedModel, item: Sample | ContrastivePair, room: int) -> bool:
+    """Whether the model can read a prompt with each of its answers."""
+    tokenizer: Any = model.tokenizer
+    unknown = tokenizer.unk_token_id
+    special = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
+    try:
+        encoded = encode_item(model, item.prompt, _answers(item))
+        if isinstance(item, Sample) and item.target is not None:
+            length = len(encode(tokenizer, item.prompt))
+            require_context(model, length, item.prompt, room)
+    except ValueError:
+        return False
+    tokens = {*encoded.prompt, *(one for answer in encoded.answers for one in answer)}
+    return unknown is None or unknown in special or unknown not in tokens

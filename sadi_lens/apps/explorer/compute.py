@@ -1,0 +1,305 @@
+"""Every method, K and strength on dev and on a few prompts. The page and the widget stand on the same functions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from sadi_lens.engine.bridge_scoring import MAX_TOKENS
+from sadi_lens.engine.generation import generate
+from sadi_lens.engine.hooks import device_of, require_eval
+from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.row_edits import RowEdits
+from sadi_lens.engine.steering import steer
+from sadi_lens.engine.text import encode_item, encode_prompt, require_tokenizer
+from sadi_lens.interventions import MaskedAddition, MaskedScaling
+from sadi_lens.measure.evaluation import chance_of, evaluate_each, split_of
+from sadi_lens.types.base import require_one_of
+from sadi_lens.types.data import Sample
+from sadi_lens.types.differences import ActivationDifferences
+from sadi_lens.types.masks import Mask, random_mask, scores, top_k_mask
+from sadi_lens.types.model import HookedModel, ModelInfo
+from sadi_lens.types.results import Evaluation, ExplorerGrid, PromptGrid
+from sadi_lens.types.results.explorer import METHODS
+
+UNSTEERED_TOKENS = 4
+"""Favourites of the unsteered model that are followed through every cell, beside the choices."""
+TOP_TOKENS = 5
+"""Favourites of every cell that are kept."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How K, strength and method become an intervention."""
+
+    differences: ActivationDifferences
+    ranking: str = "signed"
+    match: str = "norm"
+    seed: int = 0
+
+    def mask(self, method: str, k: int) -> Mask:
+        """The units that a method edits.
+
+        Raises:
+            ValueError: If the method is unknown or ``k`` out of range.
+        """
+        require_one_of("method", method, METHODS)
+        if method == "random":
+            return random_mask(self.differences, k, seed=self.seed)
+        return top_k_mask(self.differences, k, ranking=self.ranking)
+
+    def make(self, method: str, k: int, strength: float) -> Intervention | None:
+        """The intervention; None at strength 0.
+
+        Raises:
+            ValueError: As ``mask``.
+        """
+        mask = self.mask(method, k)
+        if strength == 0:
+            return None
+        if method == "fixed":
+            return MaskedAddition.from_differences(
+                mask, self.differences, strength, match=self.match
+            )
+        return MaskedScaling(mask, strength)
+
+
+class PerRow:
+    """Interventions on one component as one: row r of a batch gets the r-th."""
+
+    def __init__(self, interventions: Sequence[Intervention | None]) -> None:
+        self.rows = RowEdits(interventions, torch.arange(len(interventions)))
+        self.found = [one for one in interventions if one is not None]
+        self.component = self.found[0].component if self.found else "head"
+        self.layers = tuple(sorted({layer for one in self.found for layer in one.layers}))
+        self.label = f"{len(interventions)} interventions, one a row"
+
+    def edit(self, activation: Tensor, layer: int) -> Tensor:
+        """Every row with its own edit."""
+        return self.rows.edit(activation, self.component, layer)
+
+    def check(self, info: ModelInfo) -> None:
+        """Refuse a model that one of them was not made for."""
+        for one in self.found:
+            one.check(info)
+
+
+def read_prompt(
+    model: HookedModel, sample: Sample | str, *, prepend_bos: bool | None
+) -> tuple[list[int], list[int]]:
+    """Tokens before the answer, as ``evaluate`` cuts them, and the first token of each choice."""
+    if isinstance(sample, Sample) and sample.choices:
+        item = encode_item(model, sample.prompt, sample.choices, prepend_bos=prepend_bos)
+        return list(item.prompt), [answer[0] for answer in item.answers]
+    return encode_prompt(model, text_of(sample), prepend_bos=prepend_bos), []
+
+
+def text_of(sample: Sample | str) -> str:
+    """The prompt itself."""
+    return sample if isinstance(sample, str) else sample.prompt
+
+
+# Here, not outside: a widget's callback runs in another thread, where autograd is on.
+@torch.inference_mode()
+def next_logprobs(
+    model: HookedModel,
+    ids: Sequence[int],
+    interventions: Sequence[Intervention | None],
+    *,
+    position: str = "last_prompt",
+) -> Float[np.ndarray, "intervention token"]:
+    """Log-probability (nats) of every next token of one prompt, under each intervention."""
+    require_eval(model)
+    found: list[Tensor] = []
+    at_once = max(1, MAX_TOKENS // len(ids))
+    for start in range(0, len(interventions), at_once):
+        chunk = interventions[start : start + at_once]
+        rows = torch.tensor(ids, device=device_of(model)).expand(len(chunk), -1)
+        with steer(model, PerRow(chunk), position=position):
+            logits = model(
+                rows, attention_mask=torch.ones_like(rows), use_cache=False, logits_to_keep=1
+            )
+        found.append(torch.log_softmax(logits[:, -1].float(), dim=-1).cpu())
+    return torch.cat(found).numpy()
+
+
+def continuations(
+    model: HookedModel,
+    prompt: str,
+    interventions: Sequence[Intervention | None],
+    *,
+    position: str = "last_prompt",
+    max_new_tokens: int = 16,
+    prepend_bos: bool | None = None,
+) -> list[str]:
+    """Greedy continuation of one prompt under each intervention."""
+    at_once = max(1, MAX_TOKENS // len(encode_prompt(model, prompt, prepend_bos=prepend_bos)))
+    texts: list[str] = []
+    for start in range(0, len(interventions), at_once):
+        chunk = interventions[start : start + at_once]
+        texts += generate(
+            model,
+            [prompt] * len(chunk),
+            PerRow(chunk),
+            position=position,
+            max_new_tokens=max_new_tokens,
+            prepend_bos=prepend_bos,
+            batch_size=len(chunk),
+        )
+    return texts
+
+
+def token_texts(model: HookedModel, ids: Sequence[int], before: int) -> tuple[str, ...]:
+    """Each token as it reads behind the token ``before``, its leading space included."""
+    tokenizer = require_tokenizer(model)
+    start = len(tokenizer.decode([before]))
+    return tuple(tokenizer.decode([before, one])[start:] for one in ids)
+
+
+def compute_grid(
+    model: HookedModel,
+    recipe: Recipe,
+    *,
+    task: str,
+    dev: Sequence[Sample],
+    prompts: Sequence[Sample | str],
+    n_prompts: int,
+    ks: Sequence[int],
+    strengths: Sequence[float],
+    position: str,
+    max_new_tokens: int,
+    prepend_bos: bool | None,
+    progress: bool,
+) -> ExplorerGrid:
+    """Run every cell; see ``SteeringExplorer``.
+
+    Where no prompts are given, ``n_prompts`` of dev are taken in order: one half that the unsteered model answers
+    wrong, then as many that it answers right.
+    """
+    # Strength 0 is the unsteered model, run once: cell 0.
+    cells: list[Intervention | None] = [None]
+    place = np.zeros((len(METHODS), len(ks), len(strengths)), dtype=int)
+    for at in np.ndindex(*place.shape):
+        one = recipe.make(METHODS[at[0]], ks[at[1]], strengths[at[2]])
+        if one is not None:
+            place[at] = len(cells)
+            cells.append(one)
+    common: dict[str, Any] = {"position": position, "prepend_bos": prepend_bos}
+    found: tuple[Evaluation, ...] = ()
+    if dev:
+        found = evaluate_each(
+            model, dev, cells, task=task, progress=progress, description="explorer: dev", **common
+        )
+        prompts = prompts or _choose(dev, found[0].correct, n_prompts)
+    differences = recipe.differences
+    order = np.argsort(-scores(differences, recipe.ranking), axis=None, kind="stable")
+    layers, units = np.unravel_index(order[: max(ks)], differences.mean.shape)
+    bar = tqdm(prompts, desc="explorer: prompts", disable=not progress)
+    return ExplorerGrid(
+        model=ModelInfo.of(model),
+        task=task,
+        component=differences.component,
+        ranking=recipe.ranking,
+        position=position,
+        match=recipe.match,
+        seed=recipe.seed,
+        split=_split(dev),
+        n=len(dev),
+        chance=chance_of(dev) if dev else float("nan"),
+        ks=tuple(ks),
+        strengths=tuple(strengths),
+        accuracy=_table(place, [one.accuracy for one in found]),
+        low=_table(place, [one.interval.low for one in found]),
+        high=_table(place, [one.interval.high for one in found]),
+        margin=_table(place, [one.margin for one in found]),
+        valid_rate=_table(place, [one.valid_rate for one in found]),
+        differences=differences,
+        units=tuple((int(a), int(b)) for a, b in zip(layers, units, strict=True)),
+        random_units=tuple(recipe.mask("random", k).units for k in ks),
+        prompts=tuple(
+            _prompt_grid(model, one, cells, place, max_new_tokens=max_new_tokens, **common)
+            for one in bar
+        ),
+    )
+
+
+def _split(dev: Sequence[Sample]) -> str:
+    """What the samples say they are; those of a task's dev that say nothing are dev."""
+    recorded = split_of(dev) if dev else ""
+    return "dev" if recorded == "unknown" else recorded
+
+
+def _choose(dev: Sequence[Sample], correct: np.ndarray, n: int) -> list[Sample]:
+    wrong = [one for one, right in zip(dev, correct, strict=True) if not right]
+    right = [one for one, right in zip(dev, correct, strict=True) if right]
+    n_wrong = min(len(wrong), max(n // 2, n - len(right)))
+    return [*wrong[:n_wrong], *right[: n - n_wrong]]
+
+
+def _table(place: np.ndarray, values: Sequence[float]) -> np.ndarray:
+    if not values:
+        return np.full(place.shape, np.nan)
+    return np.asarray(values, dtype=np.float64)[place]
+
+
+def _prompt_grid(
+    model: HookedModel,
+    sample: Sample | str,
+    cells: Sequence[Intervention | None],
+    place: np.ndarray,
+    *,
+    position: str,
+    prepend_bos: bool | None,
+    max_new_tokens: int,
+) -> PromptGrid:
+    ids, first = read_prompt(model, sample, prepend_bos=prepend_bos)
+    logprobs = next_logprobs(model, ids, cells, position=position).astype(np.float64)
+    probability = np.exp(logprobs)
+    margins: list[float] = []
+    if first and isinstance(sample, Sample):
+        scored = evaluate_each(
+            model, [sample], cells, position=position, prepend_bos=prepend_bos, progress=False
+        )
+        margins = [one.margin for one in scored]
+    shown = list(dict.fromkeys([*first, *top_tokens(logprobs[:1], UNSTEERED_TOKENS)[0].tolist()]))
+    top = top_tokens(logprobs, TOP_TOKENS)
+    named = list(dict.fromkeys([*shown, *top.ravel().tolist()]))
+    index = {one: place for place, one in enumerate(named)}
+    kl = (probability * (logprobs - logprobs[0])).sum(axis=1)
+    texts = continuations(
+        model,
+        text_of(sample),
+        cells,
+        position=position,
+        max_new_tokens=max_new_tokens,
+        prepend_bos=prepend_bos,
+    )
+    different = list(dict.fromkeys(texts))
+    return PromptGrid(
+        prompt=text_of(sample),
+        choices=sample.choices if isinstance(sample, Sample) else (),
+        answer=sample.answer if isinstance(sample, Sample) else None,
+        target=sample.target if isinstance(sample, Sample) else None,
+        tokens=token_texts(model, named, ids[-1]),
+        unsteered=probability[0, named].astype(np.float32),
+        choice_tokens=tuple(index[one] for one in first),
+        probability=probability[:, shown][place].astype(np.float32),
+        top=np.vectorize(index.__getitem__)(top)[place],
+        top_probability=np.take_along_axis(probability, top, axis=1)[place].astype(np.float32),
+        kl=kl[place].astype(np.float32),
+        margin=_table(place, margins).astype(np.float32),
+        texts=tuple(different),
+        text=np.array([different.index(one) for one in texts])[place],
+    )
+
+
+def top_tokens(
+    logprobs: Float[np.ndarray, "intervention token"], n: int
+) -> Int[np.ndarray, "intervention rank"]:
+    """The likeliest tokens of each row, best first; ties go to the lower id."""
+    return np.argsort(-logprobs, axis=1, kind="stable")[:, :n]

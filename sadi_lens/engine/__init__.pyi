@@ -1,0 +1,4 @@
+from .generation import generate as generate
+from .memory import choose_batch as choose_batch
+from .steering import fwd_hooks as fwd_hooks
+from .steering import steer as steer

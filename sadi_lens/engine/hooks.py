@@ -1,0 +1,56 @@
+"""Hooks on and off again, and the state that a model must be in."""
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sadi_lens.types.model import HookedModel, ModelInfo
+
+Hook = Callable[..., Tensor | None]
+"""Called as hook(activation, hook=point); returns the new activation, or None to leave it."""
+
+
+@contextmanager
+def attached(model: HookedModel, hooks: Sequence[tuple[str, Hook]]) -> Generator[None]:
+    """Hooks on for the duration, then exactly these handles off again, also on an exception.
+
+    Raises:
+        KeyError: If the model has no such hook point.
+    """
+    points = [(name, model.get_hook_point(name), hook) for name, hook in hooks]
+    for name, point, _ in points:
+        if point is None:
+            raise KeyError(f"{ModelInfo.of(model).name} has no hook point {name!r}")
+    handles: list[tuple[Any, Any]] = []
+    try:
+        for _, point, hook in points:
+            point.add_hook(hook)
+            handles.append((point, point.fwd_hooks[-1]))
+        yield
+    finally:
+        for point, handle in handles:
+            handle.hook.remove()
+            point.fwd_hooks[:] = [one for one in point.fwd_hooks if one is not handle]
+
+
+def require_eval(model: HookedModel) -> None:
+    """Refuse a model in training mode: dropout would make every number random.
+
+    Raises:
+        ValueError: Naming the first module found in training mode.
+    """
+    for name, module in model.original_model.named_modules():
+        if module.training:
+            raise ValueError(
+                f"model must be in eval mode; found training mode at {name or 'the top'}. "
+                "Call model.eval() first."
+            )
+
+
+def device_of(model: HookedModel) -> torch.device:
+    """Device that the token ids go to; weights that accelerate keeps off-loaded (meta) do not count."""
+    devices = (one.device for one in model.original_model.parameters() if not one.is_meta)
+    return next(devices, torch.device("cpu"))

@@ -1,0 +1,222 @@
+"""What an intervention is, and what those of one kind share: affine ones, and those that must know more of a pass."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from sadi_lens.types.base import ArrayEq
+from sadi_lens.types.components import n_units
+from sadi_lens.types.masks import Mask
+from sadi_lens.types.model import ModelInfo
+
+Need = Literal["clean", "prompt_end", "place", "prompts"]
+"""Fields of a ``Context``."""
+
+
+class Affine(NamedTuple):
+    """A' = scale * A + shift in one layer; None stands for 1 and 0."""
+
+    scale: Float[Tensor, "unit d"] | None
+    shift: Float[Tensor, "unit d"] | None
+
+
+@runtime_checkable
+class Intervention(Protocol):
+    """What ``steer``, ``generate`` and ``evaluate`` need of an intervention."""
+
+    @property
+    def component(self) -> str:
+        """Which activations it edits."""
+        ...
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Layers it touches; empty for the identity."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """What it does, in a few words, for tables and figures."""
+        ...
+
+    def edit(self, activation: Tensor, layer: int) -> Tensor:
+        """The edited activation, [... unit] or [... head d_head], as a new tensor of the same dtype."""
+        ...
+
+    def check(self, info: ModelInfo) -> None:
+        """Refuse a model it was not made for (``ValueError``)."""
+        ...
+
+
+class Placing(ArrayEq):
+    """Keeps an intervention's arrays on the device and in the dtype of the activations it meets."""
+
+    def placed(self, key: Any, values: Any, like: Tensor) -> Tensor:
+        """``values`` (an array or tensor) as ``like`` has them; converted once per device and dtype."""
+        cache: dict[Any, Tensor] = self.__dict__.setdefault("_placed_cache", {})
+        where = (key, like.device, like.dtype)
+        if where not in cache:
+            with torch.inference_mode(False):  # kept tensors must also work under autograd
+                cache[where] = torch.tensor(np.asarray(values)).to(like.device, like.dtype)
+        return cache[where]
+
+
+class AffineIntervention(Placing):
+    """Shared by interventions that are affine in the activation, so that rows of a batch can differ."""
+
+    def affine(self, layer: int) -> Affine:
+        """Scale and shift of one layer, float32 on the CPU."""
+        raise NotImplementedError
+
+    def edit(self, activation: Tensor, layer: int) -> Tensor:
+        """Scale * activation + shift, in the activation's dtype and on its device."""
+        scale, shift = self._parts(layer, activation)
+        edited = activation if scale is None else activation * scale
+        return edited if shift is None else edited + shift
+
+    def _parts(self, layer: int, like: Tensor) -> Affine:
+        cache: dict[Any, Affine] = self.__dict__.setdefault("_affine_cache", {})
+        key = (layer, like.device, like.dtype)
+        if key not in cache:
+            cache[key] = Affine(
+                *(
+                    None
+                    if part is None
+                    else self.placed((layer, name), match_component(part, self.component), like)  # type: ignore[attr-defined]
+                    for name, part in zip(Affine._fields, self.affine(layer), strict=True)
+                )
+            )
+        return cache[key]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What an intervention knows of a pass besides the activation it edits; the one field it asked for is set."""
+
+    clean: Tensor | None = None
+    """[row pos ...]: what an unsteered run over the same text has at these tokens."""
+    prompt_end: Tensor | None = None
+    """[row ...]: the activation at the last prompt token, before any edit of this layer."""
+    place: Int[Tensor, "row pos"] | None = None
+    """Number of each token in its prompt, 0 for the first; -1 for padding and what follows the prompt."""
+    prompts: tuple[tuple[int, ...], ...] | None = None
+    """Tokens of each row's prompt."""
+
+    def rows(self, chosen: Bool[Tensor, " row"]) -> "Context":
+        """The same for some of the rows."""
+
+        def pick(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values[chosen.to(values.device)]
+
+        prompts = self.prompts
+        if prompts is not None:
+            keep = chosen.tolist()
+            prompts = tuple(one for one, kept in zip(prompts, keep, strict=True) if kept)
+        return Context(pick(self.clean), pick(self.prompt_end), pick(self.place), prompts)
+
+
+class ContextualIntervention(Placing):
+    """Shared by interventions that need a ``Context``; ``steer``, ``generate`` and ``evaluate`` provide it."""
+
+    need: ClassVar[Need]
+    """Which field of the context it asks for. Those that need ``place`` choose their own tokens: the run's position
+    does not apply to them."""
+
+    def source(self, layer: int) -> int:
+        """Layer whose activation it must know in order to edit ``layer`` (same component)."""
+        return layer
+
+    def edit(self, activation: Tensor, layer: int, context: Context | None = None) -> Tensor:
+        """The edited activation as a new tensor of the same dtype."""
+        raise NotImplementedError
+
+    def known(self, context: Context | None) -> Any:
+        """The field it asked for.
+
+        Raises:
+            ValueError: Outside of a run.
+        """
+        found = None if context is None else getattr(context, self.need)
+        if found is None:
+            raise ValueError(
+                f"{type(self).__name__} must know {self.need!r} of the pass it edits; "
+                "use it through steer, generate or evaluate"
+            )
+        return found
+
+
+def match_component(values: Any, component: str) -> Any:
+    """[... unit d] as the hooked tensor has it: [... head d_head] or [... unit]."""
+    return values if component == "head" else values[..., 0]
+
+
+def require_strength(strength: float) -> None:
+    """Refuse a strength that is not a finite number."""
+    if not math.isfinite(strength):
+        raise ValueError(f"strength must be finite, got {strength}; 0 is the unsteered model")
+
+
+def masked_layers(mask: Mask, strength: float) -> tuple[int, ...]:
+    """Layers with a selected unit; none at strength 0."""
+    if strength == 0:
+        return ()
+    return tuple(layer for layer, count in enumerate(mask.per_layer) if count)
+
+
+def require_vector(name: str, values: Any, ndim: int, shape: str) -> np.ndarray:
+    """``values`` as a finite float32 array that cannot be written to.
+
+    Raises:
+        ValueError: If the number of axes is another, or a value is NaN or infinite.
+    """
+    array = np.array(values, dtype=np.float32)
+    if array.ndim != ndim or not array.size:
+        raise ValueError(f"{name} must be [{shape}], got shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite, got NaN or infinity")
+    array.setflags(write=False)
+    return array
+
+
+def unit_vector(name: str, values: Any) -> np.ndarray:
+    """``values`` with length 1 along the last axis.
+
+    Raises:
+        ValueError: If one is zero.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    length = np.linalg.norm(array, axis=-1, keepdims=True)
+    if not (length > 0).all():
+        raise ValueError(f"{name} must not be zero: it has no direction")
+    return (array / length).astype(np.float32)
+
+
+def require_width(info: ModelInfo, component: str, layer: int, width: int, what: str) -> None:
+    """Refuse a model without this layer, or of another width.
+
+    Raises:
+        ValueError: With both shapes.
+    """
+    needed = n_units(info, component)
+    if not 0 <= layer < info.n_layers or width != needed:
+        raise ValueError(
+            f"{what} is for layer {layer} and {width} units, but {info.name} has "
+            f"{info.n_layers} layers of {needed} {component} units"
+        )
+
+
+def require_layer(layer: int, n_layers: int) -> None:
+    """Refuse a layer that does not exist."""
+    if not 0 <= layer < n_layers:
+        raise ValueError(f"layer must be in [0, {n_layers - 1}], got {layer}")
+
+
+def require_not_heads(component: str) -> None:
+    """Refuse heads where a method acts on one vector a token."""
+    if component == "head":
+        raise ValueError("component must be 'hidden', 'mlp_out' or 'neuron', got 'head'")

@@ -1,0 +1,289 @@
+"""First-order effects on the margin, from one backward pass a batch.
+
+margin = log-probability (nats) of the right choice minus the best wrong one. Every unit gets a number of its own in
+the flow of the network (a scale s or a shift v), and
+
+    through="scale"   A' = A * (1 + s)   d margin / d s = sum over edited tokens of A . d margin / d A'
+    through="shift"   A' = A + v         d margin / d v = sum over edited tokens of     d margin / d A'
+
+so the first is the effect of SADI's strength on one unit, the second that of a fixed addition. ``direct_gradients``
+keeps only the path that leads from a unit's own output straight to the logits.
+"""
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from sadi_lens.engine.hooks import Hook, attached, device_of, require_eval
+from sadi_lens.engine.positions import PositionTracker
+from sadi_lens.engine.steering import tracked
+from sadi_lens.engine.text import EncodedItem, batches_by_tokens, encode_item, pad_id, pad_left
+from sadi_lens.types.base import require_one_of
+from sadi_lens.types.components import block_hooks, hook_name, n_units
+from sadi_lens.types.data import ContrastivePair, Sample
+from sadi_lens.types.model import HookedModel, ModelInfo
+
+MAX_TOKENS = 2048
+"""Tokens of one pass; a backward pass keeps the activations of every layer."""
+
+
+def margin_gradients(
+    model: HookedModel,
+    samples: Sequence[Sample],
+    component: str,
+    *,
+    through: str = "scale",
+    start: Float[np.ndarray, "layer unit"] | None = None,
+    position: str = "last_prompt",
+    prepend_bos: bool | None = None,
+    max_tokens: int = MAX_TOKENS,
+    progress: bool = True,
+) -> Float[np.ndarray, "sample layer unit d"]:
+    """Gradient of every sample's margin with respect to a scale or a shift of every unit.
+
+    Args:
+        model: A bridged model in eval mode; its parameters and their gradients are left as they are.
+        samples: At least one, with choices.
+        component: Whose units.
+        through: ``"scale"`` (d = 1) or ``"shift"`` (d = d_head for heads, else 1).
+        start: Scales s at which the gradient is taken; default 0, the unsteered model.
+        position: Which tokens are edited.
+        prepend_bos: See ``sadi_lens.engine.text.encode``.
+        max_tokens: Tokens (padding included) of one pass.
+        progress: Show a bar.
+
+    Returns:
+        Nats per unit of s (or of v), float32 on the CPU.
+
+    Raises:
+        ValueError: If there is no sample or one has no choices, a name is unknown, ``start`` has another shape or
+            comes with ``through="shift"``, or a gradient is not finite.
+    """
+    require_eval(model)
+    require_one_of("through", through, ("scale", "shift"))
+    info = ModelInfo.of(model)
+    shape = (info.n_layers, n_units(info, component))
+    if start is not None and (through == "shift" or start.shape != shape):
+        raise ValueError(
+            f"start must be scales [layer unit] of shape {shape} for through='scale', got {start.shape} "
+            f"for through={through!r}"
+        )
+    if not samples or any(not sample.choices for sample in samples):
+        raise ValueError(
+            "samples must hold at least 1 item, all with choices: free text has no margin"
+        )
+    items = [
+        encode_item(model, one.prompt, one.choices, prepend_bos=prepend_bos) for one in samples
+    ]
+    d = info.d_head if through == "shift" and component == "head" else 1
+    base = np.zeros((*shape, d)) if start is None else start[..., None]
+    found = np.empty((len(items), *shape, d), dtype=np.float32)
+    lengths = [item.length * len(item.answers) for item in items]
+    bar = tqdm(total=len(items), desc="gradients", unit="item", disable=not progress)
+    with bar, _frozen(model):
+        for indices in batches_by_tokens(lengths, max_tokens):
+            leaf = (
+                torch.tensor(base, dtype=torch.float32, device=device_of(model))
+                .repeat(len(indices), 1, 1, 1)
+                .requires_grad_()
+            )
+            margins = _margins(
+                model,
+                [items[index] for index in indices],
+                [samples[index].answer or 0 for index in indices],
+                leaf,
+                component,
+                through,
+                position,
+            )
+            (gradient,) = torch.autograd.grad(margins.sum(), leaf)
+            if not gradient.isfinite().all():
+                raise ValueError(
+                    f"the gradient of the margin is not finite for component {component!r}; load the model in "
+                    "a wider dtype, or start from a smaller strength"
+                )
+            found[indices] = gradient.cpu().numpy()
+            bar.update(len(indices))
+    return found
+
+
+def _margins(
+    model: HookedModel,
+    items: list[EncodedItem],
+    right: list[int],
+    leaf: Float[Tensor, "item layer unit d"],
+    component: str,
+    through: str,
+    position: str,
+) -> Float[Tensor, " item"]:
+    """Margin of each item, one row a choice: prompts padded on the left, answers on the right."""
+    device, pad = device_of(model), pad_id(model)
+    rows = [(index, answer) for index, item in enumerate(items) for answer in item.answers]
+    which = torch.tensor([index for index, _ in rows], device=device)
+    ids, mask = pad_left([items[index].prompt for index, _ in rows], pad, device)
+    width, longest = ids.shape[1], max(len(answer) for _, answer in rows)
+    answers = torch.full((len(rows), longest), pad, device=device)
+    known = torch.zeros((len(rows), longest), dtype=torch.bool, device=device)
+    for row, (_, answer) in enumerate(rows):
+        answers[row, : len(answer)] = torch.tensor(answer, device=device)
+        known[row, : len(answer)] = True
+    ids = torch.cat([ids, answers[:, :-1]], dim=1)
+    mask = torch.cat([mask, known[:, :-1].to(mask)], dim=1)
+    tracker = PositionTracker(position, prompt_end=[width - 1])
+
+    def edit(activation: Tensor, layer: int) -> Tensor:
+        values = leaf[which, layer].to(activation.device)
+        if component != "head":
+            values = values[..., 0]
+        values = values[:, None]
+        if through == "shift":
+            return activation + values.to(activation.dtype)
+        return activation * (1 + values).to(activation.dtype)
+
+    def bind(layer: int) -> Hook:
+        return lambda activation, hook: tracker.apply(edit, activation, layer)
+
+    hooks = [(hook_name(component, layer), bind(layer)) for layer in range(leaf.shape[1])]
+    with tracked(model, hooks, tracker):
+        logits = model(ids, attention_mask=mask, use_cache=False, logits_to_keep=longest)
+    tokens = torch.log_softmax(logits[:, -longest:].float(), dim=-1)
+    tokens = tokens.gather(-1, answers[..., None].to(tokens.device))[..., 0]
+    score = (tokens * known.to(tokens.device)).sum(dim=1)
+    margins: list[Tensor] = []
+    first = 0
+    for item, answer in zip(items, right, strict=True):
+        own = score[first : first + len(item.answers)]
+        first += len(item.answers)
+        wrong = torch.cat([own[:answer], own[answer + 1 :]])
+        margins.append(own[answer] - wrong.max())
+    return torch.stack(margins)
+
+
+def direct_gradients(
+    model: HookedModel,
+    pairs: Sequence[ContrastivePair],
+    component: str,
+    *,
+    prepend_bos: bool | None = None,
+    max_tokens: int = MAX_TOKENS,
+    progress: bool = True,
+) -> Float[np.ndarray, "pair layer unit d"]:
+    """Gradient of logit(right) - logit(wrong) along the direct path of every unit, at the last prompt token.
+
+    The logits are those of the first answer tokens. Direct: through the unit's own output matrix, the residual
+    stream, the final norm (differentiated, not held constant) and the unembedding; later layers do not see it.
+
+    Returns:
+        Logits per activation unit, float32 on the CPU.
+
+    Raises:
+        ValueError: If right and wrong answers begin with the same token in every pair, or a block does not add what its
+            attention and MLP put out as it is.
+    """
+    require_eval(model)
+    info = ModelInfo.of(model)
+    items = [
+        encode_item(model, one.prompt, (one.positive, one.negative), prepend_bos=prepend_bos)
+        for one in pairs
+    ]
+    if all(item.answers[0][0] == item.answers[1][0] for item in items):
+        raise ValueError(
+            "right and wrong answers begin with the same token in every pair, so there is no direct effect to "
+            "attribute; use ranking 'gradient', which sees whole answers"
+        )
+    d = info.d_head if component == "head" else 1
+    found = np.empty((len(items), info.n_layers, n_units(info, component), d), dtype=np.float32)
+    lengths = [len(item.prompt) for item in items]
+    bar = tqdm(total=len(items), desc="attribution", unit="pair", disable=not progress)
+    with bar, _frozen(model):
+        for indices in batches_by_tokens(lengths, max_tokens):
+            chosen = [items[index] for index in indices]
+            for layer, values in enumerate(_direct(model, chosen, component, info)):
+                found[indices, layer] = values.reshape(len(indices), -1, d).cpu().numpy()
+            bar.update(len(indices))
+    return found
+
+
+def _direct(
+    model: HookedModel, items: list[EncodedItem], component: str, info: ModelInfo
+) -> Generator[Tensor]:
+    """Gradient of every layer's units; the graph is cut so that each backward pass crosses one output matrix."""
+    ids, mask = pad_left([item.prompt for item in items], pad_id(model), device_of(model))
+    seen: dict[tuple[str, int], Tensor] = {}
+    output = {"head": "attention", "neuron": "mlp"}.get(component)
+
+    def keep(name: str, layer: int) -> Hook:
+        def hook_fn(activation: Tensor, hook: Any) -> None:
+            seen[name, layer] = activation
+
+        return hook_fn
+
+    def cut(name: str, layer: int) -> Hook:
+        def hook_fn(activation: Tensor, hook: Any) -> Tensor:
+            seen[name, layer] = activation.detach().requires_grad_()
+            return seen[name, layer]
+
+        return hook_fn
+
+    hooks: list[tuple[str, Hook]] = []
+    for layer in range(info.n_layers):
+        names = block_hooks(layer)
+        if output:
+            hooks.append((hook_name(component, layer), cut("unit", layer)))
+        if component != "hidden":
+            hooks += [(names[name], keep(name, layer)) for name in ("read", "attention", "mlp")]
+        hooks.append((names["sum"], cut("sum", layer)))
+    with attached(model, hooks):
+        logits = model(ids, attention_mask=mask, use_cache=False, logits_to_keep=1)[:, -1].float()
+    row = torch.arange(len(items), device=logits.device)
+    right, wrong = (
+        torch.tensor([item.answers[side][0] for item in items], device=logits.device)
+        for side in (0, 1)
+    )
+    difference = (logits[row, right] - logits[row, wrong]).sum()
+    final = seen["sum", info.n_layers - 1]
+    (direction,) = torch.autograd.grad(difference, final)
+    for layer in range(info.n_layers):
+        if component != "hidden":
+            _require_sum(seen, layer, info)
+        if output is None:
+            yield direction[:, -1].float()
+            continue
+        written = seen[output, layer]
+        (gradient,) = torch.autograd.grad(
+            written, seen["unit", layer], direction.to(written.device)
+        )
+        yield gradient[:, -1].float()
+
+
+def _require_sum(seen: dict[tuple[str, int], Tensor], layer: int, info: ModelInfo) -> None:
+    """Refuse a block whose output is not read + attention + mlp."""
+    read, attention, mlp, total = (
+        seen[name, layer][:, -1].detach().float() for name in ("read", "attention", "mlp", "sum")
+    )
+    off = float((total - read - attention - mlp).abs().max())
+    if off > 0.02 * float(total.abs().max()):
+        raise ValueError(
+            f"layer {layer} of {info.name} does not add what its attention and MLP put out to the residual stream "
+            f"as it is (off by {off:.3g}): direct attribution is not defined there. Use ranking 'gradient'."
+        )
+
+
+@contextmanager
+def _frozen(model: HookedModel) -> Generator[None]:
+    """Gradients on, but none for the parameters; every flag as it was afterwards."""
+    trained = [one for one in model.original_model.parameters() if one.requires_grad]
+    try:
+        for parameter in trained:
+            parameter.requires_grad_(False)
+        with torch.enable_grad():
+            yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)

@@ -1,0 +1,179 @@
+"""Activations of single texts, all kept: what rankings and resampling need that moments do not give."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from sadi_lens.engine.hooks import Hook, attached, device_of, require_eval
+from sadi_lens.engine.text import batches_by_tokens, encode_item, encode_prompt, pad_id, pad_left
+from sadi_lens.types.components import gate_hook, hook_name, n_units
+from sadi_lens.types.data import ContrastivePair, Sample
+from sadi_lens.types.differences import ActivationDifferences
+from sadi_lens.types.model import HookedModel, ModelInfo
+from sadi_lens.types.results import SignAgreement
+
+MAX_TOKENS = 4096
+
+
+def read_pairs(
+    model: HookedModel,
+    pairs: Sequence[ContrastivePair],
+    component: str,
+    *,
+    before_gate: bool = False,
+    prepend_bos: bool | None = None,
+    progress: bool = True,
+) -> tuple[Float[np.ndarray, "pair layer unit d"], Float[np.ndarray, "pair layer unit d"]]:
+    """Activations at the last token of every right text and of every wrong one, all kept (float32, CPU).
+
+    Args:
+        model: A bridged model in eval mode.
+        pairs: At least one.
+        component: What to read; d = d_head for heads, else 1.
+        before_gate: For ``"neuron"`` of a gated MLP: the non-linearity's output instead of what enters W_out.
+        prepend_bos: See ``sadi_lens.engine.text.encode``.
+        progress: Show a bar.
+
+    Raises:
+        ValueError: If there is no pair, a text does not fit, or an activation is not finite.
+    """
+    if not len(pairs):
+        raise ValueError("pairs must hold at least 1 contrastive pair, got 0")
+    items = [
+        encode_item(model, one.prompt, (one.positive, one.negative), prepend_bos=prepend_bos)
+        for one in pairs
+    ]
+    rows = [item.prompt + item.answers[side] for side in (0, 1) for item in items]
+    found = read_last(model, rows, component, before_gate=before_gate, progress=progress)
+    return found[: len(pairs)], found[len(pairs) :]
+
+
+def read_last(
+    model: HookedModel,
+    rows: Sequence[Sequence[int]],
+    component: str,
+    *,
+    before_gate: bool = False,
+    progress: bool = True,
+) -> Float[np.ndarray, "row layer unit d"]:
+    """Activations at the last token of each row of token ids.
+
+    Raises:
+        ValueError: If an activation is not finite.
+    """
+    require_eval(model)
+    info = ModelInfo.of(model)
+    d = info.d_head if component == "head" else 1
+    found = np.empty((len(rows), info.n_layers, n_units(info, component), d), dtype=np.float32)
+    act = _non_linearity(model) if before_gate else None
+    bar = tqdm(total=len(rows), desc="activations", unit="text", disable=not progress)
+    with bar, torch.inference_mode():
+        for indices in batches_by_tokens([len(row) for row in rows], MAX_TOKENS):
+            ids, mask = pad_left([rows[i] for i in indices], pad_id(model), device_of(model))
+
+            def bind(layer: int, indices: list[int] = indices) -> Hook:
+                def hook_fn(activation: Tensor, hook: Any) -> None:
+                    last = activation[:, -1] if act is None else act(activation[:, -1])
+                    found[indices, layer] = last.float().cpu().reshape(len(indices), -1, d)
+
+                return hook_fn
+
+            names = [
+                gate_hook(layer) if act else hook_name(component, layer)
+                for layer in range(info.n_layers)
+            ]
+            with attached(model, [(name, bind(layer)) for layer, name in enumerate(names)]):
+                model(ids, attention_mask=mask, use_cache=False, logits_to_keep=1)
+            bar.update(len(indices))
+    broken = ~np.isfinite(found).all(axis=(0, 2, 3))
+    if broken.any():
+        raise ValueError(
+            f"activations of component {component!r} are not finite in layer {int(broken.argmax())}; load the "
+            "model in a wider dtype (bfloat16 or float32)"
+        )
+    return found
+
+
+def _non_linearity(model: HookedModel) -> Any:
+    from transformers.activations import ACT2FN
+
+    config = model.original_model.config
+    name = getattr(config, "hidden_act", None) or getattr(config, "hidden_activation", None)
+    if name not in ACT2FN:
+        raise ValueError(
+            f"ranking 'reference' needs the MLP's non-linearity, but the configuration of "
+            f"{ModelInfo.of(model).name} names {name!r}; use 'signed'"
+        )
+    return ACT2FN[name]
+
+
+def sign_agreement(
+    model: HookedModel,
+    inputs: Sequence[ContrastivePair | Sample | str],
+    differences: ActivationDifferences,
+    *,
+    prepend_bos: bool | None = None,
+    progress: bool = True,
+) -> SignAgreement:
+    """Share of inputs whose activation at the last prompt token has the sign of D, unit by unit.
+
+    A' = A + delta (A * M) pushes along A: towards the right answer where A points the way of D, away from it where
+    not. Given twice for heads: by their scalar (mean over d_head, what the signed ranking reads) and by the
+    projection on D's direction.
+
+    Args:
+        model: A bridged model in eval mode.
+        inputs: Pairs, samples or prompts, at least 1; only the prompt is run.
+        differences: D of the component to look at, made on this model.
+        prepend_bos: See ``sadi_lens.engine.text.encode``.
+        progress: Show a bar.
+
+    Raises:
+        ValueError: If there is no input, the differences are of a model of another shape, or an activation is not
+            finite.
+    """
+    if isinstance(inputs, str) or not len(inputs):
+        raise ValueError(
+            f"inputs must be a list of at least 1 prompt, pair or sample, got {inputs!r}"
+        )
+    info = ModelInfo.of(model)
+    wanted = (info.n_layers, n_units(info, differences.component))
+    if differences.mean.shape != wanted:
+        raise ValueError(
+            f"differences are {differences.mean.shape} [layer unit], {info.name} has {wanted} "
+            f"{differences.component} units; make them on this model"
+        )
+    rows = [_prompt_tokens(model, one, prepend_bos) for one in inputs]
+    found = read_last(model, rows, differences.component, progress=progress)
+    scalar = found.mean(axis=3) * np.sign(differences.mean)
+    projection = (found * differences.vector).sum(axis=3)
+    none = ~differences.vector.any(axis=2)
+    return SignAgreement(
+        component=differences.component,
+        model=info,
+        n=len(rows),
+        scalar=np.where(differences.mean == 0, np.nan, (scalar > 0).mean(axis=0)).astype(
+            np.float32
+        ),
+        projection=np.where(none, np.nan, (projection > 0).mean(axis=0)).astype(np.float32),
+        task=differences.task,
+    )
+
+
+def _prompt_tokens(
+    model: HookedModel, one: ContrastivePair | Sample | str, prepend_bos: bool | None
+) -> Sequence[int]:
+    """Tokens up to the last prompt token: where an answer is known, the last one before it."""
+    if isinstance(one, ContrastivePair):
+        answers: tuple[str, ...] = (one.positive, one.negative)
+    else:
+        answers = () if isinstance(one, str) else one.choices
+    prompt = one if isinstance(one, str) else one.prompt
+    if not answers:
+        return encode_prompt(model, prompt, prepend_bos=prepend_bos)
+    return encode_item(model, prompt, answers, prepend_bos=prepend_bos).prompt

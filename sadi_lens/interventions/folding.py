@@ -1,0 +1,178 @@
+"""An intervention written into the weights: an ordinary Hugging Face checkpoint that needs no code of ours.
+
+At position ``"all"`` an affine edit of what enters a linear map is that map with other weights:
+W (s * x + t) + b = (W diag(s)) x + (W t + b). Heads enter W_O and neurons W_out, so their edits fold. Where a map has
+no bias, only a scaling does. What enters the residual stream is also read by every later block past any one weight, so
+edits of it do not fold; nor do edits that act on some tokens only.
+"""
+
+import copy
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from sadi_lens.engine.edits import flat
+from sadi_lens.engine.hooks import require_eval
+from sadi_lens.engine.intervention import AffineIntervention, Intervention
+from sadi_lens.engine.runner import RawModel, raw_model
+from sadi_lens.types.base import require_one_of
+from sadi_lens.types.components import COMPONENTS
+from sadi_lens.types.model import HookedModel, ModelInfo
+
+FOLDABLE = ("head", "neuron")
+
+
+def export_folded(
+    model: HookedModel,
+    intervention: Intervention,
+    path: str | os.PathLike[str],
+    *,
+    position: str = "all",
+    overwrite: bool = False,
+) -> Path:
+    """Write the model with the intervention in its weights; transformers, vLLM and others load it as any checkpoint.
+
+    Equal to the hooked model at position ``"all"`` to rounding (in bfloat16, to the rounding of its weights). The
+    intervention is recorded in ``config.json`` (``sadi_lens``) and in the README beside it.
+
+    Args:
+        model: From ``load_model``; it is left as it is.
+        intervention: Affine, on heads or neurons.
+        path: Folder to write; appears when it is complete.
+        position: Only ``"all"`` can be folded; anything else is refused with the reason.
+        overwrite: Replace an existing folder.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileExistsError: If ``path`` exists and ``overwrite`` is not set.
+        ValueError: If the intervention, the position or the model cannot be folded, with the reason.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists; pass overwrite=True to replace it")
+    require_eval(model)
+    info = ModelInfo.of(model)
+    _require_foldable(intervention, position, info)
+    intervention.check(info)
+    raw = raw_model(model)
+    if raw is None:
+        raise ValueError(
+            f"{info.name} cannot be folded: it was not loaded by load_model, carries hooks, or its Hugging Face model "
+            "does not compute what the bridge does"
+        )
+    weights = _folded(raw, intervention)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
+        _write(model, raw, weights, intervention, Path(folder) / "new")
+        if path.exists():
+            shutil.rmtree(path)
+        (Path(folder) / "new").rename(path)
+    return path
+
+
+def _require_foldable(intervention: Intervention, position: str, info: ModelInfo) -> None:
+    if position != "all":
+        raise ValueError(
+            f"position {position!r} cannot be folded: weights act on every token alike. Choose K and strength at "
+            "position='all' and fold that"
+        )
+    require_one_of("component", intervention.component, COMPONENTS)
+    if intervention.component not in FOLDABLE:
+        raise ValueError(
+            f"component {intervention.component!r} cannot be folded: it is not the input of one linear map "
+            f"({', '.join(FOLDABLE)} are)"
+        )
+    if intervention.component == "neuron" and not info.d_mlp:
+        raise ValueError(
+            f"neurons of {info.name} cannot be folded: in a mixture of experts each expert has its own"
+        )
+    if not isinstance(intervention, AffineIntervention):
+        raise ValueError(
+            f"{type(intervention).__name__} cannot be folded: it is not affine in the activation, a weight is"
+        )
+
+
+def _folded(raw: RawModel, intervention: Any) -> dict[str, Tensor]:
+    """Name -> new tensor, for every weight and bias that changes."""
+    names = {id(module): name for name, module in raw.hf.named_modules()}
+    new: dict[str, Tensor] = {}
+    for layer in intervention.layers:
+        module = raw.sites[intervention.component, layer].module
+        name, weight = names[id(module)], module.weight
+        if weight.is_meta or not weight.is_floating_point() or weight.ndim != 2:
+            raise ValueError(
+                f"{name} cannot be folded: its weight is {weight.dtype} on {weight.device}. Load the model whole, "
+                "in a floating-point dtype"
+            )
+        # Conv1D (GPT-2) keeps [in, out], Linear and its kin [out, in].
+        rows = (
+            weight.detach().float()
+            if type(module).__name__ == "Conv1D"
+            else weight.detach().float().T
+        )
+        scale, shift = (
+            None if part is None else flat(part, rows.shape[0]).to(weight.device)
+            for part in intervention.affine(layer)
+        )
+        if shift is not None:
+            if getattr(module, "bias", None) is None:
+                raise ValueError(
+                    f"{intervention.label!r} adds to what enters {name}, which has no bias to take it up; only a "
+                    "scaling can be folded into this model"
+                )
+            new[f"{name}.bias"] = (module.bias.detach().float() + shift @ rows).to(
+                module.bias.dtype
+            )
+        if scale is not None:
+            scaled = scale[:, None] * rows
+            scaled = scaled if type(module).__name__ == "Conv1D" else scaled.T
+            new[f"{name}.weight"] = scaled.to(weight.dtype).contiguous()
+    return new
+
+
+def _write(
+    model: HookedModel,
+    raw: RawModel,
+    weights: dict[str, Tensor],
+    intervention: Intervention,
+    folder: Path,
+) -> None:
+    state = raw.hf.state_dict()
+    unknown = sorted(set(weights) - set(state))
+    if unknown:
+        raise ValueError(f"{raw.info.name} has no weight {unknown[0]!r} in its state_dict")
+    record = {
+        "folded": intervention.label,
+        "type": type(intervention).__name__,
+        "component": intervention.component,
+        "position": "all",
+        "base_model": raw.info.name,
+        "base_fingerprint": raw.info.fingerprint,
+        "changed": sorted(weights),
+    }
+    raw.hf.save_pretrained(folder, state_dict=state | weights)
+    config = copy.deepcopy(raw.hf.config)
+    config.sadi_lens = record
+    config.architectures = [type(raw.hf).__name__]
+    config.save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder)
+    (folder / "README.md").write_text(_card(record), encoding="utf-8")
+
+
+def _card(record: dict[str, Any]) -> str:
+    changed = "\n".join(f"- `{name}`" for name in record["changed"])
+    return (
+        f"# {record['base_model']}, steered\n\n"
+        f"The weights of `{record['base_model']}` with one intervention of sadi_lens folded in:\n"
+        f"**{record['folded']}**, at every token of prompt and answer. No code of sadi_lens is needed to run it.\n\n"
+        "Steering the last prompt token only, as in the SADI paper, gives other numbers.\n\n"
+        f"Changed, all else as in the base model:\n\n{changed}\n\n"
+        f"```json\n{json.dumps(record, indent=2)}\n```\n"
+    )

@@ -1,0 +1,153 @@
+"""Scores of an item's choices in the ways that papers use; they disagree, so there are several."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from sadi_lens.engine.dispatch import score_answers
+from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.text import EncodedItem, encode_item, require_tokenizer
+from sadi_lens.tasks.contrast import right_answer
+from sadi_lens.types.answers import neutral_prompt, normalise
+from sadi_lens.types.data import Sample
+from sadi_lens.types.model import HookedModel
+
+
+class ChoiceRow(NamedTuple):
+    """What one intervention gives."""
+
+    scores: Float[np.ndarray, "item choice"]
+    valid: Bool[np.ndarray, " item"]
+    spelled: Bool[np.ndarray, " item"] | None
+
+
+@dataclass
+class ChoiceScores:
+    """Scores of every item under every intervention, as far as they got."""
+
+    scores: Float[np.ndarray, "intervention item choice"]
+    """Nats; NaN where an item has fewer choices."""
+    valid: Bool[np.ndarray, "intervention item"]
+    spelled: Bool[np.ndarray, "intervention item"] | None
+    """For ``"teacher_forced"``: whether the most likely tokens spell the right answer."""
+    done: Bool[np.ndarray, " item"]
+    interrupted: bool = False
+
+    def rows(self, kept: np.ndarray) -> Iterator[ChoiceRow]:
+        """One row an intervention, of the items in ``kept``."""
+        for index in range(len(self.scores)):
+            spelled = None if self.spelled is None else self.spelled[index, kept]
+            yield ChoiceRow(self.scores[index, kept], self.valid[index, kept], spelled)
+
+
+def score_choices(
+    model: HookedModel,
+    samples: Sequence[Sample],
+    interventions: Sequence[Intervention | None],
+    scoring: str,
+    position: str,
+    *,
+    prepend_bos: bool | None,
+    engine: str,
+    bar: Any,
+) -> ChoiceScores:
+    """Score every choice; on Ctrl-C, what was finished.
+
+    Args:
+        model: A bridged model in eval mode.
+        samples: With choices, or (``"teacher_forced"`` only) with targets.
+        interventions: None is the unsteered model.
+        scoring: One of ``sadi_lens.types.answers.SCORINGS`` except ``"generation"``.
+        position: Where the interventions act; in the prompt's last line alone too (``"pmi"``).
+        prepend_bos: See ``sadi_lens.engine.text.encode``.
+        engine: See ``sadi_lens.engine.dispatch``.
+        bar: Progress bar, updated by items times interventions.
+
+    Raises:
+        ValueError: If a prompt or choice does not tokenise or fit, or has one line only (``"pmi"``).
+    """
+    choices = [one.choices or (right_answer(one),) for one in samples]
+
+    def encoded(prompts: Sequence[str]) -> list[EncodedItem]:
+        return [
+            encode_item(model, prompt, answers, prepend_bos=prepend_bos)
+            for prompt, answers in zip(prompts, choices, strict=True)
+        ]
+
+    items = encoded([one.prompt for one in samples])
+    shape = (len(interventions), len(samples))
+    is_forced = scoring == "teacher_forced"
+    result = ChoiceScores(
+        scores=np.full((*shape, max(map(len, choices))), np.nan, dtype=np.float32),
+        valid=np.zeros(shape, dtype=bool),
+        spelled=np.zeros(shape, dtype=bool) if is_forced else None,
+        done=np.zeros(len(samples), dtype=bool),
+    )
+    spelling = _Spelling(require_tokenizer(model))
+    try:
+        for found in score_answers(model, items, interventions, position, engine=engine):
+            result.scores[:, found.indices, : found.logprobs.shape[2]] = found.logprobs
+            result.valid[:, found.indices] = found.valid
+            if result.spelled is not None:
+                for place, index in enumerate(found.indices):
+                    right = samples[index].answer or 0
+                    result.spelled[:, index] = [
+                        spelling.same(row, items[index].answers[right])
+                        for row in found.argmax[:, place, right]
+                    ]
+            result.done[found.indices] = True
+            bar.update(len(found.indices) * len(interventions))
+        if scoring == "pmi":
+            bare = encoded([neutral_prompt(one.prompt) for one in samples])
+            result.scores -= _bare_scores(
+                model, bare, interventions, position, engine, result.scores.shape
+            )
+    except KeyboardInterrupt:
+        result.interrupted = True
+        if scoring == "pmi":  # half of a difference is no score
+            result.done[:] = False
+    if scoring == "per_token":
+        for index, item in enumerate(items):
+            lengths = [len(answer) for answer in item.answers]
+            result.scores[:, index, : len(lengths)] /= lengths
+    return result
+
+
+def _bare_scores(
+    model: HookedModel,
+    items: Sequence[EncodedItem],
+    interventions: Sequence[Intervention | None],
+    position: str,
+    engine: str,
+    shape: tuple[int, ...],
+) -> np.ndarray:
+    """Log-probability of every choice after the neutral prompt; most items share theirs."""
+    scores = np.full(shape, np.nan, dtype=np.float32)
+    unique = {(item.prompt, item.answers): item for item in items}
+    row_of = {key: row for row, key in enumerate(unique)}
+    rows = np.array([row_of[item.prompt, item.answers] for item in items])
+    for found in score_answers(
+        model, list(unique.values()), interventions, position, engine=engine
+    ):
+        for place, row in enumerate(found.indices):
+            scores[:, rows == row, : found.logprobs.shape[2]] = found.logprobs[:, place][:, None]
+    return scores
+
+
+class _Spelling:
+    """Whether two token sequences are the same text after ``normalise``."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self.texts: dict[tuple[int, ...], str] = {}
+
+    def same(self, tokens: np.ndarray, answer: tuple[int, ...]) -> bool:
+        return self._text(tuple(int(one) for one in tokens if one >= 0)) == self._text(answer)
+
+    def _text(self, tokens: tuple[int, ...]) -> str:
+        if tokens not in self.texts:
+            self.texts[tokens] = normalise(self.tokenizer.decode(list(tokens)))
+        return self.texts[tokens]

@@ -1,0 +1,90 @@
+"""What a method's gain costs as its strength grows: one point a strength for ``plots.side_effect_curve``."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from sadi_lens.engine.intervention import Intervention
+from sadi_lens.measure.evaluation import evaluate_each, split_of
+from sadi_lens.measure.neutral import divergence, halves_of
+from sadi_lens.types.base import POSITIONS, require_one_of
+from sadi_lens.types.data import Sample
+from sadi_lens.types.model import HookedModel
+from sadi_lens.types.results import SideEffectCurve
+
+KINDS = ("adaptive", "fixed", "random", "other")
+
+
+def side_effect_curve(
+    model: HookedModel,
+    samples: Sequence[Sample],
+    texts: Sequence[str],
+    make: Callable[[float], Intervention],
+    strengths: Sequence[float],
+    *,
+    label: str,
+    kind: str = "adaptive",
+    position: str = "last_prompt",
+    text_position: str = "every_step",
+    scoring: str = "sum",
+    task: str = "",
+    prepend_bos: bool | None = None,
+    progress: bool = True,
+) -> SideEffectCurve:
+    """Accuracy on samples and KL(unsteered || steered) on neutral texts, for every strength of one method.
+
+    Args:
+        model: A bridged model in eval mode.
+        samples: What the method is for; at least one.
+        texts: What it should leave alone, each of two words or more; the second half of each is read.
+        make: Builds the intervention from a strength, as ``lambda s: MaskedScaling(mask, s)``.
+        strengths: At least one.
+        label: Name of the method in the figure.
+        kind: ``"adaptive"``, ``"fixed"``, ``"random"`` or ``"other"``: colours follow it.
+        position: Which tokens of the samples are edited.
+        text_position: Which tokens of the texts are edited; the default leaves steering on to the end.
+        scoring: See ``evaluate``.
+        task: Name for the result.
+        prepend_bos: For the samples, see ``evaluate``; texts begin as the tokenizer begins them.
+        progress: Show a bar.
+
+    Raises:
+        ValueError: If strengths or texts are empty, a text cannot be cut or does not fit, a name is unknown, or as
+            ``evaluate``.
+    """
+    if not len(strengths) or not len(texts):
+        raise ValueError(
+            f"strengths and texts must hold at least 1 each, got {len(strengths)} and {len(texts)}"
+        )
+    require_one_of("text_position", text_position, POSITIONS)
+    require_one_of("kind", kind, KINDS)
+    made = [make(float(strength)) for strength in strengths]
+    halves = [halves_of(text) for text in texts]
+    base, *found = evaluate_each(
+        model,
+        samples,
+        [None, *made],
+        position=position,
+        scoring=scoring,
+        task=task,
+        prepend_bos=prepend_bos,
+        progress=progress,
+        description="side effects",
+    )
+    kl = [divergence(model, halves, one, position=text_position).kl for one in made]
+    return SideEffectCurve(
+        label=label,
+        kind=kind,
+        model=base.model,
+        task=task,
+        split=split_of(samples),
+        n=base.n,
+        strengths=tuple(float(strength) for strength in strengths),
+        accuracy=np.array([one.accuracy for one in found], dtype=np.float32),
+        low=np.array([one.interval.low for one in found], dtype=np.float32),
+        high=np.array([one.interval.high for one in found], dtype=np.float32),
+        kl=np.array(kl, dtype=np.float32),
+        unsteered_accuracy=base.accuracy,
+        component=made[0].component,
+        position=position,
+    )

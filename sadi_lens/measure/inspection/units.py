@@ -1,0 +1,195 @@
+"""Activations of single units, their sign-flip null, and how far methods move a layer."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from sadi_lens.engine.hooks import device_of, require_eval
+from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.steering import steer
+from sadi_lens.engine.text import batches_by_tokens, encode_item, encode_prompt, pad_id, pad_left
+from sadi_lens.find.differences import MAX_TOKENS, read_activations, unit_differences
+from sadi_lens.types.components import n_units, require_component
+from sadi_lens.types.data import ContrastivePair
+from sadi_lens.types.differences import UnitDifferences
+from sadi_lens.types.masks import Mask
+from sadi_lens.types.model import HookedModel, ModelInfo
+from sadi_lens.types.results import ActivationShifts, SignFlipNull, UnitActivations
+
+
+def unit_activations(
+    model: HookedModel,
+    pairs: Sequence[ContrastivePair],
+    mask: Mask,
+    *,
+    task: str = "",
+    max_tokens: int = MAX_TOKENS,
+    progress: bool = True,
+) -> UnitActivations:
+    """Activation of each selected unit at the last token of prompt + right and prompt + wrong answer.
+
+    Their difference is ``unit_differences``; heads are averaged over d_head.
+
+    Raises:
+        ValueError: If there are no pairs, the mask is empty or of another shape, or a text does not fit.
+    """
+    require_eval(model)
+    if not pairs:
+        raise ValueError("pairs must hold at least 1 contrastive pair, got 0")
+    if not mask.k:
+        raise ValueError("mask must select at least 1 unit, got 0")
+    info = ModelInfo.of(model)
+    mask.check(info)
+    items = [encode_item(model, pair.prompt, (pair.positive, pair.negative)) for pair in pairs]
+    layers, units = (list(axis) for axis in zip(*mask.units, strict=True))
+    values = np.empty((2, len(items), mask.k), dtype=np.float32)
+    bar = tqdm(total=2 * len(items), desc="unit activations", unit="text", disable=not progress)
+    with bar:
+        for side in (0, 1):
+            rows = [item.prompt + item.answers[side] for item in items]
+            for indices in batches_by_tokens([len(row) for row in rows], max_tokens):
+                last = _last_activations(model, [rows[i] for i in indices], mask.component)
+                scalar = torch.stack([one.mean(dim=-1) for one in last], dim=1)
+                values[side, indices] = scalar[:, layers, units].cpu().numpy()
+                bar.update(len(indices))
+    return UnitActivations(mask.component, info, mask.units, values[0], values[1], task)
+
+
+def _last_activations(
+    model: HookedModel, rows: Sequence[Sequence[int]], component: str
+) -> list[Tensor]:
+    """Float32 activations at the last token of each row, one [row unit d] a layer."""
+    ids, attention_mask = pad_left(rows, pad_id(model), device_of(model))
+    found = read_activations(model, ids, attention_mask, [component])[component]
+    last = [one[:, -1].float() for one in found]
+    return [one if one.ndim == 3 else one[..., None] for one in last]
+
+
+def sign_flip_null(
+    differences: UnitDifferences, *, draws: int = 200, seed: int = 0
+) -> SignFlipNull:
+    """Largest mean difference of any unit when right and wrong answer are swapped at random in each pair.
+
+    The null of "no unit tells the answers apart": the sign of each pair's whole difference is arbitrary then
+    (a sign-flip permutation test over pairs; maxima over units control for looking at all of them).
+
+    Args:
+        differences: Of every unit of a component: ``all_unit_differences``.
+        draws: Random sign vectors.
+        seed: Their seed; the global random state is not touched.
+
+    Raises:
+        ValueError: If ``draws`` is below 20, there are fewer than 2 pairs, or a value is not finite.
+    """
+    values = np.asarray(differences.values, dtype=np.float32)
+    if draws < 20:
+        raise ValueError(f"draws must be at least 20 for a 95th percentile, got {draws}")
+    if values.shape[0] < 2:
+        raise ValueError(f"a sign-flip null needs at least 2 pairs, got {values.shape[0]}")
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f"differences must be finite, {int((~np.isfinite(values)).sum())} of {values.size} are not"
+        )
+    generator = np.random.default_rng(seed)
+    signs = generator.choice(np.array([-1, 1], dtype=np.float32), size=(draws, values.shape[0]))
+    maxima = np.full(draws, -np.inf, dtype=np.float32)
+    step = max(1, 2**24 // draws)
+    for start in range(0, values.shape[1], step):
+        means = signs @ values[:, start : start + step] / np.float32(values.shape[0])
+        maxima = np.maximum(maxima, means.max(axis=1))
+    return SignFlipNull(
+        differences.component,
+        differences.model,
+        values.shape[0],
+        maxima,
+        differences.task,
+        seed,
+    )
+
+
+def all_unit_differences(
+    model: HookedModel,
+    pairs: Sequence[ContrastivePair],
+    component: str,
+    *,
+    task: str = "",
+    progress: bool = True,
+) -> UnitDifferences:
+    """Difference of every unit of a component in every pair; pairs x layers x units floats in memory."""
+    info = ModelInfo.of(model)
+    everything = np.ones((info.n_layers, n_units(info, component)), dtype=bool)
+    mask = Mask(component, everything, rule="every unit", model=info)
+    return unit_differences(model, pairs, mask, task=task, progress=progress)
+
+
+@torch.inference_mode()
+def activation_shifts(
+    model: HookedModel,
+    prompts: Sequence[str],
+    methods: Mapping[str, Intervention],
+    *,
+    layer: int | None = None,
+    component: str = "hidden",
+    kinds: Mapping[str, str] | None = None,
+    groups: Sequence[str] = (),
+    confounds: Sequence[str] = (),
+    matched: str = "",
+    task: str = "",
+    max_tokens: int = MAX_TOKENS,
+) -> ActivationShifts:
+    """One layer's activations at the last prompt token, unsteered and under each method.
+
+    Args:
+        model: A bridged model in eval mode.
+        prompts: At least one.
+        methods: Label -> intervention, applied at the last prompt token.
+        layer: Which layer to read; default the last.
+        component: Which activations to read; default the residual stream.
+        kinds: Label -> ``MethodRow.kind``; default ``"other"``.
+        groups: One an item: what it belongs to.
+        confounds: One an item: a property that should not matter.
+        matched: How the methods were matched, ``"norm"``, ``"kl"`` or ``"coefficient"``; stated in the figure.
+        task: Name written into the result.
+        max_tokens: Tokens (padding included) of one forward pass.
+
+    Raises:
+        ValueError: If there is no prompt or no method, or the layer does not exist.
+    """
+    require_eval(model)
+    require_component(component)
+    info = ModelInfo.of(model)
+    layer = info.n_layers - 1 if layer is None else layer
+    if not prompts or not methods:
+        raise ValueError(
+            f"activation_shifts needs at least 1 prompt and 1 method, got {len(prompts)} and {len(methods)}"
+        )
+    if not 0 <= layer < info.n_layers:
+        raise ValueError(f"layer must be in [0, {info.n_layers - 1}], got {layer}")
+    rows = [encode_prompt(model, prompt) for prompt in prompts]
+    states: list[np.ndarray] = []
+    for intervention in (None, *methods.values()):
+        found: list[Tensor | None] = [None] * len(rows)
+        for indices in batches_by_tokens([len(row) for row in rows], max_tokens):
+            with steer(model, intervention):
+                last = _last_activations(model, [rows[i] for i in indices], component)[layer]
+            for index, one in zip(indices, last.flatten(1), strict=True):
+                found[index] = one
+        states.append(torch.stack([one for one in found if one is not None]).cpu().numpy())
+    return ActivationShifts(
+        model=info,
+        component=component,
+        layer=layer,
+        position="last_prompt",
+        before=states[0],
+        after=np.stack(states[1:]),
+        methods=tuple(methods),
+        kinds=tuple((kinds or {}).get(label, "other") for label in methods),
+        prompts=tuple(prompts),
+        groups=tuple(groups),
+        confounds=tuple(confounds),
+        matched=matched,
+        task=task,
+    )

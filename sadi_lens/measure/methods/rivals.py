@@ -1,0 +1,149 @@
+"""Methods of other papers, each with the grid of its own settings.
+
+Layers take the place of K where a method acts on one layer. Strengths are in the unit of each paper, around the value
+it recommends.
+"""
+
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.text import encode
+from sadi_lens.find.rankings import unit_scores
+from sadi_lens.interventions import (
+    CAST,
+    ITI,
+    ActAdd,
+    AUSteer,
+    HouseholderRotation,
+    InferAlignerGate,
+    SphericalSteering,
+    caa,
+)
+from sadi_lens.measure.methods.base import Material, UnavailableError, grid
+from sadi_lens.types.masks import top_k_mask
+from sadi_lens.types.model import ModelInfo
+
+WORDS = (
+    (" right", " wrong"),
+    (" true", " false"),
+    (" yes", " no"),
+    (" good", " bad"),
+    (" happy", " sad"),
+    (" Love", " Hate"),
+)
+"""Prompt pairs of ActAdd. It takes two prompts, not contrastive pairs; a task that knows better ones gives its own
+method."""
+VECTOR_STRENGTHS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
+ITI_KS = (2, 4, 8, 16, 32, 48)
+ITI_STRENGTHS = (1.0, 2.0, 5.0, 8.0, 10.0, 15.0, 20.0, 30.0)
+AUSTEER_KS = (1, 5, 10, 25, 50, 100)
+AUSTEER_STRENGTHS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
+TURNS = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)
+"""Strengths of the two methods that rotate."""
+
+
+def _layers(material: Material) -> range:
+    return range(ModelInfo.of(material.model).n_layers)
+
+
+def _at_strengths(made: dict[Any, Any], cells: list[tuple[Any, float]]) -> list[Intervention]:
+    return [replace(made[key], strength=strength) for key, strength in cells]
+
+
+def actadd(material: Material, budget: int) -> list[Intervention]:
+    """Prompt pairs of ``WORDS`` with as many tokens on either side, by layer and strength.
+
+    Raises:
+        UnavailableError: If the tokenizer has no such pair.
+    """
+    tokenizer: Any = material.model.tokenizer
+    tokens = {word: encode(tokenizer, word) for pair in WORDS for word in pair}
+    pairs = [
+        (one, two)
+        for one, two in WORDS
+        if len(tokens[one]) == len(tokens[two])
+        and tokens[one] != tokens[two]
+        and tokenizer.unk_token_id not in (*tokens[one], *tokens[two])
+    ]
+    if not pairs:
+        raise UnavailableError(
+            f"it needs two known prompts of equal length, and this tokenizer knows none of {WORDS}; "
+            "give a Method with prompts of your own"
+        )
+    chosen = grid(list(product(_layers(material), pairs)), VECTOR_STRENGTHS, budget)
+    made = {
+        (layer, pair): ActAdd.from_prompts(material.model, *pair, layer)
+        for layer, pair in dict.fromkeys(key for key, _ in chosen)
+    }
+    return _at_strengths(made, chosen)
+
+
+def caa_layers(material: Material, budget: int) -> list[Intervention]:
+    """The mean difference of the residual stream, by layer and strength."""
+    own = material.differences["hidden"]
+    return [caa(own, layer, s) for layer, s in grid(_layers(material), VECTOR_STRENGTHS, budget)]
+
+
+def iti(material: Material, budget: int) -> list[Intervention]:
+    """Heads by probe accuracy, by K and strength."""
+    scores = unit_scores(
+        material.model, material.pairs, "head", "probe", seed=material.seed, progress=False
+    )
+    chosen = grid([k for k in ITI_KS if k <= scores.values.size], ITI_STRENGTHS, budget)
+    made = {
+        k: ITI.from_pairs(material.model, material.pairs, top_k_mask(scores, k), progress=False)
+        for k in dict(chosen)
+    }
+    return _at_strengths(made, chosen)
+
+
+def austeer(material: Material, budget: int) -> list[Intervention]:
+    """Single values of head outputs by consistency, by K and strength."""
+    own = material.differences["head"]
+    chosen = grid([k for k in AUSTEER_KS if k <= own.vector.size], AUSTEER_STRENGTHS, budget)
+    made = {
+        k: AUSteer.from_pairs(material.model, material.pairs, k, component="head", progress=False)
+        for k in dict(chosen)
+    }
+    return _at_strengths(made, chosen)
+
+
+def cast(material: Material, budget: int) -> list[Intervention]:
+    """Pushes at one layer on the prompts that lean to the wrong answers in the layer before."""
+    chosen = grid(_layers(material), VECTOR_STRENGTHS, budget)
+    made = {
+        layer: CAST.from_pairs(material.model, material.pairs, layer, progress=False)
+        for layer in dict(chosen)
+    }
+    return _at_strengths(made, chosen)
+
+
+def hpr(material: Material, budget: int) -> list[Intervention]:
+    """Turns past a probe's hyperplane, by layer and share of the mean angle."""
+    chosen = grid(_layers(material), TURNS, budget)
+    made = {
+        layer: HouseholderRotation.from_pairs(material.model, material.pairs, layer, progress=False)
+        for layer in dict(chosen)
+    }
+    return _at_strengths(made, chosen)
+
+
+def spherical(material: Material, budget: int) -> list[Intervention]:
+    """Turns towards the mean difference, by layer and alpha."""
+    own = material.differences["hidden"]
+    return [
+        SphericalSteering.from_differences(own, layer, s)
+        for layer, s in grid(_layers(material), TURNS, budget)
+    ]
+
+
+def gate(material: Material, budget: int) -> list[Intervention]:
+    """Gated pushes along the mean difference: each layer alone, or all together."""
+    own = material.differences["hidden"]
+    sets = [*((layer,) for layer in _layers(material)), tuple(_layers(material))]
+    return [
+        InferAlignerGate.from_differences(own, layers, s)
+        for layers, s in grid(sets, VECTOR_STRENGTHS, budget)
+    ]

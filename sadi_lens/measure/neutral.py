@@ -1,0 +1,239 @@
+"""What an intervention does to text that it was not meant to change, and strengths matched by it.
+
+KL = mean_t sum_v p(v | t) log(p(v | t) / q(v | t))      p unsteered, q steered, nats per token
+"""
+
+import math
+import zlib
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sadi_lens.engine.generation import generate
+from sadi_lens.engine.hooks import device_of, require_eval
+from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.steering import steer
+from sadi_lens.engine.text import (
+    batches_by_tokens,
+    encode_item,
+    encode_prompt,
+    pad_id,
+    pad_left,
+    require_tokenizer,
+)
+from sadi_lens.types.model import HookedModel
+from sadi_lens.types.results import SideEffects
+
+MAX_LOGITS = 2**25
+"""Logits (tokens x vocabulary) of one forward pass."""
+N_GRAM = 3
+
+
+class Divergence(NamedTuple):
+    """How far a steered model's next-token distributions lie from the unsteered one's."""
+
+    kl: float
+    """Nats per token; NaN if the steered model's output is not finite."""
+    perplexity_ratio: float
+    """Steered over unsteered; NaN where only prompts were given."""
+    n_tokens: int
+
+
+class UnreachableError(ValueError):
+    """A KL divergence that no strength gives; the message says how far it got."""
+
+
+@torch.inference_mode()
+def divergence(
+    model: HookedModel,
+    texts: Sequence[tuple[str, str]],
+    intervention: Intervention | None,
+    *,
+    position: str = "every_step",
+) -> Divergence:
+    """KL per token and perplexity ratio over the continuations of texts, both models reading the same tokens.
+
+    Args:
+        model: A bridged model in eval mode.
+        texts: (prompt, continuation); an empty continuation asks for the one token that follows the prompt.
+        intervention: What to measure; acts on the prompt as ``position`` says.
+        position: Which tokens are edited.
+
+    Raises:
+        ValueError: If there is no text, or one does not tokenise or fit.
+    """
+    require_eval(model)
+    if not texts:
+        raise ValueError("texts must hold at least 1, got 0")
+    rows: list[tuple[list[int], int]] = []
+    for prompt, continuation in texts:
+        if continuation:
+            item = encode_item(model, prompt, (continuation,))
+            rows.append(([*item.prompt, *item.answers[0]], len(item.answers[0])))
+        else:
+            rows.append((encode_prompt(model, prompt), 0))
+    kl = torch.zeros((), dtype=torch.float64)
+    surprise = torch.zeros((), dtype=torch.float64)
+    n_tokens = 0
+    most = max(1, MAX_LOGITS // int(model.cfg.d_vocab))
+    for indices in batches_by_tokens([len(ids) for ids, _ in rows], most):
+        chosen = [rows[index] for index in indices]
+        ids, mask = pad_left([ids for ids, _ in chosen], pad_id(model), device_of(model))
+        keep = max(n for _, n in chosen) + 1
+
+        def logprobs(ids: Tensor = ids, mask: Tensor = mask, keep: int = keep) -> Tensor:
+            logits = model(ids, attention_mask=mask, use_cache=False, logits_to_keep=keep)
+            return torch.log_softmax(logits[:, -keep:].float(), dim=-1)
+
+        base = logprobs()
+        lengths = [len(row) - n for row, n in chosen]
+        with steer(model, intervention, position=position, prompt_lengths=lengths):
+            steered = logprobs()
+        # Column keep - 1 - n predicts the first of n continuation tokens.
+        n_predicted = torch.tensor([max(1, n) for _, n in chosen])[:, None]
+        first = torch.tensor([keep - 1 - n for _, n in chosen])[:, None]
+        column = torch.arange(keep)[None]
+        used = ((column >= first) & (column < first + n_predicted)).to(base.device)
+        kl += (base.exp() * (base - steered)).sum(dim=-1)[used].double().sum().cpu()
+        n_tokens += int(n_predicted.sum())
+        if keep > 1:
+            following = ids[:, ids.shape[1] - keep + 1 :, None]
+            lost = (base - steered)[:, :-1].gather(-1, following)[..., 0]
+            surprise += lost[used[:, :-1]].double().sum().cpu()
+    has_text = all(n for _, n in rows)
+    return Divergence(
+        float(kl) / n_tokens,
+        float((surprise / n_tokens).exp()) if has_text else float("nan"),
+        n_tokens,
+    )
+
+
+def side_effects(
+    model: HookedModel,
+    texts: Sequence[str],
+    intervention: Intervention | None,
+    *,
+    position: str = "every_step",
+    max_new_tokens: int = 32,
+) -> SideEffects:
+    """What an intervention does to neutral texts: the second half of each is read, the first half continued.
+
+    Args:
+        model: A bridged model in eval mode.
+        texts: At least one, each of two words or more.
+        intervention: What to measure; None is the unsteered model.
+        position: Which tokens are edited. The default leaves steering on for the whole continuation.
+        max_new_tokens: Length of the greedy continuations.
+
+    Raises:
+        ValueError: If a text cannot be cut or does not fit.
+    """
+    halves = [halves_of(text) for text in texts]
+    found = divergence(model, halves, intervention, position=position)
+    continued = generate(
+        model,
+        [prompt for prompt, _ in halves],
+        intervention,
+        position=position,
+        max_new_tokens=max_new_tokens,
+    )
+    tokenizer = require_tokenizer(model)
+    rows = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in continued]
+    return SideEffects(
+        kl=found.kl,
+        perplexity_ratio=found.perplexity_ratio,
+        repetition=repetition(rows),
+        compression=compression(continued),
+        n_texts=len(halves),
+        n_tokens=found.n_tokens,
+        position=position,
+    )
+
+
+def repetition(rows: Sequence[Sequence[int]]) -> float:
+    """Share of n-grams (``N_GRAM`` tokens) that occurred before in the same row; NaN if there is none."""
+    total = distinct = 0
+    for row in rows:
+        grams = [tuple(row[i : i + N_GRAM]) for i in range(len(row) - N_GRAM + 1)]
+        total, distinct = total + len(grams), distinct + len(set(grams))
+    return 1 - distinct / total if total else float("nan")
+
+
+def compression(texts: Sequence[str]) -> float:
+    """Bytes before over bytes after zlib, each text alone; loops compress well. NaN if all are empty."""
+    written = [text.encode() for text in texts if text]
+    packed = sum(len(zlib.compress(one, 9)) for one in written)
+    return sum(len(one) for one in written) / packed if packed else float("nan")
+
+
+def halves_of(text: str) -> tuple[str, str]:
+    """A text cut at the first space from its middle on; the space belongs to the second half."""
+    spaces = [i for i, letter in enumerate(text) if letter == " " and text[:i].strip()]
+    spaces = [i for i in spaces if text[i:].strip()]
+    if not spaces:
+        raise ValueError(f"a neutral text needs at least two words, got {text[:60]!r}")
+    cut = next((i for i in spaces if i >= len(text) // 2), spaces[-1])
+    return text[:cut], text[cut:]
+
+
+def match_kl(
+    model: HookedModel,
+    prompts: Sequence[str],
+    intervention: Intervention,
+    make: Callable[[float], Intervention],
+    *,
+    position: str = "last_prompt",
+    start: float = 1.0,
+    tolerance: float = 0.01,
+) -> Intervention:
+    """The member of a family that moves the next token as far as ``intervention`` does, found by bisection.
+
+    Args:
+        model: A bridged model in eval mode.
+        prompts: Prompts whose next-token KL (mean, nats) is matched.
+        intervention: What to match.
+        make: Strength -> intervention; strength 0 must be the identity.
+        position: Which tokens are edited.
+        start: First strength tried; doubled up to 12 times.
+        tolerance: Largest difference from the wanted KL, as a share of it.
+
+    Raises:
+        UnreachableError: If no strength up to ``4096 * start`` comes that near; says how near it came.
+    """
+
+    def measure(one: Intervention) -> float:
+        return divergence(model, [(prompt, "") for prompt in prompts], one, position=position).kl
+
+    wanted = measure(intervention)
+    tried = {0.0: 0.0}
+
+    def reaches(strength: float) -> bool:
+        tried[strength] = measure(make(strength))
+        return not tried[strength] < wanted
+
+    def off(strength: float) -> float:
+        distance = abs(tried[strength] - wanted)
+        return distance if math.isfinite(distance) else math.inf
+
+    low, high = 0.0, start
+    is_bracketed = reaches(high)
+    for _ in range(12):
+        if is_bracketed:
+            break
+        low, high = high, 2 * high
+        is_bracketed = reaches(high)
+    for _ in range(40):
+        nearest = min(tried, key=off)
+        if off(nearest) <= tolerance * wanted:
+            return make(nearest)
+        if not is_bracketed:
+            break
+        middle = (low + high) / 2
+        low, high = (low, middle) if reaches(middle) else (middle, high)
+    nearest = min(tried, key=off)
+    raise UnreachableError(
+        f"no strength up to {high:g} of {make(high).label!r} has a KL of {wanted:.4g} nats; the nearest is "
+        f"{tried[nearest]:.4g} at strength {nearest:g}. Match the norm instead, or another mask."
+    )

@@ -1,0 +1,141 @@
+"""Scores of free text: length, repetition, distinct n-grams, compression, perplexity, given toxicity."""
+
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sadi_lens.engine.dispatch import score_answers
+from sadi_lens.engine.text import encode_item
+from sadi_lens.types.model import HookedModel
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Classifier = Callable[[Sequence[str]], Sequence[float]]
+"""Texts to probabilities of being toxic."""
+REPETITION_N = 4
+
+
+def distinct(text: str, n: int) -> float:
+    """Different word n-grams as a share of all (Li et al., 2016); NaN for fewer than n words."""
+    words = text.split()
+    grams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+    return len(set(grams)) / len(grams) if grams else float("nan")
+
+
+def repetition(text: str) -> float:
+    """Share of word 4-grams that stood in the text before (seq-rep-4, Welleck et al., 2020); NaN for fewer words."""
+    return 1.0 - distinct(text, REPETITION_N)
+
+
+def compression(text: str) -> float:
+    """Bytes after zlib over bytes before: small for text that repeats itself; NaN for no text."""
+    raw = text.encode()
+    return len(zlib.compress(raw, 9)) / len(raw) if raw else float("nan")
+
+
+def perplexities(model: HookedModel, prompts: Sequence[str], texts: Sequence[str]) -> np.ndarray:
+    """Perplexity of each text after its prompt under the unsteered model; NaN for an empty text.
+
+    Raises:
+        ValueError: If a prompt and text do not fit the context.
+    """
+    found = np.full(len(texts), np.nan)
+    rows = [index for index, text in enumerate(texts) if text]
+    items = [encode_item(model, prompts[index], (texts[index],)) for index in rows]
+    if items:
+        for batch in score_answers(model, items, [None], "last_prompt"):
+            for place, item in enumerate(batch.indices):
+                nats = -float(batch.logprobs[0, place, 0]) / len(items[item].answers[0])
+                found[rows[item]] = np.exp(nats)
+    return found
+
+
+def open_ended_scores(
+    model: HookedModel,
+    prompts: Sequence[str],
+    texts: Sequence[str],
+    *,
+    classifier: Classifier | None = None,
+) -> "pd.DataFrame":
+    """One row a text. Without a classifier there is no toxicity column: it is unknown, not zero.
+
+    Args:
+        model: Unsteered, for the perplexity.
+        prompts: One a text.
+        texts: Continuations.
+        classifier: See ``load_classifier``.
+
+    Raises:
+        ValueError: If the two differ in number, or the classifier gives something else than probabilities.
+    """
+    import pandas as pd
+
+    if len(prompts) != len(texts) or not texts:
+        raise ValueError(
+            f"needs one prompt a text, at least 1; got {len(prompts)} and {len(texts)}"
+        )
+    columns: dict[str, object] = {
+        "words": [len(text.split()) for text in texts],
+        "distinct_1": [distinct(text, 1) for text in texts],
+        "distinct_2": [distinct(text, 2) for text in texts],
+        "repetition": [repetition(text) for text in texts],
+        "compression": [compression(text) for text in texts],
+        "perplexity": perplexities(model, prompts, texts),
+    }
+    if classifier is not None:
+        scores = np.asarray(classifier(texts), dtype=np.float64)
+        if scores.shape != (len(texts),) or not ((scores >= 0) & (scores <= 1)).all():
+            raise ValueError(
+                f"the classifier must give {len(texts)} probabilities, got {scores.tolist()[:3]}"
+            )
+        columns["toxicity"] = scores
+    return pd.DataFrame(columns)
+
+
+def load_classifier(folder: str | Path, *, label: str | None = None) -> Classifier:
+    """A sequence classifier from a local folder, as a function from texts to probabilities.
+
+    Args:
+        folder: A Hugging Face model with its tokenizer.
+        label: Name of the toxic label; default the only one whose name says toxic or hate.
+
+    Raises:
+        FileNotFoundError: If the folder does not exist.
+        ValueError: If the label cannot be told.
+    """
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    if not Path(folder).is_dir():
+        raise FileNotFoundError(f"classifier folder {folder} does not exist")
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model = AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True).eval()
+    names = {str(name): int(index) for index, name in model.config.id2label.items()}
+    if label is None:
+        likely = [
+            name
+            for name in names
+            if any(word in name.lower() for word in ("toxic", "hate"))
+            and not name.lower().startswith(("non", "not", "no_"))
+        ]
+        if len(likely) != 1:
+            raise ValueError(
+                f"label must be given, one of {sorted(names)}: {folder} does not say which is toxic"
+            )
+        label = likely[0]
+    if label not in names:
+        raise ValueError(f"label must be one of {sorted(names)}, got {label!r}")
+
+    def classify(texts: Sequence[str]) -> list[float]:
+        found: list[float] = []
+        with torch.inference_mode():
+            for text in texts:
+                batch = tokenizer(text, return_tensors="pt", truncation=True)
+                found.append(float(model(**batch).logits[0].softmax(dim=-1)[names[label]]))
+        return found
+
+    return classify

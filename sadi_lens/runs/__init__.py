@@ -1,6 +1,0 @@
-"""Experiments from one file: which cells there are, running them, resuming, tables and figures."""
-
-from sadi_lens.runs.execute import run_experiment
-from sadi_lens.runs.experiment import Experiment, TaskSpec
-
-__all__ = ["Experiment", "TaskSpec", "run_experiment"]

@@ -1,0 +1,76 @@
+"""Activation differences over contrastive pairs, as numpy arrays on the CPU: they load and draw without torch."""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+from sadi_lens.types.base import ArrayEq
+from sadi_lens.types.model import ModelInfo
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class ActivationDifferences(ArrayEq):
+    """Moments of A(x y+) - A(x y-) at the last token of the text, over contrastive pairs.
+
+    The paper's D (Wang et al., ICLR 2025), plus what a control needs to know about A itself
+    at the last prompt token.
+    """
+
+    component: str
+    model: ModelInfo
+    n: int
+    """Pairs seen."""
+    mean: Float[np.ndarray, "layer unit"]
+    """Mean difference of each unit (activation units); heads: mean over d_head, signed."""
+    std: Float[np.ndarray, "layer unit"]
+    """Standard deviation over pairs of the same scalar (n - 1 in the denominator; NaN for n = 1)."""
+    vector: Float[np.ndarray, "layer unit d"]
+    """Mean difference of each value; d = d_head for heads, else 1."""
+    prompt_mean: Float[np.ndarray, "layer unit d"]
+    """Mean activation at the last prompt token, where steering acts."""
+    prompt_rms: Float[np.ndarray, "layer unit"]
+    """Root mean square over pairs of a unit's norm at the last prompt token."""
+    task: str = ""
+    merged_boundaries: int = 0
+    """Texts in which the tokenizer merged the end of the prompt into the answer."""
+
+    @property
+    def standard_error(self) -> Float[np.ndarray, "layer unit"]:
+        """Standard error of ``mean``."""
+        return self.std / math.sqrt(self.n)
+
+    def frame(self) -> "pd.DataFrame":
+        """One row a unit."""
+        import pandas as pd
+
+        layer, unit = np.indices(self.mean.shape)
+        return pd.DataFrame(
+            {
+                "component": self.component,
+                "layer": layer.ravel(),
+                "unit": unit.ravel(),
+                "mean": self.mean.ravel(),
+                "std": self.std.ravel(),
+                "standard_error": self.standard_error.ravel(),
+                "n": self.n,
+            }
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class UnitDifferences(ArrayEq):
+    """Per-pair differences of a few named units (for distribution figures)."""
+
+    component: str
+    model: ModelInfo
+    units: tuple[tuple[int, int], ...]
+    """(layer, unit) of each column."""
+    values: Float[np.ndarray, "pair unit"]
+    """Difference of each unit's scalar in each pair (activation units)."""
+    task: str = ""

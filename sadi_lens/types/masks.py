@@ -1,0 +1,217 @@
+"""Masks: which units are steered. Top K of a ranking, random and matched controls."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sadi_lens.types.base import ArrayEq
+from sadi_lens.types.components import n_units, unit_label
+from sadi_lens.types.differences import ActivationDifferences
+from sadi_lens.types.model import HookedModel, ModelInfo
+from sadi_lens.types.scores import RANKINGS, Scores, require_k, scores, select_top
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["RANKINGS", "Mask", "random_mask", "scores", "top_k_mask"]
+
+
+@dataclass(frozen=True, eq=False)
+class Mask(ArrayEq):
+    """Which units of one component are steered; made by ``top_k_mask``, ``random_mask``, ``Mask.from_units``."""
+
+    component: str
+    selected: Any
+    """Bool array [layer unit]."""
+    rule: str = "by hand"
+    """How the units were chosen, in words."""
+    model: ModelInfo | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """Task, number of pairs, seed: whatever is needed to make it again."""
+
+    def __post_init__(self) -> None:
+        selected = np.asarray(self.selected)
+        if selected.ndim != 2 or selected.dtype != np.bool_:
+            raise ValueError(
+                f"selected must be a bool array [layer unit], got {selected.dtype} {selected.shape}"
+            )
+        selected = selected.copy()
+        selected.setflags(write=False)
+        object.__setattr__(self, "selected", selected)
+
+    def check(self, info: ModelInfo) -> None:
+        """Refuse a model of another shape; warn where only the weights are others.
+
+        Raises:
+            ValueError: With both shapes.
+        """
+        needed = (info.n_layers, n_units(info, self.component))
+        if self.selected.shape != needed:
+            raise ValueError(
+                f"mask has {self.n_layers} layers x {self.n_units} {self.component} units, but "
+                f"{info.name} has {needed[0]} x {needed[1]} ({info.shape}); make one for this model"
+            )
+        if self.model is not None and self.model.fingerprint != info.fingerprint:
+            warnings.warn(
+                f"the mask was made on {self.model.name} with weights {self.model.fingerprint}; "
+                f"{info.name} has the same shape but other weights ({info.fingerprint})",
+                stacklevel=3,
+            )
+
+    @property
+    def k(self) -> int:
+        """Number of selected units."""
+        return int(self.selected.sum())
+
+    @property
+    def n_layers(self) -> int:
+        """Layers of the model the mask is for."""
+        return self.selected.shape[0]
+
+    @property
+    def n_units(self) -> int:
+        """Units per layer."""
+        return self.selected.shape[1]
+
+    @cached_property
+    def units(self) -> tuple[tuple[int, int], ...]:
+        """(layer, unit) of every selected unit, in order."""
+        return tuple((int(layer), int(unit)) for layer, unit in np.argwhere(self.selected))
+
+    @property
+    def per_layer(self) -> tuple[int, ...]:
+        """Selected units in each layer."""
+        return tuple(int(count) for count in self.selected.sum(axis=1))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the selected units, as ``L8H6``."""
+        return tuple(unit_label(self.component, layer, unit) for layer, unit in self.units)
+
+    @classmethod
+    def from_units(
+        cls,
+        component: str,
+        units: Sequence[tuple[int, int]],
+        model: HookedModel | ModelInfo,
+    ) -> "Mask":
+        """A mask made by hand.
+
+        Args:
+            component: ``"head"``, ``"hidden"``, ``"mlp_out"`` or ``"neuron"``.
+            units: (layer, unit) pairs, 0-based, each at most once.
+            model: The model it is for (its shape is checked).
+
+        Raises:
+            ValueError: If a unit does not exist or is named twice.
+        """
+        info = ModelInfo.of(model)
+        selected = np.zeros((info.n_layers, n_units(info, component)), dtype=bool)
+        for layer, unit in units:
+            if not (0 <= layer < selected.shape[0] and 0 <= unit < selected.shape[1]):
+                raise ValueError(
+                    f"unit must be in [0, {selected.shape[0] - 1}] x [0, {selected.shape[1] - 1}] "
+                    f"for component {component!r} of {info.name}, got ({layer}, {unit})"
+                )
+            if selected[layer, unit]:
+                raise ValueError(f"unit ({layer}, {unit}) is named twice")
+            selected[layer, unit] = True
+        return cls(component, selected, rule="by hand", model=info)
+
+    def frame(self) -> "pd.DataFrame":
+        """One row a selected unit."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            [(self.component, layer, unit) for layer, unit in self.units],
+            columns=["component", "layer", "unit"],
+        )
+
+
+def top_k_mask(
+    differences: ActivationDifferences | Scores, k: int, *, ranking: str | None = None
+) -> Mask:
+    """The ``k`` units with the largest mean difference (or score), over all layers together.
+
+    Ranked by signed value by default (Wang et al., 2025, and their code): a unit that is much larger on the
+    wrong answer is not selected.
+
+    Args:
+        differences: Moments of one component, or ready ``Scores`` (``unit_scores``).
+        k: Units to select, in ``[1, n_layers * n_units]``. Ties go to the lower layer, then unit.
+        ranking: A name in ``RANKINGS``; default ``"signed"``. Scores bring their own.
+
+    Returns:
+        A mask of exactly ``k`` distinct units, contained in the mask of ``k + 1``.
+
+    Raises:
+        ValueError: If ``k`` is out of range, the ranking unknown, or another one than that of the scores.
+    """
+    if isinstance(differences, Scores):
+        if ranking not in (None, differences.ranking):
+            raise ValueError(
+                f"these scores are of ranking {differences.ranking!r}, asked for {ranking!r}; leave ranking out"
+            )
+        ranking, score, what = differences.ranking, differences.values, "score"
+    else:
+        ranking = ranking or "signed"
+        score, what = scores(differences, ranking), "mean difference"
+    return Mask(
+        differences.component,
+        select_top(score, k),
+        rule=f"top {k} by {ranking} {what}",
+        model=differences.model,
+        provenance={
+            "ranking": ranking,
+            "k": int(k),
+            "task": differences.task,
+            "n_pairs": differences.n,
+        },
+    )
+
+
+def random_mask(
+    like: Mask | ActivationDifferences | Scores,
+    k: int | None = None,
+    *,
+    seed: int,
+    per_layer: bool = False,
+) -> Mask:
+    """A mask of units drawn at random, matched in K and, if asked, in the count of every layer.
+
+    Args:
+        like: The mask to match, or differences or scores that give the shape (then ``k`` is needed).
+        k: Units to select; default the K of ``like``.
+        seed: Seed of this draw; the global random state is not touched.
+        per_layer: Keep the per-layer counts of ``like`` (a mask).
+
+    Raises:
+        ValueError: If ``k`` is missing or out of range, or ``per_layer`` cannot be kept.
+    """
+    generator = np.random.default_rng(seed)
+    if isinstance(like, Mask):
+        shape, k = like.selected.shape, like.k if k is None else k
+    else:
+        shape = (like.values if isinstance(like, Scores) else like.mean).shape
+    if k is None:
+        raise ValueError("k is needed when like is not a mask")
+    require_k(k, shape[0] * shape[1])
+    selected = np.zeros(shape, dtype=bool)
+    if per_layer:
+        if not isinstance(like, Mask) or like.k != k:
+            raise ValueError("per_layer=True needs a mask to match, and its own k")
+        for layer, count in enumerate(like.per_layer):
+            selected[layer, generator.choice(shape[1], size=count, replace=False)] = True
+    else:
+        selected.reshape(-1)[generator.choice(selected.size, size=k, replace=False)] = True
+    return Mask(
+        like.component,
+        selected,
+        rule=f"random, k = {k}" + (", per-layer counts matched" if per_layer else ""),
+        model=like.model,
+        provenance={"seed": int(seed), "k": int(k), "per_layer": per_layer},
+    )

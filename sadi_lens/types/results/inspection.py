@@ -1,0 +1,264 @@
+"""What a close look at a model gives: activations, shifts of them, a generation token by token."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+from sadi_lens.types.base import ArrayEq
+from sadi_lens.types.model import ModelInfo
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class UnitActivations(ArrayEq):
+    """Activations of a few named units on the right and on the wrong answer of every pair."""
+
+    component: str
+    model: ModelInfo
+    units: tuple[tuple[int, int], ...]
+    """(layer, unit) of each column."""
+    positive: Float[np.ndarray, "pair unit"]
+    """At the last token of prompt + right answer (activation units); heads: mean over d_head."""
+    negative: Float[np.ndarray, "pair unit"]
+    """The same for the wrong answer."""
+    task: str = ""
+
+    def frame(self) -> "pd.DataFrame":
+        """One row a pair and unit."""
+        import pandas as pd
+
+        pair, column = np.indices(self.positive.shape)
+        places = np.array(self.units).reshape(-1, 2)
+        return pd.DataFrame(
+            {
+                "component": self.component,
+                "pair": pair.ravel(),
+                "layer": places[column.ravel(), 0],
+                "unit": places[column.ravel(), 1],
+                "positive": self.positive.ravel(),
+                "negative": self.negative.ravel(),
+            }
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class SignFlipNull(ArrayEq):
+    """Largest mean difference of any unit when right and wrong are swapped at random in each pair."""
+
+    component: str
+    model: ModelInfo
+    n: int
+    """Pairs."""
+    maxima: Float[np.ndarray, " flip"]
+    """Largest signed mean over all units, one a draw (activation units)."""
+    task: str = ""
+    seed: int = 0
+
+    @property
+    def threshold(self) -> float:
+        """95th percentile of the maxima: a unit above it stands out after looking at all units."""
+        return float(np.quantile(self.maxima, 0.95))
+
+    def frame(self) -> "pd.DataFrame":
+        """One row a draw."""
+        import pandas as pd
+
+        return pd.DataFrame({"component": self.component, "maximum": self.maxima, "n": self.n})
+
+
+@dataclass(frozen=True, eq=False)
+class ActivationShifts(ArrayEq):
+    """One layer's activations at the last prompt token, unsteered and under each method."""
+
+    model: ModelInfo
+    component: str
+    layer: int
+    position: str
+    before: Float[np.ndarray, "item d"]
+    """Unsteered (activation units); heads: all heads side by side."""
+    after: Float[np.ndarray, "method item d"]
+    methods: tuple[str, ...]
+    kinds: tuple[str, ...]
+    """``MethodRow.kind`` of each method."""
+    prompts: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    """What an item belongs to (its right answer, say); empty where there is nothing to tell apart."""
+    confounds: tuple[str, ...] = ()
+    """A property that should not matter (the letter of the right answer, say): drawn as shape."""
+    matched: str = ""
+    """How the methods were matched: ``"norm"``, ``"kl"``, ``"coefficient"``, or empty for not at all."""
+    task: str = ""
+
+    def __post_init__(self) -> None:
+        n_items, width = self.before.shape
+        if self.after.shape != (len(self.methods), n_items, width):
+            raise ValueError(
+                f"after must be [method item d] = {(len(self.methods), n_items, width)}, "
+                f"got {self.after.shape}"
+            )
+        if len(self.kinds) != len(self.methods):
+            raise ValueError(
+                f"kinds must name one kind a method: {len(self.methods)}, got {len(self.kinds)}"
+            )
+        for name in ("prompts", "groups", "confounds"):
+            given = len(getattr(self, name))
+            if given not in (0, n_items):
+                raise ValueError(f"{name} must be empty or one an item: {n_items}, got {given}")
+
+    def frame(self) -> "pd.DataFrame":
+        """One row an item and method: norm of the shift, and its cosine with the method's mean shift."""
+        import pandas as pd
+
+        shift = self.after.astype(np.float64) - self.before
+        norm = np.linalg.norm(shift, axis=-1)
+        method, item = np.indices(norm.shape)
+        return pd.DataFrame(
+            {
+                "method": np.array(self.methods, dtype=object)[method.ravel()],
+                "item": item.ravel(),
+                "norm": norm.ravel(),
+                "cosine": self.cosines.ravel(),
+            }
+        )
+
+    @property
+    def cosines(self) -> Float[np.ndarray, "method item"]:
+        """Cosine of every item's shift with the mean shift of its method; NaN where nothing moved."""
+        shift = self.after.astype(np.float64) - self.before
+        mean = shift.mean(axis=1, keepdims=True)
+        lengths = np.linalg.norm(shift, axis=-1) * np.linalg.norm(mean, axis=-1)
+        return np.divide(
+            (shift * mean).sum(axis=-1),
+            lengths,
+            out=np.full(lengths.shape, np.nan),
+            where=lengths > 0,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class GenerationTrace(ArrayEq):
+    """A continuation token by token: how likely with and without steering, and where it was edited."""
+
+    label: str
+    """What was done to the model, in words."""
+    kind: str
+    """As ``MethodRow.kind``."""
+    model: ModelInfo
+    component: str
+    """What was edited; empty for the unsteered model."""
+    position: str
+    prompt: str
+    tokens: tuple[str, ...]
+    """The continuation, as the tokenizer writes each token."""
+    logp_unsteered: Float[np.ndarray, " token"]
+    """Log-probability of each token under the unsteered model (nats), given the same text before it."""
+    logp: Float[np.ndarray, " token"]
+    """The same under the steered model."""
+    kl: Float[np.ndarray, " token"]
+    """KL(unsteered || steered) of the next-token distribution at each token (nats)."""
+    edit_norm: Float[np.ndarray, "layer token"]
+    """Norm of what was added in each layer at the token that predicts this one (activation units)."""
+
+    def __post_init__(self) -> None:
+        n = len(self.tokens)
+        for name in ("logp_unsteered", "logp", "kl"):
+            if getattr(self, name).shape != (n,):
+                raise ValueError(f"{name} must be [{n}], got {list(getattr(self, name).shape)}")
+        if self.edit_norm.ndim != 2 or self.edit_norm.shape[1] != n:
+            raise ValueError(f"edit_norm must be [layer {n}], got {list(self.edit_norm.shape)}")
+
+    def frame(self) -> "pd.DataFrame":
+        """One row a token."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "label": self.label,
+                "token": list(self.tokens),
+                "logp_unsteered": self.logp_unsteered,
+                "logp": self.logp,
+                "kl": self.kl,
+                "edit_norm": np.linalg.norm(self.edit_norm, axis=0),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class TokenRoles:
+    """The tokens of one text, and what the method does at each: read it, steer it, or neither."""
+
+    model: ModelInfo
+    label: str
+    """Which text this is, in words."""
+    tokens: tuple[str, ...]
+    """All tokens, special ones included, as the tokenizer writes them."""
+    prompt_length: int
+    """Tokens of the prompt; the answer follows."""
+    read: tuple[int, ...]
+    """Places whose activations make the differences."""
+    steered: tuple[int, ...]
+    """Places whose activations are edited."""
+    position: str = "last_prompt"
+
+    def __post_init__(self) -> None:
+        n = len(self.tokens)
+        if not n:
+            raise ValueError(f"tokens must not be empty ({self.label!r})")
+        if not 1 <= self.prompt_length <= n:
+            raise ValueError(f"prompt_length must be in [1, {n}], got {self.prompt_length}")
+        for name in ("read", "steered"):
+            for place in getattr(self, name):
+                if not 0 <= place < n:
+                    raise ValueError(f"{name} must be in [0, {n - 1}], got {place}")
+
+
+@dataclass(frozen=True, eq=False)
+class SideEffectCurve(ArrayEq):
+    """One method at growing strength: what it gains on its task and what it changes elsewhere."""
+
+    label: str
+    kind: str
+    """As ``MethodRow.kind``."""
+    model: ModelInfo
+    task: str
+    split: str
+    n: int
+    """Items behind every accuracy."""
+    strengths: tuple[float, ...]
+    accuracy: Float[np.ndarray, " strength"]
+    low: Float[np.ndarray, " strength"]
+    """Lower end of the 95% interval of the accuracy; NaN where there is none."""
+    high: Float[np.ndarray, " strength"]
+    kl: Float[np.ndarray, " strength"]
+    """KL(unsteered || steered) on neutral text (nats per token)."""
+    unsteered_accuracy: float
+    component: str = ""
+    position: str = "last_prompt"
+
+    def __post_init__(self) -> None:
+        for name in ("accuracy", "low", "high", "kl"):
+            if getattr(self, name).shape != (len(self.strengths),):
+                raise ValueError(
+                    f"{name} must be one value a strength: [{len(self.strengths)}], "
+                    f"got {list(getattr(self, name).shape)}"
+                )
+
+    def frame(self) -> "pd.DataFrame":
+        """One row a strength."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "label": self.label,
+                "strength": self.strengths,
+                "accuracy": self.accuracy,
+                "low": self.low,
+                "high": self.high,
+                "kl": self.kl,
+                "n": self.n,
+            }
+        )

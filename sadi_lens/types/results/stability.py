@@ -1,0 +1,103 @@
+"""How much a mask depends on which pairs made it."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+from sadi_lens.types.base import ArrayEq
+from sadi_lens.types.masks import Mask
+from sadi_lens.types.model import ModelInfo
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class Stability(ArrayEq):
+    """A mask made again from resampled pairs: how often each unit comes back.
+
+    Jaccard = units in both masks / units in either. The bootstrap compares with the mask of all pairs, whose pairs it
+    shares, and is the kinder number; split halves share no pair.
+    """
+
+    mask: Mask
+    """The mask of all pairs."""
+    ranking: str
+    n_pairs: int
+    bootstrap: Float[np.ndarray, " draw"]
+    """Jaccard of each bootstrap mask with the mask of all pairs."""
+    split_half: Float[np.ndarray, " draw"]
+    """Jaccard of the masks of two random halves."""
+    frequency: Float[np.ndarray, "layer unit"]
+    """Share of bootstrap masks with the unit."""
+    chance: float
+    """Mean Jaccard of two random masks of the same K."""
+    seed: int = 0
+
+    def frame(self) -> "pd.DataFrame":
+        """One row a unit that was ever selected, most frequent first."""
+        import pandas as pd
+
+        layer, unit = np.nonzero((self.frequency > 0) | self.mask.selected)
+        frame = pd.DataFrame(
+            {
+                "component": self.mask.component,
+                "layer": layer,
+                "unit": unit,
+                "frequency": self.frequency[layer, unit],
+                "selected": self.mask.selected[layer, unit],
+            }
+        )
+        return frame.sort_values("frequency", ascending=False, ignore_index=True, kind="stable")
+
+    def __str__(self) -> str:
+        return (
+            f"K {self.mask.k} {self.mask.component} by {self.ranking}, {self.n_pairs} pairs: Jaccard "
+            f"{self.bootstrap.mean():.2f} (bootstrap), {self.split_half.mean():.2f} (split half), "
+            f"chance {self.chance:.3f}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class PairsCurve(ArrayEq):
+    """Masks made from fewer pairs: how like the mask of all pairs, how like each other, how good."""
+
+    component: str
+    model: ModelInfo
+    ranking: str
+    k: int
+    n_pairs: int
+    """All pairs there are."""
+    sizes: tuple[int, ...]
+    jaccard_all: Float[np.ndarray, "size draw"]
+    """With the mask of all pairs; 1 by construction where size = n_pairs."""
+    jaccard_disjoint: Float[np.ndarray, "size draw"]
+    """Of two masks that share no pair; NaN where 2 size > n_pairs."""
+    accuracy: Float[np.ndarray, "size draw"]
+    """Of SADI with the mask; NaN everywhere if no samples were given."""
+    margin: Float[np.ndarray, "size draw"]
+    """Mean margin (nats), likewise."""
+    chance: float
+    """Mean Jaccard of two random masks of the same K."""
+    strength: float = float("nan")
+    split: str = "unknown"
+    unsteered_accuracy: float = float("nan")
+    seed: int = 0
+
+    def frame(self) -> "pd.DataFrame":
+        """One row a size and draw."""
+        import pandas as pd
+
+        size, draw = np.indices(self.jaccard_all.shape)
+        return pd.DataFrame(
+            {
+                "size": np.array(self.sizes)[size.ravel()],
+                "draw": draw.ravel(),
+                "jaccard_all": self.jaccard_all.ravel(),
+                "jaccard_disjoint": self.jaccard_disjoint.ravel(),
+                "accuracy": self.accuracy.ravel(),
+                "margin": self.margin.ravel(),
+            }
+        )

@@ -1,6 +1,0 @@
-"""Self-contained HTML pages: templates, style, plotly.js inline; no network, no server, no build step."""
-
-from sadi_lens.web.figures import Panel, panel
-from sadi_lens.web.page import render, script_json, theme_css, write_page
-
-__all__ = ["Panel", "panel", "render", "script_json", "theme_css", "write_page"]

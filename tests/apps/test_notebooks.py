@@ -1,0 +1,120 @@
+"""The lessons as they are committed: executed, in order, without errors, small, with a picture for every figure."""
+
+import ast
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "notebooks"
+LESSONS = sorted(FOLDER.glob("*.ipynb"))
+PLOTLY = "application/vnd.plotly.v1+json"
+MAX_BYTES, MAX_HTML, MAX_CODE_LINES = 1_500_000, 50_000, 62
+
+
+@pytest.fixture(params=LESSONS, ids=lambda path: path.stem)
+def lesson(request):
+    return request.param, nbformat.read(request.param, as_version=4)
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def outputs(notebook):
+    return [output for cell in code_cells(notebook) for output in cell.outputs]
+
+
+def code_lines(notebook):
+    """Lines that say something: not blank, not comments, not a lone bracket."""
+    lines = "\n".join(cell.source for cell in code_cells(notebook)).splitlines()
+    return [line for line in lines if re.search(r"\w", line.split("#")[0])]
+
+
+def test_the_lessons_are_there():
+    assert [path.name[:2] for path in LESSONS] == ["00", "01", "02", "03", "04", "05"]
+
+
+def test_the_file_is_a_valid_notebook_of_bounded_size(lesson):
+    path, notebook = lesson
+    nbformat.validate(notebook)
+    assert path.stat().st_size < MAX_BYTES
+
+
+def test_it_was_executed_once_from_top_to_bottom_without_an_error(lesson):
+    cells = code_cells(lesson[1])
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    kinds = {(one.output_type, one.get("name")) for one in outputs(lesson[1])}
+    assert kinds <= {("stream", "stdout"), ("display_data", None), ("execute_result", None)}
+
+
+def test_every_figure_is_there_as_a_picture_and_as_an_interactive_figure(lesson):
+    forms = [set(one.data) for one in outputs(lesson[1]) if "data" in one]
+    drawn = [form for form in forms if PLOTLY in form or "image/png" in form]
+    assert drawn
+    assert all({PLOTLY, "image/png"} <= form for form in drawn)
+
+
+def test_no_figure_has_the_button_that_uploads_it(lesson):
+    for one in outputs(lesson[1]):
+        if PLOTLY in one.get("data", {}):
+            assert "sendChartToCloud" in one.data[PLOTLY]["config"]["modeBarButtonsToRemove"]
+
+
+def test_html_outputs_are_small_and_there_is_no_widget_state(lesson):
+    assert "widgets" not in lesson[1].metadata
+    for one in outputs(lesson[1]):
+        assert "application/vnd.jupyter.widget-view+json" not in one.get("data", {})
+        assert len(one.get("data", {}).get("text/html", "")) < MAX_HTML
+
+
+def test_nothing_in_it_belongs_to_one_machine(lesson):
+    text = lesson[0].read_text()
+    assert not re.findall(r"(?:/home|/root|/tmp|/work|/Users|/var)/\w+|[A-Z]:\\\\", text)
+    assert set(lesson[1].metadata) == {"kernelspec", "language_info"}
+    for cell in lesson[1].cells:
+        assert set(cell.metadata) <= {"tags"}
+
+
+def test_the_code_is_short_because_functions_live_in_the_package(lesson):
+    assert len(code_lines(lesson[1])) <= MAX_CODE_LINES
+
+
+def test_its_parts_are_those_of_a_lesson(lesson):
+    text = "\n".join(cell.source for cell in lesson[1].cells if cell.cell_type == "markdown")
+    assert "**Why:**" in text
+    assert "**Predict" in text
+    assert "<details><summary>Answer</summary>" in text
+    assert "## Exercise" in text
+    assert "## What would prove this wrong?" in text
+    tagged = [
+        cell for cell in code_cells(lesson[1]) if "parameters" in cell.metadata.get("tags", ())
+    ]
+    assert len(tagged) == 1
+    assert tagged[0] is code_cells(lesson[1])[0]
+    assert 'MODEL = "tiny"' in tagged[0].source
+
+
+def test_the_last_cell_asserts_what_the_text_claims(lesson):
+    tree = ast.parse(code_cells(lesson[1])[-1].source)
+    last = tree.body[-1].value
+    assert ast.unparse(last.func) == "lessons.claims"
+    assert len(last.args[1].keys) >= 2
+
+
+def test_its_exercise_is_checked_and_left_open(lesson):
+    from sadi_lens.apps import lessons
+
+    source = "\n".join(cell.source for cell in code_cells(lesson[1]))
+    found = re.findall(r'lessons\.check\("(\w+)", (\w+)\)', source)
+    assert found
+    for name, function in found:
+        assert lessons.EXERCISES[name].signature.startswith(f"{function}(")
+        assert f"def {lessons.EXERCISES[name].signature}:\n    return ..." in source
+
+
+def test_every_link_between_lessons_leads_somewhere(lesson):
+    text = "\n".join(cell.source for cell in lesson[1].cells if cell.cell_type == "markdown")
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
+        assert (FOLDER / target).exists(), target

@@ -1,0 +1,415 @@
+"""The engine does exactly as much as it must, and the slow way gives the same numbers."""
+
+import contextlib
+
+import numpy as np
+import pytest
+import test_architectures as architectures
+
+POSITIONS = ["last_prompt", "every_step", "all"]
+
+
+@contextlib.contextmanager
+def counted(model):
+    """Tokens that each layer of the raw model and of the bridge runs, pass by pass: [pass][layer]."""
+    raw, bridge = [], []
+
+    def watch(blocks, found):
+        def hook_for(layer):
+            def hook(_module, args):
+                if layer == 0:
+                    found.append([])
+                found[-1].append(args[0].shape[0] * args[0].shape[1])
+
+            return hook
+
+        return [
+            block.input_layernorm.register_forward_pre_hook(hook_for(layer))
+            for layer, block in enumerate(blocks)
+        ]
+
+    inner = [block.original_component for block in model.blocks]
+    handles = watch(model.raw_model.model.layers, raw) + watch(inner, bridge)
+    try:
+        yield raw, bridge
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def cells(model):
+    """Unsteered, and one cell that first edits each of the layers 0, 1, 2."""
+    import sadi_lens as sl
+
+    return [None] + [
+        sl.MaskedScaling(sl.Mask.from_units("head", [(layer, 1), (2, 3)], model), 2.0)
+        for layer in (1, 0, 2)
+    ]
+
+
+@pytest.fixture(scope="module")
+def warm(llama, samples):
+    """The model, tried once, so that counts hold no checks."""
+    import sadi_lens as sl
+
+    sl.evaluate(llama, samples, progress=False)
+    return llama
+
+
+def one_token_samples(n):
+    import sadi_lens as sl
+
+    prompts = ["the ball is", "the big red ball is", "is the small blue hat in the box"]
+    return [sl.Sample(prompt, (" red", " blue"), 0) for prompt in prompts[:n]]
+
+
+def test_a_sweep_runs_each_prompt_once_and_each_cell_from_its_first_edited_layer(warm):
+    import sadi_lens as sl
+
+    samples = one_token_samples(1)
+    length = len(warm.tokenizer(samples[0].prompt)["input_ids"])
+    with counted(warm) as (raw, bridge):
+        sl.measure.evaluate_each(warm, samples, cells(warm), progress=False)
+    assert bridge == []
+    # The prefix; then the unsteered copy with those that join in layers 0, 1 and 2.
+    assert raw == [[length - 1] * 3, [2, 3, 4]]
+
+
+def test_the_prefix_ends_once_the_last_layer_has_its_keys_and_values(warm):
+    import sadi_lens as sl
+
+    tokens = []
+    last = warm.raw_model.model.layers[-1].mlp
+    handle = last.register_forward_pre_hook(lambda _module, args: tokens.append(args[0].shape[1]))
+    try:
+        sl.evaluate(warm, one_token_samples(1), cells(warm)[2], progress=False)
+    finally:
+        handle.remove()
+    assert tokens == [1]
+
+
+def test_items_of_one_pass_share_it(warm):
+    import sadi_lens as sl
+
+    samples = one_token_samples(3)
+    longest = max(len(warm.tokenizer(one.prompt)["input_ids"]) for one in samples)
+    with counted(warm) as (raw, bridge):
+        sl.measure.evaluate_each(warm, samples, cells(warm), progress=False)
+    assert bridge == []
+    assert raw == [[3 * (longest - 1)] * 3, [6, 9, 12]]
+
+
+def test_answers_of_several_tokens_share_the_last_prompt_token(warm):
+    import sadi_lens as sl
+
+    sample = sl.Sample("the ball is", (" red", " big red box", " blue hat"), 0)
+    length = len(warm.tokenizer(sample.prompt)["input_ids"])
+    with counted(warm) as (raw, _):
+        sl.evaluate(warm, [sample], cells(warm)[2], progress=False)
+    # Three answers without their last token, padded to two, behind one prompt token.
+    assert raw == [[length - 1] * 3, [1 + 3 * 2] * 3]
+
+
+def test_at_position_all_rows_join_at_their_first_edited_layer(warm):
+    import sadi_lens as sl
+
+    samples = one_token_samples(1)
+    length = len(warm.tokenizer(samples[0].prompt)["input_ids"])
+    with counted(warm) as (raw, bridge):
+        sl.measure.evaluate_each(warm, samples, cells(warm), position="all", progress=False)
+    assert bridge == []
+    assert raw == [[2 * length, 3 * length, 4 * length]]
+
+
+def test_extraction_runs_a_prompt_once_for_both_answers(warm):
+    import sadi_lens as sl
+
+    pairs = [
+        sl.ContrastivePair("the ball is", " red", " blue"),
+        sl.ContrastivePair("a", " A", " B"),
+    ]
+    length = max(len(warm.tokenizer(pair.prompt)["input_ids"]) for pair in pairs)
+    with counted(warm) as (raw, bridge):
+        sl.activation_differences(warm, pairs, progress=False)
+    assert bridge == []
+    assert raw == [[2 * (length + 2)] * 3]
+
+
+def test_the_plain_way_runs_every_text_of_every_cell(warm):
+    import sadi_lens as sl
+
+    samples = one_token_samples(1)
+    length = len(warm.tokenizer(samples[0].prompt)["input_ids"])
+    with counted(warm) as (raw, bridge):
+        sl.measure.evaluate_each(warm, samples, cells(warm), engine="plain", progress=False)
+    assert raw == []
+    assert bridge == [[length + 1] * 3] * 8
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+def test_both_engines_give_the_same_numbers(llama, differences, samples, position):
+    import sadi_lens as sl
+
+    kinds = [
+        None,
+        sl.MaskedScaling(sl.top_k_mask(differences["neuron"], 5), 2.0),
+        sl.MaskedAddition.from_differences(
+            sl.top_k_mask(differences["head"], 3), differences["head"], 2.0
+        ),
+        sl.VectorAddition.from_differences(differences["hidden"], 1, 2.0),
+        sl.MaskedScaling(sl.top_k_mask(differences["mlp_out"], 4), -1.0),
+    ]
+    options = {"position": position, "progress": False}
+    fast = sl.measure.evaluate_each(llama, samples, kinds, **options)
+    slow = sl.measure.evaluate_each(llama, samples, kinds, engine="plain", **options)
+    for one, two in zip(fast, slow, strict=True):
+        np.testing.assert_allclose(one.choice_scores, two.choice_scores, atol=5e-5)
+        assert one.correct.tolist() == two.correct.tolist()
+        assert one.valid.tolist() == two.valid.tolist()
+    grid = [
+        sl.sweep(llama, samples, differences["head"], [1, 4], [2.0], engine=engine, **options)
+        for engine in ("shared", "plain")
+    ]
+    np.testing.assert_allclose(grid[0].margin, grid[1].margin, atol=5e-5)
+    with pytest.raises(ValueError, match=r"engine .*did you mean 'plain'"):
+        sl.evaluate(llama, samples, engine="plian")
+
+
+@pytest.mark.parametrize("name", sorted(architectures.CASES))
+def test_every_architecture_scores_the_same_on_its_fastest_way(name):
+    import torch
+    import transformers
+
+    import sadi_lens as sl
+    from sadi_lens.engine.prefix import shares_prefix
+    from sadi_lens.engine.runner import raw_model
+
+    config, model, settings = architectures.CASES[name]
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        hf = getattr(transformers, model)(getattr(transformers, config)(**settings)).eval()
+    bridge = sl.load_model(hf, tokenizer=architectures._tokenizer())
+    words = bridge.tokenizer.convert_ids_to_tokens(list(range(10, 24)))
+    samples = [
+        sl.Sample(" ".join(words[:9]), (f" {words[9]}", f" {words[10]} {words[11]}"), 0),
+        sl.Sample(" ".join(words[5:9]), (f" {words[12]}", f" {words[13]}"), 1),
+    ]
+    masks = [[(1, 0), (2, 3)], [(0, 2)], [(2, 1)]]
+    edits = [sl.MaskedScaling(sl.Mask.from_units("head", mask, bridge), 3.0) for mask in masks]
+    for position in ("last_prompt", "all"):
+        found = sl.measure.evaluate_each(
+            bridge, samples, [None, *edits], position=position, progress=False
+        )
+        slow = sl.measure.evaluate_each(
+            bridge, samples, [None, *edits], position=position, engine="plain", progress=False
+        )
+        for one, two in zip(found, slow, strict=True):
+            np.testing.assert_allclose(one.choice_scores, two.choice_scores, atol=1e-4)
+    raw = raw_model(bridge)
+    takes_trees = raw is not None and shares_prefix(raw, 4)
+    assert takes_trees == (name not in {"mistral_sliding", "gemma2", "bloom", "falcon_alibi"})
+
+
+def test_a_window_shorter_than_the_texts_goes_to_the_bridge():
+    from factories import random_llama
+
+    import sadi_lens as sl
+    from sadi_lens.engine.prefix import shares_prefix
+    from sadi_lens.engine.runner import raw_model
+
+    hf, tokenizer = random_llama(seed=4)
+    model = sl.load_model(hf, tokenizer=tokenizer)
+    raw = raw_model(model)
+    assert shares_prefix(raw, 60)
+    hf.config.sliding_window = 12
+    assert shares_prefix(raw, 12)
+    assert not shares_prefix(raw, 13)
+
+
+def test_hooks_and_changed_weights_are_never_passed_over(samples, differences):
+    """What the user has put on the bridge counts, although the raw model would be faster."""
+    import torch
+    from factories import random_llama
+
+    import sadi_lens as sl
+
+    hf, tokenizer = random_llama()
+    model = sl.load_model(hf, tokenizer=tokenizer)
+    other = sl.MaskedScaling(sl.top_k_mask(differences["neuron"], 9), 4.0)
+    plain = sl.evaluate(model, samples, progress=False)
+    steered = sl.evaluate(model, samples, other, position="all", progress=False)
+    with sl.steer(model, other, position="all"):
+        inside = sl.evaluate(model, samples, progress=False)
+    np.testing.assert_allclose(inside.choice_scores, steered.choice_scores, atol=5e-5)
+    point = model.get_hook_point("blocks.0.attn.hook_z")
+    point.add_hook(lambda activation, hook: activation * 0)
+    hooked = sl.evaluate(model, samples, progress=False)
+    model.reset_hooks()
+    assert not np.allclose(hooked.choice_scores, plain.choice_scores, atol=1e-2, equal_nan=True)
+    module = model.blocks[1].attn.o.original_component
+    kept = module.weight
+    module.weight = torch.nn.Parameter(torch.zeros_like(kept))
+    without = sl.evaluate(model, samples, progress=False)
+    assert not np.allclose(without.choice_scores, plain.choice_scores, atol=1e-2, equal_nan=True)
+    slow = sl.evaluate(model, samples, engine="plain", progress=False)
+    np.testing.assert_allclose(without.choice_scores, slow.choice_scores, atol=5e-5)
+    module.weight = kept
+    again = sl.evaluate(model, samples, progress=False)
+    np.testing.assert_array_equal(again.choice_scores, plain.choice_scores)
+
+
+def test_a_raw_model_in_training_mode_is_not_run(llama):
+    from sadi_lens.engine.runner import raw_model
+
+    assert raw_model(llama) is not None
+    parts = [llama.raw_model.model.layers[1].mlp, llama.original_model, llama.original_model.model]
+    for part in parts:
+        part.training = True
+        try:
+            assert raw_model(llama) is None
+        finally:
+            part.training = False
+    assert raw_model(llama) is not None
+
+
+def test_runs_that_overlap_leave_nothing_in_whatever_order_they_end(llama):
+    """Threads, or generators left open: each takes off its own hook, and the last one the wrapper."""
+    import torch
+
+    from sadi_lens.engine.runner import raw_model
+
+    raw = raw_model(llama)
+    module = raw.sites["head", 1].module
+    x = torch.ones(1, 2, 32)
+    plain = module(x)
+    first = raw.attached([("head", 1, lambda activation: activation * 2)])
+    second = raw.attached([("head", 1, lambda activation: activation + 1)])
+    first.__enter__()
+    second.__enter__()
+    torch.testing.assert_close(module(x), plain * 3)
+    first.__exit__(None, None, None)
+    torch.testing.assert_close(module(x), plain * 2)
+    second.__exit__(None, None, None)
+    assert "forward" not in vars(module)
+    assert torch.equal(module(x), plain)
+
+
+@pytest.mark.parametrize("position", ["all", "every_step"])
+def test_what_overflows_at_padding_does_not_reach_the_text(position):
+    """0 * infinity is NaN: padding is not edited."""
+    import torch
+    from factories import random_llama
+
+    import sadi_lens as sl
+    from sadi_lens.engine.text import pad_id
+
+    hf, tokenizer = random_llama(seed=3)
+    model = sl.load_model(hf, tokenizer=tokenizer)
+    with torch.no_grad():
+        hf.model.embed_tokens.weight[pad_id(model)] = 1e30
+    huge = sl.MaskedScaling(sl.Mask.from_units("hidden", [(0, 1), (0, 2)], model), 1e12)
+    prompts = ["the ball is", "Tom says the big red hat is in the"]
+    samples = [sl.Sample(prompt, (" red", " blue hat"), 0) for prompt in prompts]
+    options = {"max_new_tokens": 3, "eos_token_id": None, "position": position}
+    texts = sl.generate(model, prompts, huge, **options)
+    assert texts == [sl.generate(model, prompt, huge, **options)[0] for prompt in prompts]
+    settings = {"position": position, "progress": False}
+    together = sl.evaluate(model, samples, huge, **settings)
+    alone = [sl.evaluate(model, [sample], huge, **settings) for sample in samples]
+    assert np.isfinite(together.choice_scores).all()
+    np.testing.assert_allclose(
+        together.choice_scores, np.concatenate([one.choice_scores for one in alone]), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("way", ["raw", "bridge"])
+def test_out_of_memory_is_retried_smaller_with_the_same_numbers(llama, samples, monkeypatch, way):
+    import torch
+
+    import sadi_lens as sl
+    from sadi_lens.engine import bridge_scoring as scoring
+    from sadi_lens.engine import dispatch as engine
+    from sadi_lens.engine import scoring as tree_scoring
+
+    whole = sl.measure.evaluate_each(llama, samples, cells(llama), progress=False)
+    if way == "bridge":
+        monkeypatch.setattr(engine, "raw_model", lambda _model: None)
+    owner = tree_scoring.TreeScorer if way == "raw" else scoring._Batch
+    real, sizes = owner.score, []
+
+    def score(self, *args):
+        n = len(args[0]) if way == "raw" else len(self.items)
+        at_once = args[1] if way == "raw" else args[2]
+        sizes.append((n, at_once))
+        if n > 1 or at_once > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(self, *args)
+
+    monkeypatch.setattr(owner, "score", score)
+    found = sl.measure.evaluate_each(llama, samples, cells(llama), progress=False)
+    assert max(sizes) > (1, 2)
+    for one, two in zip(whole, found, strict=True):
+        np.testing.assert_allclose(one.choice_scores, two.choice_scores, atol=2e-5)
+
+    def never(_self, *_args):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(owner, "score", never)
+    with pytest.raises(MemoryError, match="does not fit into memory even alone"):
+        sl.evaluate(llama, samples, progress=False)
+
+    def broken(_self, *_args):
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(owner, "score", broken)
+    with pytest.raises(RuntimeError, match="something else"):
+        sl.evaluate(llama, samples, progress=False)
+
+
+def test_tables_of_many_cells_are_kept_up_to_a_bound_with_the_same_numbers(
+    llama, samples, differences, monkeypatch
+):
+    import sadi_lens as sl
+    from sadi_lens.engine import edits as raw_edits
+    from sadi_lens.engine import scoring as tree_scoring
+
+    monkeypatch.setattr(tree_scoring, "MAX_NODES", 4)  # a few cells a pass
+    monkeypatch.setattr(tree_scoring, "pass_tokens", lambda *_: 1)  # one item a batch
+    real, made, held = raw_edits.AffineEdits._build, [], []
+
+    def build(self, *args):
+        made.append(self)
+        held.append(sum(one.nbytes for one in set(made)))
+        return real(self, *args)
+
+    monkeypatch.setattr(raw_edits.AffineEdits, "_build", build)
+
+    def run():
+        made.clear()
+        held.clear()
+        settings = {"progress": False, "keep_items": True}
+        grid = sl.sweep(llama, samples, differences["head"], [1, 3, 6], [1.0, 4.0], **settings)
+        return grid, len(made), max(held)
+
+    whole, n_made, most = run()
+    bound = most // 2
+    monkeypatch.setattr(tree_scoring, "TABLE_BYTES", bound)
+    again, n_again, most_again = run()
+    assert again == whole
+    assert n_again > n_made
+    assert most_again <= bound + most // 3  # and the chunk that runs
+
+
+def test_a_batch_fits_the_memory_that_is_free(llama, monkeypatch):
+    import torch
+
+    import sadi_lens as sl
+    from sadi_lens.engine import memory
+
+    threads = torch.get_num_threads()
+    assert sl.engine.choose_batch(llama, 64) == memory.CPU_TOKENS // 64
+    monkeypatch.setattr(memory, "pass_bytes", lambda _model: 1)
+    assert sl.engine.choose_batch(llama, 64) == 1
+    assert torch.get_num_threads() == threads
+    with pytest.raises(ValueError, match="n_tokens must be at least 1, got 0"):
+        sl.engine.choose_batch(llama, 0)

@@ -1,0 +1,166 @@
+"""A folded checkpoint is the hooked model, and an ordinary one."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import test_architectures as architectures
+
+CASES = ["llama_gqa", "gpt2", "mistral_sliding", "bloom", "falcon_multi_query"]
+
+
+def bridged(name, seed=0):
+    import torch
+    import transformers
+
+    import sadi_lens as sl
+
+    config, model, settings = architectures.CASES[name]
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        hf = getattr(transformers, model)(getattr(transformers, config)(**settings)).eval()
+    return sl.load_model(hf, tokenizer=architectures._tokenizer())
+
+
+def scaling(model, component, strength=2.0):
+    import sadi_lens as sl
+
+    return sl.MaskedScaling(
+        sl.Mask.from_units(component, [(0, 1), (2, 0), (2, 3)], model), strength
+    )
+
+
+@pytest.mark.parametrize("component", ["head", "neuron"])
+@pytest.mark.parametrize("name", CASES)
+def test_the_checkpoint_equals_the_hooked_model(name, component, tmp_path):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    import sadi_lens as sl
+
+    model = bridged(name)
+    intervention = scaling(model, component)
+    before = {key: value.clone() for key, value in model.raw_model.state_dict().items()}
+    folder = sl.interventions.export_folded(model, intervention, tmp_path / "folded")
+    ids = torch.arange(3, 24).reshape(3, 7)
+    with torch.inference_mode():
+        plain = model(ids)
+        with sl.steer(model, intervention, position="all"):
+            hooked = model(ids)
+        loaded = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
+        folded = loaded(ids).logits
+    torch.testing.assert_close(folded, hooked, atol=1e-5, rtol=1e-5)
+    assert float((plain - hooked).abs().max()) > 0.05
+    for key, value in model.raw_model.state_dict().items():
+        assert torch.equal(value, before[key]), key
+
+
+def test_a_process_that_never_imports_sadi_lens_loads_and_generates(tmp_path):
+    import sadi_lens as sl
+
+    model = sl.load_model("tiny")
+    folder = sl.interventions.export_folded(model, scaling(model, "head"), tmp_path / "folded")
+    prompt = "the red cat"
+    want = sl.generate(model, prompt, scaling(model, "head"), position="all", max_new_tokens=8)
+    code = (
+        "import sys, torch\n"
+        "from transformers import AutoModelForCausalLM, AutoTokenizer\n"
+        "m = AutoModelForCausalLM.from_pretrained(sys.argv[1]).eval()\n"
+        "t = AutoTokenizer.from_pretrained(sys.argv[1])\n"
+        "x = t(sys.argv[2], return_tensors='pt', return_token_type_ids=False)\n"
+        "y = m.generate(**x, max_new_tokens=8, do_sample=False)[0, x['input_ids'].shape[1]:]\n"
+        "assert 'sadi_lens' not in sys.modules\n"
+        "print(repr(t.decode(y, skip_special_tokens=True)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder), prompt],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    assert done.stdout.strip() == repr(want[0])
+
+
+def test_what_was_folded_is_written_beside_it(llama, tmp_path):
+    import sadi_lens as sl
+
+    folder = sl.interventions.export_folded(
+        llama, scaling(llama, "neuron"), tmp_path / "new" / "folded"
+    )
+    record = json.loads((folder / "config.json").read_text())["sadi_lens"]
+    assert record["folded"] == "SADI neuron, K 3, strength 2"
+    assert record["position"] == "all"
+    assert record["changed"] == [f"model.layers.{layer}.mlp.down_proj.weight" for layer in (0, 2)]
+    assert "SADI neuron, K 3, strength 2" in (folder / "README.md").read_text()
+    assert sorted(one.name for one in folder.parent.iterdir()) == ["folded"]
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        sl.interventions.export_folded(llama, scaling(llama, "neuron"), folder)
+    sl.interventions.export_folded(llama, scaling(llama, "head"), folder, overwrite=True)
+    assert "SADI head" in (folder / "README.md").read_text()
+
+
+def test_an_addition_folds_into_a_bias_and_is_refused_where_there_is_none(
+    llama, differences, tmp_path
+):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    import sadi_lens as sl
+
+    model = bridged("gpt2")
+    words = model.tokenizer.convert_ids_to_tokens([20, 21, 22])
+    pairs = [sl.ContrastivePair(words[0], f" {words[1]}", f" {words[2]}")]
+    own = sl.activation_differences(model, pairs, components=["head"], progress=False)["head"]
+    push = sl.MaskedAddition.from_differences(sl.top_k_mask(own, 4), own, 3.0)
+    folder = sl.interventions.export_folded(model, push, tmp_path / "folded")
+    ids = torch.arange(3, 24).reshape(3, 7)
+    with torch.inference_mode():
+        with sl.steer(model, push, position="all"):
+            hooked = model(ids)
+        folded = AutoModelForCausalLM.from_pretrained(folder).eval()(ids).logits
+        assert not torch.allclose(hooked, model(ids), atol=1e-3)
+    torch.testing.assert_close(folded, hooked, atol=1e-5, rtol=1e-5)
+    without = sl.MaskedAddition.from_differences(
+        sl.top_k_mask(differences["head"], 2), differences["head"], 1.0
+    )
+    with pytest.raises(ValueError, match="has no bias to take it up"):
+        sl.interventions.export_folded(llama, without, tmp_path / "other")
+
+
+def test_what_cannot_be_folded_is_refused_with_the_reason(llama, tmp_path):
+    import sadi_lens as sl
+
+    class Squash:
+        component, layers, label = "head", (0,), "squash"
+
+        def edit(self, activation, _layer):
+            return activation.tanh()
+
+        def check(self, info):
+            pass
+
+    cases = [
+        (scaling(llama, "head"), "last_prompt", "weights act on every token alike"),
+        (scaling(llama, "hidden"), "all", "'hidden' cannot be folded"),
+        (scaling(llama, "mlp_out"), "all", "'mlp_out' cannot be folded"),
+        (Squash(), "all", "not affine"),
+    ]
+    for intervention, position, message in cases:
+        with pytest.raises(ValueError, match=message):
+            sl.interventions.export_folded(llama, intervention, tmp_path / "x", position=position)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_mixture_of_experts_keeps_its_neurons():
+    import sadi_lens as sl
+    from sadi_lens.interventions.folding import _require_foldable
+
+    info = sl.types.ModelInfo("moe", "Mixtral", 3, 4, 8, 32, 0, "0")
+    one = sl.MaskedScaling(
+        sl.Mask.from_units("neuron", [(0, 1)], sl.types.ModelInfo("d", "X", 3, 4, 8, 32, 48, "0")),
+        1.0,
+    )
+    with pytest.raises(ValueError, match="mixture of experts"):
+        _require_foldable(one, "all", info)

@@ -1,0 +1,384 @@
+"""compare: what each method may see, what is chosen, what the controls are."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+NAMES = ["sadi-head", "fixed-norm", "matched-norm", "bottom-k", "random"]
+
+
+@pytest.fixture(scope="module")
+def planted():
+    import sadi_lens as sl
+
+    return sl.models.planted_model(), sl.models.planted_task()
+
+
+@pytest.fixture(scope="module")
+def found(planted):
+    import sadi_lens as sl
+
+    return sl.compare(
+        *planted,
+        NAMES,
+        n_null=20,
+        neutral=["is it sunny ? yes", "it is rainy ? no"],
+        progress=False,
+    )
+
+
+def material(planted, **changes):
+    from sadi_lens.measure.methods import Material
+
+    model, task = planted
+    return Material(model, task.pairs, task.name, **changes)
+
+
+def test_sadi_chooses_the_planted_head_and_scores_what_is_on_paper(planted, found):
+    from sadi_lens.models.planted import planted_accuracy
+
+    test = planted[1].test
+    assert [row.label for row in found.rows] == ["unsteered", *NAMES]
+    assert found.rows[0].accuracy == planted_accuracy(test)
+    assert found.row("sadi-head").accuracy == 1.0
+    assert found.row("sadi-head").settings.startswith("SADI head, K 1, strength")
+    assert found.row("bottom-k").accuracy < 1.0
+    assert [row.n_candidates for row in found.rows] == [1, 48, 48, 1, 48, 48]
+    assert all(row.seconds > 0 for row in found.rows)
+
+
+def test_no_test_item_reaches_a_choice(planted, found):
+    """Other labels and other prompts in test: every choice, and what dev said of it, stays."""
+    import sadi_lens as sl
+
+    model, task = planted
+    turned = [dataclasses.replace(one, answer=1 - one.answer) for one in task.test]
+    other = tuple(dataclasses.replace(one, prompt="yes " + one.prompt) for one in turned[:7])
+    again = sl.compare(
+        model, dataclasses.replace(task, test=other), NAMES, n_null=20, progress=False
+    )
+    for name in ("settings", "dev_accuracy", "n_candidates"):
+        first, second = ([getattr(row, name) for row in one.rows] for one in (found, again))
+        assert first == second
+    assert again.n == 7
+
+
+def test_test_is_read_once_a_method_and_only_after_all_are_chosen(planted, monkeypatch):
+    import sadi_lens as sl
+    from sadi_lens.measure import comparing, sweeps
+    from sadi_lens.measure.evaluation import evaluate_each
+
+    task = planted[1]
+    calls = []
+
+    def spy(where):
+        def evaluate(model, samples, interventions, **rest):
+            assert samples in (task.dev, task.test)
+            calls.append((where, "dev" if samples == task.dev else "test", len(interventions)))
+            return evaluate_each(model, samples, interventions, **rest)
+
+        return evaluate
+
+    monkeypatch.setattr(comparing, "evaluate_each", spy("methods"))
+    monkeypatch.setattr(sweeps, "evaluate_each", spy("null"))
+    sl.compare(
+        *planted, ["sadi-head", "matched-norm", "random"], budget=6, n_null=20, progress=False
+    )
+    assert calls == [
+        *[("methods", "dev", n) for n in (1, 6, 1, 6)],
+        *[("methods", "test", 1)] * 4,
+        ("null", "dev", 20 * len(sweeps.STRENGTHS)),
+        ("null", "test", 20),
+    ]
+
+
+def test_a_method_sees_the_pairs_only(planted):
+    import sadi_lens as sl
+
+    seen = []
+
+    def candidates(material, budget):
+        seen.append((sorted(vars(material)), budget))
+        return [None]
+
+    sl.compare(
+        *planted,
+        [sl.measure.Method("mine", "other", candidates)],
+        budget=5,
+        n_null=0,
+        progress=False,
+    )
+    assert seen == [(["component", "model", "pairs", "position", "seed", "task"], 5)]
+
+
+def test_rows_are_corrected_for_their_number_and_contrasted_with_the_reference(found):
+    from sadi_lens.types.stats import holm
+
+    assert [row.holm_p for row in found.rows[1:]] == holm([row.mcnemar_p for row in found.rows[1:]])
+    assert {one.first for one in found.contrasts} == {"sadi-head"}
+    for one in found.contrasts:
+        other = found.row(one.second)
+        assert one.difference == pytest.approx(found.row("sadi-head").accuracy - other.accuracy)
+    gain = found.row("sadi-head")
+    assert found.contrast("unsteered").interval == gain.gain_interval
+    assert found.contrast("unsteered").mcnemar_p == gain.mcnemar_p
+
+
+def test_the_null_lets_every_random_mask_choose_its_strength(found):
+    (null,) = found.nulls
+    assert (null.n, null.tuned, null.k) == (20, True, 1)
+    assert found.row("sadi-head").null == null.label
+    # About one in 32 masks is the planted head.
+    assert found.row("sadi-head").null_p < 0.3
+
+
+def test_side_effects_stand_beside_every_method(found):
+    assert found.rows[0].side_effects.kl == 0
+    assert all(row.side_effects.n_texts == 2 for row in found.rows)
+    assert found.frame()["kl"].notna().all()
+
+
+def test_the_matched_controls_differ_from_sadi_in_one_thing(planted):
+    import sadi_lens as sl
+    from sadi_lens.measure.methods import METHODS
+
+    model, task = planted
+    made = material(planted)
+    sadi = sl.MaskedScaling(sl.top_k_mask(made.own, 3), 2.0)
+    prompts = [pair.prompt for pair in task.pairs]
+    push = sl.measure.measure_push(model, prompts, sadi, progress=False)
+    norm, mean, kl = (
+        METHODS[f"matched-{name}"].build(made, sadi, [one.prompt for one in task.dev])
+        for name in ("norm", "mean", "kl")
+    )
+    for one in (norm, mean, kl):
+        assert one.mask == sadi.mask
+    assert (norm.strength, mean.strength) == (2.0, 2.0)
+    assert sl.measure.measure_push(model, prompts, norm, progress=False).rms == pytest.approx(
+        push.rms, rel=1e-4
+    )
+    assert sl.measure.measure_push(model, prompts, mean, progress=False).mean == pytest.approx(
+        push.mean, abs=1e-4
+    )
+    dev = [(one.prompt, "") for one in task.dev[:128]]
+    wanted, got = (
+        sl.measure.divergence(model, dev, one, position="last_prompt").kl for one in (sadi, kl)
+    )
+    assert got == pytest.approx(wanted, rel=0.011)
+
+
+def test_sign_flipped_is_sadi_with_the_answers_of_every_pair_exchanged(planted):
+    import sadi_lens as sl
+    from sadi_lens.measure.methods import METHODS
+
+    model, task = planted
+    turned = [sl.ContrastivePair(p.prompt, p.negative, p.positive) for p in task.pairs]
+    own = sl.activation_differences(model, turned, components=["head"], progress=False)["head"]
+    cells = METHODS["sign-flipped"].candidates(material(planted), 48)
+    for one in cells:
+        assert (one.mask.selected == sl.top_k_mask(own, one.mask.k).selected).all()
+
+
+def test_bottom_k_takes_the_units_that_differ_least(planted):
+    from sadi_lens.measure.methods import METHODS
+
+    made = material(planted)
+    size = np.abs(made.own.mean)
+    for one in METHODS["bottom-k"].candidates(made, 48):
+        inside, outside = size[one.mask.selected], size[~one.mask.selected]
+        assert inside.max() <= outside.min()
+
+
+def test_random_candidates_have_the_cells_of_sadi_and_masks_of_their_own(planted):
+    from sadi_lens.measure.methods import METHODS
+
+    made = material(planted, seed=3)
+    sadi, drawn = (METHODS[name].candidates(made, 48) for name in ("sadi-head", "random"))
+    assert [(c.mask.k, c.strength) for c in drawn] == [(c.mask.k, c.strength) for c in sadi]
+    assert len({c.mask.selected.tobytes() for c in drawn}) > 40
+    again = METHODS["random"].candidates(material(planted, seed=3), 48)
+    assert [one.mask for one in again] == [one.mask for one in drawn]
+
+
+@pytest.mark.parametrize(
+    ("budget", "cells"),
+    [
+        (100, [(k, s) for k in (1, 2, 3) for s in (10, 20)]),
+        (6, [(k, s) for k in (1, 2, 3) for s in (10, 20)]),
+        (5, [(1, 10), (1, 20), (3, 10), (3, 20)]),
+        (1, [(1, 10)]),
+    ],
+)
+def test_a_grid_keeps_to_its_budget(budget, cells):
+    from sadi_lens.measure.methods import grid
+
+    assert grid((1, 2, 3), (10, 20), budget) == cells
+
+
+@pytest.mark.slow
+def test_every_builtin_offers_candidates_within_its_budget(llama, pairs):
+    from sadi_lens.measure.methods import METHODS, Material, Method
+    from sadi_lens.types.model import ModelInfo
+
+    made = Material(llama, tuple([*pairs, pairs[0]]))  # a probe has five folds
+    for one in METHODS.values():
+        if isinstance(one, Method):
+            candidates = one.candidates(made, 7)
+            assert 1 <= len(candidates) <= 7, one.name
+            labels = [candidate.label for candidate in candidates if candidate is not None]
+            for candidate in candidates:
+                if candidate is not None:
+                    candidate.check(ModelInfo.of(llama))
+            if one.name != "random":
+                assert len(set(labels)) == len(labels), one.name
+
+
+@pytest.mark.slow
+def test_the_swapped_prompt_is_built_for_the_prompts_of_each_run(planted, monkeypatch):
+    import sadi_lens as sl
+    from sadi_lens.measure.methods import sadi as module
+
+    model, task = planted
+    seen = []
+
+    def swap(model, intervention, prompts, **rest):
+        seen.append(list(prompts))
+        return sl.measure.swap_prompts(model, intervention, prompts, **rest)
+
+    monkeypatch.setattr(module, "swap_prompts", swap)
+    texts = ["is it sunny ? yes", "it is rainy ? no"]
+    found = sl.compare(
+        model,
+        task,
+        ["sadi-head", "swapped-prompt", "control-token"],
+        budget=6,
+        n_null=0,
+        neutral=texts,
+        progress=False,
+    )
+    assert seen[:2] == [[one.prompt for one in task.dev], [one.prompt for one in task.test]]
+    assert seen[2] == ["is it sunny", "it is rainy"]
+    swapped = found.row("swapped-prompt")
+    assert swapped.settings == "swapped prompt: " + found.row("sadi-head").settings
+    # The push of another prompt points to that prompt's weather: no better than a coin on these balanced items.
+    assert swapped.accuracy < found.row("sadi-head").accuracy
+    assert found.row("control-token").gain == pytest.approx(0, abs=0.3)
+
+
+def test_the_control_token_is_the_middle_of_each_prompt():
+    import torch
+
+    import sadi_lens as sl
+    from sadi_lens.interventions import Context
+
+    mask = sl.Mask("hidden", np.ones((1, 2), dtype=bool))
+    control = sl.interventions.ControlToken(sl.MaskedScaling(mask, 1.0))
+    place = torch.tensor([[-1, 0, 1, 2], [0, 1, 2, 3], [0, 1, -1, -1], [-1, -1, -1, -1]])
+    edited = control.edit(torch.ones(4, 4, 2), 0, Context(place=place))[..., 0]
+    # Prompts of 3, 4 and 2 tokens, and a later step: tokens 1, 1, 0 and none are doubled.
+    expected = torch.tensor([[1, 1, 2, 1], [1, 2, 1, 1], [2, 1, 1, 1], [1, 1, 1, 1]]).float()
+    assert torch.equal(edited, expected)
+    with pytest.raises(ValueError, match="inner must be affine"):
+        sl.interventions.ControlToken(control)
+
+
+def test_finished_interventions_and_none_can_be_compared(planted):
+    import sadi_lens as sl
+
+    sadi = sl.MaskedScaling(sl.Mask.from_units("head", [(1, 2)], planted[0]), 5.0)
+    found = sl.compare(*planted, [None, sadi], n_null=0, progress=False)
+    assert [row.label for row in found.rows] == ["unsteered", "SADI head, K 1, strength 5"]
+    assert [row.kind for row in found.rows] == ["unsteered", "adaptive"]
+    assert found.rows[1].accuracy == 1.0
+    assert found.contrasts == ()
+    by_name = sl.compare(*planted, [sadi], reference=sadi.label, n_null=0, progress=False)
+    assert [one.second for one in by_name.contrasts] == ["unsteered"]
+
+
+def test_what_cannot_be_had_is_left_out_and_said(planted):
+    import sadi_lens as sl
+    from sadi_lens.measure.methods import UnavailableError
+    from sadi_lens.measure.neutral import UnreachableError
+
+    def build(*_):
+        raise UnreachableError("no strength has a KL of 3 nats")
+
+    def candidates(*_):
+        raise UnavailableError("no such token")
+
+    methods = [
+        "sadi-head",
+        sl.measure.Control("twin", "fixed", build),
+        sl.measure.Method("wordy", "fixed", candidates),
+        sl.measure.Control("shadow", "other", build, of="wordy"),
+    ]
+    found = sl.compare(*planted, methods, budget=2, n_null=0, progress=False)
+    assert [row.label for row in found.rows] == ["unsteered", "sadi-head"]
+    assert found.notes == (
+        "twin left out: no strength has a KL of 3 nats",
+        "wordy left out: no such token",
+        "shadow left out: 'wordy' chose nothing that it could be a control of",
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "message"),
+    [
+        ({"test": ()}, {}, "task 'planted' has no test; compare needs pairs, dev and test"),
+        ({"dev": ()}, {}, "has no dev"),
+        ({"pairs": ()}, {}, "has no pairs"),
+        ({}, {"methods": ["sadi-heads"]}, "did you mean 'sadi-head'"),
+        ({}, {"methods": ["fixed", "fixed"]}, "different names, got 'fixed' twice"),
+        ({}, {"methods": ["matched-kl"]}, "control of 'sadi-head', which must stand before it"),
+        ({}, {"methods": ["fixed"], "reference": "fixd"}, "did you mean 'fixed'"),
+        ({}, {"neutral": ["one text"]}, "neutral must hold at least 2 texts"),
+        ({}, {"neutral": ["one", "two words"]}, "at least two words, got 'one'"),
+        ({}, {"budget": 0}, "budget must be at least 1"),
+        ({}, {"n_null": 5}, "n_null must be 0 or at least 20, got 5"),
+        ({}, {"component": "heads"}, "did you mean 'head'"),
+        ({}, {"position": "lastprompt"}, "did you mean 'last_prompt'"),
+    ],
+)
+def test_bad_input_is_refused_before_any_work(planted, changes, options, message):
+    import sadi_lens as sl
+
+    model, task = planted
+    with pytest.raises(ValueError, match=message):
+        sl.compare(model, dataclasses.replace(task, **changes), progress=False, **options)
+
+
+def test_a_method_over_its_budget_is_refused(planted):
+    import sadi_lens as sl
+
+    greedy = sl.measure.Method("greedy", "other", lambda _material, budget: [None] * (budget + 1))
+    with pytest.raises(ValueError, match="'greedy' offers 3 candidates; the budget allows 1 to 2"):
+        sl.compare(*planted, [greedy], budget=2, n_null=0, progress=False)
+
+
+def test_a_comparison_is_written_and_read_back_and_drawn(found, tmp_path):
+    import sadi_lens as sl
+    from sadi_lens.types.store import read_json, write_json
+
+    path = write_json({"comparison": found}, tmp_path / "results.json")
+    again = read_json(path)["comparison"]
+    assert again == found
+    assert "each its own strength" in sl.plots.method_accuracy(again).to_json()
+
+
+@pytest.mark.slow
+def test_the_command_line_prints_the_table(tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from sadi_lens.apps.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    options = ["--methods", "sadi-head,matched-norm", "--n-null", "0", "--budget", "1", "--no-png"]
+    done = CliRunner().invoke(app, ["compare", *options])
+    assert done.exit_code == 0, done.output
+    for word in ("unsteered", "sadi-head", "matched-norm", "Holm p", "KL", "32 neutral texts"):
+        assert word in done.output
+    assert (tmp_path / "compare" / "figures" / "method_accuracy.html").is_file()
+    wrong = CliRunner().invoke(app, ["compare", "--methods", "sadihead"])
+    assert wrong.exit_code == 1
+    assert "did you mean 'sadi-head'" in wrong.output.replace("\n", " ")

@@ -1,0 +1,692 @@
+"""Scoring, sweeps, controls: values, bad input, interruption."""
+
+import dataclasses
+
+import pytest
+
+
+def test_scoring_per_token_divides_by_the_length(llama, samples):
+    import numpy as np
+
+    import sadi_lens as sl
+
+    total = sl.evaluate(llama, samples, progress=False)
+    mean = sl.evaluate(llama, samples, scoring="per_token", progress=False)
+    lengths = np.array([[1, 1, np.nan], [1, 3, 1], [1, 2, np.nan], [1, 1, np.nan]])
+    np.testing.assert_allclose(mean.choice_scores, total.choice_scores / lengths, rtol=1e-6)
+
+
+def test_an_answer_is_valid_when_the_next_token_begins_a_choice(llama):
+    import torch
+
+    import sadi_lens as sl
+
+    prompt = "the ball is"
+    with torch.inference_mode():
+        top = llama(torch.tensor([llama.tokenizer(prompt)["input_ids"]]))[0, -1].argmax()
+    word = llama.tokenizer.decode([int(top)])
+    others = [w for w in (" red", " box", " hat") if w != word]
+    hit = sl.Sample(prompt, (others[0], word + " was" if word.strip() else others[1]), 0)
+    miss = sl.Sample(prompt, tuple(others[:2]), 0)
+    found = sl.evaluate(llama, [hit, miss], progress=False)
+    assert found.valid.tolist() == [True, False]
+    assert found.valid_rate == 0.5
+
+
+@pytest.mark.parametrize("way", ["raw", "bridge"])
+def test_chunks_and_batches_do_not_change_the_scores(llama, differences, samples, monkeypatch, way):
+    import numpy as np
+
+    import sadi_lens as sl
+    from sadi_lens.engine import bridge_scoring as scoring
+    from sadi_lens.engine import dispatch as engine
+    from sadi_lens.engine import scoring as tree_scoring
+
+    cells = [
+        None,
+        *(sl.MaskedScaling(sl.top_k_mask(differences["neuron"], k), 2.0) for k in (1, 5, 9)),
+    ]
+    if way == "bridge":
+        monkeypatch.setattr(engine, "raw_model", lambda _model: None)
+    whole = sl.measure.evaluate_each(llama, samples, cells, progress=False)
+    monkeypatch.setattr(scoring, "ROW_BYTES", 1)
+    monkeypatch.setattr(scoring, "MAX_TOKENS", 1)
+    monkeypatch.setattr(tree_scoring, "pass_tokens", lambda *_: 1)
+    single = sl.measure.evaluate_each(llama, samples, cells, progress=False)
+    for one, two in zip(whole, single, strict=True):
+        np.testing.assert_allclose(one.choice_scores, two.choice_scores, atol=2e-5)
+
+
+def test_an_intervention_that_is_not_affine_is_run_row_by_row(llama, differences, samples):
+    import numpy as np
+    import torch
+
+    import sadi_lens as sl
+
+    @dataclasses.dataclass(frozen=True)
+    class Squash:
+        component: str = "head"
+        layers: tuple = (0, 2)
+        label: str = "squash"
+
+        def edit(self, activation, _layer):
+            return torch.tanh(activation)
+
+        def check(self, info):
+            pass
+
+    affine = sl.MaskedScaling(sl.top_k_mask(differences["head"], 4), 2.0)
+    together = sl.measure.evaluate_each(llama, samples, [None, Squash(), affine], progress=False)
+    for found, intervention in zip(together, [None, Squash(), affine], strict=True):
+        alone = sl.evaluate(llama, samples, intervention, progress=False)
+        np.testing.assert_allclose(found.choice_scores, alone.choice_scores, atol=2e-5)
+    assert not np.allclose(together[0].choice_scores, together[1].choice_scores, equal_nan=True)
+
+
+def test_one_batch_may_mix_components(llama, differences, samples):
+    import numpy as np
+
+    import sadi_lens as sl
+
+    cells = [
+        sl.MaskedScaling(sl.top_k_mask(differences[name], 3), 2.0)
+        for name in ("head", "hidden", "mlp_out", "neuron")
+    ]
+    together = sl.measure.evaluate_each(llama, samples, cells, progress=False)
+    for found, cell in zip(together, cells, strict=True):
+        alone = sl.evaluate(llama, samples, cell, progress=False)
+        np.testing.assert_allclose(found.choice_scores, alone.choice_scores, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "expected"),
+    [
+        (" The  Red, box. And more", "red box", True),
+        (" red box\nQuestion", "the red box", True),
+        (" 3.5 metres.", "3.5 metres", True),
+        (" St. Louis.", "St. Louis", True),
+        (" St. Paul", "St. Louis", False),
+        (" A", "A", True),
+        (" the", "A", False),
+        ("", "A", False),
+        (" !", "?", False),
+        (" red", "red box", False),
+        (" red box and hat", "red box", False),
+    ],
+)
+def test_free_text_is_right_when_its_first_line_or_sentence_is_the_target(text, target, expected):
+    from sadi_lens.types.answers import matches
+
+    assert matches(text, target) is expected
+
+
+def test_free_text_is_generated_and_compared(llama):
+    import sadi_lens as sl
+
+    text = sl.generate(llama, "the ball is", max_new_tokens=16)[0]
+    right = sl.Sample("the ball is", target=text.strip())
+    found = sl.evaluate(llama, [right, sl.Sample("the", target="no such answer")], progress=False)
+    assert found.scoring == "exact_match"
+    assert found.correct.tolist() == [True, False]
+    assert found.texts[0] == text
+    with pytest.raises(ValueError, match="all have choices or all have a target"):
+        sl.evaluate(llama, [right, sl.Sample("a", (" red", " box"), 0)], progress=False)
+
+
+def test_the_checkpoints_own_generation_penalties_do_not_apply():
+    from factories import random_llama
+
+    import sadi_lens as sl
+
+    hf, tokenizer = random_llama(seed=1)
+    plain = sl.generate(sl.load_model(hf, tokenizer=tokenizer), "the ball is", max_new_tokens=12)
+    hf.generation_config.repetition_penalty = 5.0
+    model = sl.load_model(hf, tokenizer=tokenizer)
+    assert sl.generate(model, "the ball is", max_new_tokens=12) == plain
+    assert model.original_model.generation_config.repetition_penalty == 5.0
+    assert sl.generate(model, "the ball is", max_new_tokens=12, repetition_penalty=5.0) != plain
+    with pytest.raises(ValueError, match=r"sets \['num_return_sequences'\] itself"):
+        sl.generate(model, "the", num_return_sequences=2)
+
+
+def test_prepend_bos_reaches_the_scores(llama, samples):
+    import numpy as np
+
+    import sadi_lens as sl
+
+    plain = sl.evaluate(llama, samples, progress=False).choice_scores
+    same = sl.evaluate(llama, samples, prepend_bos=True, progress=False).choice_scores
+    without = sl.evaluate(llama, samples, prepend_bos=False, progress=False).choice_scores
+    assert np.allclose(plain, same, equal_nan=True)
+    assert not np.allclose(plain, without, atol=1e-3, equal_nan=True)
+
+
+def test_a_sliding_window_shorter_than_the_prompt_is_scored_right(samples):
+    """The cache of such layers is repeated by its own update; compared with whole texts."""
+    import torch
+    from factories import word_tokenizer
+    from transformers import MistralConfig, MistralForCausalLM
+
+    import sadi_lens as sl
+
+    tokenizer = word_tokenizer()
+    config = MistralConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=3,
+        num_attention_heads=4, num_key_value_heads=2, sliding_window=4, initializer_range=0.3,
+        max_position_embeddings=64,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = sl.load_model(MistralForCausalLM(config).eval(), tokenizer=tokenizer)
+    cells = [None, sl.MaskedScaling(sl.Mask.from_units("head", [(0, 1), (2, 3)], model), 3.0)]
+    for found, cell in zip(
+        sl.measure.evaluate_each(model, samples, cells, progress=False), cells, strict=True
+    ):
+        for row, sample in enumerate(samples):
+            length = len(tokenizer(sample.prompt)["input_ids"])
+            for column, choice in enumerate(sample.choices):
+                text = torch.tensor([tokenizer(sample.prompt + choice)["input_ids"]])
+                with torch.inference_mode(), sl.steer(model, cell, prompt_lengths=[length]):
+                    logprobs = model(text)[0].log_softmax(dim=-1)
+                score = sum(
+                    float(logprobs[i - 1, text[0, i]]) for i in range(length, text.shape[1])
+                )
+                assert found.choice_scores[row, column] == pytest.approx(score, abs=5e-5)
+
+
+def test_a_half_precision_model_is_scored_in_its_own_dtype(samples):
+    from factories import random_llama
+
+    import sadi_lens as sl
+
+    hf, tokenizer = random_llama()
+    model = sl.load_model(hf.bfloat16(), tokenizer=tokenizer)
+    cells = [None, sl.MaskedScaling(sl.Mask.from_units("neuron", [(0, 1), (1, 3)], model), 2.3)]
+    together = sl.measure.evaluate_each(model, samples, cells, progress=False)
+    for found, cell in zip(together, cells, strict=True):
+        alone = sl.evaluate(model, samples, cell, progress=False)
+        # bfloat16 keeps 8 bits; logits here reach about 20.
+        assert abs(found.margins - alone.margins).max() < 0.5
+
+
+@pytest.mark.parametrize("call", ["evaluate", "differences", "generate"])
+def test_a_model_in_training_mode_is_refused(llama, pairs, samples, call):
+    import sadi_lens as sl
+
+    llama.original_model.train()
+    try:
+        with pytest.raises(
+            ValueError, match=r"must be in eval mode; found training mode at .*model\.eval"
+        ):
+            {
+                "evaluate": lambda: sl.evaluate(llama, samples),
+                "differences": lambda: sl.activation_differences(llama, pairs),
+                "generate": lambda: sl.generate(llama, "the"),
+            }[call]()
+    finally:
+        llama.original_model.eval()
+
+
+def test_texts_that_do_not_fit_or_tokenise_are_refused(llama):
+    import sadi_lens as sl
+
+    long = ("the red ball is in the box . " * 9).strip()  # 72 tokens and BOS, context 64
+    with pytest.raises(ValueError, match="text must fit the context of 64 tokens, got 74"):
+        sl.evaluate(llama, [sl.Sample(long, (" red", " blue"), 0)], progress=False)
+    with pytest.raises(ValueError, match="context of 64 tokens, got 74"):
+        sl.activation_differences(
+            llama, [sl.ContrastivePair(long, " red", " blue")], progress=False
+        )
+    with pytest.raises(ValueError, match=r"got 4 \+ max_new_tokens 61"):
+        sl.generate(llama, "the ball is", max_new_tokens=61)
+    words = sl.models.planted_model()  # splits at spaces, so a space adds nothing
+    with pytest.raises(ValueError, match="answer ' ' adds no token to the prompt"):
+        sl.evaluate(words, [sl.Sample("the sky is", (" ", " sunny"), 0)], progress=False)
+    with pytest.raises(ValueError, match="max_new_tokens must be at least 1, got 0"):
+        sl.generate(llama, "the", max_new_tokens=0)
+
+
+def test_empty_lists_and_unknown_names_are_refused(llama, differences, samples):
+    import sadi_lens as sl
+
+    with pytest.raises(ValueError, match="interventions must hold at least 1"):
+        sl.measure.evaluate_each(llama, samples, [])
+    with pytest.raises(ValueError, match="labels must name every intervention: 1 for 2"):
+        sl.measure.evaluate_each(llama, samples, [None, None], labels=["x"])
+
+    with pytest.raises(ValueError, match="samples must hold at least 1 item, got 0"):
+        sl.evaluate(llama, [])
+    with pytest.raises(ValueError, match="pairs must hold at least 1 contrastive pair, got 0"):
+        sl.activation_differences(llama, [])
+    with pytest.raises(ValueError, match="got 'last_promt'; did you mean 'last_prompt'"):
+        sl.evaluate(llama, samples, position="last_promt")
+    with (
+        pytest.raises(ValueError, match="got 'everystep'; did you mean 'every_step'"),
+        sl.steer(llama, None, position="everystep"),
+    ):
+        pass
+    with pytest.raises(ValueError, match="got 'mean'"):
+        sl.evaluate(llama, samples, scoring="mean")
+    with pytest.raises(ValueError, match="got 'neurons'; did you mean 'neuron'"):
+        sl.activation_differences(
+            llama, [sl.ContrastivePair("the", " red", " box")], components=["neurons"]
+        )
+    with pytest.raises(ValueError, match=r"k must be in \[1, 12\], got 13"):
+        sl.sweep(llama, samples, differences["head"], [1, 13], [1.0])
+    with pytest.raises(ValueError, match="ks and strengths must not be empty"):
+        sl.sweep(llama, samples, differences["head"], [], [1.0])
+    with pytest.raises(ValueError, match="strength must be finite, got nan"):
+        sl.sweep(llama, samples, differences["head"], [1], [float("nan")])
+    with pytest.raises(ValueError, match="n must be at least 1, got 0"):
+        sl.measure.null_band(llama, samples, sl.top_k_mask(differences["head"], 2), 1.0, n=0)
+
+
+def test_a_mask_of_another_model_is_refused(llama, samples, differences):
+    import sadi_lens as sl
+
+    info = dataclasses.replace(differences["head"].model, name="other", n_layers=5)
+    alien = sl.MaskedScaling(sl.Mask.from_units("head", [(4, 0)], info), 1.0)
+    message = "mask has 5 layers x 4 head units, but .* has 3 x 4"
+    with pytest.raises(ValueError, match=message), sl.steer(llama, alien):
+        pass
+    with pytest.raises(ValueError, match=message):
+        sl.evaluate(llama, samples, alien)
+    with pytest.raises(ValueError, match=message):
+        sl.generate(llama, "the", alien)
+
+
+def test_there_is_one_prompt_length_a_row(llama, differences):
+    import torch
+
+    import sadi_lens as sl
+
+    scaling = sl.MaskedScaling(sl.top_k_mask(differences["head"], 2), 1.0)
+    ids = torch.tensor([llama.tokenizer("the ball is")["input_ids"]])
+    with (
+        pytest.raises(ValueError, match="prompt_lengths must match the batch: got 2 for 1 rows"),
+        sl.steer(llama, scaling, prompt_lengths=[3, 4]),
+    ):
+        llama(ids)
+
+
+def test_prompt_lengths_must_fit_their_rows(llama, differences):
+    import torch
+
+    import sadi_lens as sl
+
+    scaling = sl.MaskedScaling(sl.top_k_mask(differences["head"], 2), 1.0)
+    ids = torch.tensor([llama.tokenizer("the ball is")["input_ids"]])
+    with (
+        pytest.raises(
+            ValueError, match=r"prompt_lengths must be in \[1, tokens of the row\], got \[9\]"
+        ),
+        sl.steer(llama, scaling, prompt_lengths=[9]),
+    ):
+        llama(ids)
+
+
+def test_scores_that_are_not_finite_are_counted_and_said(llama, differences, samples):
+    import numpy as np
+
+    import sadi_lens as sl
+
+    huge = sl.MaskedScaling(sl.top_k_mask(differences["hidden"], 60), 1e38)
+    with pytest.warns(UserWarning, match="items could not be scored under 'SADI hidden"):
+        found = sl.evaluate(llama, samples, huge, progress=False)
+    broken = np.isnan(found.margins)
+    assert broken.any()
+    assert not found.correct[broken].any()
+    assert not found.valid[broken].any()
+
+
+@pytest.fixture
+def stop_after(monkeypatch):
+    """Ctrl-C after so many items: stop_after(n) -> the list of items scored from then on."""
+    from sadi_lens.engine import scoring as tree_scoring
+
+    monkeypatch.setattr(tree_scoring, "pass_tokens", lambda *_: 1)  # one item a batch
+    real = tree_scoring.TreeScorer.score
+
+    def arrange(n):
+        calls = []
+
+        def score(self, *args):
+            if len(calls) == n:
+                raise KeyboardInterrupt
+            calls.extend(args[0])
+            return real(self, *args)
+
+        monkeypatch.setattr(tree_scoring.TreeScorer, "score", score)
+        return calls
+
+    return arrange
+
+
+def test_ctrl_c_in_a_sweep_keeps_what_was_finished_and_resume_runs_the_rest(
+    llama, differences, samples, stop_after
+):
+    import numpy as np
+
+    import sadi_lens as sl
+
+    def run(ks=(1, 3), **more):
+        strengths = [1.0, 4.0]
+        settings = {"progress": False, "keep_items": True, **more}
+        return sl.sweep(llama, samples, differences["head"], ks, strengths, **settings)
+
+    whole = run()
+    stop_after(1)
+    with pytest.raises(sl.measure.SweepInterrupted, match="1 items scored") as first:
+        run()
+    partial = first.value.partial
+    assert partial.n == 1
+    assert np.isfinite(partial.accuracy).all()
+    assert partial.accuracy.shape == whole.accuracy.shape
+    assert isinstance(first.value, KeyboardInterrupt)
+    for layer in range(3):
+        assert not llama.get_hook_point(f"blocks.{layer}.attn.hook_z").fwd_hooks
+    stop_after(1)  # and once more
+    with pytest.raises(sl.measure.SweepInterrupted, match="2 items scored") as second:
+        run(resume=first.value)
+    ran = stop_after(None)
+    again = run(resume=second.value)
+    assert len(ran) == len(samples) - 2
+    for name in ("accuracy", "margin", "valid_rate", "correct", "unsteered_correct"):
+        np.testing.assert_allclose(getattr(again, name), getattr(whole, name), atol=1e-5)
+    assert again.n == whole.n == len(samples)
+    with pytest.raises(ValueError, match="another call: interventions, labels differ"):
+        run((1, 2), resume=first.value)
+    with pytest.raises(ValueError, match="another call: position, prepend_bos differ"):
+        run(resume=first.value, position="all", prepend_bos=False)
+    stop_after(0)
+    with pytest.raises(sl.measure.SweepInterrupted, match="0 items scored") as caught:
+        run()
+    assert caught.value.partial is None
+    stop_after(None)
+    assert run(resume=caught.value) == whole
+
+
+@pytest.mark.filterwarnings("ignore:the mask was made on")
+def test_resume_takes_what_stopped_the_same_call_of_the_same_model(
+    differences, samples, stop_after
+):
+    import pickle
+
+    import torch
+    from factories import random_llama
+
+    import sadi_lens as sl
+    from sadi_lens.measure.resuming import require_kind
+
+    hf, tokenizer = random_llama(seed=5)
+    model = sl.load_model(hf, tokenizer=tokenizer)
+
+    class Own:
+        """An intervention of somebody's own, with no notion of equality."""
+
+        component, layers, label = "hidden", (1,), "own"
+
+        def edit(self, activation, layer):
+            return activation * (1 + layer)
+
+        def check(self, info):
+            assert info.n_layers == 3
+
+    def run(task="hats", **more):
+        several = [None, Own(), sl.MaskedScaling(sl.top_k_mask(differences["head"], 3), 2.0)]
+        return sl.measure.evaluate_each(model, samples, several, task=task, progress=False, **more)
+
+    whole = run()
+    stop_after(1)
+    with pytest.raises(sl.measure.EvaluationInterrupted) as caught:
+        run()
+    stopped = caught.value
+    assert stopped.done.sum() == 1
+    again = pickle.loads(
+        pickle.dumps(sl.measure.EvaluationInterrupted(stopped.partial, stopped.done, {}))
+    )
+    assert (again.partial, str(again)) == (stopped.partial, str(stopped))
+    stop_after(None)
+    assert [one.accuracy for one in run(resume=stopped)] == [one.accuracy for one in whole]
+    with pytest.raises(ValueError, match="another call: task differ"):
+        run(task="other", resume=stopped)
+    with pytest.raises(ValueError, match="another call: labels differ"):
+        run(labels=["a", "b", "c"], resume=stopped)
+    with torch.no_grad():
+        hf.model.layers[1].mlp.down_proj.weight.mul_(1.5)
+    with pytest.raises(ValueError, match="another call: weights differ"):
+        run(resume=stopped)
+    with pytest.raises(TypeError, match="must be the SweepInterrupted of this call, got Evalu"):
+        require_kind(stopped, sl.measure.SweepInterrupted)
+
+
+@pytest.mark.parametrize("scoring", ["sum", "per_token", "pmi", "teacher_forced"])
+def test_a_resumed_evaluation_equals_one_without_a_stop(
+    llama, differences, samples, stop_after, scoring
+):
+    import numpy as np
+
+    import sadi_lens as sl
+
+    samples = [dataclasses.replace(one, prompt=f"the box is big\n{one.prompt}") for one in samples]
+    several = [None, sl.MaskedScaling(sl.top_k_mask(differences["head"], 3), 2.0)]
+    settings = {"scoring": scoring, "progress": False}
+    whole = sl.measure.evaluate_each(llama, samples, several, **settings)
+    stop_after(2)
+    with pytest.raises(sl.measure.EvaluationInterrupted) as caught:
+        sl.measure.evaluate_each(llama, samples, several, **settings)
+    ran = stop_after(None)
+    again = sl.measure.evaluate_each(llama, samples, several, resume=caught.value, **settings)
+    if scoring != "pmi":  # half of a difference is no score
+        assert len(ran) == len(samples) - 2
+    for one, two in zip(whole, again, strict=True):
+        np.testing.assert_allclose(one.choice_scores, two.choice_scores, atol=1e-5)
+        np.testing.assert_array_equal(one.correct, two.correct)
+        assert (one.items, one.interval, one.label) == (two.items, two.interval, two.label)
+
+
+def test_free_text_is_generated_for_several_interventions_in_one_batch_and_resumed(
+    llama, differences, monkeypatch
+):
+    import sadi_lens as sl
+    from sadi_lens.measure import evaluation
+
+    samples = [sl.Sample(prompt, target="red") for prompt in ("the ball is", "a", "the hat")]
+    mask = sl.top_k_mask(differences["head"], 3)
+    several = [None, *(sl.MaskedScaling(mask, strength) for strength in (2.0, 5.0, 9.0))]
+    alone = [sl.evaluate(llama, samples, one, progress=False) for one in several]
+    real, batches = evaluation.generate, []
+
+    def generate(model, prompts, *args, **more):
+        if len(batches) == stop:
+            raise KeyboardInterrupt
+        batches.append(len(prompts))
+        return real(model, prompts, *args, **more)
+
+    monkeypatch.setattr(evaluation, "generate", generate)
+    stop = None
+    assert sl.measure.evaluate_each(llama, samples, several, progress=False) == tuple(alone)
+    assert batches == [12]
+    monkeypatch.setattr(evaluation, "TEXTS_AT_ONCE", 6)
+    batches.clear()
+    stop = 1
+    with pytest.raises(sl.measure.EvaluationInterrupted) as caught:
+        sl.measure.evaluate_each(llama, samples, several, progress=False)
+    assert caught.value.partial == tuple(alone[:2])
+    batches.clear()
+    found = sl.measure.evaluate_each(llama, samples, several, resume=caught.value, progress=False)
+    assert found == tuple(alone)
+    assert batches == [6]
+
+
+def test_best_takes_the_top_cell_and_says_on_what(llama, differences, samples):
+    import numpy as np
+
+    import sadi_lens as sl
+
+    grid = sl.sweep(llama, samples, differences["head"], [1, 3], [1.0, 4.0], progress=False)
+    grid = dataclasses.replace(
+        grid,
+        accuracy=np.array([[0.5, 0.75], [0.75, np.nan]]),
+        margin=np.array([[9.0, 1.0], [2.0, np.nan]]),
+    )
+    best = grid.best()
+    assert (best.k, best.strength, best.accuracy, best.chosen_on) == (3, 1.0, 0.75, "dev")
+    assert "highest accuracy of 3 cells on dev" in best.reason
+    with pytest.warns(UserWarning, match="chose K and strength on the test split"):
+        on_test = dataclasses.replace(grid, split="test").best()
+    assert on_test.chosen_on == "test"
+    assert "optimistic" in on_test.reason
+    tied = dataclasses.replace(grid, ks=(4, 1), accuracy=np.ones((2, 2)), margin=np.ones((2, 2)))
+    assert (tied.best().k, tied.best().strength) == (1, 1.0)
+    with pytest.raises(ValueError, match="no cell of this sweep was finished"):
+        dataclasses.replace(grid, accuracy=np.full((2, 2), np.nan)).best()
+
+
+def test_the_null_band_is_one_evaluation_per_random_mask(llama, differences, samples):
+    import numpy as np
+
+    import sadi_lens as sl
+
+    mask = sl.top_k_mask(differences["head"], 3)
+    null = sl.measure.null_band(llama, samples, mask, 4.0, n=6, seed=1, progress=False)
+    seeds = np.random.SeedSequence(1).generate_state(6)
+    for draw, seed in enumerate(seeds):
+        one = sl.MaskedScaling(sl.random_mask(mask, seed=int(seed)), 4.0)
+        found = sl.evaluate(llama, samples, one, progress=False)
+        assert null.accuracies[draw] == found.accuracy
+        assert null.margins[draw] == pytest.approx(found.margin, abs=5e-5)
+    assert null.p_value(2.0) == 1 / 7
+    assert null.p_value(-1.0) == 1.0
+    again = sl.measure.null_band(llama, samples, mask, 4.0, n=6, seed=1, progress=False)
+    assert again == null
+
+
+def test_a_tuned_null_lets_every_random_mask_choose_its_strength(llama, differences, samples):
+    import numpy as np
+
+    import sadi_lens as sl
+
+    mask, grid = sl.top_k_mask(differences["head"], 3), [0.5, 4.0, 9.0]
+    null = sl.measure.null_band(
+        llama,
+        samples[:2],
+        mask,
+        4.0,
+        n=5,
+        seed=1,
+        tune_on=samples[2:],
+        strengths=grid,
+        progress=False,
+    )
+    assert null.tuned
+    for draw, seed in enumerate(np.random.SeedSequence(1).generate_state(5)):
+        one = sl.random_mask(mask, seed=int(seed))
+        dev = [
+            sl.evaluate(llama, samples[2:], sl.MaskedScaling(one, s), progress=False) for s in grid
+        ]
+        best = max(range(3), key=lambda i: (dev[i].accuracy, round(dev[i].margin, 4)))
+        found = sl.evaluate(llama, samples[:2], sl.MaskedScaling(one, grid[best]), progress=False)
+        assert null.margins[draw] == pytest.approx(found.margin, abs=5e-5)
+
+
+def test_a_comparison_pairs_items_with_the_first_row(llama, differences, samples):
+    import sadi_lens as sl
+    from sadi_lens.types.stats import mcnemar_p, paired_interval
+
+    cells = [None, sl.MaskedScaling(sl.top_k_mask(differences["head"], 4), 8.0)]
+    found = sl.measure.evaluate_each(llama, samples, cells, progress=False)
+    table = sl.types.Comparison.of(found, chance=0.5)
+    assert table.rows[0].gain == 0
+    assert table.rows[1].gain == found[1].accuracy - found[0].accuracy
+    assert table.rows[1].gain_interval == paired_interval(found[1].correct, found[0].correct)
+    assert table.rows[1].mcnemar_p == mcnemar_p(found[1].correct, found[0].correct)
+    with pytest.raises(ValueError, match="different labels, got 'unsteered' twice"):
+        sl.types.Comparison.of((found[0], found[0]))
+    turned = sl.evaluate(llama, samples[::-1], label="turned", progress=False)
+    with pytest.raises(ValueError, match="needs the same items on the same model: 'turned' has 4"):
+        sl.types.Comparison.of((found[0], turned))
+    fewer = sl.evaluate(llama, samples[:2], progress=False)
+    with pytest.raises(
+        ValueError, match="needs the same items on the same model: 'unsteered' has 2"
+    ):
+        sl.types.Comparison.of((found[0], fewer))
+
+
+def test_frames_are_tidy(llama, differences, samples):
+    import sadi_lens as sl
+
+    assert len(differences["head"].frame()) == 12
+    grid = sl.sweep(llama, samples, differences["head"], [1, 3], [1.0, 4.0], progress=False)
+    frame = grid.frame()
+    assert frame[["k", "strength"]].values.tolist() == [[1, 1], [1, 4], [3, 1], [3, 4]]
+    found = sl.evaluate(llama, samples, progress=False)
+    assert len(found.frame()) == len(samples)
+    assert sl.types.Comparison.of((found,)).frame()["label"].tolist() == ["unsteered"]
+
+
+def test_weights_that_are_others_are_said(llama, samples, differences):
+    import sadi_lens as sl
+
+    info = dataclasses.replace(differences["head"].model, name="cousin", fingerprint="f" * 16)
+    mask = sl.Mask.from_units("head", [(1, 2)], info)
+    with pytest.warns(UserWarning, match="the mask was made on cousin with weights ffff"):
+        sl.evaluate(llama, samples, sl.MaskedScaling(mask, 1.0), progress=False)
+
+
+def test_the_measured_push_is_edited_minus_unedited_in_the_steered_run(llama, differences):
+    """By hand: run each prompt alone under steering and read the activation before and after the edit."""
+    import numpy as np
+    import torch
+
+    import sadi_lens as sl
+
+    prompts = ["the ball is", "Tom says the hat is in the", "a"]
+    mask = sl.Mask.from_units("head", [(0, 1), (1, 2), (2, 0)], llama)
+    sadi = sl.MaskedScaling(mask, 4.0)
+    pushes = []
+    for prompt in prompts:
+        ids = torch.tensor([llama.tokenizer(prompt)["input_ids"]])
+        with torch.inference_mode(), sl.steer(llama, sadi):
+            steered = sl.find.read_activations(llama, ids, components=["head"])["head"]
+        after = torch.stack(steered)[:, 0, -1]  # hooks run in order, so this is 5 A where selected
+        chosen = torch.from_numpy(mask.selected.copy())[..., None]
+        pushes.append(torch.where(chosen, after * 4 / 5, 0))
+    stacked = torch.stack(pushes)
+    for max_tokens in (4096, 1):
+        found = sl.measure.measure_push(llama, prompts, sadi, max_tokens=max_tokens, progress=False)
+        np.testing.assert_allclose(found.mean, stacked.mean(dim=0), atol=1e-5)
+        expected = stacked.square().sum(dim=(1, 2, 3)).mean().sqrt()
+        assert found.rms == pytest.approx(float(expected), rel=1e-5)
+    # What several layers push together is not strength times the clean activation.
+    clean = np.sqrt((differences["head"].prompt_rms[mask.selected] ** 2).sum())
+    assert abs(found.rms / (4 * clean) - 1) > 0.05
+    own = differences["head"]
+    norm = sl.MaskedAddition.from_differences(mask, own, 4.0, match="norm", push=found)
+    assert sl.measure.measure_push(llama, prompts, norm, progress=False).rms == pytest.approx(
+        found.rms
+    )
+    mean = sl.MaskedAddition.from_differences(mask, own, 4.0, match="mean", push=found)
+    again = sl.measure.measure_push(llama, prompts, mean, progress=False)
+    np.testing.assert_allclose(again.mean, found.mean, atol=1e-5)
+
+
+def test_within_one_layer_the_clean_activation_gives_the_same_push(llama, pairs, differences):
+    import numpy as np
+
+    import sadi_lens as sl
+
+    mask = sl.Mask.from_units("head", [(1, 0), (1, 2)], llama)
+    sadi = sl.MaskedScaling(mask, 4.0)
+    push = sl.measure.measure_push(llama, [pair.prompt for pair in pairs], sadi, progress=False)
+    for match in ("norm", "mean"):
+        clean = sl.MaskedAddition.from_differences(mask, differences["head"], 4.0, match=match)
+        measured = sl.MaskedAddition.from_differences(
+            mask, differences["head"], 4.0, match=match, push=push
+        )
+        chosen = mask.selected
+        np.testing.assert_allclose(
+            clean.vector[chosen], measured.vector[chosen], rtol=1e-5, atol=1e-6
+        )
+    with pytest.raises(ValueError, match="prompts must hold at least 1, got 0"):
+        sl.measure.measure_push(llama, [], sadi)

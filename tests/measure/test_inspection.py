@@ -1,0 +1,225 @@
+"""Close looks at a model against plain re-derivations on its Hugging Face module."""
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def mask(differences):
+    import sadi_lens as sl
+
+    return sl.top_k_mask(differences["head"], 3)
+
+
+def test_unit_activations_are_the_two_sides_of_the_differences(llama, pairs, mask):
+    import sadi_lens as sl
+
+    found = sl.measure.unit_activations(llama, pairs, mask, task="words", progress=False)
+    direct = sl.find.unit_differences(llama, pairs, mask, progress=False)
+    np.testing.assert_allclose(found.positive - found.negative, direct.values, atol=1e-5)
+    assert found.units == mask.units
+    # The positive side, by hand: the input of o_proj at the last token of the bare Hugging Face model.
+    import torch
+
+    layer, unit = mask.units[0]
+    hf, seen = llama.original_model, []
+    ids = torch.tensor([llama.tokenizer(pairs[1].prompt + pairs[1].positive)["input_ids"]])
+    projection = hf.model.layers[layer].self_attn.o_proj
+    handle = projection.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    with torch.inference_mode():
+        hf(ids)
+    handle.remove()
+    z = seen[0][0, -1].reshape(4, 8)[unit].mean()
+    assert found.positive[1, 0] == pytest.approx(float(z), abs=1e-5)
+
+
+def test_unit_activations_refuse_nothing_to_read(llama, pairs, mask):
+    import sadi_lens as sl
+
+    with pytest.raises(ValueError, match="at least 1 contrastive pair, got 0"):
+        sl.measure.unit_activations(llama, [], mask)
+    empty = sl.Mask("head", np.zeros((3, 4), bool))
+    with pytest.raises(ValueError, match="at least 1 unit, got 0"):
+        sl.measure.unit_activations(llama, pairs, empty)
+
+
+def test_all_unit_differences_average_to_the_means(llama, pairs, differences):
+    import sadi_lens as sl
+
+    found = sl.measure.all_unit_differences(llama, pairs, "neuron", progress=False)
+    mean = found.values.mean(axis=0).reshape(differences["neuron"].mean.shape)
+    np.testing.assert_allclose(mean, differences["neuron"].mean, atol=1e-5)
+
+
+def test_the_sign_flip_null_is_the_largest_mean_of_flipped_pairs(llama, pairs):
+    import sadi_lens as sl
+    from sadi_lens.types.differences import UnitDifferences
+    from sadi_lens.types.model import ModelInfo
+
+    one = sl.measure.all_unit_differences(llama, pairs, "head", progress=False)
+    found = sl.measure.sign_flip_null(one, draws=50, seed=3)
+    # Four pairs have 16 sign vectors: every maximum must be one of theirs.
+    signs = np.array(np.meshgrid(*[[-1, 1]] * 4)).reshape(4, -1).T
+    possible = (signs @ one.values / 4).max(axis=1)
+    gaps = np.abs(found.maxima[:, None] - possible[None]).min(axis=1)
+    assert gaps.max() < 1e-6
+    assert len(np.unique(found.maxima.round(6))) > 5
+    np.testing.assert_array_equal(
+        found.maxima, sl.measure.sign_flip_null(one, draws=50, seed=3).maxima
+    )
+    assert (found.maxima != sl.measure.sign_flip_null(one, draws=50, seed=4).maxima).any()
+    # One unit, differences all 1: the mean of n signs, whose 95th percentile is known.
+    even = UnitDifferences("head", ModelInfo.of(llama), ((0, 0),), np.ones((400, 1), np.float32))
+    assert sl.measure.sign_flip_null(even, draws=4000).threshold == pytest.approx(
+        1.645 / 20, rel=0.08
+    )
+
+
+def test_a_sign_flip_null_needs_pairs_draws_and_numbers(llama, pairs):
+    from dataclasses import replace
+
+    import sadi_lens as sl
+
+    one = sl.measure.all_unit_differences(llama, pairs, "head", progress=False)
+    with pytest.raises(ValueError, match=r"draws must be at least 20 .* got 5"):
+        sl.measure.sign_flip_null(one, draws=5)
+    with pytest.raises(ValueError, match="at least 2 pairs, got 1"):
+        sl.measure.sign_flip_null(replace(one, values=one.values[:1]))
+    broken = one.values.copy()
+    broken[0, 0] = np.nan
+    with pytest.raises(ValueError, match="must be finite, 1 of 48 are not"):
+        sl.measure.sign_flip_null(replace(one, values=broken))
+
+
+def test_shifts_are_the_states_of_the_steered_model(llama, samples, mask):
+    import torch
+
+    import sadi_lens as sl
+
+    prompts = [sample.prompt for sample in samples]
+    sadi = sl.MaskedScaling(mask, 4.0)
+    found = sl.measure.activation_shifts(
+        llama,
+        prompts,
+        {"SADI": sadi, "none": sl.MaskedScaling(mask, 0.0)},
+        layer=1,
+        kinds={"SADI": "adaptive"},
+    )
+    assert found.kinds == ("adaptive", "other")
+    np.testing.assert_array_equal(found.after[1], found.before)
+    assert np.isnan(found.cosines[1]).all()
+    # One prompt alone, on the bare Hugging Face module.
+    ids = torch.tensor([llama.tokenizer(prompts[1])["input_ids"]])
+    with torch.inference_mode():
+        plain = llama.original_model(ids, output_hidden_states=True).hidden_states[2][0, -1]
+        with sl.steer(llama, sadi):
+            steered = llama.original_model(ids, output_hidden_states=True).hidden_states[2][0, -1]
+    np.testing.assert_allclose(found.before[1], plain.numpy(), atol=1e-5)
+    np.testing.assert_allclose(found.after[0, 1], steered.numpy(), atol=1e-5)
+    assert np.abs(found.after[0] - found.before).max() > 1e-3
+
+
+def test_shifts_see_an_edit_at_the_place_that_is_read(llama, samples, differences):
+    """The reading hook must come after the steering hook of the same place."""
+    import sadi_lens as sl
+
+    mask = sl.top_k_mask(differences["hidden"], 2)
+    layer, unit = mask.units[0]  # the lowest layer that is edited
+    found = sl.measure.activation_shifts(
+        llama, [samples[0].prompt], {"SADI": sl.MaskedScaling(mask, 2.0)}, layer=layer
+    )
+    assert found.after[0, 0, unit] == pytest.approx(3 * found.before[0, unit], rel=1e-5)
+
+
+def test_shifts_refuse_a_layer_that_does_not_exist(llama, mask):
+    import sadi_lens as sl
+
+    method = {"SADI": sl.MaskedScaling(mask, 1.0)}
+    with pytest.raises(ValueError, match=r"layer must be in \[0, 2\], got 3"):
+        sl.measure.activation_shifts(llama, ["the ball"], method, layer=3)
+    with pytest.raises(ValueError, match="at least 1 prompt and 1 method, got 0 and 1"):
+        sl.measure.activation_shifts(llama, [], method)
+
+
+@pytest.mark.parametrize("position", ["last_prompt", "every_step", "all"])
+def test_a_trace_is_the_step_by_step_log_probability(llama, mask, position):
+    import torch
+
+    import sadi_lens as sl
+
+    prompt, text = "the ball is", " red box in"
+    sadi = sl.MaskedScaling(mask, 3.0)
+    trace = sl.measure.trace_generation(llama, prompt, sadi, text=text, position=position)
+    assert "".join(trace.tokens) == text
+    tokenizer = llama.tokenizer
+    ids = tokenizer(prompt + text)["input_ids"]
+    n_prompt = len(tokenizer(prompt)["input_ids"])
+    for step, token in enumerate(ids[n_prompt:]):
+        row = torch.tensor([ids[: n_prompt + step]])
+        with torch.inference_mode():
+            plain = llama.original_model(row).logits[0, -1].log_softmax(-1)
+            with sl.steer(llama, sadi, position=position, prompt_lengths=[n_prompt]):
+                steered = llama.original_model(row).logits[0, -1].log_softmax(-1)
+        assert trace.logp_unsteered[step] == pytest.approx(float(plain[token]), abs=1e-4)
+        assert trace.logp[step] == pytest.approx(float(steered[token]), abs=1e-4)
+        kl = float((plain.exp() * (plain - steered)).sum())
+        assert trace.kl[step] == pytest.approx(kl, abs=1e-4)
+    edited = trace.edit_norm.sum(axis=0) > 0
+    assert edited.tolist() == ([True, False, False] if position == "last_prompt" else [True] * 3)
+    untouched = [layer for layer in range(3) if layer not in sadi.layers]
+    assert not trace.edit_norm[untouched].any()
+
+
+def test_the_norm_of_an_edit_is_strength_times_the_selected_values(llama, differences):
+    """In the lowest layer that is edited, the value is that of the clean run."""
+    import sadi_lens as sl
+
+    mask = sl.top_k_mask(differences["head"], 1)
+    ((layer, unit),) = mask.units
+    trace = sl.measure.trace_generation(
+        llama, "the ball is", sl.MaskedScaling(mask, 3.0), text=" red"
+    )
+    import torch
+
+    ids = torch.tensor([llama.tokenizer("the ball is")["input_ids"]])
+    z = sl.find.read_activations(llama, ids, components=["head"])["head"][layer][0, -1, unit]
+    assert trace.edit_norm[layer, 0] == pytest.approx(3 * float(z.norm()), rel=1e-4)
+
+
+def test_the_unsteered_trace_and_the_default_text(llama):
+    import sadi_lens as sl
+
+    trace = sl.measure.trace_generation(llama, "the ball is", None, max_new_tokens=3)
+    assert trace.kind == "unsteered"
+    assert not trace.kl.any()
+    assert not trace.edit_norm.any()
+    np.testing.assert_array_equal(trace.logp, trace.logp_unsteered)
+    assert 1 <= len(trace.tokens) <= 4
+    with pytest.raises(ValueError, match="is empty; there is nothing to trace"):
+        sl.measure.trace_generation(llama, "the ball is", None, text="")
+
+
+def test_roles_follow_the_rules_of_the_method(llama, pairs):
+    import sadi_lens as sl
+
+    pair = pairs[2]  # right: " good", wrong: " very bad."
+    roles = sl.measure.token_roles(llama, pair)
+    assert roles.tokens == ("<bos>", "Ann", " was", " good")
+    assert (roles.prompt_length, roles.read, roles.steered) == (3, (3,), (2,))
+    wrong = sl.measure.token_roles(llama, pair, side="negative", position="every_step")
+    assert wrong.read == (len(wrong.tokens) - 1,)
+    assert wrong.steered == tuple(range(2, len(wrong.tokens)))
+    assert sl.measure.token_roles(llama, pair, position="all").steered == (0, 1, 2, 3)
+    with pytest.raises(ValueError, match="did you mean 'positive'"):
+        sl.measure.token_roles(llama, pair, side="positiv")
+
+
+def test_the_model_is_left_without_hooks(llama, mask):
+    import sadi_lens as sl
+
+    sadi = sl.MaskedScaling(mask, 3.0)
+    sl.measure.trace_generation(llama, "the ball is", sadi, text=" red")
+    sl.measure.activation_shifts(llama, ["the ball is"], {"SADI": sadi})
+    for layer in range(3):
+        for name in (f"blocks.{layer}.attn.hook_z", f"blocks.{layer}.hook_resid_post"):
+            assert not llama.get_hook_point(name).fwd_hooks

@@ -1,0 +1,274 @@
+"""Every figure of the catalogue at the shapes of the embedded model and of Llama-7B."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import gallery
+import numpy as np
+import pytest
+
+THEMES = ("light", "dark")
+SIZES = ("tiny", "7b")
+
+
+@pytest.fixture(scope="module")
+def figures():
+    return {
+        (size, theme): {name: draw(theme=theme) for name, draw in gallery.drawings(size).items()}
+        for size in SIZES
+        for theme in THEMES
+    }
+
+
+def words(figure):
+    return figure.layout.title.subtitle.text.replace("<br>", " ")
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_every_figure_states_model_task_and_number(figures, size):
+    for name, figure in figures[size, "light"].items():
+        assert figure.layout.title.text, name
+        assert f"model {gallery.info(size).name}" in words(figure), name
+        if name not in (
+            "token_strip",
+            "generation_trace",
+            "pairs_ablation",
+            "pairs_jaccard",
+            "mask_overlap",
+        ):
+            assert "hints" in words(figure), name
+        if name not in ("mask_overlap", "token_strip"):
+            assert re.search(
+                r"\d[\d,]* (\w+ )?(pair|prompt|item|token|input|random subset)", words(figure)
+            ), name
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_every_page_is_small_without_the_library(figures, size):
+    for name, figure in figures[size, "light"].items():
+        page = figure.to_html(full_html=False, include_plotlyjs=False)
+        assert len(page.encode()) < 150_000, name
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_themes_differ_in_page_and_ink_and_in_nothing_else(figures, size):
+    for name, light in figures[size, "light"].items():
+        dark = figures[size, "dark"][name]
+        pages = [figure.layout.template.layout for figure in (light, dark)]
+        assert pages[0].paper_bgcolor == "#ffffff", name
+        assert pages[1].paper_bgcolor == "#111317", name
+        assert pages[0].font.color != pages[1].font.color, name
+        assert (light.layout.width, light.layout.height) == (dark.layout.width, dark.layout.height)
+        assert [trace.type for trace in light.data] == [trace.type for trace in dark.data], name
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_title_subtitle_and_legend_have_their_own_pixels(figures, size):
+    for name, figure in figures[size, "light"].items():
+        layout = figure.layout
+        lines = [t.count("<br>") + 1 for t in (layout.title.text, layout.title.subtitle.text)]
+        text_bottom = 16 + 24 * lines[0] + 16 * lines[1]
+        legend_top = (1 - layout.legend.y) * layout.height
+        assert legend_top >= text_bottom, name
+        if layout.showlegend:
+            assert layout.margin.t >= legend_top + 22, name
+        assert layout.width <= 1400, name
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_nothing_is_black_on_dark_or_white_on_light(figures, theme):
+    """A colour of the page, taken for ink, vanishes; halos behind a line are the one use of it."""
+    paper = {"light": "#ffffff", "dark": "#111317"}[theme]
+    for name, figure in figures["tiny", theme].items():
+        for trace in figure.data:
+            if trace.type == "scatter" and trace.mode == "lines" and trace.name != "box":
+                assert trace.line.color != paper, name
+
+
+def test_markup_in_prompts_and_tokens_is_shown_literally(figures):
+    for (size, theme), drawn in figures.items():
+        for name, figure in drawn.items():
+            page = figure.to_html(full_html=False, include_plotlyjs=False)
+            # Plotly itself writes < in data as \u003c: read both ways, a raw tag must not be there.
+            plain = page.replace("\\u003c", "<").replace("\\u003e", ">")
+            assert "<script>alert" not in plain, (size, theme, name)
+            assert "<b>bold" not in plain, (size, theme, name)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &#36;x&#36;" in words(
+        figures["tiny", "light"]["generation_trace"]
+    )
+
+
+def test_every_result_is_the_same_after_saving_and_loading(tmp_path):
+    import sadi_lens as sl
+    from sadi_lens.types.store import read_json, write_json
+
+    things = {
+        "unit_activations": gallery.unit_activations(),
+        "sign_flip_null": gallery.sign_flip_null(),
+        "pairs": gallery.pairs_curves()["SADI head"],
+        "shifts": gallery.shifts(),
+        "trace": gallery.trace(),
+        "roles": gallery.roles()[0],
+        "side_effects": gallery.side_effect_curves()[0],
+        "agreement": gallery.agreement(),
+    }
+    assert read_json(write_json(things, tmp_path / "results.json")) == things
+    for name, thing in things.items():
+        assert sl.load(sl.save(thing, tmp_path / name)) == thing
+        if hasattr(thing, "frame"):
+            assert len(thing.frame())
+
+
+def test_every_figure_is_drawn_from_saved_results_without_torch_or_transformer_lens(tmp_path):
+    """In a process that cannot import them: results are read from disk, and every figure is drawn."""
+    from sadi_lens.types.store import write_json
+
+    curves = gallery.pairs_curves()
+    saved = {
+        "differences": gallery.differences(),
+        "mask": gallery.masks()["head"],
+        "masks": gallery.task_masks(),
+        "unit_differences": gallery.unit_differences(),
+        "activations": gallery.unit_activations(),
+        "null": gallery.sign_flip_null(),
+        "sweep": gallery.sweep(),
+        "pairs": curves,
+        "shifts": gallery.shifts(),
+        "evaluations": gallery.evaluations(),
+        "traces": [gallery.trace(), gallery.trace(kind="fixed")],
+        "roles": gallery.roles(),
+        "side_effects": gallery.side_effect_curves(),
+        "agreement": gallery.agreement(),
+    }
+    path = write_json(saved, tmp_path / "results.json")
+    code = f"""
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "transformers", "transformer_lens"):
+            raise ImportError(f"{{name}} is not there")
+
+sys.meta_path.insert(0, Refuse())
+from sadi_lens import plots
+from sadi_lens.types.store import read_json
+
+r = read_json({str(path)!r})
+d, m = r["differences"], r["mask"]
+figures = [
+    plots.difference_heatmap(d, m), plots.difference_heatmap(d, m, sort=True),
+    plots.layer_quantiles(d, m), plots.rank_curve(d, m.k, null=r["null"]), plots.volcano(d, m),
+    plots.top_units_by_layer({{"head": d}}, 20), plots.units_by_layer({{"head": m}}),
+    plots.difference_distributions(r["unit_differences"]), plots.activation_ecdf(r["activations"]),
+    plots.mask_overlap(r["masks"]), plots.sweep_heatmap(r["sweep"]), plots.pairs_ablation(r["pairs"]),
+    plots.steering_arrows(r["shifts"]), plots.activation_pca(r["shifts"]),
+    plots.example_effects(*r["evaluations"]), plots.generation_trace(r["traces"][0]),
+    plots.side_effect_curve(r["side_effects"]), plots.token_strip(r["roles"]),
+    plots.sign_agreement_map(r["agreement"], m),
+]
+pages = [figure.to_html(include_plotlyjs=False) for figure in figures]
+text = plots.compare_text(r["traces"]).html
+print(len(pages), "torch" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    assert (done.stdout.strip(), done.stderr) == ("19 False", "")
+
+
+@pytest.mark.parametrize("layers", [1, 32])
+def test_one_layer_and_many_draw(layers):
+    from dataclasses import replace
+
+    from sadi_lens import plots
+
+    one = gallery.differences("neuron", "7b")
+    arrays = {
+        name: value[:layers]
+        for name, value in vars(one).items()
+        if hasattr(value, "shape") and name != "model"
+    }
+    one = replace(one, **arrays, model=replace(one.model, n_layers=layers))
+    for draw in (
+        plots.difference_heatmap,
+        plots.layer_quantiles,
+        plots.rank_curve,
+        plots.volcano,
+    ):
+        assert draw(one).data
+    assert plots.top_units_by_layer({"neuron": one}, 100).data
+    assert np.asarray(plots.difference_heatmap(one).data[0].z).shape[0] == layers
+
+
+def test_layers_without_a_value_are_marked_and_the_rest_is_drawn():
+    from dataclasses import replace
+
+    from sadi_lens import plots
+
+    one = gallery.differences()
+    mean = one.mean.copy()
+    mean[1] = np.nan
+    broken = replace(one, mean=mean)
+    for draw in (plots.difference_heatmap, plots.layer_quantiles):
+        assert "no finite value" in words(draw(broken))
+    for draw in (plots.rank_curve, plots.volcano):
+        assert "16 heads without" in words(draw(broken))
+    nothing = replace(one, mean=np.full_like(mean, np.nan))
+    for draw in (
+        plots.difference_heatmap,
+        plots.layer_quantiles,
+        plots.rank_curve,
+        plots.volcano,
+    ):
+        with pytest.raises(ValueError, match="needs at least one finite value, all 80 are NaN"):
+            draw(nothing)
+
+
+def test_an_empty_mask_is_said_and_nothing_is_selected():
+    import sadi_lens as sl
+    from sadi_lens import plots
+
+    empty = sl.Mask("head", np.zeros((5, 16), bool), model=gallery.info())
+    for draw in (plots.difference_heatmap, plots.layer_quantiles, plots.volcano):
+        figure = draw(gallery.differences(), empty)
+        assert "the mask is empty" in words(figure)
+        assert not any("in the mask" in str(trace.name) for trace in figure.data)
+    assert "the mask is empty" in words(plots.sign_agreement_map(gallery.agreement(), empty))
+
+
+def test_a_mask_of_other_units_is_refused():
+    from sadi_lens import plots
+
+    mask = gallery.masks()["neuron"]
+    for draw in (plots.difference_heatmap, plots.layer_quantiles, plots.volcano):
+        with pytest.raises(
+            ValueError, match=r"same component and shape .* got mask \('neuron', 5, 320\)"
+        ):
+            draw(gallery.differences(), mask)
+    with pytest.raises(ValueError, match="same component and shape"):
+        plots.sign_agreement_map(gallery.agreement(), mask)
+
+
+def test_bfloat16_tensors_are_drawn_as_their_values():
+    """Plotly refuses bfloat16; a tensor put in an array's place is converted, not refused."""
+    import torch
+
+    from sadi_lens.plots._layout import float32
+
+    values = torch.tensor([[1.5, -2.0], [float("inf"), 0.25]], dtype=torch.bfloat16)
+    np.testing.assert_array_equal(
+        float32(values), np.array([[1.5, -2.0], [np.nan, 0.25]], dtype=np.float32)
+    )
+
+
+def test_an_unknown_theme_is_refused_everywhere():
+    for name, draw in gallery.drawings().items():
+        with pytest.raises(ValueError, match=r"did you mean 'dark'"):
+            draw(theme="drak")
+        assert name

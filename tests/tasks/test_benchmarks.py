@@ -1,0 +1,341 @@
+"""Published data sets: counts and labels of the shared files, both column forms, refusals."""
+
+import json
+import re
+from collections import Counter
+
+import pytest
+
+COPA = {
+    "premise": "It rained.",
+    "question": "effect",
+    "choice1": "The grass got wet.",
+    "choice2": "The sun burned.",
+    "label": 0,
+}
+
+
+def rows_of_source(folder):
+    """File -> rows kept, from the table of SOURCE.md."""
+    found = {}
+    for line in (folder / "SOURCE.md").read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) > 4 and cells[0].endswith(".jsonl"):
+            found[cells[0].removesuffix(".jsonl")] = int(cells[4])
+    return found
+
+
+FOLDERS = {
+    "copa": "copa_en",
+    "xcopa": "xcopa",
+    "winogrande": "winogrande",
+    "sst2": "sst2",
+    "sst5": "sst5",
+    "xnli": "xnli",
+    "boolq": "boolq_closed_book",
+    "mmlu": "mmlu",
+    "truthfulqa": "truthfulqa",
+}
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_every_row_of_the_shared_files_is_read(assets, name):
+    from sadi_lens.tasks import read_benchmark
+
+    folder = assets / "datasets" / FOLDERS[name]
+    counts = rows_of_source(folder)
+    assert counts
+    for stem, n in counts.items():
+        split, _, subset = stem.partition(".")
+        items = read_benchmark(name, split, folder, subset=subset or None)
+        assert len(items) == n, stem
+
+
+def raw(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "key", "labels"),
+    [
+        ("copa", "copa_en/test", "label", [" A", " B"]),
+        ("sst2", "sst2/test", "label", [" Negative", " Positive"]),
+        (
+            "sst5",
+            "sst5/test",
+            "label",
+            [" Very negative", " Negative", " Neutral", " Positive", " Very positive"],
+        ),
+        ("xnli", "xnli/test.fr", "label", [" True", " Unclear", " False"]),
+        ("xcopa", "xcopa/test.th", "label", [" A", " B"]),
+        ("winogrande", "winogrande/test", "answer", {"option1": " A", "option2": " B"}),
+        ("boolq", "boolq_closed_book/test", "answer", {"true": " Yes", "false": " No"}),
+        ("mmlu", "mmlu/test", "answer", {letter: f" {letter}" for letter in "ABCD"}),
+    ],
+)
+def test_labels_equal_those_of_the_files(assets, name, file, key, labels):
+    from sadi_lens.tasks import read_benchmark
+
+    path = assets / "datasets" / f"{file}.jsonl"
+    split, _, subset = path.stem.partition(".")
+    items = read_benchmark(name, split, path.parent, subset=subset or None)
+    expected = [labels[row[key]] for row in raw(path)]
+    assert [item.choices[item.answer] for item in items] == expected
+    assert len(Counter(expected)) == len(labels)
+
+
+def test_truthfulqa_keeps_right_and_wrong_answers_apart(assets):
+    from sadi_lens.tasks import read_benchmark
+
+    folder = assets / "datasets" / "truthfulqa"
+    items = read_benchmark("truthfulqa", "truthfulqa", folder)
+    rows = raw(folder / "truthfulqa.jsonl")
+    for item, row in zip(items, rows, strict=True):
+        wrong = {part.strip() for part in row["Incorrect Answers"].split(";")}
+        assert item.choices[0] == f" {row['Best Answer'].strip()}"
+        assert all(item.choices[index].strip() in wrong for index in item.wrong)
+        assert not any(item.choices[index].strip() in wrong for index in item.also_right)
+    # The file calls "Unknown" both right and wrong in two questions.
+    both = [
+        item for item in items if re.search("Canadians are straight|absolute pitch", item.prompt)
+    ]
+    assert len(both) == 2
+    assert not any(" Unknown" in item.choices for item in both)
+
+
+def test_behaviours_of_caa(assets):
+    import sadi_lens as sl
+
+    task = sl.tasks.load_benchmark("caa", assets / "datasets", subset="refusal")
+    assert (len(task.pairs) + len(task.dev), len(task.test)) == (408, 50)
+    assert {(pair.positive, pair.negative) for pair in task.pairs} == {
+        (" (A)", " (B)"),
+        (" (B)", " (A)"),
+    }
+
+
+def test_splits_are_disjoint_complete_and_the_same_every_time(assets):
+    import sadi_lens as sl
+
+    first = sl.tasks.load_benchmark("copa", assets / "datasets")
+    assert first == sl.tasks.load_benchmark("copa", assets / "datasets" / "copa_en")
+    assert (len(first.pairs), len(first.dev), len(first.test)) == (333, 167, 500)
+    assert first.pairs != sl.tasks.load_benchmark("copa", assets / "datasets", seed=1).pairs
+    small = sl.tasks.load_benchmark("copa", assets / "datasets", sizes={"pairs": 10, "test": 5})
+    assert small.pairs == first.pairs[:10]
+    assert small.test == first.test[:5]
+    three = sl.tasks.load_benchmark("xnli", assets / "datasets", subset="de")
+    assert (len(three.pairs), len(three.dev), len(three.test)) == (240, 120, 240)
+    prompts = [one.prompt for split in (three.pairs, three.dev, three.test) for one in split]
+    assert len(set(prompts)) == 600
+
+
+def test_an_item_in_two_splits_is_refused_with_its_rows_or_dropped(assets):
+    import sadi_lens as sl
+
+    with pytest.raises(ValueError, match=r"1 prompts stand in both.*rows pairs = test: \d+ = \d+"):
+        sl.tasks.load_benchmark("sst2", assets / "datasets")
+    task = sl.tasks.load_benchmark("sst2", assets / "datasets", duplicates="drop")
+    assert (len(task.pairs), len(task.test)) == (999, 1821)
+    assert "1 items that stood in two splits were dropped" in task.description
+
+
+def test_a_subset_of_mmlu_is_its_domain(assets):
+    from sadi_lens.tasks import read_benchmark
+
+    folder = assets / "datasets" / "mmlu"
+    sizes = {
+        domain: len(read_benchmark("mmlu", "test", folder, subset=domain))
+        for domain in ("humanities", "stem", "social", "other", "all")
+    }
+    # 13, 18, 12 and 14 subjects of eight questions.
+    assert sizes == {"humanities": 104, "stem": 144, "social": 96, "other": 112, "all": 456}
+
+
+def write(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"premise": None}, "line 1: column 'premise' must be text, got None. copa needs premise"),
+        ({"label": 2}, r"column 'label' must be in \[0, 1\], got 2"),
+        ({"label": "x"}, r"column 'label' must be in \[0, 1\], got 'x'"),
+        ({"question": "efect"}, "did you mean 'effect'"),
+    ],
+)
+def test_a_wrong_row_is_named(tmp_path, change, message):
+    import sadi_lens as sl
+
+    write(tmp_path / "dev.jsonl", [{**COPA, **change}])
+    write(tmp_path / "test.jsonl", [COPA])
+    with pytest.raises(ValueError, match=message):
+        sl.tasks.load_benchmark("copa", tmp_path)
+
+
+def test_a_missing_column_is_named(tmp_path):
+    import sadi_lens as sl
+
+    lacking = {key: value for key, value in COPA.items() if key != "choice2"}
+    write(tmp_path / "dev.jsonl", [lacking])
+    write(tmp_path / "test.jsonl", [COPA])
+    with pytest.raises(ValueError, match="lacks the column 'choice2'"):
+        sl.tasks.load_benchmark("copa", tmp_path)
+
+
+def test_a_split_of_one_class_or_none_is_refused(assets, tmp_path):
+    import sadi_lens as sl
+
+    # The first thousand rows of this training file are all entailment.
+    rows = raw(assets / "datasets" / "xnli" / "train.en.jsonl")
+    write(tmp_path / "validation.en.jsonl", rows)
+    write(tmp_path / "test.en.jsonl", rows[:0])
+    with pytest.raises(ValueError, match="one class: all 667 items have the answer ' True'"):
+        sl.tasks.load_benchmark("xnli", tmp_path)
+    write(tmp_path / "validation.en.jsonl", raw(assets / "datasets" / "xnli" / "test.en.jsonl"))
+    with pytest.raises(ValueError, match=r"test of xnli .* is empty"):
+        sl.tasks.load_benchmark("xnli", tmp_path)
+
+
+def test_a_folder_or_hub_that_does_not_help_says_what_would(tmp_path, monkeypatch):
+    import datasets
+
+    import sadi_lens as sl
+
+    with pytest.raises(
+        FileNotFoundError,
+        match="lacks files of copa: needs a folder copa_en/ with the files dev, test",
+    ):
+        sl.tasks.load_benchmark("copa", tmp_path)
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        sl.tasks.load_benchmark("copa", tmp_path / "nowhere")
+
+    def unreachable(*_args, **_kwargs):
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(datasets, "load_dataset", unreachable)
+    with pytest.raises(OSError, match=r"no route to host.*columns premise, question"):
+        sl.load_task("copa")
+    with pytest.raises(FileNotFoundError, match="read from local files only"):
+        sl.tasks.load_benchmark("caa")
+    with pytest.raises(ValueError, match="did you mean 'xcopa'"):
+        sl.load_task("xcoppa")
+    with pytest.raises(ValueError, match="did you mean 'vi'"):
+        sl.tasks.load_benchmark("xcopa", subset="vii")
+
+
+HUB_ROWS = {
+    "storycloze": [
+        {
+            **{f"input_sentence_{i}": f"Sentence {i} of story {n}." for i in range(1, 5)},
+            "sentence_quiz1": "x",
+            "random_fifth_sentence_quiz1": "He left.",
+            "random_fifth_sentence_quiz2": "He stayed.",
+            "answer_right_ending": 1 + n % 2,
+        }
+        for n in range(20)
+    ],
+    "triviaqa": [
+        {
+            "question": f"Question {n}?",
+            "answer": {"value": f"Answer {n}", "aliases": [f"The {n}", f"Answer {n}"]},
+        }
+        for n in range(20)
+    ],
+    "mmlu": [
+        {
+            "question": f"Question {n}?",
+            "subject": "astronomy",
+            "choices": list("wxyz"),
+            "answer": n % 4,
+        }
+        for n in range(20)
+    ],
+    "boolq": [
+        {"question": f"is it {n}", "passage": "It is.", "answer": n % 2 == 0} for n in range(20)
+    ],
+    "winogrande": [
+        {
+            "sentence": f"The {n} is _ .",
+            "option1": "one",
+            "option2": "two",
+            "answer": str(1 + n % 2),
+        }
+        for n in range(20)
+    ],
+    "toxigen": [{"prompt": f"- line {n}\n-", "generation": f"kind words {n}"} for n in range(20)],
+    "truthfulqa": [
+        {
+            "question": f"What is {n}?",
+            "best_answer": f"It is {n}",
+            "correct_answers": [f"It is {n}", f"{n}"],
+            "incorrect_answers": ["Nothing"],
+        }
+        for n in range(20)
+    ],
+}
+
+
+@pytest.mark.parametrize("name", HUB_ROWS)
+def test_rows_of_the_hub_are_read_through_datasets(name, monkeypatch):
+    import datasets
+
+    import sadi_lens as sl
+    from sadi_lens.tasks import BENCHMARKS
+
+    asked = []
+
+    def fake(hub, config, split):
+        asked.append((hub, config, split))
+        # Other rows in every split, so that none is shared.
+        start = ["train", "validation", "dev", "test"].index(split)
+        return [
+            json.loads(
+                json.dumps(row)
+                .replace("?", f" {start}?")
+                .replace("is it", f"is it {start}")
+                .replace("The ", f"The {start} ")
+                .replace("story", f"story {start}")
+            )
+            for row in HUB_ROWS[name]
+        ]
+
+    monkeypatch.setattr(datasets, "load_dataset", fake)
+    task = sl.tasks.load_benchmark(name)
+    hub = BENCHMARKS[name]
+    assert {one[0] for one in asked} == {hub.hub}
+    assert {one[2] for one in asked} == set(hub.hub_plan.values())
+    if name == "toxigen":
+        assert not task.test
+        assert not task.pairs
+        assert len(task.prompts) == 8
+        toxic = sl.tasks.load_benchmark(name, toxic_texts=["rude"])
+        assert toxic.pairs[0].positive.startswith(" kind words")
+        assert toxic.pairs[0].negative == " rude"
+        return
+    assert task.pairs
+    assert task.dev
+    assert task.test
+    if name == "triviaqa":
+        assert task.pairs[0].negative == " "
+        assert task.test[0].aliases[0].startswith("The")
+    if name == "storycloze":
+        assert task.test[0].choices == (" A", " B")
+        assert "A: He left.\nB: He stayed." in task.test[0].prompt
+
+
+def test_csv_and_parquet_are_read_as_well(tmp_path):
+    import pandas as pd
+
+    import sadi_lens as sl
+
+    rows = [{**COPA, "premise": f"It rained {n}.", "label": n % 2} for n in range(40)]
+    pd.DataFrame(rows).to_csv(tmp_path / "dev.csv", index=False)
+    pd.DataFrame(rows).assign(premise=[f"It snowed {n}." for n in range(40)]).to_parquet(
+        tmp_path / "test.parquet"
+    )
+    task = sl.tasks.load_benchmark("copa", tmp_path)
+    assert len(task.test) == 40
+    assert sum(sample.answer for sample in task.test) == 20

@@ -1,0 +1,88 @@
+"""What a comparison says, from numbers given by hand."""
+
+import pytest
+
+
+@pytest.fixture
+def comparison(info):
+    import numpy as np
+
+    from sadi_lens.types.results import Comparison, Contrast, MethodRow, NullBand
+    from sadi_lens.types.stats import Interval
+
+    def row(label, accuracy, **rest):
+        return MethodRow(
+            label, accuracy, Interval(0, 1), accuracy - 0.5, Interval(0, 1), 0.01, 1.0, 1.0, **rest
+        )
+
+    null = NullBand("null", 3, 5.0, False, np.array([0.5, 0.6, 0.9]), np.zeros(3), tuned=True)
+    rows = (
+        row("unsteered", 0.5, n_candidates=1, dev_accuracy=0.55),
+        row(
+            "sadi-head",
+            0.9,
+            null="null",
+            null_p=0.5,
+            holm_p=0.02,
+            n_candidates=48,
+            dev_accuracy=0.95,
+        ),
+        row("matched-norm", 0.6),
+        row("matched-kl", 0.95),
+        row("fixed-norm", 0.8),
+        row("random", 0.89, n_candidates=48),
+    )
+    contrasts = (
+        Contrast("sadi-head", "matched-norm", 0.3, Interval(0.1, 0.5), 0.001, 0.003),
+        Contrast("sadi-head", "matched-kl", -0.05, Interval(-0.09, -0.01), 0.01, 0.02),
+        Contrast("sadi-head", "fixed-norm", 0.1, Interval(0.01, 0.2), 0.02, 0.08),
+        Contrast("sadi-head", "random", 0.01, Interval(-0.1, 0.12), 0.9, 0.9),
+    )
+    return Comparison(
+        info, "toy", "test", "head", "last_prompt", 20, 0.5, rows, (null,), contrasts
+    )  # fmt: skip
+
+
+def test_conclusions_say_what_the_numbers_say(comparison):
+    from sadi_lens.types.results.conclusions import conclusions
+
+    norm, kl, fixed, mask, random = conclusions(comparison)
+    assert norm.startswith("sadi-head beats a fixed vector on the same units")
+    assert "90.0% against 60.0%, +30.0 points [+10.0, +50.0], Holm p = 0.003" in norm
+    assert kl.startswith("sadi-head loses to")
+    # The interval excludes 0, the corrected test does not: no verdict.
+    assert fixed.startswith("sadi-head cannot be told from a fixed vector with K and strength")
+    assert mask == (
+        "The mask of sadi-head does not beat random masks: 1 of 3 with the same K, each at its own strength from "
+        "dev, do as well (p = 0.500)."
+    )
+    assert random.startswith("sadi-head cannot be told from the best of 48 random masks on dev")
+
+
+def test_no_row_no_conclusion(comparison):
+    import dataclasses
+
+    from sadi_lens.types.results.conclusions import conclusions
+
+    bare = dataclasses.replace(comparison, rows=comparison.rows[:1], contrasts=())
+    assert conclusions(bare) == ()
+
+
+def test_the_tables_are_text(comparison):
+    from sadi_lens.types.results.table import (
+        COMPARED_COLUMNS,
+        SIDE_COLUMNS,
+        compared_rows,
+        side_rows,
+    )
+
+    rows = compared_rows(comparison)
+    assert {len(one) for one in rows} == {len(COMPARED_COLUMNS)}
+    sadi = dict(zip(COMPARED_COLUMNS, rows[1], strict=True))
+    assert (sadi["dev (tried)"], sadi["Holm p"], sadi["null p"]) == ("95.0% (48)", "0.02", "0.500")
+    assert sadi["gain"] == "+40.0 [+0.0, +100.0]"
+    assert rows[0][4] == ""  # no gain over itself
+    assert rows[-1][0].startswith("random masks, median of 3")
+    # Never run on neutral text: blank, not a number.
+    assert side_rows(comparison)[1] == ("sadi-head", "", "", "", "", "")
+    assert len(SIDE_COLUMNS) == 6

@@ -1,0 +1,113 @@
+"""Choosing a cell: the stable region, the pick inside it, cliffs, and what choosing adds."""
+
+import math
+
+import numpy as np
+import pytest
+
+
+def grid(accuracy, n=100, **changes):
+    import sadi_lens as sl
+
+    accuracy = np.array(accuracy, dtype=float)
+    info = sl.types.ModelInfo("toy", "Toy", 3, 4, 8, 32, 48, "0123456789abcdef")
+    values = {
+        "component": "head",
+        "ranking": "signed",
+        "method": "scaling",
+        "model": info,
+        "task": "t",
+        "split": "dev",
+        "position": "last_prompt",
+        "n": n,
+        "ks": tuple(range(1, len(accuracy) + 1)),
+        "strengths": tuple(float(i) for i in range(1, accuracy.shape[1] + 1)),
+        "accuracy": accuracy,
+        "margin": np.zeros(accuracy.shape),
+        "valid_rate": np.ones(accuracy.shape),
+        "unsteered_accuracy": 0.5,
+        "unsteered_margin": 0.0,
+        "unsteered_valid_rate": 1.0,
+        **changes,
+    }
+    return sl.types.Sweep(**values)
+
+
+def test_the_stable_region_is_one_standard_error_deep():
+    # sqrt(.8 * .2 / 100) = .04
+    found = grid([[0.80, 0.761, 0.759], [0.5, 0.77, float("nan")]]).stable_region()
+    assert found.tolist() == [[True, True, False], [False, True, False]]
+
+
+def test_the_stable_pick_avoids_the_lonely_peak():
+    accuracy = [
+        [0.80, 0.10, 0.50, 0.50],
+        [0.10, 0.50, 0.77, 0.79],
+        [0.10, 0.50, 0.77, 0.77],
+    ]
+    sweep = grid(accuracy)
+    best, stable = sweep.best(), sweep.stable()
+    assert (best.k, best.strength, best.accuracy) == (1, 1.0, 0.80)
+    # The lower right corner: mean of .77, .79, .77, .77.
+    assert (stable.k, stable.strength) == (3, 4.0)
+    assert "best neighbourhood (77.5%) of the 5 cells within one standard error" in stable.reason
+    assert "5 cells lie within one standard error (4.0 points)" in best.reason
+
+
+def test_ties_of_the_stable_pick_go_to_the_gentler_cell():
+    stable = grid(np.full((3, 3), 0.7)).stable()
+    assert (stable.k, stable.strength) == (1, 1.0)
+
+
+def test_a_cliff_is_said_in_the_reason():
+    sweep = grid([[0.8, 0.6]], valid_rate=np.array([[0.79, 0.9]]))
+    assert sweep.cliffs().tolist() == [[True, False]]
+    reason = sweep.best().reason
+    assert "in 1 cells valid answers collapse, also in this one (79%, unsteered 100%)" in reason
+    assert "collapse" not in grid([[0.8, 0.6]], valid_rate=np.array([[0.81, 0.9]])).best().reason
+
+
+def test_selection_of_noise_is_all_optimism():
+    """Cells of pure coin flips: the best of many looks good on its own half, and is worth 50% on the other."""
+    rng = np.random.default_rng(0)
+    n, cells = 200, 96
+    correct = rng.random((8, 12, n)) < 0.5
+    sweep = grid(
+        correct.mean(axis=2), n=n, correct=correct, unsteered_correct=np.arange(n) % 2 == 0
+    )
+    found = sweep.selection(seed=1)
+    assert found == sweep.selection(seed=1)
+    # Largest of 96 normals: about 2.5 standard deviations of a half's mean.
+    expected = 2.5 * math.sqrt(0.25 / (n / 2))
+    assert found.optimism == pytest.approx(expected, abs=0.05)
+    assert found.held_out == pytest.approx(0.5, abs=0.04)
+    assert found.held_out_gain == pytest.approx(found.held_out - 0.5, abs=0.01)
+    assert cells == correct[..., 0].size
+
+
+def test_selection_of_a_real_effect_has_no_optimism():
+    correct = np.zeros((1, 2, 10), dtype=bool)
+    correct[0, 1] = True
+    sweep = grid([[0, 1]], n=10, correct=correct, unsteered_correct=np.zeros(10, dtype=bool))
+    found = sweep.selection()
+    assert (found.chosen, found.held_out, found.optimism, found.held_out_gain) == (1, 1, 0, 1)
+
+
+def test_selection_needs_the_items():
+    with pytest.raises(ValueError, match=r"needs the items: sweep\(..., keep_items=True\)"):
+        grid([[0.5]]).selection()
+    with pytest.raises(ValueError, match="at least 4 items, got 2"):
+        grid(
+            [[0.5]], n=2, correct=np.ones((1, 1, 2), bool), unsteered_correct=np.ones(2, bool)
+        ).selection()
+
+
+def test_a_sweep_keeps_its_items_and_is_stored_with_them(tmp_path):
+    import sadi_lens as sl
+
+    sweep = grid(
+        [[0.5, 0.75]], n=4, correct=np.ones((1, 2, 4), bool), unsteered_correct=np.ones(4, bool)
+    )
+    assert sl.load(sl.save(sweep, tmp_path / "sweep")) == sweep
+    plain = grid([[0.5, 0.75]])
+    assert sl.load(sl.save(plain, tmp_path / "plain")) == plain

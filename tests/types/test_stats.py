@@ -1,0 +1,141 @@
+"""Statistics against values worked out by hand or published."""
+
+import pytest
+
+
+def flags(right, n):
+    import numpy as np
+
+    return np.arange(n) < right
+
+
+def test_the_wilson_interval_is_the_closed_form():
+    from sadi_lens.types.stats import proportion_interval
+
+    p, n, z = 0.8, 50, 1.959963984540054
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5
+    found = proportion_interval(flags(40, 50))
+    assert found.low == pytest.approx(centre - half, abs=1e-12)
+    assert found.high == pytest.approx(centre + half, abs=1e-12)
+    # All right: the interval still has a width.
+    assert proportion_interval(flags(10, 10)).low == pytest.approx(0.7225, abs=1e-3)
+
+
+def test_mcnemar_is_the_binomial_of_the_changed_items():
+    import numpy as np
+
+    from sadi_lens.types.stats import mcnemar_p
+
+    base = np.array([True] * 5 + [False] * 10 + [True] * 20)
+    steered = np.array([True] * 4 + [False] + [True] * 9 + [False] + [True] * 20)
+    # 9 gained, 1 lost: 2 * (C(10,0) + C(10,1)) / 2^10
+    assert mcnemar_p(steered, base) == pytest.approx(2 * 11 / 1024)
+    assert mcnemar_p(base, base) == 1.0
+
+
+def test_the_empirical_p_has_the_plus_one_correction():
+    import numpy as np
+
+    from sadi_lens.types.stats import empirical_p
+
+    null = np.array([0.1, 0.2, 0.3, 0.4])
+    assert empirical_p(0.9, null) == 1 / 5
+    assert empirical_p(0.3, null) == 3 / 5  # ties count against the method
+
+
+def test_the_paired_interval_sees_the_pairing():
+    import numpy as np
+
+    from sadi_lens.types.stats import paired_interval
+
+    base = np.arange(100) % 2 == 0
+    steered = base.copy()
+    steered[[1, 3, 5, 7, 9, 11, 13, 15, 17, 19]] = True  # 10 gained, none lost
+    found = paired_interval(steered, base)
+    # Binomial 10 of 100: 95% of bootstrap means lie within about 0.10 +- 0.06; unpaired would be +- 0.14.
+    assert 0.03 <= found.low <= 0.06
+    assert 0.14 <= found.high <= 0.17
+    assert found == paired_interval(steered, base)
+    assert paired_interval(base, base) == (0.0, 0.0)
+    with pytest.raises(ValueError, match="same items, at least 1; got 0 and 0"):
+        paired_interval(base[:0], base[:0])
+
+
+def test_an_interval_of_nothing_is_refused():
+    import numpy as np
+
+    from sadi_lens.types.stats import proportion_interval
+
+    with pytest.raises(ValueError, match="at least 1 item, got 0"):
+        proportion_interval(np.array([], dtype=bool))
+
+
+def test_holm_steps_down_and_never_falls():
+    from sadi_lens.types.stats import holm
+
+    # Sorted 0.01, 0.02, 0.03, 0.2: times 4, 3, 2, 1, each at least as large as the one before.
+    assert holm([0.2, 0.01, 0.03, 0.02]) == pytest.approx([0.2, 0.04, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+    with pytest.raises(ValueError, match=r"must be in \[0, 1\], got nan"):
+        holm([0.5, float("nan")])
+
+
+def test_chance_of_an_overlap_is_the_mean_over_all_pairs_of_sets():
+    from itertools import combinations
+
+    import numpy as np
+    from scipy import stats as scipy_stats
+
+    from sadi_lens.types.stats import jaccard_chance
+
+    found = [
+        len({*a} & {*b}) / len({*a} | {*b})
+        for a in combinations(range(6), 2)
+        for b in combinations(range(6), 3)
+    ]
+    assert jaccard_chance(6, 2, 3) == pytest.approx(sum(found) / len(found))
+    assert jaccard_chance(6, 3, 2) == pytest.approx(sum(found) / len(found))
+    assert jaccard_chance(5, 5) == 1
+    assert jaccard_chance(5, 0, 2) == 0
+    both = np.arange(501)  # at the size of a 7B model's neurons
+    weight = scipy_stats.hypergeom.pmf(both, 352_256, 500, 500)
+    assert jaccard_chance(352_256, 500) == pytest.approx(np.sum(weight * both / (1000 - both)))
+    for wrong in ((5, 6, 1), (5, -1, 1), (5, 0, 0)):
+        with pytest.raises(ValueError, match=r"sizes must be in \[0, 5\] and not both 0"):
+            jaccard_chance(*wrong)
+
+
+def test_the_t_threshold_is_two_sided_and_corrected():
+    from sadi_lens.types.stats import t_threshold
+
+    # Student's t with 24 degrees of freedom, two-sided 5%: 2.064 in every table.
+    assert t_threshold(25, 1) == pytest.approx(2.0639, abs=1e-4)
+    assert t_threshold(25, 5) == pytest.approx(2.7969, abs=1e-4)  # two-sided 1%
+    with pytest.raises(ValueError, match="needs n >= 2 and at least 1 test, got 1 and 3"):
+        t_threshold(1, 3)
+
+
+def test_clopper_pearson_equals_its_beta_quantiles():
+    import numpy as np
+    from scipy.stats import beta
+
+    from sadi_lens.types.stats import proportion_interval
+
+    found = proportion_interval(np.arange(20) < 7, "clopper_pearson")
+    assert found.low == pytest.approx(beta.ppf(0.025, 7, 14), abs=1e-6)
+    assert found.high == pytest.approx(beta.ppf(0.975, 8, 13), abs=1e-6)
+    with pytest.raises(ValueError, match="did you mean 'wilson'"):
+        proportion_interval(np.ones(2, dtype=bool), "wilsn")
+
+
+def test_standard_error_of_a_proportion():
+    from sadi_lens.types.stats import count_interval, standard_error
+
+    # COPA, 78.8% of 500: 1.8 points.
+    assert standard_error(0.788, 500) == pytest.approx(0.01828, abs=1e-5)
+    with pytest.raises(ValueError, match="at least 1"):
+        standard_error(0.5, 0)
+    with pytest.raises(ValueError, match=r"n_correct must be in \[0, n\]"):
+        count_interval(6, 5)

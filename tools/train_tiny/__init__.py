@@ -1,0 +1,1 @@
+"""Train the embedded model ``tiny``; not part of the package."""
