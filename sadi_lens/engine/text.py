@@ -12,23 +12,24 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.model import HookedModel
 
 
 @dataclass(frozen=True)
 class EncodedItem:
-    """A prompt with its answers as tokens; every text is ``prompt + answer``."""
+    """A prompt with its answers as tokens, or none; every text is ``prompt + answer``."""
 
     prompt: tuple[int, ...]
     """Tokens before the answer; the last one is the last prompt token."""
-    answers: tuple[tuple[int, ...], ...]
-    merged: int
+    answers: tuple[tuple[int, ...], ...] = ()
+    merged: int = 0
     """Answers whose first characters the tokenizer merged with the end of the prompt."""
 
     @property
     def length(self) -> int:
         """Tokens of the longest text."""
-        return len(self.prompt) + max(len(answer) for answer in self.answers)
+        return len(self.prompt) + max((len(answer) for answer in self.answers), default=0)
 
 
 def require_tokenizer(model: HookedModel) -> Any:
@@ -118,6 +119,37 @@ def encode_item(
     return item
 
 
+def encode_pairs(
+    model: HookedModel, pairs: Sequence[ContrastivePair], *, prepend_bos: bool | None = None
+) -> list[EncodedItem]:
+    """Tokens of each pair: its prompt, the positive answer, the negative one.
+
+    Raises:
+        ValueError: If there is no pair, otherwise as ``encode_item``.
+    """
+    if not len(pairs):
+        raise ValueError("pairs must hold at least 1 contrastive pair, got 0")
+    return [
+        encode_item(model, pair.prompt, (pair.positive, pair.negative), prepend_bos=prepend_bos)
+        for pair in pairs
+    ]
+
+
+def encode_prompts(
+    model: HookedModel, prompts: Sequence[str], *, prepend_bos: bool | None = None
+) -> list[EncodedItem]:
+    """Tokens of each prompt, as an item without answers.
+
+    Raises:
+        ValueError: If there is no prompt, otherwise as ``encode_prompt``.
+    """
+    if not len(prompts):
+        raise ValueError("prompts must hold at least 1, got 0")
+    return [
+        EncodedItem(tuple(encode_prompt(model, one, prepend_bos=prepend_bos))) for one in prompts
+    ]
+
+
 def encode_prompt(
     model: HookedModel, prompt: str, *, prepend_bos: bool | None = None, room: int = 0
 ) -> list[int]:
@@ -146,6 +178,12 @@ def require_context(model: HookedModel, length: int, prompt: str, room: int = 0)
             f"text must fit the context of {n_ctx} tokens, got {length}{extra} "
             f"(ends in {prompt[-60:]!r}); shorten it"
         )
+
+
+def device_of(model: HookedModel) -> torch.device:
+    """Device that the token ids go to; weights that accelerate keeps off-loaded (meta) do not count."""
+    devices = (one.device for one in model.original_model.parameters() if not one.is_meta)
+    return next(devices, torch.device("cpu"))
 
 
 def pad_left(

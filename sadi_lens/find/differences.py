@@ -1,4 +1,4 @@
-"""Reading activations, and the one streaming pass that gives the differences of contrastive pairs.
+"""The differences of contrastive pairs, in one streaming pass.
 
 D = mean_i [A(x_i y_i+) - A(x_i y_i-)] at the last token of the text (Wang et al., ICLR 2025, step 1).
 Moments are merged pass by pass on the model's device (``sadi_lens.engine.moments``), so memory does not grow
@@ -6,65 +6,21 @@ with the number of pairs.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from sadi_lens.engine.hooks import Hook, attached, device_of, require_eval
 from sadi_lens.engine.moments import Moments
-from sadi_lens.engine.reading import read_pairs
-from sadi_lens.engine.text import EncodedItem, encode_item
-from sadi_lens.types.components import COMPONENTS, hook_name, n_units
+from sadi_lens.engine.reading import read
+from sadi_lens.engine.text import device_of, encode_pairs
+from sadi_lens.types.components import COMPONENTS, n_units
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.differences import ActivationDifferences, UnitDifferences
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import HookedModel, ModelInfo
-
-MAX_TOKENS = 4096
-"""Tokens of one forward pass: enough to fill two cores or a small GPU, little enough to fit either."""
-
-
-@torch.inference_mode()
-def read_activations(
-    model: HookedModel,
-    ids: Int[Tensor, "batch pos"],
-    attention_mask: Int[Tensor, "batch pos"] | None = None,
-    components: Sequence[str] = ("head", "hidden", "neuron"),
-) -> dict[str, list[Tensor]]:
-    """Activations of every layer at every position, in the model's dtype.
-
-    Args:
-        model: A bridged model.
-        ids: Token ids.
-        attention_mask: 1 for real tokens; needed wherever rows are padded on the left.
-        components: Which to read.
-
-    Returns:
-        Component -> one tensor a layer, [batch pos head d_head] or [batch pos unit].
-    """
-    info = ModelInfo.of(model)
-    found: dict[str, list[Tensor]] = {name: [] for name in components}
-
-    def keep(component: str) -> Hook:
-        def hook_fn(activation: Tensor, hook: Any) -> None:
-            found[component].append(activation.clone())
-
-        return hook_fn
-
-    for name in components:
-        n_units(info, name)
-    hooks = [
-        (hook_name(name, layer), keep(name))
-        for name in components
-        for layer in range(info.n_layers)
-    ]
-    with attached(model, hooks):
-        model(ids, attention_mask=attention_mask, use_cache=False, logits_to_keep=1)
-    return found
 
 
 def activation_differences(
@@ -106,65 +62,48 @@ def activation_differences(
         raise ValueError(f"components must be a list of different names, got {components!r}")
     for name in components:
         n_units(info, name)
-    items = _encode_pairs(model, pairs, prepend_bos)
-    reader = _MomentReader(info, components, device_of(model))
+    items = encode_pairs(model, pairs, prepend_bos=prepend_bos)
+    moments = {name: _Moments(info, name, device_of(model)) for name in components}
     bar = tqdm(total=len(items), desc="differences", unit="pair", disable=not progress)
     with bar:
-        for indices in read_pairs(model, items, components, reader, max_tokens):
-            bar.update(len(indices))
-    merged = sum(item.merged for item in items)
-    found: dict[str, ActivationDifferences] = {}
-    for name in components:
-        scalar = reader.scalars[name]
-        found[name] = ActivationDifferences(
+        for found in read(model, items, components, max_tokens=max_tokens):
+            for name, values in found.values.items():
+                moments[name].update(values)
+            bar.update(len(found.indices))
+    return {
+        name: ActivationDifferences(
             component=name,
             model=info,
             n=len(items),
-            mean=scalar.mean_array(),
-            std=scalar.std_array(),
-            vector=reader.vectors[name].mean_array(),
-            prompt_mean=reader.prompts[name].mean_array(),
-            prompt_rms=np.sqrt(reader.squares[name].mean_array()),
+            mean=one.scalar.mean_array(),
+            std=one.scalar.std_array(),
+            vector=one.vector.mean_array(),
+            prompt_mean=one.prompt.mean_array(),
+            prompt_rms=np.sqrt(one.square.mean_array()),
             task=task,
-            merged_boundaries=merged,
+            merged_boundaries=sum(item.merged for item in items),
         )
-    return found
+        for name, one in moments.items()
+    }
 
 
-class _MomentReader:
-    """Adds up what ``activation_differences`` reports; heads also have a vector, elsewhere it is the unit's value."""
+class _Moments:
+    """Moments of one component; heads also have a vector, elsewhere it is the unit's value."""
 
-    def __init__(self, info: ModelInfo, components: Sequence[str], device: torch.device) -> None:
-        self.scalars: dict[str, Moments] = {}
-        self.vectors: dict[str, Moments] = {}
-        self.prompts: dict[str, Moments] = {}
-        self.squares: dict[str, Moments] = {}
-        for name in components:
-            shape = (info.n_layers, n_units(info, name))
-            d = info.d_head if name == "head" else 1
-            self.scalars[name], self.squares[name] = Moments(shape, device), Moments(shape, device)
-            self.vectors[name], self.prompts[name] = (
-                Moments((*shape, d), device) for _ in range(2)
-            )
+    def __init__(self, info: ModelInfo, component: str, device: torch.device) -> None:
+        shape = (info.n_layers, n_units(info, component))
+        wide = (*shape, info.d_head if component == "head" else 1)
+        self.scalar, self.square = Moments(shape, device), Moments(shape, device)
+        self.vector, self.prompt = Moments(wide, device), Moments(wide, device)
 
-    def take(
-        self,
-        component: str,
-        layer: int,
-        difference: Float[Tensor, "pair unit d"],
-        prompt: Float[Tensor, "pair unit d"],
-    ) -> None:
-        """One layer of the running pass."""
-        self.scalars[component].take(difference.mean(dim=-1), layer)
-        self.vectors[component].take(difference, layer)
-        self.prompts[component].take(prompt, layer)
-        self.squares[component].take(prompt.square().sum(dim=-1), layer)
-
-    def keep(self, indices: list[int]) -> None:
-        """The pass counts."""
-        for moments in (self.scalars, self.vectors, self.prompts, self.squares):
-            for one in moments.values():
-                one.keep(len(indices))
+    def update(self, values: Float[Tensor, "pair 3 layer unit d"]) -> None:
+        """Some pairs: at the last token of the positive and the negative text, at the last prompt token."""
+        positive, negative, prompt = values.unbind(dim=1)
+        difference = positive - negative
+        self.scalar.update(difference.mean(dim=-1))
+        self.vector.update(difference)
+        self.prompt.update(prompt)
+        self.square.update(prompt.square().sum(dim=-1))
 
 
 def unit_differences(
@@ -185,52 +124,15 @@ def unit_differences(
     if not mask.k:
         raise ValueError("mask must select at least 1 unit, got 0")
     mask.check(ModelInfo.of(model))
-    items = _encode_pairs(model, pairs, prepend_bos)
-    reader = _UnitReader(len(items), mask)
+    items = encode_pairs(model, pairs, prepend_bos=prepend_bos)
+    touched = sorted({layer for layer, _ in mask.units})
+    at = ([touched.index(layer) for layer, _ in mask.units], [unit for _, unit in mask.units])
+    differences = np.empty((len(items), mask.k), dtype=np.float32)
     bar = tqdm(total=len(items), desc="unit differences", unit="pair", disable=not progress)
     with bar:
-        for indices in read_pairs(model, items, [mask.component], reader, max_tokens):
-            bar.update(len(indices))
-    found = reader.values
-    return UnitDifferences(mask.component, ModelInfo.of(model), mask.units, found, task)
-
-
-class _UnitReader:
-    """Keeps the differences of a mask's units."""
-
-    def __init__(self, n: int, mask: Mask) -> None:
-        self.values = np.empty((n, mask.k), dtype=np.float32)
-        self._columns: dict[int, list[tuple[int, int]]] = {}
-        for column, (layer, unit) in enumerate(mask.units):
-            self._columns.setdefault(layer, []).append((column, unit))
-        self._taken: dict[int, Tensor] = {}
-
-    def take(
-        self,
-        component: str,  # noqa: ARG002 - as in PairReader
-        layer: int,
-        difference: Float[Tensor, "pair unit d"],
-        prompt: Float[Tensor, "pair unit d"],  # noqa: ARG002
-    ) -> None:
-        """One layer of the running pass."""
-        if layer in self._columns:
-            units = [unit for _, unit in self._columns[layer]]
-            self._taken[layer] = difference[:, units].mean(dim=-1)
-
-    def keep(self, indices: list[int]) -> None:
-        """The pass counts."""
-        for layer, columns in self._columns.items():
-            where = np.ix_(indices, [column for column, _ in columns])
-            self.values[where] = self._taken[layer].cpu().numpy()
-
-
-def _encode_pairs(
-    model: HookedModel, pairs: Sequence[ContrastivePair], prepend_bos: bool | None
-) -> list[EncodedItem]:
-    require_eval(model)
-    if not pairs:
-        raise ValueError("pairs must hold at least 1 contrastive pair, got 0")
-    return [
-        encode_item(model, pair.prompt, (pair.positive, pair.negative), prepend_bos=prepend_bos)
-        for pair in pairs
-    ]
+        for found in read(model, items, [mask.component], touched, max_tokens=max_tokens):
+            values = found.values[mask.component]
+            scalar = (values[:, 0] - values[:, 1]).mean(dim=-1)
+            differences[found.indices] = scalar[:, at[0], at[1]].cpu().numpy()
+            bar.update(len(found.indices))
+    return UnitDifferences(mask.component, ModelInfo.of(model), mask.units, differences, task)

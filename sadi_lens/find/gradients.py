@@ -20,10 +20,18 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from sadi_lens.engine.hooks import Hook, attached, device_of, require_eval
+from sadi_lens.engine.hooks import Hook, attached, require_eval
+from sadi_lens.engine.owner import owned
 from sadi_lens.engine.positions import PositionTracker
-from sadi_lens.engine.steering import tracked
-from sadi_lens.engine.text import EncodedItem, batches_by_tokens, encode_item, pad_id, pad_left
+from sadi_lens.engine.runner import FlatHook, runner_of
+from sadi_lens.engine.text import (
+    EncodedItem,
+    batches_by_tokens,
+    device_of,
+    encode_item,
+    pad_id,
+    pad_left,
+)
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.components import block_hooks, hook_name, n_units
 from sadi_lens.types.data import ContrastivePair, Sample
@@ -135,23 +143,24 @@ def _margins(
         known[row, : len(answer)] = True
     ids = torch.cat([ids, answers[:, :-1]], dim=1)
     mask = torch.cat([mask, known[:, :-1].to(mask)], dim=1)
-    tracker = PositionTracker(position, prompt_end=[width - 1])
+    tracker = PositionTracker(position, prompt_end=width - 1)
+    tracker.begin(ids.shape[0], ids.shape[1], 0, mask)
+    runner = runner_of(model)
 
-    def edit(activation: Tensor, layer: int) -> Tensor:
-        values = leaf[which, layer].to(activation.device)
-        if component != "head":
-            values = values[..., 0]
-        values = values[:, None]
-        if through == "shift":
-            return activation + values.to(activation.dtype)
-        return activation * (1 + values).to(activation.dtype)
+    def bind(layer: int) -> FlatHook:
+        def edit(activation: Tensor) -> Tensor:
+            values = leaf[which, layer].to(activation.device)
+            wide = values.expand(-1, -1, activation.shape[-1] // values.shape[1]).flatten(1)[
+                :, None
+            ]
+            if through == "shift":
+                return activation + wide.to(activation.dtype)
+            return activation * (1 + wide).to(activation.dtype)
 
-    def bind(layer: int) -> Hook:
-        return lambda activation, hook: tracker.apply(edit, activation, layer)
+        return lambda activation: tracker.apply(edit, activation)
 
-    hooks = [(hook_name(component, layer), bind(layer)) for layer in range(leaf.shape[1])]
-    with tracked(model, hooks, tracker):
-        logits = model(ids, attention_mask=mask, use_cache=False, logits_to_keep=longest)
+    with runner.attach([(component, layer, bind(layer)) for layer in range(leaf.shape[1])]):
+        logits = runner.logits(ids, mask, longest)
     tokens = torch.log_softmax(logits[:, -longest:].float(), dim=-1)
     tokens = tokens.gather(-1, answers[..., None].to(tokens.device))[..., 0]
     score = (tokens * known.to(tokens.device)).sum(dim=1)
@@ -239,7 +248,7 @@ def _direct(
         if component != "hidden":
             hooks += [(names[name], keep(name, layer)) for name in ("read", "attention", "mlp")]
         hooks.append((names["sum"], cut("sum", layer)))
-    with attached(model, hooks):
+    with owned(model), attached(model, hooks):
         logits = model(ids, attention_mask=mask, use_cache=False, logits_to_keep=1)[:, -1].float()
     row = torch.arange(len(items), device=logits.device)
     right, wrong = (

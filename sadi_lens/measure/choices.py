@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from sadi_lens.engine.dispatch import score_answers
 from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.scoring import score_answers
 from sadi_lens.engine.text import EncodedItem, encode_item, require_tokenizer
 from sadi_lens.tasks.contrast import right_answer
 from sadi_lens.types.answers import neutral_prompt, normalise
@@ -63,7 +63,7 @@ def score_choices(
         scoring: One of ``sadi_lens.types.answers.SCORINGS`` except ``"generation"``.
         position: Where the interventions act; in the prompt's last line alone too (``"pmi"``).
         prepend_bos: See ``sadi_lens.engine.text.encode``.
-        engine: See ``sadi_lens.engine.dispatch``.
+        engine: See ``sadi_lens.engine.scoring``.
         bar: Progress bar, updated by items times interventions.
 
     Raises:

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm.auto import tqdm
 
-from sadi_lens.engine.dispatch import ENGINES
 from sadi_lens.engine.generation import generate
 from sadi_lens.engine.hooks import require_eval
 from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.scoring import ENGINES
 from sadi_lens.measure.choices import score_choices
 from sadi_lens.measure.outcomes import choice_outcomes, items_hash, joined, text_outcome
 from sadi_lens.measure.resuming import EvaluationInterrupted, described, require_kind, weights_of

@@ -30,7 +30,7 @@ from sadi_lens.models._choices import (
     require_files,
 )
 from sadi_lens.models._selfcheck import SelfCheck, self_check
-from sadi_lens.types.model import HookedModel
+from sadi_lens.types.model import HookedModel, Kept
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def load_record(model: HookedModel) -> LoadRecord:
     Raises:
         ValueError: If the model was not loaded by ``load_model``.
     """
-    record = model.__dict__.get("sadi_lens_load")
+    record = Kept.of(model).record
     if record is None:
         raise ValueError("this model was not loaded by load_model, so there is no record of it")
     return record
@@ -130,9 +130,10 @@ def load_model(
     bridge = boot_twin(model, label)
     attach_tokenizer(bridge, own)
     bridge.__dict__["raw_model"] = share_tensors(model).eval() if model.training else model
-    bridge.__dict__["sadi_lens_name"] = label
+    kept = Kept.of(bridge)
+    kept.name = label
     check = _check(bridge, model, notes) if self_check else None
-    record = LoadRecord(
+    kept.record = LoadRecord(
         name=label,
         source=source,
         dtype=str(bridge.cfg.dtype).removeprefix("torch."),
@@ -141,9 +142,8 @@ def load_model(
         notes=tuple(notes),
         check=check,
     )
-    bridge.__dict__["sadi_lens_load"] = record
     said = "; ".join(notes) or "nothing assumed"
-    logger.info("loaded %s: %s on %s; %s", label, record.dtype, record.device, said)
+    logger.info("loaded %s: %s on %s; %s", label, kept.record.dtype, kept.record.device, said)
     return bridge
 
 
@@ -158,7 +158,7 @@ def _check(bridge: Any, model: Any, notes: list[str]) -> SelfCheck:
             f"{check.default_attention:.2g} standard deviations of a token's logits. TransformerLens "
             "computes the eager one: what is measured here is not what the default computes"
         )
-        logger.warning("%s: %s", bridge.__dict__["sadi_lens_name"], notes[-1])
+        logger.warning("%s: %s", Kept.of(bridge).name, notes[-1])
     return check
 
 

@@ -1,5 +1,7 @@
 """The laws of the design, over every intervention, component and position, with the engine on and off."""
 
+import contextlib
+
 import pytest
 
 COMPONENTS = ["head", "hidden", "mlp_out", "neuron"]
@@ -44,16 +46,12 @@ NOT_BY_HOOKS = ("clamped all", "clamped selected", "swapped")
 
 
 @pytest.fixture(params=["shared", "plain"])
-def engine(request, monkeypatch):
+def engine(request, llama):
     """The engine on, and off: text by text, everything on the bridge."""
-    from sadi_lens.engine import dispatch as engine
-    from sadi_lens.engine import generation
-    from sadi_lens.engine import reading as pair_passes
+    from factories import on_the_bridge
 
-    if request.param == "plain":
-        for module in (engine, generation, pair_passes):
-            monkeypatch.setattr(module, "raw_model", lambda _model: None)
-    return request.param
+    with on_the_bridge(llama) if request.param == "plain" else contextlib.nullcontext():
+        yield request.param
 
 
 @pytest.fixture(scope="session")

@@ -4,13 +4,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sadi_lens.engine.generation import generate
-from sadi_lens.engine.hooks import attached, device_of, require_eval
+from sadi_lens.engine.hooks import require_eval
 from sadi_lens.engine.intervention import Intervention
-from sadi_lens.engine.steering import fwd_hooks
-from sadi_lens.engine.text import encode_item, require_tokenizer
+from sadi_lens.engine.positions import PositionTracker
+from sadi_lens.engine.runner import FlatHook, Runner
+from sadi_lens.engine.steering import applied
+from sadi_lens.engine.text import device_of, encode_item, require_tokenizer
 from sadi_lens.types.base import POSITIONS, require_one_of
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.model import HookedModel, ModelInfo
@@ -61,15 +64,12 @@ def trace_generation(
     ids = torch.tensor([item.prompt + item.answers[0]], device=device_of(model))
     first, n = len(item.prompt) - 1, len(item.answers[0])
     norms = np.zeros((info.n_layers, n), dtype=np.float32)
-    plain = _logps(model, ids)[first : first + n]
-    steered = plain
+    whole = _logps(model, ids)
+    plain, steered = whole[first : first + n], whole
     if intervention is not None:
         intervention.check(info)
-        recorder = _Recorder(intervention, norms, first)
-        hooks = fwd_hooks(recorder, position=position, prompt_lengths=[len(item.prompt)])
-        with attached(model, hooks):
-            steered = _logps(model, ids)[first : first + n]
-        norms *= _edited(position, n)
+        steered, norms = _steered(model, ids, intervention, position, first)
+    steered = steered[first : first + n]
     chosen = ids[0, first + 1 :].cpu()
     kl = (plain.exp() * (plain - steered)).sum(dim=-1)
     tokenizer = require_tokenizer(model)
@@ -88,35 +88,34 @@ def trace_generation(
     )
 
 
-def _edited(position: str, n: int) -> np.ndarray:
-    """1 where the token that predicts a continuation token is edited."""
-    return np.arange(n) == 0 if position == "last_prompt" else np.ones(n, dtype=bool)
-
-
 def _logps(model: HookedModel, ids: Tensor) -> Tensor:
     logits = model(ids, use_cache=False)
     logits = logits if isinstance(logits, Tensor) else logits.logits
     return logits[0].float().log_softmax(dim=-1).cpu()
 
 
-class _Recorder:
-    """An intervention that also writes down how far it moved each token from ``first`` on."""
+def _steered(
+    model: HookedModel, ids: Tensor, intervention: Intervention, position: str, first: int
+) -> tuple[Float[Tensor, "pos vocab"], Float[np.ndarray, "layer token"]]:
+    """Log-probabilities, and how far each token from ``first`` on was moved in each layer."""
+    runner = Runner(model)
+    layers = list(intervention.layers)
+    found: dict[tuple[int, bool], Tensor] = {}
 
-    def __init__(self, intervention: Intervention, norms: np.ndarray, first: int) -> None:
-        self.intervention, self.norms, self.first = intervention, norms, first
-        self.component, self.layers = intervention.component, intervention.layers
-        self.label = intervention.label
+    def note(layer: int, is_after: bool) -> FlatHook:
+        return lambda activation: found.update({(layer, is_after): activation[0, first:-1].float()})
 
-    def edit(self, activation: Tensor, layer: int) -> Tensor:
-        """The edited activation of one row."""
-        edited = self.intervention.edit(activation, layer)
-        moved = (edited - activation)[0].float().flatten(1).norm(dim=-1).cpu().numpy()
-        self.norms[layer] = moved[self.first : self.first + self.norms.shape[1]]
-        return edited
-
-    def check(self, info: ModelInfo) -> None:
-        """As the intervention's own."""
-        self.intervention.check(info)
+    before, after = (
+        [(intervention.component, layer, note(layer, is_after)) for layer in layers]
+        for is_after in (False, True)
+    )
+    tracker = PositionTracker(position, prompt_end=first)
+    with applied(runner, [intervention], tracker, before=before, after=after):
+        steered = _logps(model, ids)
+    norms = np.zeros((runner.info.n_layers, ids.shape[1] - 1 - first), dtype=np.float32)
+    for layer in layers:
+        norms[layer] = (found[layer, True] - found[layer, False]).norm(dim=-1).cpu().numpy()
+    return steered, norms
 
 
 def token_roles(
