@@ -4,7 +4,7 @@ import contextlib
 
 import numpy as np
 import pytest
-import test_architectures as architectures
+from architectures import CASES, number_tokenizer, random_model
 
 POSITIONS = ["last_prompt", "every_step", "all"]
 
@@ -175,20 +175,13 @@ def test_both_engines_give_the_same_numbers(llama, differences, samples, positio
         sl.evaluate(llama, samples, engine="plian")
 
 
-@pytest.mark.parametrize("name", sorted(architectures.CASES))
+@pytest.mark.parametrize("name", sorted(CASES))
 def test_every_architecture_scores_the_same_on_its_fastest_way(name):
-    import torch
-    import transformers
-
     import sadi_lens as sl
     from sadi_lens.engine.prefix import shares_prefix
     from sadi_lens.engine.runner import raw_model
 
-    config, model, settings = architectures.CASES[name]
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        hf = getattr(transformers, model)(getattr(transformers, config)(**settings)).eval()
-    bridge = sl.load_model(hf, tokenizer=architectures._tokenizer())
+    bridge = sl.load_model(random_model(name, seed=1), tokenizer=number_tokenizer())
     words = bridge.tokenizer.convert_ids_to_tokens(list(range(10, 24)))
     samples = [
         sl.Sample(" ".join(words[:9]), (f" {words[9]}", f" {words[10]} {words[11]}"), 0),
