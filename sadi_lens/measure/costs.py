@@ -7,7 +7,7 @@ import numpy as np
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.measure.evaluation import evaluate_each, split_of
 from sadi_lens.measure.neutral import divergence, halves_of
-from sadi_lens.types.base import POSITIONS, require_one_of
+from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
 from sadi_lens.types.data import Sample
 from sadi_lens.types.model import HookedModel
 from sadi_lens.types.results import SideEffectCurve
@@ -24,7 +24,7 @@ def side_effect_curve(
     *,
     label: str,
     kind: str = "adaptive",
-    position: str = "last_prompt",
+    position: str = DEFAULT_POSITION,
     text_position: str = "every_step",
     scoring: str = "sum",
     task: str = "",

@@ -14,7 +14,7 @@ from sadi_lens.measure.choices import score_choices
 from sadi_lens.measure.outcomes import choice_outcomes, items_hash, joined, text_outcome
 from sadi_lens.measure.resuming import EvaluationInterrupted, described, require_kind, weights_of
 from sadi_lens.types.answers import SCORINGS
-from sadi_lens.types.base import POSITIONS, require_one_of
+from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
 from sadi_lens.types.data import Sample
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import Evaluation
@@ -28,7 +28,7 @@ def evaluate(
     samples: Sequence[Sample],
     intervention: Intervention | None = None,
     *,
-    position: str = "last_prompt",
+    position: str = DEFAULT_POSITION,
     scoring: str = "sum",
     task: str = "",
     label: str | None = None,
@@ -83,7 +83,7 @@ def evaluate_each(
     samples: Sequence[Sample],
     interventions: Sequence[Intervention | None],
     *,
-    position: str = "last_prompt",
+    position: str = DEFAULT_POSITION,
     scoring: str = "sum",
     task: str = "",
     labels: Sequence[str] | None = None,

@@ -9,6 +9,7 @@ from sadi_lens.engine.intervention import require_strength
 from sadi_lens.find.gradients import margin_gradients
 from sadi_lens.interventions import MaskedScaling
 from sadi_lens.measure.evaluation import evaluate_each, split_of
+from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.data import Sample
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import HookedModel, ModelInfo
@@ -22,7 +23,7 @@ def unit_effects(
     strength: float,
     *,
     at: float = 0.0,
-    position: str = "last_prompt",
+    position: str = DEFAULT_POSITION,
     prepend_bos: bool | None = None,
     progress: bool = True,
 ) -> UnitEffects:
@@ -76,7 +77,7 @@ def prune_mask(
     *,
     keep: float = 0.9,
     n_candidates: int = 8,
-    position: str = "last_prompt",
+    position: str = DEFAULT_POSITION,
     scoring: str = "sum",
     prepend_bos: bool | None = None,
     progress: bool = True,
