@@ -18,7 +18,7 @@ from sadi_lens.engine.runner import FlatHook, RawRunner, Runner, runner_of
 from sadi_lens.engine.steering import applied
 from sadi_lens.engine.streaming import Stream, Streamer, listener
 from sadi_lens.engine.text import device_of, encode_prompt, pad_id, pad_left, require_tokenizer
-from sadi_lens.types.base import POSITIONS, require_one_of
+from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
 from sadi_lens.types.model import HookedModel, ModelInfo
 
 _RESERVED = {
@@ -35,7 +35,7 @@ def generate(
     prompts: str | Sequence[str],
     intervention: Intervention | Sequence[Intervention | None] | None = None,
     *,
-    position: str = "every_step",
+    position: str = DEFAULT_POSITION,
     max_new_tokens: int = 40,
     use_cache: bool = True,
     prepend_bos: bool | None = None,

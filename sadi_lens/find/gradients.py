@@ -32,7 +32,7 @@ from sadi_lens.engine.text import (
     pad_id,
     pad_left,
 )
-from sadi_lens.types.base import require_one_of
+from sadi_lens.types.base import DEFAULT_POSITION, require_one_of
 from sadi_lens.types.components import block_hooks, hook_name, n_units
 from sadi_lens.types.data import ContrastivePair, Sample
 from sadi_lens.types.model import HookedModel, ModelInfo
@@ -48,7 +48,7 @@ def margin_gradients(
     *,
     through: str = "scale",
     start: Float[np.ndarray, "layer unit"] | None = None,
-    position: str = "last_prompt",
+    position: str = DEFAULT_POSITION,
     prepend_bos: bool | None = None,
     max_tokens: int = MAX_TOKENS,
     progress: bool = True,
