@@ -99,4 +99,4 @@ def no_free_memory(monkeypatch):
 
     import psutil
 
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: types.SimpleNamespace(available=0))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: types.SimpleNamespace(available=4))

@@ -5,11 +5,11 @@ intervention, ``sadi_lens.engine.positions`` at which tokens, ``sadi_lens.engine
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sadi_lens.engine.intervention import (
@@ -45,12 +45,20 @@ class Edits:
         self.interventions = interventions
         self.which = torch.zeros(1, dtype=torch.long) if which is None else which
         self.n_heads = n_heads
-        self._contextual: list[Any] = [
-            one
-            for one in interventions
-            if isinstance(one, ContextualIntervention) and one.layers  # type: ignore[attr-defined]
-        ]
-        self.needs: set[str] = {one.need for one in self._contextual}
+        self._here: dict[Site, list[tuple[int, Any]]] = {}
+        """Which interventions edit at a site, by their number."""
+        self._reads: set[Site] = set()
+        """Where an activation at the last prompt token must be known."""
+        self.needs: set[str] = set()
+        """Fields of a ``Context`` that some of them ask for."""
+        for index, one in enumerate(interventions):
+            layers = () if one is None else one.layers
+            for layer in layers:
+                self._here.setdefault((one.component, layer), []).append((index, one))  # type: ignore[union-attr]
+            if layers and isinstance(one, ContextualIntervention):
+                self.needs.add(one.need)
+                if one.need == "prompt_end":
+                    self._reads |= {(one.component, one.source(layer)) for layer in layers}  # type: ignore[attr-defined]
         self._tables: dict[Site, Affine] = {}
         self._read: dict[Site, Tensor] = {}
         """Activations at the last prompt token, before any edit there."""
@@ -59,81 +67,68 @@ class Edits:
 
     def hooks(self, positions: Positions) -> list[tuple[str, int, FlatHook]]:
         """(component, layer, hook) of every place that some row edits or must know."""
-        reads = {
-            (one.component, one.source(layer))
-            for one in self._contextual
-            if one.need == "prompt_end"
-            for layer in one.layers
-        }
-        edited = {
-            (one.component, layer) for one in self.interventions if one for layer in one.layers
-        }
         return [
-            (
-                component,
-                layer,
-                self._hook((component, layer), positions, (component, layer) in reads),
-            )
-            for component, layer in sorted(edited | reads)
+            (component, layer, self._hook((component, layer), positions))
+            for component, layer in sorted(self._here.keys() | self._reads)
         ]
 
-    def _hook(self, site: Site, positions: Positions, is_read: bool) -> FlatHook:
-        component, layer = site
-        here = [
-            (index, one)
-            for index, one in enumerate(self.interventions)
-            if one is not None and one.component == component and layer in one.layers
-        ]
-        has_affine = any(isinstance(one, AffineIntervention) for _, one in here)
-        others = [(index, one) for index, one in here if not isinstance(one, AffineIntervention)]
+    def _hook(self, site: Site, positions: Positions) -> FlatHook:
+        here, is_read = self._here.get(site, []), site in self._reads
+        has_affine = any(_is_affine(one) for _, one in here)
+        others = [(index, one) for index, one in here if not _is_affine(one)]
         keeps_clean = "clean" in self.needs
+
+        is_tree, tables = isinstance(positions, TreePositions), self._tables
 
         def hook(activation: Tensor) -> Tensor | None:
             if positions.is_paused:
                 if keeps_clean:
                     self._clean[site] = activation
                 return None
-            before = positions.split(activation)
+            before = positions.split(activation) if is_tree else activation
             if is_read:
                 self._note(site, before, positions)
             after = before
             if has_affine:
-                after = positions.apply(self._table(site, before), before)
+                after = positions.apply(tables.get(site) or self._table(site, before), before)
             for index, one in others:
                 after = self._edit_rows(index, one, site, before, after, positions)
-            return None if after is before else positions.join(after)
+            if after is before:
+                return None
+            return positions.join(after) if is_tree else after
 
         return hook
 
-    def _table(self, site: Site, like: Tensor) -> Callable[[Tensor], Tensor]:
-        """Scale and shift of every row there; made once."""
-        if site not in self._tables:
-            with torch.inference_mode(False):  # kept tensors must also work under autograd
-                self._tables[site] = self._build(site, like)
+    def _table(self, site: Site, like: Tensor) -> Affine:
+        """Scale and shift of every row there, kept."""
+        with torch.inference_mode(False):  # kept tensors must also work under autograd
+            self._tables[site] = self._build(site, like)
         return self._tables[site]
 
     def _build(self, site: Site, like: Tensor) -> Affine:
-        component, layer = site
+        """In float32, whatever the model's dtype: 1 + 0.003 is 1 in bfloat16."""
         shape = (len(self.interventions), like.shape[-1])
-        scale, shift = torch.ones(shape), torch.zeros(shape)
-        for row, one in enumerate(self.interventions):
-            if not isinstance(one, AffineIntervention):
-                continue
-            if one.component != component or layer not in one.layers:  # type: ignore[attr-defined]
-                continue
-            own = one.affine(layer)
-            for target, values in ((scale, own.scale), (shift, own.shift)):
+        found: dict[str, Tensor] = {}
+        for row, one in self._here[site]:
+            own = one.affine(site[1]) if _is_affine(one) else Affine(None, None)
+            for name, values, rest in zip(Affine._fields, own, (1.0, 0.0), strict=True):
                 if values is not None:
-                    target[row] = flat(values, shape[1])
-        _say_what_rounds_away(scale, like.dtype)
-        which = self.which.cpu()
+                    if name not in found:
+                        found[name] = torch.full(shape, rest)
+                    found[name][row] = flat(values, shape[1])
+        if "scale" in found:
+            _say_what_rounds_away(found["scale"], like.dtype)
+        return Affine(
+            *(
+                self._of_rows(found[name]).to(like.device) if name in found else None
+                for name in Affine._fields
+            )
+        )
 
-        def placed(values: Tensor, idle: float) -> Tensor | None:
-            # In float32, whatever the model's dtype: 1 + 0.003 is 1 in bfloat16.
-            has_some = bool((values != idle).any())
-            return values[which][..., None, :].to(like.device) if has_some else None
-
-        return Affine(placed(scale, 1.0), placed(shift, 0.0))
+    def _of_rows(self, table: Float[Tensor, "intervention width"]) -> Float[Tensor, "... width"]:
+        if len(self.interventions) == 1:
+            return table[:, None]
+        return table[self.which.cpu()][..., None, :]
 
     @property
     def nbytes(self) -> int:
@@ -223,9 +218,11 @@ def _chosen(positions: Positions, activation: Tensor) -> Tensor:
 
 def _say_what_rounds_away(scale: Tensor, dtype: torch.dtype) -> None:
     """A scale nearer to 1 than the dtype's own numbers are to one another."""
+    if dtype not in (torch.float16, torch.bfloat16):
+        return
     change = (scale - 1).abs()
     lost = change[(change > 0) & (change < torch.finfo(dtype).eps / 2)]
-    if lost.numel() and dtype in (torch.float16, torch.bfloat16):
+    if lost.numel():
         warnings.warn(
             f"scaling by 1 + {float(lost.max()):.2g} is finer than {dtype} can express "
             f"({torch.finfo(dtype).eps:.2g} at 1): some or all values stay as they are. Load the model in float32",
@@ -241,3 +238,7 @@ def flat(values: Tensor, width: int) -> Tensor:
 def chooses_positions(intervention: Intervention | None) -> bool:
     """Whether it acts on tokens of its own choice, wherever in the prompt these are."""
     return isinstance(intervention, ContextualIntervention) and intervention.need == "place"
+
+
+def _is_affine(one: Any) -> bool:
+    return isinstance(one, AffineIntervention)

@@ -17,7 +17,14 @@ from sadi_lens.engine.positions import PositionTracker
 from sadi_lens.engine.runner import FlatHook, RawRunner, Runner, runner_of
 from sadi_lens.engine.steering import applied
 from sadi_lens.engine.streaming import Stream, Streamer, listener
-from sadi_lens.engine.text import device_of, encode_prompt, pad_id, pad_left, require_tokenizer
+from sadi_lens.engine.text import (
+    device_of,
+    encode_prompt,
+    pad_id,
+    pad_left,
+    require_tokenizer,
+    rope_boundary,
+)
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
 from sadi_lens.types.model import HookedModel, ModelInfo
 
@@ -131,13 +138,29 @@ def continued(
         batch = [edits[index] for index in group]
         return _run(runner, [rows[index] for index in group], batch, group, told, options)
 
-    starts = range(0, len(rows), batch_size)
-    groups = (list(range(start, min(start + batch_size, len(rows)))) for start in starts)
+    groups = _groups(model, [len(row) for row in rows], room, batch_size)
     texts = [""] * len(rows)
     for group, found in smaller_when_full(groups, run):
         for index, text in zip(group, found, strict=True):
             texts[index] = text
     return texts
+
+
+def _groups(
+    model: HookedModel, lengths: Sequence[int], room: int, batch_size: int
+) -> list[list[int]]:
+    """Which prompts are continued together; alone those whose text grows across a ``rope_boundary``."""
+    boundary = rope_boundary(model)
+    sides: dict[int, list[int]] = {}
+    for index, length in enumerate(lengths):
+        is_crossed = boundary is not None and length <= boundary < length + room
+        side = 2 + index if is_crossed else int(boundary is not None and length > boundary)
+        sides.setdefault(side, []).append(index)
+    return [
+        members[start : start + batch_size]
+        for members in sides.values()
+        for start in range(0, len(members), batch_size)
+    ]
 
 
 def _run(

@@ -32,7 +32,7 @@ class Affine(NamedTuple):
         """Worked out in float32 at least, and rounded once to the activation's dtype; parts must broadcast."""
         edited = activation if self.scale is None else activation * self.scale
         edited = edited if self.shift is None else edited + self.shift
-        return edited.to(activation.dtype)
+        return edited if edited.dtype == activation.dtype else edited.to(activation.dtype)
 
 
 @runtime_checkable

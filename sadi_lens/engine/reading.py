@@ -20,7 +20,13 @@ from sadi_lens.engine.positions import PositionTracker
 from sadi_lens.engine.prefix import branches, shares_prefix, whole_inputs
 from sadi_lens.engine.runner import GATE, FlatHook, RawRunner, Runner, runner_of
 from sadi_lens.engine.steering import applied
-from sadi_lens.engine.text import EncodedItem, batches_by_tokens, device_of, pad_id, pad_left
+from sadi_lens.engine.text import (
+    EncodedItem,
+    batches_on_one_side,
+    device_of,
+    pad_id,
+    pad_left,
+)
 from sadi_lens.types.components import hook_name, n_units
 from sadi_lens.types.model import HookedModel, ModelInfo
 
@@ -64,15 +70,14 @@ def read(
             first layer and component are named).
         MemoryError: If one item does not fit alone.
     """
-    require_eval(model)
     info = ModelInfo.of(model)
-    layers = list(range(info.n_layers)) if layers is None else list(layers)
-    for layer in layers:
+    for layer in layers or ():
         require_layer(layer, info.n_layers)
+    layers = list(range(info.n_layers)) if layers is None else list(layers)
     longest = max(item.length for item in items)
-    runner = runner_of(model)
-    if GATE in components:
-        runner = Runner(model)
+    runner = Runner(model) if GATE in components else runner_of(model)
+    if not isinstance(runner, RawRunner):  # otherwise that was looked at
+        require_eval(model)
     is_tree = intervention is None and shares_prefix(runner, longest)
     bound = max_tokens or pass_tokens(model, longest)
     if max_tokens is None and device_of(model).type == "cpu":
@@ -92,7 +97,8 @@ def read(
             _run_texts(runner, chosen, note, intervention)
         return Read(indices, note.values(info), note.values(info, edited=False))
 
-    for _, found in smaller_when_full(batches_by_tokens(sizes, bound), run):
+    groups = batches_on_one_side(model, [item.lengths for item in items], sizes, bound)
+    for _, found in smaller_when_full(groups, run):
         _require_finite(found.values, layers)
         yield found
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sadi_lens.engine.hooks import Hook, attached
 from sadi_lens.engine.owner import Hold, owned
+from sadi_lens.engine.text import rope_boundary
 from sadi_lens.engine.twin import Site, computes_the_same, sites_of
 from sadi_lens.types.components import gate_hook, hook_name
 from sadi_lens.types.model import HookedModel, Kept, ModelInfo
@@ -116,6 +117,7 @@ class RawRunner(Runner):
         bounds = [
             getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")
         ]
+        bounds.append(rope_boundary(self.model))
         return min((int(one) for one in bounds if one), default=None)
 
     @contextmanager

@@ -26,7 +26,7 @@ from sadi_lens.engine.memory import pass_bytes, pass_tokens, smaller_when_full, 
 from sadi_lens.engine.positions import TreePositions
 from sadi_lens.engine.prefix import Branches, branches, prefill, run_copies, run_rows, shares_prefix
 from sadi_lens.engine.runner import RawRunner, Runner, runner_of
-from sadi_lens.engine.text import EncodedItem, batches_by_tokens, device_of, pad_id
+from sadi_lens.engine.text import EncodedItem, batches_by_tokens, by_side, device_of, pad_id
 from sadi_lens.engine.whole_texts import ItemScores, score_texts
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.model import HookedModel
@@ -62,10 +62,24 @@ def score_answers(
         Scores of a batch of items; together, every item once, shortest first.
 
     Raises:
-        ValueError: If the engine is unknown.
+        ValueError: If the engine is unknown, or an item lies on both sides of a ``rope_boundary``.
         MemoryError: If an item does not fit into memory even alone.
     """
     require_one_of("engine", engine, ENGINES)
+    # The last token of a text predicts nothing and is not run.
+    for members in by_side(model, [(one.lengths[0] - 1, one.lengths[1] - 1) for one in items]):
+        few = [items[index] for index in members]
+        for found in _score(model, few, interventions, position, engine):
+            yield found._replace(indices=[members[index] for index in found.indices])
+
+
+def _score(
+    model: HookedModel,
+    items: Sequence[EncodedItem],
+    interventions: Sequence[Intervention | None],
+    position: str,
+    engine: str,
+) -> Iterator[ItemScores]:
     if engine == "plain":
         yield from score_texts(Runner(model), items, interventions, position, is_shared=False)
         return

@@ -101,10 +101,9 @@ class _Passes:
 
 @contextmanager
 def _watched(runner: Runner, passes: _Passes) -> Generator[None]:
-    handles = [
-        runner.module.register_forward_pre_hook(passes.before, with_kwargs=True),
-        runner.module.register_forward_hook(passes.after),
-    ]
+    handles = [runner.module.register_forward_pre_hook(passes.before, with_kwargs=True)]
+    if "clean" in passes.needs:
+        handles.append(runner.module.register_forward_hook(passes.after))
     try:
         yield
     finally:

@@ -1,11 +1,11 @@
 """The differences of contrastive pairs, in one streaming pass.
 
 D = mean_i [A(x_i y_i+) - A(x_i y_i-)] at the last token of the text (Wang et al., ICLR 2025, step 1).
-Moments are merged pass by pass on the model's device (``sadi_lens.engine.moments``), so memory does not grow
-with the number of pairs.
+Moments are merged pass by pass on the model's device, so memory does not grow with the number of pairs.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +13,6 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from sadi_lens.engine.moments import Moments
 from sadi_lens.engine.reading import read
 from sadi_lens.engine.text import device_of, encode_pairs
 from sadi_lens.types.components import COMPONENTS, n_units
@@ -56,12 +55,7 @@ def activation_differences(
             component, or an activation is not finite (the first layer and component are named).
     """
     info = ModelInfo.of(model)
-    if components is None:
-        components = [name for name in COMPONENTS if name != "neuron" or info.d_mlp]
-    if isinstance(components, str) or len(set(components)) < len(components) or not components:
-        raise ValueError(f"components must be a list of different names, got {components!r}")
-    for name in components:
-        n_units(info, name)
+    components = _different(info, components)
     items = encode_pairs(model, pairs, prepend_bos=prepend_bos)
     moments = {name: _Moments(info, name, device_of(model)) for name in components}
     bar = tqdm(total=len(items), desc="differences", unit="pair", disable=not progress)
@@ -85,6 +79,56 @@ def activation_differences(
         )
         for name, one in moments.items()
     }
+
+
+def _different(info: ModelInfo, components: Sequence[str] | None) -> Sequence[str]:
+    if components is None:
+        return [name for name in COMPONENTS if name != "neuron" or info.d_mlp]
+    if isinstance(components, str) or len(set(components)) < len(components) or not components:
+        raise ValueError(f"components must be a list of different names, got {components!r}")
+    for name in components:
+        n_units(info, name)
+    return components
+
+
+class Moments:
+    """Mean and sum of squared deviations over rows of values of one shape, pass by pass, in place.
+
+    Merged by the formula of Chan, Golub and LeVeque (1983), in float64 where the device has it. What is kept has no
+    axis over rows and stays where it is.
+
+    Args:
+        shape: Of the values of one row.
+        device: Where to accumulate.
+    """
+
+    def __init__(self, shape: Sequence[int], device: Any = "cpu") -> None:
+        dtype = torch.float32 if torch.device(device).type == "mps" else torch.float64
+        self.n = 0
+        self.mean, self.squared = (
+            torch.zeros(tuple(shape), dtype=dtype, device=device) for _ in range(2)
+        )
+
+    def update(self, rows: Tensor) -> None:
+        """More values, [row ...]."""
+        wide = rows.to(self.mean.device, self.mean.dtype)
+        mean = wide.mean(dim=0)
+        total = self.n + rows.shape[0]
+        shift = mean - self.mean
+        self.mean += shift * (rows.shape[0] / total)
+        self.squared += (wide - mean).square_().sum(dim=0)
+        self.squared += shift.square_() * (self.n * rows.shape[0] / total)
+        self.n = total
+
+    def mean_array(self) -> np.ndarray:
+        """Mean, float32 on the CPU."""
+        return self.mean.float().cpu().numpy()
+
+    def std_array(self) -> np.ndarray:
+        """Standard deviation with n - 1, float32 on the CPU; NaN for one value."""
+        if self.n < 2:
+            return np.full(tuple(self.squared.shape), np.nan, dtype=np.float32)
+        return (self.squared / (self.n - 1)).sqrt().float().cpu().numpy()
 
 
 class _Moments:

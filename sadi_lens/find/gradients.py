@@ -26,7 +26,7 @@ from sadi_lens.engine.positions import PositionTracker
 from sadi_lens.engine.runner import FlatHook, runner_of
 from sadi_lens.engine.text import (
     EncodedItem,
-    batches_by_tokens,
+    batches_on_one_side,
     device_of,
     encode_item,
     pad_id,
@@ -77,25 +77,16 @@ def margin_gradients(
     require_one_of("through", through, ("scale", "shift"))
     info = ModelInfo.of(model)
     shape = (info.n_layers, n_units(info, component))
-    if start is not None and (through == "shift" or start.shape != shape):
-        raise ValueError(
-            f"start must be scales [layer unit] of shape {shape} for through='scale', got {start.shape} "
-            f"for through={through!r}"
-        )
-    if not samples or any(not sample.choices for sample in samples):
-        raise ValueError(
-            "samples must hold at least 1 item, all with choices: free text has no margin"
-        )
-    items = [
-        encode_item(model, one.prompt, one.choices, prepend_bos=prepend_bos) for one in samples
-    ]
+    _require_start(start, shape, through)
+    items = _encode(model, samples, prepend_bos)
     d = info.d_head if through == "shift" and component == "head" else 1
     base = np.zeros((*shape, d)) if start is None else start[..., None]
     found = np.empty((len(items), *shape, d), dtype=np.float32)
     lengths = [item.length * len(item.answers) for item in items]
     bar = tqdm(total=len(items), desc="gradients", unit="item", disable=not progress)
     with bar, _frozen(model):
-        for indices in batches_by_tokens(lengths, max_tokens):
+        whole = [item.lengths for item in items]
+        for indices in batches_on_one_side(model, whole, lengths, max_tokens):
             leaf = (
                 torch.tensor(base, dtype=torch.float32, device=device_of(model))
                 .repeat(len(indices), 1, 1, 1)
@@ -119,6 +110,24 @@ def margin_gradients(
             found[indices] = gradient.cpu().numpy()
             bar.update(len(indices))
     return found
+
+
+def _require_start(start: np.ndarray | None, shape: tuple[int, int], through: str) -> None:
+    if start is not None and (through == "shift" or start.shape != shape):
+        raise ValueError(
+            f"start must be scales [layer unit] of shape {shape} for through='scale', got {start.shape} "
+            f"for through={through!r}"
+        )
+
+
+def _encode(
+    model: HookedModel, samples: Sequence[Sample], prepend_bos: bool | None
+) -> list[EncodedItem]:
+    if not samples or any(not sample.choices for sample in samples):
+        raise ValueError(
+            "samples must hold at least 1 item, all with choices: free text has no margin"
+        )
+    return [encode_item(model, one.prompt, one.choices, prepend_bos=prepend_bos) for one in samples]
 
 
 def _margins(
@@ -211,7 +220,8 @@ def direct_gradients(
     lengths = [len(item.prompt) for item in items]
     bar = tqdm(total=len(items), desc="attribution", unit="pair", disable=not progress)
     with bar, _frozen(model):
-        for indices in batches_by_tokens(lengths, max_tokens):
+        whole = [(length, length) for length in lengths]
+        for indices in batches_on_one_side(model, whole, lengths, max_tokens):
             chosen = [items[index] for index in indices]
             for layer, values in enumerate(_direct(model, chosen, component, info)):
                 found[indices, layer] = values.reshape(len(indices), -1, d).cpu().numpy()

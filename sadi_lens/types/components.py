@@ -47,7 +47,8 @@ def require_component(component: str) -> Component:
     Raises:
         ValueError: If it is unknown, with the nearest known name.
     """
-    require_one_of("component", component, COMPONENTS)
+    if component not in COMPONENTS:
+        require_one_of("component", component, COMPONENTS)
     return COMPONENTS[component]
 
 

@@ -98,7 +98,7 @@ def test_the_same_pair_has_the_same_row_whatever_its_batch(llama, pairs, differe
 def test_moments_of_uneven_passes_equal_those_of_the_whole_and_stay_where_they_are():
     import torch
 
-    from sadi_lens.engine.moments import Moments
+    from sadi_lens.find.differences import Moments
 
     values = torch.randn(23, 2, 5) * 3 + 100
     moments = Moments((2, 5))

@@ -1,7 +1,5 @@
 """One text token by token: what steering did to a continuation, and which tokens are read and steered."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -53,8 +51,9 @@ def trace_generation(
     require_eval(model)
     require_one_of("position", position, POSITIONS)
     if text is None:
-        settings: dict[str, Any] = {"position": position, "max_new_tokens": max_new_tokens}
-        text = generate(model, prompt, intervention, **settings)[0]
+        (text,) = generate(
+            model, prompt, intervention, position=position, max_new_tokens=max_new_tokens
+        )
     if not text:
         raise ValueError(
             f"the continuation of {prompt[-40:]!r} is empty; there is nothing to trace"
@@ -62,14 +61,12 @@ def trace_generation(
     info = ModelInfo.of(model)
     item = encode_item(model, prompt, (text,))
     ids = torch.tensor([item.prompt + item.answers[0]], device=device_of(model))
-    first, n = len(item.prompt) - 1, len(item.answers[0])
-    norms = np.zeros((info.n_layers, n), dtype=np.float32)
-    whole = _logps(model, ids)
-    plain, steered = whole[first : first + n], whole
+    first = len(item.prompt) - 1
+    plain, norms = _traced(model, ids, None, position, first)
+    steered = plain
     if intervention is not None:
         intervention.check(info)
-        steered, norms = _steered(model, ids, intervention, position, first)
-    steered = steered[first : first + n]
+        steered, norms = _traced(model, ids, intervention, position, first)
     chosen = ids[0, first + 1 :].cpu()
     kl = (plain.exp() * (plain - steered)).sum(dim=-1)
     tokenizer = require_tokenizer(model)
@@ -81,41 +78,37 @@ def trace_generation(
         position=position,
         prompt=prompt,
         tokens=tuple(tokenizer.decode([token]) for token in chosen.tolist()),
-        logp_unsteered=plain[range(n), chosen].numpy(),
-        logp=steered[range(n), chosen].numpy(),
+        logp_unsteered=plain.gather(1, chosen[:, None])[:, 0].numpy(),
+        logp=steered.gather(1, chosen[:, None])[:, 0].numpy(),
         kl=kl.clamp(min=0).numpy(),
         edit_norm=norms,
     )
 
 
-def _logps(model: HookedModel, ids: Tensor) -> Tensor:
-    logits = model(ids, use_cache=False)
-    logits = logits if isinstance(logits, Tensor) else logits.logits
-    return logits[0].float().log_softmax(dim=-1).cpu()
-
-
-def _steered(
-    model: HookedModel, ids: Tensor, intervention: Intervention, position: str, first: int
-) -> tuple[Float[Tensor, "pos vocab"], Float[np.ndarray, "layer token"]]:
-    """Log-probabilities, and how far each token from ``first`` on was moved in each layer."""
+def _traced(
+    model: HookedModel, ids: Tensor, intervention: Intervention | None, position: str, first: int
+) -> tuple[Float[Tensor, "token vocab"], Float[np.ndarray, "layer token"]]:
+    """From token ``first`` on: log-probabilities of the next, and how far each was moved in each layer."""
     runner = Runner(model)
-    layers = list(intervention.layers)
+    component, layers = (
+        ("", ()) if intervention is None else (intervention.component, intervention.layers)
+    )
     found: dict[tuple[int, bool], Tensor] = {}
 
     def note(layer: int, is_after: bool) -> FlatHook:
         return lambda activation: found.update({(layer, is_after): activation[0, first:-1].float()})
 
     before, after = (
-        [(intervention.component, layer, note(layer, is_after)) for layer in layers]
+        [(component, layer, note(layer, is_after)) for layer in layers]
         for is_after in (False, True)
     )
     tracker = PositionTracker(position, prompt_end=first)
     with applied(runner, [intervention], tracker, before=before, after=after):
-        steered = _logps(model, ids)
-    norms = np.zeros((runner.info.n_layers, ids.shape[1] - 1 - first), dtype=np.float32)
+        logits = runner.logits(ids, torch.ones_like(ids), ids.shape[1] - first)[0, :-1]
+    norms = np.zeros((runner.info.n_layers, len(logits)), dtype=np.float32)
     for layer in layers:
         norms[layer] = (found[layer, True] - found[layer, False]).norm(dim=-1).cpu().numpy()
-    return steered, norms
+    return logits.float().log_softmax(dim=-1).cpu(), norms
 
 
 def token_roles(

@@ -141,29 +141,23 @@ def activation_shifts(
     require_component(component)
     info = ModelInfo.of(model)
     layer = info.n_layers - 1 if layer is None else layer
-    if not prompts or not methods:
-        raise ValueError(
-            f"activation_shifts needs at least 1 prompt and 1 method, got {len(prompts)} and {len(methods)}"
-        )
+    if not methods:
+        raise ValueError("methods must hold at least 1, got 0")
     items = encode_prompts(model, prompts)
-    states: list[np.ndarray] = []
-    for one in (None, *methods.values()):
-        state = np.empty(
-            (len(items), n_units(info, component) * (info.d_head if component == "head" else 1)),
-            np.float32,
-        )
+    width = n_units(info, component) * (info.d_head if component == "head" else 1)
+    states = np.empty((1 + len(methods), len(items), width), dtype=np.float32)
+    for state, one in zip(states, (None, *methods.values()), strict=True):
         for found in read(
             model, items, [component], [layer], intervention=one, max_tokens=max_tokens
         ):
             state[found.indices] = found.values[component].flatten(1).cpu().numpy()
-        states.append(state)
     return ActivationShifts(
         model=info,
         component=component,
         layer=layer,
         position="last_prompt",
         before=states[0],
-        after=np.stack(states[1:]),
+        after=states[1:],
         methods=tuple(methods),
         kinds=tuple((kinds or {}).get(label, "other") for label in methods),
         prompts=tuple(prompts),
