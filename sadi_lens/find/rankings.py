@@ -21,6 +21,7 @@ from sadi_lens.find.gradients import direct_gradients, margin_gradients
 from sadi_lens.find.probes import probe_units
 from sadi_lens.find.readings import read_pairs
 from sadi_lens.types.base import require_one_of
+from sadi_lens.types.components import component_name
 from sadi_lens.types.data import ContrastivePair, Sample, Task
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.scores import RANKINGS, Scores, t_values
@@ -85,6 +86,7 @@ def unit_scores(
             had (not finite, no direct path, the same for every unit).
     """
     pairs, task = pairs_of(task_or_pairs)
+    component = component_name(component)
     if ranking == "probe":
         if len(pairs) < n_folds:
             raise ValueError(
@@ -131,6 +133,7 @@ def pair_arrays(
         ValueError: If the ranking is unknown, or is ``"probe"``, which no numbers of single pairs are enough for.
     """
     require_one_of("ranking", ranking, ALL_RANKINGS)
+    component = component_name(component)
     if ranking == "probe":
         raise ValueError("ranking 'probe' is fitted on all pairs together; use another ranking")
     options: dict[str, Any] = {"prepend_bos": prepend_bos, "progress": progress}

@@ -14,7 +14,7 @@ from sadi_lens.engine.intervention import (
     require_vector,
 )
 from sadi_lens.interventions.pairs import pair_activations
-from sadi_lens.types.components import n_units
+from sadi_lens.types.components import component_name, n_units
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.model import HookedModel, ModelInfo
 
@@ -42,6 +42,7 @@ class AUSteer(AffineIntervention):
 
     def __post_init__(self) -> None:
         require_strength(self.strength)
+        object.__setattr__(self, "component", component_name(self.component))
         object.__setattr__(self, "strength", float(self.strength))
         object.__setattr__(self, "gain", require_vector("gain", self.gain, 3, "layer unit d"))
 
@@ -62,6 +63,7 @@ class AUSteer(AffineIntervention):
         Raises:
             ValueError: If ``k`` is out of range; otherwise as ``pair_activations``.
         """
+        component = component_name(component)
         found: list[torch.Tensor] = []
         for batch in pair_activations(
             model, pairs, component, prepend_bos=prepend_bos, progress=progress

@@ -13,7 +13,7 @@ from sadi_lens.engine.intervention import (
     require_strength,
 )
 from sadi_lens.types.base import ArrayEq, require_one_of
-from sadi_lens.types.components import n_units
+from sadi_lens.types.components import component_name, n_units
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import ModelInfo
@@ -180,6 +180,7 @@ class VectorAddition(AffineIntervention):
             )
         vector.setflags(write=False)
         object.__setattr__(self, "vector", vector)
+        object.__setattr__(self, "component", component_name(self.component))
         if self.component == "head":
             raise ValueError("component must be 'hidden', 'mlp_out' or 'neuron', got 'head'")
 

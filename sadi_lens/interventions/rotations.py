@@ -19,6 +19,7 @@ from sadi_lens.engine.intervention import (
     unit_vector,
 )
 from sadi_lens.interventions.pairs import whole_pairs
+from sadi_lens.types.components import component_name
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.model import HookedModel, ModelInfo
@@ -36,6 +37,7 @@ class _Rotation(Placing):
         require_strength(self.strength)
         if self.strength < 0:
             raise ValueError(f"strength must be at least 0, got {self.strength}")
+        object.__setattr__(self, "component", component_name(self.component))
         require_not_heads(self.component)
         direction = require_vector("direction", self.direction, 1, "unit")
         if not math.isclose(float(np.linalg.norm(direction)), 1, abs_tol=1e-4):
@@ -123,6 +125,7 @@ class HouseholderRotation(_Rotation):
         """
         from sklearn.linear_model import LogisticRegression
 
+        component = component_name(component)
         require_not_heads(component)
         found = whole_pairs(
             model, pairs, component, [layer], prepend_bos=prepend_bos, progress=progress

@@ -26,6 +26,7 @@ from sadi_lens.engine.text import encode, encode_prompt, require_tokenizer
 from sadi_lens.find.differences import read_activations
 from sadi_lens.interventions.fixed import VectorAddition
 from sadi_lens.interventions.pairs import pair_activations
+from sadi_lens.types.components import component_name
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask
@@ -85,6 +86,7 @@ class ActAdd(ContextualIntervention):
         require_strength(self.strength)
         object.__setattr__(self, "strength", float(self.strength))
         object.__setattr__(self, "vector", require_vector("vector", self.vector, 2, "pos unit"))
+        object.__setattr__(self, "component", component_name(self.component))
 
     @classmethod
     def from_prompts(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sadi_lens.types.base import ArrayEq
-from sadi_lens.types.components import n_units, unit_label
+from sadi_lens.types.components import component_name, n_units, unit_label
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.scores import RANKINGS, Scores, require_k, scores, select_top
@@ -34,6 +34,7 @@ class Mask(ArrayEq):
     """Task, number of pairs, seed: whatever is needed to make it again."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "component", component_name(self.component))
         selected = np.asarray(self.selected)
         if selected.ndim != 2 or selected.dtype != np.bool_:
             raise ValueError(
@@ -102,7 +103,7 @@ class Mask(ArrayEq):
         """A mask made by hand.
 
         Args:
-            component: ``"head"``, ``"hidden"``, ``"mlp_out"`` or ``"neuron"``.
+            component: ``"head"``, ``"hidden"``, ``"mlp_out"`` or ``"neuron"`` (or ``"z"``, ``"resid_post"``).
             units: (layer, unit) pairs, 0-based, each at most once.
             model: The model it is for (its shape is checked).
 
