@@ -87,19 +87,14 @@ def jaccard_chance(n: int, k: int, other: int | None = None) -> float:
     Raises:
         ValueError: If a size is not in [0, n], or both are 0: two empty sets have no index.
     """
-    from scipy.special import gammaln
+    from scipy import stats
 
     other = k if other is None else other
     if not (0 <= k <= n and 0 <= other <= n) or not k + other:
         raise ValueError(f"sizes must be in [0, {n}] and not both 0, got {k} and {other}")
-
-    def log_choose(of: int, pick: np.ndarray) -> np.ndarray:
-        return gammaln(of + 1.0) - gammaln(pick + 1.0) - gammaln(of - pick + 1.0)
-
     both = np.arange(max(0, k + other - n), min(k, other) + 1)
-    log_weight = log_choose(k, both) + log_choose(n - k, other - both)
-    weight = np.exp(log_weight - log_weight.max())
-    return float(np.sum(weight * both / (k + other - both)) / np.sum(weight))
+    weight = stats.hypergeom.pmf(both, n, k, other)
+    return float(np.sum(weight * both / (k + other - both)))
 
 
 def paired_interval(
