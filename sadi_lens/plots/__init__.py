@@ -1,4 +1,8 @@
-"""Figures: results in, ``plotly.graph_objects.Figure`` out."""
+"""Figures of results, one function each.
+
+In: results of ``types.results``, masks, differences, fresh or loaded from disk. Out: ``plotly.graph_objects.Figure``,
+or HTML of compared texts. Touches: nothing; ``export`` alone writes files. Needs neither torch nor a model.
+"""
 
 from sadi_lens.plots._accuracy import method_accuracy
 from sadi_lens.plots._arrows import steering_arrows
