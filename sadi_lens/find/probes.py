@@ -25,9 +25,18 @@ def probe_accuracy(
         n_folds: Folds.
         seed: Of the draw of the folds.
 
+    Returns:
+        Share of items that are classified right by the probe that was fitted without their fold.
+
     Raises:
         ValueError: If labels are of one class only (altogether or where a fold trains), there are fewer groups than
             folds, or a feature is NaN or infinite.
+
+    Example:
+        >>> import numpy as np
+        >>> features = np.array([[-2.0], [-1.5], [-1.0], [1.0], [1.5], [2.0]])
+        >>> sl.find.probe_accuracy(features, [0, 0, 0, 1, 1, 1], n_folds=3)
+        1.0
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import PredefinedSplit, cross_val_predict

@@ -81,9 +81,17 @@ def unit_scores(
         prepend_bos: See ``sadi_lens.engine.text.encode``.
         progress: Show bars.
 
+    Returns:
+        Scores [layer unit]; ``top_k_mask`` takes the units with the largest.
+
     Raises:
         ValueError: If there is no pair, a name is unknown, there are fewer pairs than folds, or a score cannot be
             had (not finite, no direct path, the same for every unit).
+
+    Example:
+        >>> found = sl.unit_scores(model, task.pairs[:10], "head", "effect", progress=False)
+        >>> found.values.shape == (model.cfg.n_layers, model.cfg.n_heads)
+        True
     """
     pairs, task = pairs_of(task_or_pairs)
     component = component_name(component)

@@ -33,6 +33,10 @@ class AUSteer(AffineIntervention):
 
     Raises:
         ValueError: If ``strength`` or ``gain`` is not finite, or ``gain`` has another number of axes.
+
+    Example:
+        >>> sl.interventions.AUSteer.from_pairs(model, task.pairs[:10], k=5, progress=False).label
+        'AUSteer: mlp_out, 5 values, strength 1'
     """
 
     gain: Any

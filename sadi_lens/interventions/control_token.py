@@ -19,6 +19,11 @@ class ControlToken(ContextualIntervention):
 
     Raises:
         ValueError: If ``inner`` is not affine.
+
+    Example:
+        >>> mask = sl.Mask.from_units("head", [(1, 2)], model)
+        >>> sl.interventions.ControlToken(sl.MaskedScaling(mask, 5.0)).label
+        'control token: SADI head, K 1, strength 5'
     """
 
     inner: Any

@@ -45,6 +45,12 @@ class MaskedAddition(AffineIntervention):
 
     Raises:
         ValueError: If ``strength`` is not finite or ``vector`` does not match the mask.
+
+    Example:
+        >>> found = sl.activation_differences(model, task.pairs[:10], progress=False)["head"]
+        >>> mask = sl.top_k_mask(found, 4)
+        >>> sl.MaskedAddition.from_differences(mask, found, 5.0, match="norm").label
+        'fixed D, same norm: head, K 4, strength 5'
     """
 
     mask: Mask
@@ -161,6 +167,11 @@ class VectorAddition(AffineIntervention):
 
     Raises:
         ValueError: If the strength or the vector is not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> sl.VectorAddition(np.ones(model.cfg.d_model), layer=2, strength=0.5).layers
+        (2,)
     """
 
     vector: Any

@@ -90,6 +90,13 @@ class HouseholderRotation(_Rotation):
 
     Raises:
         ValueError: If a number is out of range, or the direction is not of length 1.
+
+    Example:
+        >>> hpr = sl.interventions.HouseholderRotation.from_pairs(
+        ...     model, task.pairs[:10], layer=2, progress=False
+        ... )
+        >>> hpr.label, 0 < hpr.angle < 3.15
+        ('HPR: hidden, layer 2, strength 1', True)
     """
 
     direction: Any
@@ -163,6 +170,11 @@ class SphericalSteering(_Rotation):
 
     Raises:
         ValueError: If a number is out of range, or the direction is not of length 1.
+
+    Example:
+        >>> found = sl.activation_differences(model, task.pairs[:10], progress=False)["hidden"]
+        >>> sl.interventions.SphericalSteering.from_differences(found, layer=2).layers
+        (2,)
     """
 
     direction: Any

@@ -40,6 +40,12 @@ class SignedScaling(Placing):
     Raises:
         ValueError: If ``strength`` is negative or not finite, the option is unknown, or ``direction`` does not match
             the mask.
+
+    Example:
+        >>> found = sl.activation_differences(model, task.pairs[:10], progress=False)["head"]
+        >>> mask = sl.top_k_mask(found, 4)
+        >>> sl.interventions.SignedScaling.from_differences(mask, found, 5.0, opposed="leave").label
+        'SADI head, K 4, strength 5, opposed leave'
     """
 
     mask: Mask

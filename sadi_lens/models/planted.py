@@ -105,6 +105,14 @@ def planted_task(*, pulls: bool = True) -> Task:
         pulls: Whether somebody may say something against the evidence. Without, every logit difference is
             multiplied by exactly 1 + strength, and accuracy moves only below strength -1. With, it rises in
             steps from 3/8 at strength 0 to 1 above strength 4.25.
+
+    Returns:
+        The task; prompts are of the form ``the sky is sunny and ann says nothing ?``.
+
+    Example:
+        >>> task = sl.models.planted_task()
+        >>> task.dev[0].choices
+        (' yes', ' no')
     """
     against = {
         True: ("nothing", "nay", "nah", "nope"),
@@ -141,6 +149,14 @@ def planted_model(*, seed: int = 0) -> Any:
 
     Args:
         seed: Of the background features (the planted part has none).
+
+    Returns:
+        A bridge as ``load_model`` gives it; two layers of a Llama.
+
+    Example:
+        >>> planted = sl.models.planted_model()
+        >>> sl.evaluate(planted, sl.models.planted_task().dev, progress=False).accuracy
+        0.375
     """
     from sadi_lens.models.loading import load_model
 

@@ -43,6 +43,9 @@ def method_accuracy(comparison: Comparison, *, theme: str = "light") -> go.Figur
             5th to 95th percentile shaded.
         theme: ``"light"`` or ``"dark"``.
 
+    Returns:
+        A figure; ``export`` writes it, ``show`` displays it.
+
     Raises:
         ValueError: If there is no row.
     """

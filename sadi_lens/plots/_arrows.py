@@ -35,6 +35,9 @@ def steering_arrows(shifts: ActivationShifts, *, theme: str = "light") -> go.Fig
         shifts: At least one method, at least 2 items.
         theme: ``"light"`` or ``"dark"``.
 
+    Returns:
+        A figure; ``export`` writes it, ``show`` displays it.
+
     Raises:
         ValueError: If there are fewer than 2 items or no method, or a state is not finite.
     """

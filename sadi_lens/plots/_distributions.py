@@ -36,8 +36,17 @@ def difference_distributions(
         unit_differences: Up to some 40 units; pairs that are not finite are left out and counted.
         theme: ``"light"`` or ``"dark"``.
 
+    Returns:
+        A figure; ``export`` writes it, ``show`` displays it.
+
     Raises:
         ValueError: If there is no unit, or no finite difference.
+
+    Example:
+        >>> mask = sl.Mask.from_units("head", [(0, 1), (2, 3)], model)
+        >>> pairs = sl.find.unit_differences(model, task.pairs[:10], mask, progress=False)
+        >>> len(sl.plots.difference_distributions(pairs).layout.yaxis.ticktext)
+        2
     """
     colors = require_theme(theme)
     component = COMPONENTS[unit_differences.component]

@@ -34,8 +34,16 @@ def dot_grid(
         shown: The mask that is ringed at first; default the first.
         theme: ``"light"`` or ``"dark"``.
 
+    Returns:
+        A figure; ``export`` writes it, ``show`` displays it.
+
     Raises:
         ValueError: If there is no panel, shapes differ, a panel is too large or nothing is finite.
+
+    Example:
+        >>> figure = sl.plots.dot_grid({"D": [[0.5, -1.0]]}, {"M": [[True, False]]}, title="One layer")
+        >>> figure.data[0].mode, len(figure.data[0].text)
+        ('markers+text', 2)
     """
     colors = require_theme(theme)
     arrays = {name: float32(values) for name, values in panels.items()}

@@ -47,8 +47,18 @@ def example_effects(
         prompts: One an item, for the hover.
         theme: ``"light"`` or ``"dark"``.
 
+    Returns:
+        A figure; ``export`` writes it, ``show`` displays it.
+
     Raises:
         ValueError: If the three are not of the same items, prompts do not match, or there is no margin.
+
+    Example:
+        >>> mask = sl.Mask.from_units("head", [(1, 2)], model)
+        >>> rules = [None, sl.MaskedScaling(mask, 5.0), sl.MaskedScaling(mask, -1.0)]
+        >>> found = sl.evaluate(model, task.dev[:5], rules, progress=False)
+        >>> len(sl.plots.example_effects(*found).data) > 1
+        True
     """
     colors = require_theme(theme)
     _require_same_items(unsteered, (adaptive, fixed), prompts)

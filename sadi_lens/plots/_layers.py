@@ -27,8 +27,16 @@ def units_by_layer(masks: Mapping[str, Mask], *, theme: str = "light") -> go.Fig
         masks: Label -> mask; any components, of models with the same number of layers.
         theme: ``"light"`` or ``"dark"``.
 
+    Returns:
+        A figure; ``export`` writes it, ``show`` displays it.
+
     Raises:
         ValueError: If there is no mask, or their layer counts differ.
+
+    Example:
+        >>> masks = {"by hand": sl.Mask.from_units("head", [(0, 1), (2, 3)], model)}
+        >>> sl.plots.units_by_layer(masks).data[0].y.tolist()
+        [50.0, 0.0, 50.0, 0.0, 0.0]
     """
     colors = require_theme(theme)
     if not masks:

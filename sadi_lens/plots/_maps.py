@@ -53,9 +53,17 @@ def difference_heatmap(
         sort: Order the units of each layer by value (the paper's Fig. 3a): shows how few stand out, hides
             which they are (hover still tells). Only where every unit has its own cell.
 
+    Returns:
+        A figure; ``export`` writes it, ``show`` displays it.
+
     Raises:
         ValueError: If nothing is finite, the mask is of another component or shape, or ``sort`` is
             asked of pooled cells.
+
+    Example:
+        >>> found = sl.activation_differences(model, task.pairs[:10], progress=False)["head"]
+        >>> sl.plots.difference_heatmap(found, sl.top_k_mask(found, 4)).layout.xaxis.title.text
+        'head'
     """
     colors = require_theme(theme)
     mean = float32(differences.mean)

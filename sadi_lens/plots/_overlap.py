@@ -33,8 +33,17 @@ def mask_overlap(masks: Mapping[str, Mask], *, theme: str = "light") -> go.Figur
         masks: Label -> mask, at least 2, of one component and shape.
         theme: ``"light"`` or ``"dark"``.
 
+    Returns:
+        A figure; ``export`` writes it, ``show`` displays it.
+
     Raises:
         ValueError: If there are fewer than 2 masks, or they are of different components or shapes.
+
+    Example:
+        >>> first = sl.Mask.from_units("head", [(0, 1), (2, 3)], model)
+        >>> second = sl.Mask.from_units("head", [(0, 1), (3, 3)], model)
+        >>> sl.plots.mask_overlap({"first": first, "second": second}).layout.title.text
+        'first and second share 0.33, chance 0.02'
     """
     colors = require_theme(theme)
     if len(masks) < 2:

@@ -38,8 +38,17 @@ def pairs_ablation(
         measure: ``"accuracy"``, ``"margin"``, ``"jaccard_all"`` or ``"jaccard_disjoint"``.
         theme: ``"light"`` or ``"dark"``.
 
+    Returns:
+        A figure; ``export`` writes it, ``show`` displays it.
+
     Raises:
         ValueError: If there is no curve, the measure is unknown, or a curve has no value of it.
+
+    Example:
+        >>> curve = sl.measure.pairs_needed(model, task.pairs[:16], "head", 4, n_draws=3, progress=False)
+        >>> figure = sl.plots.pairs_ablation({"SADI": curve}, measure="jaccard_all")
+        >>> figure.layout.xaxis.title.text
+        'contrastive pairs that made the mask'
     """
     colors = require_theme(theme)
     require_one_of("measure", measure, _MEASURES)

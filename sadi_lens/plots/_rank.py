@@ -37,8 +37,16 @@ def rank_curve(
             pairs stay below. A unit above it stands out after looking at all units.
         theme: ``"light"`` or ``"dark"``.
 
+    Returns:
+        A figure; ``export`` writes it, ``show`` displays it.
+
     Raises:
         ValueError: If nothing is finite, ``k`` is out of range, or the null is of another component.
+
+    Example:
+        >>> found = sl.activation_differences(model, task.pairs[:10], progress=False)["head"]
+        >>> sl.plots.rank_curve(found, 4).layout.yaxis.title.text
+        'mean difference (activation units)'
     """
     colors = require_theme(theme)
     mean = float32(differences.mean)

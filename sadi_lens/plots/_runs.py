@@ -20,6 +20,9 @@ def accuracy_by_pairs(results: "pd.DataFrame", *, theme: str = "light") -> go.Fi
             unsteered row gives the base line.
         theme: ``"light"`` or ``"dark"``.
 
+    Returns:
+        A figure; ``export`` writes it, ``show`` displays it.
+
     Raises:
         ValueError: If there is no steered row.
     """

@@ -21,6 +21,9 @@ def side_effect_curve(curves: Sequence[SideEffectCurve], *, theme: str = "light"
         curves: At least one (``sadi_lens.measure.side_effect_curve``); all of the same model, task and split.
         theme: ``"light"`` or ``"dark"``.
 
+    Returns:
+        A figure; ``export`` writes it, ``show`` displays it.
+
     Raises:
         ValueError: If there is no curve, they are of different items, or a curve has no finite point.
     """

@@ -40,8 +40,17 @@ def sweep_heatmap(sweep: Sweep, *, choice: Choice | None = None, theme: str = "l
         choice: The cell to star; default the best cell of this sweep.
         theme: ``"light"`` or ``"dark"``.
 
+    Returns:
+        A figure; ``export`` writes it, ``show`` displays it.
+
     Raises:
         ValueError: If no cell has an accuracy, or the choice is not a cell of the sweep.
+
+    Example:
+        >>> found = sl.activation_differences(model, task.pairs[:10], progress=False)["head"]
+        >>> grid = sl.sweep(model, task.dev[:10], found, ks=[2, 4], strengths=[1.0, 5.0], progress=False)
+        >>> sl.plots.sweep_heatmap(grid).layout.xaxis.title.text
+        'strength δ'
     """
     colors = require_theme(theme)
     accuracy = float32(sweep.accuracy)

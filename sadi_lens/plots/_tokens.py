@@ -30,8 +30,16 @@ def token_strip(roles: TokenRoles | Sequence[TokenRoles], *, theme: str = "light
         roles: One text or several (the two sides of a pair, the three positions, ...), at least one.
         theme: ``"light"`` or ``"dark"``.
 
+    Returns:
+        A figure; ``export`` writes it, ``show`` displays it.
+
     Raises:
         ValueError: If there is no text.
+
+    Example:
+        >>> roles = sl.measure.token_roles(model, task.pairs[0])
+        >>> sl.plots.token_strip(roles).layout.title.text
+        'Which token is read, which are steered'
     """
     colors = require_theme(theme)
     texts = [roles] if isinstance(roles, TokenRoles) else list(roles)

@@ -36,8 +36,16 @@ def generation_trace(trace: GenerationTrace, *, theme: str = "light") -> go.Figu
         trace: ``trace_generation``; at most the first 400 tokens are drawn.
         theme: ``"light"`` or ``"dark"``.
 
+    Returns:
+        A figure; ``export`` writes it, ``show`` displays it.
+
     Raises:
         ValueError: If there is no token, or no finite log-probability.
+
+    Example:
+        >>> trace = sl.measure.trace_generation(model, task.dev[0].prompt, None, max_new_tokens=3)
+        >>> sl.plots.generation_trace(trace).layout.title.text
+        'Steering changes nothing at any token'
     """
     colors = require_theme(theme)
     if not trace.tokens:

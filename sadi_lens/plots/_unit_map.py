@@ -19,7 +19,7 @@ BINS = 160
 
 
 class UnitValues(NamedTuple):
-    """What the cells say, each array [layer unit]."""
+    """The numbers that a map draws, each an array [layer unit]."""
 
     component: str
     value: np.ndarray

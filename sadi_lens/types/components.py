@@ -77,7 +77,13 @@ def component_name(component: str) -> str:
 
 
 def hook_name(component: str, layer: int) -> str:
-    """TransformerLens name of the hook point of ``component`` in ``layer``."""
+    """TransformerLens name of the hook point of ``component`` in ``layer``.
+
+    Example:
+        >>> from sadi_lens.types.components import hook_name
+        >>> hook_name("head", 3)
+        'blocks.3.attn.hook_z'
+    """
     return require_component(component).hook.format(layer=layer)
 
 
@@ -91,6 +97,12 @@ def n_units(info: ModelInfo, component: str) -> int:
 
     Raises:
         ValueError: If the component is unknown, or the model has no such units.
+
+    Example:
+        >>> from sadi_lens.types.components import n_units
+        >>> info = sl.types.ModelInfo.of(model)
+        >>> n_units(info, "head") == info.n_heads
+        True
     """
     counts = {
         "head": info.n_heads,

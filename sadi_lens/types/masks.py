@@ -22,7 +22,13 @@ __all__ = ["RANKINGS", "Mask", "random_mask", "scores", "top_k_mask"]
 
 @dataclass(frozen=True, eq=False)
 class Mask(ArrayEq):
-    """Which units of one component are steered; made by ``top_k_mask``, ``random_mask``, ``Mask.from_units``."""
+    """Which units of one component are steered; made by ``top_k_mask``, ``random_mask``, ``Mask.from_units``.
+
+    Example:
+        >>> mask = sl.Mask.from_units("head", [(1, 2), (0, 3)], model)
+        >>> mask.k, mask.labels
+        (2, ('L0H3', 'L1H2'))
+    """
 
     component: str
     selected: Any
@@ -151,6 +157,11 @@ def top_k_mask(
 
     Raises:
         ValueError: If ``k`` is out of range, the ranking unknown, or another one than that of the scores.
+
+    Example:
+        >>> differences = sl.activation_differences(model, task.pairs[:20], progress=False)
+        >>> sl.top_k_mask(differences["head"], 4).k
+        4
     """
     if isinstance(differences, Scores):
         if ranking not in (None, differences.ranking):
@@ -190,8 +201,16 @@ def random_mask(
         seed: Seed of this draw; the global random state is not touched.
         per_layer: Keep the per-layer counts of ``like`` (a mask).
 
+    Returns:
+        A mask of the same component and shape.
+
     Raises:
         ValueError: If ``k`` is missing or out of range, or ``per_layer`` cannot be kept.
+
+    Example:
+        >>> mask = sl.Mask.from_units("head", [(0, 3), (1, 2)], model)
+        >>> sl.random_mask(mask, seed=0, per_layer=True).per_layer == mask.per_layer
+        True
     """
     generator = np.random.default_rng(seed)
     if isinstance(like, Mask):

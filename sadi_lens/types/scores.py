@@ -31,6 +31,11 @@ class Scores(ArrayEq):
 
     Raises:
         ValueError: If ``values`` is not [layer unit] or not finite.
+
+    Example:
+        >>> found = sl.unit_scores(model, task.pairs[:10], "head", "magnitude", progress=False)
+        >>> found.ranking, found.n, float(found.values.min()) >= 0
+        ('magnitude', 10, True)
     """
 
     component: str
