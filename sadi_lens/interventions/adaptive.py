@@ -73,5 +73,5 @@ class MaskedScaling(AffineIntervention):
         return Affine((1.0 + self.strength * chosen.float())[:, None], None)
 
     def check(self, info: ModelInfo) -> None:
-        """Refuse a mask of another shape."""
+        """Raise ValueError if the model has another shape than the mask."""
         self.mask.check(info)

@@ -105,7 +105,7 @@ class AUSteer(AffineIntervention):
         return Affine(torch.from_numpy(1 + self.strength * self.gain[layer]), None)
 
     def check(self, info: ModelInfo) -> None:
-        """Refuse a model of another shape."""
+        """Raise ValueError if the model has another shape than the gains."""
         d = info.d_head if self.component == "head" else 1
         needed = (info.n_layers, n_units(info, self.component), d)
         if self.gain.shape != needed:

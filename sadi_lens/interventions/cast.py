@@ -175,7 +175,7 @@ class CAST(ContextualIntervention):
         return torch.where(fires, activation + push, activation)
 
     def check(self, info: ModelInfo) -> None:
-        """Refuse a layer or a width that the model does not have."""
+        """Raise ValueError if the model lacks the layer or has another width."""
         require_width(info, self.component, self.layer, self.vector.size, "vector")
         require_width(info, self.component, self.condition_layer, self.vector.size, "condition")
 

@@ -61,5 +61,5 @@ class ControlToken(ContextualIntervention):
         return torch.where(where, self.inner.edit(activation, layer), activation)
 
     def check(self, info: ModelInfo) -> None:
-        """Refuse a model that ``inner`` was not made for."""
+        """Raise ValueError if ``inner`` was made for a model of another shape."""
         self.inner.check(info)

@@ -152,7 +152,7 @@ class MaskedAddition(AffineIntervention):
         return Affine(None, torch.from_numpy(push.astype(np.float32)))
 
     def check(self, info: ModelInfo) -> None:
-        """Refuse a mask of another shape."""
+        """Raise ValueError if the model has another shape than the mask."""
         self.mask.check(info)
         d = info.d_head if self.component == "head" else 1
         if self.vector.shape[2] != d:
@@ -224,7 +224,7 @@ class VectorAddition(AffineIntervention):
         return Affine(None, torch.from_numpy(self.strength * self.vector)[:, None])
 
     def check(self, info: ModelInfo) -> None:
-        """Refuse a layer or a width that the model does not have."""
+        """Raise ValueError if the model lacks the layer or has another width."""
         width = n_units(info, self.component)
         if not 0 <= self.layer < info.n_layers or self.vector.size != width:
             raise ValueError(

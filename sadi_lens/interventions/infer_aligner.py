@@ -140,6 +140,6 @@ class InferAlignerGate(ContextualIntervention):
         return torch.where(fires, activation + push, activation)
 
     def check(self, info: ModelInfo) -> None:
-        """Refuse a layer or a width that the model does not have."""
+        """Raise ValueError if the model lacks the layer or has another width."""
         for layer in self.steered:
             require_width(info, self.component, layer, self.push.shape[1], "push")

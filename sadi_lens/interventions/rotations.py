@@ -74,7 +74,7 @@ class _Rotation(Placing):
         raise NotImplementedError
 
     def check(self, info: ModelInfo) -> None:
-        """Refuse a layer or a width that the model does not have."""
+        """Raise ValueError if the model lacks the layer or has another width."""
         require_width(info, self.component, self.layer, self.direction.size, "direction")
 
 

@@ -128,7 +128,7 @@ class SignedScaling(Placing):
         return activation * (1 + (factor - 1) * selected).to(activation.dtype)
 
     def check(self, info: ModelInfo) -> None:
-        """Refuse a mask of another shape."""
+        """Raise ValueError if the model has another shape than the mask."""
         self.mask.check(info)
         d = info.d_head if self.component == "head" else 1
         if self.direction.shape[2] != d:

@@ -155,7 +155,7 @@ class ActAdd(ContextualIntervention):
         return torch.where(outside[..., None], activation, activation + push)
 
     def check(self, info: ModelInfo) -> None:
-        """Refuse a layer or a width that the model does not have."""
+        """Raise ValueError if the model lacks the layer or has another width."""
         require_width(info, self.component, self.layer, self.vector.shape[1], "vector")
 
 
@@ -264,7 +264,7 @@ class ITI(AffineIntervention):
         )
 
     def check(self, info: ModelInfo) -> None:
-        """Refuse a mask of another shape."""
+        """Raise ValueError if the model has another shape than the mask."""
         self.mask.check(info)
         d = info.d_head if self.component == "head" else 1
         if self.directions.shape[2] != d:

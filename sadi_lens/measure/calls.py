@@ -164,7 +164,7 @@ def weights_of(model: HookedModel) -> tuple[str, str]:
 
 
 def described(interventions: Sequence[Intervention | None]) -> tuple[object, ...]:
-    """What tells interventions apart: themselves, or their words where a class of one's own knows no equality."""
+    """What two calls are compared by: the interventions; for classes from outside, type, label, component, layers."""
     return tuple(
         one
         if one is None or type(one).__module__.startswith("sadi_lens.")

@@ -53,7 +53,7 @@ N_LAYERS, N_HEADS, D_HEAD, D_MODEL, D_MLP = 4, 8, 4, 32, 48
 PLANTED = {"head": (1, 2), "neuron": (3, 17), "mlp_out": (3, 21), "hidden": (3, 21)}
 """Component -> (layer, unit) of the unit that decides."""
 DECOY = {"head": (2, 5), "neuron": (2, 40), "mlp_out": (2, 22), "hidden": (2, 22)}
-"""Units that differ twice as much, with the other sign, and decide nothing."""
+"""Decoy units: their difference is twice as large and of the other sign, but no logit depends on them."""
 
 EVIDENCE = {"sunny": 1.0, "bright": 2.0, "rainy": -1.0, "stormy": -2.0}
 PULL = {
@@ -278,7 +278,7 @@ def _plant_attention(model: Any) -> None:
 def _plant_head(
     model: Any, unit: tuple[int, int], *, asks: int, key: int, value: int, size: float = 1.0
 ) -> None:
-    """Attend to ``key`` from tokens flagged ``asks``, from others to BOS; carry ``size * value``; write nothing."""
+    """Attend to ``key`` from tokens flagged ``asks``, from others to BOS, with value ``size * value`` and W_O = 0."""
     layer, head = unit
     attention = model.model.layers[layer].self_attn
     first = head * D_HEAD

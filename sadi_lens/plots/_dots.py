@@ -88,7 +88,7 @@ def dot_grid(
 
 
 def _common_shape(arrays: list[np.ndarray]) -> tuple[int, int]:
-    """Layers and units of all panels and masks; refused where they differ or are too many to read."""
+    """The common shape [layer unit]; ValueError if shapes differ or a panel has too many units to read."""
     shapes = {array.shape for array in arrays}
     if len(shapes) != 1 or len(shape := shapes.pop()) != 2:
         raise ValueError(f"panels and masks must have one shape [layer unit], got {sorted(shapes)}")

@@ -102,7 +102,7 @@ def example_effects(
 def _require_same_items(
     unsteered: Evaluation, others: Sequence[Evaluation], prompts: Sequence[str]
 ) -> None:
-    """Refuse evaluations of other items or models, and prompts that are not one an item."""
+    """Raise ValueError unless all evaluations are of the same items and model, with one prompt an item or none."""
     for one in others:
         if (one.items, one.model) != (unsteered.items, unsteered.model):
             raise ValueError(

@@ -122,7 +122,7 @@ def _place(mask: Mask) -> str:
 
 
 def _source(mask: Mask) -> str:
-    """The pairs that made a mask, as far as it knows them."""
+    """Number and task of the pairs that made a mask; an empty string if not recorded."""
     task, n_pairs = mask.provenance.get("task"), mask.provenance.get("n_pairs")
     if not n_pairs:
         return named("task", task or "")

@@ -92,7 +92,7 @@ def rank_curve(
 
 
 def _require_same(differences: ActivationDifferences, null: SignFlipNull | None) -> None:
-    """Refuse a null of another component or model."""
+    """Raise ValueError if the null is of another component or model than the differences."""
     ours = (differences.component, differences.model)
     if null is not None and (null.component, null.model) != ours:
         raise ValueError(

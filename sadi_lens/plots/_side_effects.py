@@ -66,7 +66,7 @@ def side_effect_curve(curves: Sequence[SideEffectCurve], *, theme: str = "light"
 
 
 def _require_same_items(curves: Sequence[SideEffectCurve]) -> None:
-    """Refuse curves of different models, tasks or splits."""
+    """Raise ValueError unless all curves are of the same model, task and split."""
     if len({(one.model.fingerprint, one.task, one.split, one.n) for one in curves}) > 1:
         raise ValueError(
             "side_effect_curve needs the same items for every curve, got "

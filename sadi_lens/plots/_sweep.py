@@ -222,7 +222,7 @@ def _warning(sweep: Sweep) -> str:
 def _mark_edge(
     figure: go.Figure, inside: np.ndarray, *, name: str, color: str, width: float, dash: str
 ) -> None:
-    """Line along the cell edges between cells inside and cells outside; nothing where there is no edge.
+    """Draw a line along the edges between the cells that are inside and those that are not.
 
     A solid line is closed along the border of the map, the others part the map and end there.
     """

@@ -35,7 +35,7 @@ class HtmlTable:
 
     html: str
     text: str
-    """The same in plain words, where HTML is not shown."""
+    """The same as plain text, for places that cannot show HTML."""
 
     def _repr_html_(self) -> str:
         return self.html

@@ -51,10 +51,10 @@ class Mask(ArrayEq):
         object.__setattr__(self, "selected", selected)
 
     def check(self, info: ModelInfo) -> None:
-        """Refuse a model of another shape; warn where only the weights are others.
+        """Check that the mask fits a model; warn if only the weights differ from those it was made on.
 
         Raises:
-            ValueError: With both shapes.
+            ValueError: If the shapes differ; names both.
         """
         needed = (info.n_layers, n_units(info, self.component))
         if self.selected.shape != needed:

@@ -135,7 +135,7 @@ def select_top(values: np.ndarray, k: int) -> np.ndarray:
 
 
 def require_k(k: int, n: int) -> None:
-    """Refuse a number of units that is not a whole number in [1, n].
+    """Check that ``k`` is a whole number in [1, n].
 
     Raises:
         ValueError: With the bound.
