@@ -285,23 +285,15 @@ def drawings(size="tiny"):
     for component in ("head", "hidden", "neuron"):
         one, mask = differences(component, size), masks(size)[component]
         found[f"differences_{component}"] = partial(plots.difference_heatmap, one, mask)
-        found[f"layer_quantiles_{component}"] = partial(plots.layer_quantiles, one, mask)
         null = sign_flip_null(size, component)
         found[f"rank_curve_{component}"] = partial(plots.rank_curve, one, mask.k, null=null)
-        found[f"volcano_{component}"] = partial(plots.volcano, one, mask)
-        found[f"sign_agreement_{component}"] = partial(
-            plots.sign_agreement_map, agreement(size, component), mask
-        )
     named = {f"SADI {name}": mask for name, mask in masks(size).items()}
-    components = {name: differences(name, size) for name in ("neuron", "hidden")}
     return found | {
         "differences_sorted": partial(
             plots.difference_heatmap, differences("head", size), sort=True
         ),
-        "top_units_by_layer": partial(plots.top_units_by_layer, components, 100),
         "units_by_layer": partial(plots.units_by_layer, named),
         "difference_distributions": partial(plots.difference_distributions, unit_differences(size)),
-        "activation_ecdf": partial(plots.activation_ecdf, unit_activations(size)),
         "mask_overlap": partial(plots.mask_overlap, task_masks(size)),
         "sweep": partial(plots.sweep_heatmap, sweep(size)),
         "pairs_ablation": partial(plots.pairs_ablation, pairs_curves(size)),
@@ -309,7 +301,6 @@ def drawings(size="tiny"):
             plots.pairs_ablation, pairs_curves(size), measure="jaccard_disjoint"
         ),
         "steering_arrows": partial(plots.steering_arrows, shifts(size)),
-        "activation_pca": partial(plots.activation_pca, shifts(size)),
         "example_effects": partial(plots.example_effects, *evaluations(size)),
         "generation_trace": partial(plots.generation_trace, trace(size)),
         "side_effects": partial(plots.side_effect_curve, side_effect_curves(size)),

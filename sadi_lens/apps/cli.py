@@ -42,11 +42,11 @@ def demo(
     from sadi_lens.apps.demo import run_demo
     from sadi_lens.models import load_model
     from sadi_lens.tasks import load_task
-    from sadi_lens.types.components import require_component
+    from sadi_lens.types.components import component_name
     from sadi_lens.types.store import write_json
 
     try:
-        require_component(component)
+        component = component_name(component)
         loaded_task = load_task(task)
         loaded = load_model(model)
         out.mkdir(parents=True, exist_ok=True)  # before the work, so that nothing is lost
@@ -170,10 +170,10 @@ def explorer(
     from sadi_lens.find.differences import activation_differences
     from sadi_lens.models import load_model
     from sadi_lens.tasks import load_task
-    from sadi_lens.types.components import require_component
+    from sadi_lens.types.components import component_name
 
     try:
-        require_component(component)
+        component = component_name(component)
         loaded_task = load_task(task)
         loaded = load_model(model)
         found = activation_differences(loaded, loaded_task.pairs, task=loaded_task.name)

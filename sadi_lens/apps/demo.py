@@ -11,7 +11,7 @@ from sadi_lens.measure.evaluation import chance_of, evaluate
 from sadi_lens.measure.push import measure_push
 from sadi_lens.measure.sweeps import STRENGTHS, null_band, sweep
 from sadi_lens.types.base import DEFAULT_POSITION
-from sadi_lens.types.components import n_units
+from sadi_lens.types.components import component_name, n_units
 from sadi_lens.types.data import Task
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask, top_k_mask
@@ -71,6 +71,7 @@ def run_demo(
     for name in ("pairs", "dev", "test"):
         if not getattr(task, name):
             raise ValueError(f"task {task.name!r} has no {name}; this needs pairs, dev and test")
+    component = component_name(component)
     n_units(ModelInfo.of(model), component)  # refuses a component that is unknown or absent
     if n_null < MIN_NULL:
         raise ValueError(

@@ -18,7 +18,7 @@ from sadi_lens.engine.hooks import Hook, attached, device_of, require_eval
 from sadi_lens.engine.moments import Moments
 from sadi_lens.engine.reading import read_pairs
 from sadi_lens.engine.text import EncodedItem, encode_item
-from sadi_lens.types.components import COMPONENTS, hook_name, n_units
+from sadi_lens.types.components import COMPONENTS, component_name, hook_name, n_units
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.differences import ActivationDifferences, UnitDifferences
 from sadi_lens.types.masks import Mask
@@ -102,8 +102,10 @@ def activation_differences(
     info = ModelInfo.of(model)
     if components is None:
         components = [name for name in COMPONENTS if name != "neuron" or info.d_mlp]
-    if isinstance(components, str) or len(set(components)) < len(components) or not components:
+    names = () if isinstance(components, str) else tuple(map(component_name, components))
+    if not names or len(set(names)) < len(names):
         raise ValueError(f"components must be a list of different names, got {components!r}")
+    components = names
     for name in components:
         n_units(info, name)
     items = _encode_pairs(model, pairs, prepend_bos)

@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from sadi_lens.engine.hooks import Hook, attached, device_of, require_eval
 from sadi_lens.engine.text import batches_by_tokens, encode_item, encode_prompt, pad_id, pad_left
-from sadi_lens.types.components import gate_hook, hook_name, n_units
+from sadi_lens.types.components import component_name, gate_hook, hook_name, n_units
 from sadi_lens.types.data import ContrastivePair, Sample
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.model import HookedModel, ModelInfo
@@ -67,7 +67,7 @@ def read_last(
         ValueError: If an activation is not finite.
     """
     require_eval(model)
-    info = ModelInfo.of(model)
+    info, component = ModelInfo.of(model), component_name(component)
     d = info.d_head if component == "head" else 1
     found = np.empty((len(rows), info.n_layers, n_units(info, component), d), dtype=np.float32)
     act = _non_linearity(model) if before_gate else None

@@ -23,6 +23,14 @@ class MaskedScaling(AffineIntervention):
 
     Raises:
         ValueError: If ``strength`` is not finite. -1 removes the units; the paper uses positive values.
+
+    Example:
+        >>> mask = sl.Mask.from_units("head", [(1, 2), (2, 0)], model)
+        >>> sadi = sl.MaskedScaling(mask, 5.0)
+        >>> sadi.label
+        'SADI head, K 2, strength 5'
+        >>> with sl.steer(model, sadi):
+        ...     logits = model(model.tokenizer("A cat", return_tensors="pt").input_ids)
     """
 
     mask: Mask
@@ -34,7 +42,13 @@ class MaskedScaling(AffineIntervention):
 
     @classmethod
     def from_multiplier(cls, mask: Mask, multiplier: float) -> "MaskedScaling":
-        """The reference code's parameter: units are multiplied by ``multiplier`` = 1 + strength."""
+        """The reference code's parameter: units are multiplied by ``multiplier`` = 1 + strength.
+
+        Example:
+            >>> mask = sl.Mask.from_units("head", [(1, 2)], model)
+            >>> sl.MaskedScaling.from_multiplier(mask, 6.0).strength
+            5.0
+        """
         require_strength(multiplier)
         return cls(mask, float(multiplier) - 1.0)
 
@@ -59,5 +73,5 @@ class MaskedScaling(AffineIntervention):
         return Affine((1.0 + self.strength * chosen.float())[:, None], None)
 
     def check(self, info: ModelInfo) -> None:
-        """Refuse a mask of another shape."""
+        """Raise ValueError if the model has another shape than the mask."""
         self.mask.check(info)

@@ -17,7 +17,7 @@ from sadi_lens.measure.sweeps import null_band
 from sadi_lens.tasks import load_task
 from sadi_lens.tasks.embedded import EMBEDDED_TASKS
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
-from sadi_lens.types.components import n_units
+from sadi_lens.types.components import component_name, n_units
 from sadi_lens.types.data import Sample, Task
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import Comparison, Evaluation, NullBand
@@ -95,7 +95,7 @@ def compare(
         if not getattr(task, name):
             raise ValueError(f"task {task.name!r} has no {name}; compare needs pairs, dev and test")
     require_one_of("position", position, POSITIONS)
-    info = ModelInfo.of(model)
+    info, component = ModelInfo.of(model), component_name(component)
     n_units(info, component)
     if budget < 1:
         raise ValueError(f"budget must be at least 1 candidate a method, got {budget}")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def refuse_unsupported(config: Any, name: str, *, is_custom_code: bool = False) -> None:
-    """Refuse configurations that are known to be wrong or meaningless here, before any weight is read.
+    """Check the configuration before any weight is read: raise for architectures that cannot be steered correctly.
 
     Args:
         config: Hugging Face configuration.

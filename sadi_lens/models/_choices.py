@@ -20,7 +20,7 @@ TOKENIZER_FILES = (
 
 
 def require_files(folder: Path, *, needs_tokenizer: bool) -> None:
-    """Refuse a folder that lacks a part, by name.
+    """Check that a model folder is complete; the error names the missing files.
 
     Raises:
         FileNotFoundError: If configuration, weights or tokenizer are missing.
@@ -70,7 +70,7 @@ def choose_dtype(
 
 
 def as_dtype(dtype: torch.dtype | str) -> torch.dtype:
-    """A floating-point dtype from its name or itself.
+    """A torch dtype from its name (``"float16"``) or a torch dtype; only floating-point ones.
 
     Raises:
         ValueError: If it is neither.

@@ -61,6 +61,10 @@ def load_record(model: HookedModel) -> LoadRecord:
 
     Raises:
         ValueError: If the model was not loaded by ``load_model``.
+
+    Example:
+        >>> sl.models.load_record(model).check is not None
+        True
     """
     record = model.__dict__.get("sadi_lens_load")
     if record is None:
@@ -107,6 +111,11 @@ def load_model(
         OSError: If a Hub name cannot be reached or found.
         ValueError: If the model cannot be steered here (encoders, Falcon 40B class, unknown architectures).
         RuntimeError: If the self-check fails, with the numbers.
+
+    Example:
+        >>> model = sl.load_model("tiny")
+        >>> model.cfg.n_layers, model.training
+        (5, False)
     """
     notes: list[str] = []
     if isinstance(name, str | os.PathLike):

@@ -21,6 +21,9 @@ def demo_figures(results: Mapping[str, Any], *, theme: str = "light") -> dict[st
             Mask; the mask labelled as a component is boxed in its map), ``unit_differences``,
             ``sweep``, ``choice``, ``comparison``. A figure whose results are missing is left out.
         theme: ``"light"`` or ``"dark"``.
+
+    Returns:
+        File name (without suffix) -> figure.
     """
     figures: dict[str, go.Figure] = {}
     masks = results.get("masks") or {}

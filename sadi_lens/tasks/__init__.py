@@ -1,4 +1,8 @@
-"""Tasks: the embedded ones, published data sets and a user's own."""
+"""Contrastive pairs, dev and test items: the embedded tasks, published data sets and a user's own data.
+
+In: the name of a task, files, data frames or lists of dicts. Out: ``Task``, ``ContrastivePair``, ``Sample``. Touches:
+nothing but the files that it is asked to read, and the Hub cache where a published data set is asked for by name.
+"""
 
 from sadi_lens.tasks.benchmarks import BENCHMARKS, load_benchmark, read_benchmark
 from sadi_lens.tasks.contrast import NEGATIVES, balance_pairs, make_pairs

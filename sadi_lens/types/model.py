@@ -20,7 +20,12 @@ class HookedModel(Protocol):
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """Shape and identity of a model, as written into every result and artifact."""
+    """Shape and identity of a model, as written into every result and artifact.
+
+    Example:
+        >>> sl.types.ModelInfo.of(model).name
+        'tiny'
+    """
 
     name: str
     architecture: str

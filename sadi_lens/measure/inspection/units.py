@@ -12,7 +12,7 @@ from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.steering import steer
 from sadi_lens.engine.text import batches_by_tokens, encode_item, encode_prompt, pad_id, pad_left
 from sadi_lens.find.differences import MAX_TOKENS, read_activations, unit_differences
-from sadi_lens.types.components import n_units, require_component
+from sadi_lens.types.components import component_name, n_units
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.differences import UnitDifferences
 from sadi_lens.types.masks import Mask
@@ -159,7 +159,7 @@ def activation_shifts(
         ValueError: If there is no prompt or no method, or the layer does not exist.
     """
     require_eval(model)
-    require_component(component)
+    component = component_name(component)
     info = ModelInfo.of(model)
     layer = info.n_layers - 1 if layer is None else layer
     if not prompts or not methods:
