@@ -10,6 +10,7 @@ from sadi_lens.interventions import MaskedAddition, MaskedScaling
 from sadi_lens.measure.evaluation import chance_of, evaluate
 from sadi_lens.measure.push import measure_push
 from sadi_lens.measure.sweeps import STRENGTHS, null_band, sweep
+from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.components import n_units
 from sadi_lens.types.data import Task
 from sadi_lens.types.differences import ActivationDifferences
@@ -32,7 +33,7 @@ def run_demo(
     task: Task,
     *,
     component: str = "head",
-    position: str = "last_prompt",
+    position: str = DEFAULT_POSITION,
     ks: Sequence[int] | None = None,
     strengths: Sequence[float] = STRENGTHS,
     n_null: int = N_NULL,

@@ -16,7 +16,7 @@ from sadi_lens.measure.neutral import UnreachableError, halves_of, side_effects
 from sadi_lens.measure.sweeps import null_band
 from sadi_lens.tasks import load_task
 from sadi_lens.tasks.embedded import EMBEDDED_TASKS
-from sadi_lens.types.base import POSITIONS, require_one_of
+from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
 from sadi_lens.types.components import n_units
 from sadi_lens.types.data import Sample, Task
 from sadi_lens.types.model import HookedModel, ModelInfo
@@ -54,7 +54,7 @@ def compare(
     methods: Sequence[str | Method | Control | Intervention | None] | None = None,
     *,
     component: str = "head",
-    position: str = "last_prompt",
+    position: str = DEFAULT_POSITION,
     budget: int = BUDGET,
     n_null: int = 200,
     tune_null: bool = True,

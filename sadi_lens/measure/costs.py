@@ -8,7 +8,7 @@ from sadi_lens.engine.intervention import Intervention
 from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.evaluation import evaluate_all, split_of
 from sadi_lens.measure.neutral import divergence, halves_of
-from sadi_lens.types.base import POSITIONS, require_one_of
+from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
 from sadi_lens.types.data import Sample
 from sadi_lens.types.model import HookedModel
 from sadi_lens.types.results import SideEffectCurve
@@ -25,7 +25,7 @@ def side_effect_curve(
     *,
     label: str,
     kind: str = "adaptive",
-    position: str = "last_prompt",
+    position: str = DEFAULT_POSITION,
     text_position: str = "every_step",
     scoring: str = "sum",
     task: str = "",

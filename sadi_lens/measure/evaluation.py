@@ -12,6 +12,7 @@ from sadi_lens.engine.intervention import Intervention
 from sadi_lens.measure.calls import Call, EvaluationInterrupted, Settings, items_hash, require_kind
 from sadi_lens.measure.choices import score_choices
 from sadi_lens.measure.outcomes import Origin, choice_outcomes, joined, text_outcome
+from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.data import Sample
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import Evaluation
@@ -53,7 +54,7 @@ def evaluate(
     samples: Sequence[Sample],
     intervention: Intervention | Sequence[Intervention | None] | None = None,
     *,
-    position: str = "last_prompt",
+    position: str = DEFAULT_POSITION,
     scoring: str = "sum",
     task: str = "",
     label: str | Sequence[str] | None = None,

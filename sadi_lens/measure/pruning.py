@@ -10,6 +10,7 @@ from sadi_lens.find.gradients import margin_gradients
 from sadi_lens.interventions import MaskedScaling
 from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.evaluation import evaluate_all, split_of
+from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.data import Sample
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import HookedModel, ModelInfo
@@ -23,7 +24,7 @@ def unit_effects(
     strength: float,
     *,
     at: float = 0.0,
-    position: str = "last_prompt",
+    position: str = DEFAULT_POSITION,
     prepend_bos: bool | None = None,
     progress: bool = True,
 ) -> UnitEffects:
@@ -77,7 +78,7 @@ def prune_mask(
     *,
     keep: float = 0.9,
     n_candidates: int = 8,
-    position: str = "last_prompt",
+    position: str = DEFAULT_POSITION,
     scoring: str = "sum",
     prepend_bos: bool | None = None,
     progress: bool = True,

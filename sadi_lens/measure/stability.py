@@ -15,6 +15,7 @@ from sadi_lens.find.rankings import pair_arrays, pairs_of, rank_pairs
 from sadi_lens.interventions import MaskedScaling
 from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.evaluation import evaluate_all
+from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.components import n_units
 from sadi_lens.types.data import ContrastivePair, Sample, Task
 from sadi_lens.types.masks import Mask
@@ -92,7 +93,7 @@ def pairs_needed(
     ranking: str = "signed",
     n_draws: int = 20,
     seed: int = 0,
-    position: str = "last_prompt",
+    position: str = DEFAULT_POSITION,
     scoring: str = "sum",
     max_new_tokens: int = 16,
     prepend_bos: bool | None = None,

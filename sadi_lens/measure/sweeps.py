@@ -9,6 +9,7 @@ from sadi_lens.engine.intervention import Intervention
 from sadi_lens.interventions import MaskedScaling
 from sadi_lens.measure.calls import EvaluationInterrupted, Settings, require_kind
 from sadi_lens.measure.evaluation import chance_of, evaluate_all, split_of
+from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.data import Sample
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask, random_mask, top_k_mask
@@ -51,7 +52,7 @@ def sweep(
     ranking: str | None = None,
     make: Callable[[Mask, float], Intervention] = MaskedScaling,
     method: str = "scaling",
-    position: str = "last_prompt",
+    position: str = DEFAULT_POSITION,
     scoring: str = "sum",
     max_new_tokens: int = 16,
     prepend_bos: bool | None = None,
@@ -160,7 +161,7 @@ def null_band(
     tune_on: Sequence[Sample] | None = None,
     strengths: Sequence[float] = STRENGTHS,
     seed: int = 0,
-    position: str = "last_prompt",
+    position: str = DEFAULT_POSITION,
     scoring: str = "sum",
     task: str = "",
     max_new_tokens: int = 16,

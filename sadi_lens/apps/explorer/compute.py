@@ -20,7 +20,7 @@ from sadi_lens.engine.text import encode_item, encode_prompt, require_tokenizer
 from sadi_lens.interventions import MaskedAddition, MaskedScaling
 from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.evaluation import chance_of, evaluate, evaluate_all, split_of
-from sadi_lens.types.base import require_one_of
+from sadi_lens.types.base import DEFAULT_POSITION, require_one_of
 from sadi_lens.types.data import Sample
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask, random_mask, scores, top_k_mask
@@ -112,7 +112,7 @@ def next_logprobs(
     ids: Sequence[int],
     interventions: Sequence[Intervention | None],
     *,
-    position: str = "last_prompt",
+    position: str = DEFAULT_POSITION,
 ) -> Float[np.ndarray, "intervention token"]:
     """Log-probability (nats) of every next token of one prompt, under each intervention."""
     require_eval(model)
@@ -134,7 +134,7 @@ def continuations(
     prompt: str,
     interventions: Sequence[Intervention | None],
     *,
-    position: str = "last_prompt",
+    position: str = DEFAULT_POSITION,
     max_new_tokens: int = 16,
     prepend_bos: bool | None = None,
 ) -> list[str]:
