@@ -13,12 +13,13 @@ demo: $(VENV)/.demo
 # Two workers with a thread each; a worker that has nothing left takes tests from the other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
 
+# Every test, and every example in a docstring.
 test: $(VENV)/.dev
-	$(PYTEST)
+	$(PYTEST) --doctest-modules tests sadi_lens
 
 # Every case of the laws, every figure at every size and theme, with shapes and types checked at every call.
 test-full: $(VENV)/.dev
-	SADI_LENS_SHAPES=1 $(PYTEST) -m "not lab"
+	SADI_LENS_SHAPES=1 $(PYTEST) -m "not lab" --doctest-modules tests sadi_lens
 
 # Shapes and types checked at every call, in the tests of the rooms that compute.
 shapes: $(VENV)/.dev

@@ -23,6 +23,13 @@ class MaskedScaling(AffineIntervention):
 
     Raises:
         ValueError: If ``strength`` is not finite. -1 removes the units; the paper uses positive values.
+
+    Example:
+        >>> mask = sl.Mask.from_units("head", [(2, 2), (3, 1)], model)
+        >>> sl.MaskedScaling(mask, strength=5.0).label
+        'SADI head, K 2, strength 5'
+        >>> sl.MaskedScaling.from_multiplier(mask, 6.0) == sl.MaskedScaling(mask, strength=5.0)
+        True
     """
 
     mask: Mask

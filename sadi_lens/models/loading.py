@@ -107,6 +107,11 @@ def load_model(
         OSError: If a Hub name cannot be reached or found.
         ValueError: If the model cannot be steered here (encoders, Falcon 40B class, unknown architectures).
         RuntimeError: If the self-check fails, with the numbers.
+
+    Example:
+        >>> model = sl.load_model("tiny")
+        >>> model.cfg.n_layers, model.cfg.n_heads
+        (5, 16)
     """
     notes: list[str] = []
     if isinstance(name, str | os.PathLike):
