@@ -5,15 +5,27 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := $(shell git ls-files 'sadi_lens/*.py' 2>/dev/null)
 
-.PHONY: demo test check figures format lint types layers lab lab-test lessons notebooks lock clean
+.PHONY: demo test test-full shapes check figures format lint types layers lab lab-test lessons notebooks lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sadi-lens demo --out demo
 
-test: $(VENV)/.dev
-	$(BIN)/python -m pytest -q
+# Two workers with a thread each; a worker that has nothing left takes tests from the other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
 
-check: lint types layers test lessons
+# Every test, and every example in a docstring.
+test: $(VENV)/.dev
+	$(PYTEST) --doctest-modules tests sadi_lens
+
+# Every case of the laws, every figure at every size and theme, with shapes and types checked at every call.
+test-full: $(VENV)/.dev
+	SADI_LENS_SHAPES=1 $(PYTEST) -m "not lab" --doctest-modules tests sadi_lens
+
+# Shapes and types checked at every call, in the tests of the rooms that compute.
+shapes: $(VENV)/.dev
+	SADI_LENS_SHAPES=1 $(PYTEST) tests/types tests/engine tests/interventions tests/find
+
+check: lint types layers test shapes lessons
 
 # The notebooks in JupyterLab, with everything that they need.
 lab: $(VENV)/.dev
@@ -21,7 +33,7 @@ lab: $(VENV)/.dev
 
 # Every lesson from a fresh kernel: no error, every claim holds.
 lessons: $(VENV)/.dev
-	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 SADI_LENS_STATIC=1 $(BIN)/python -m pytest -q --nbmake --nbmake-timeout=300 notebooks
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 SADI_LENS_STATIC=1 $(BIN)/python -m pytest -q -n 2 --nbmake --nbmake-timeout=300 notebooks
 
 # Every lesson in JupyterLab in a browser; screenshots in lab-screenshots/.
 lab-test: $(VENV)/.dev

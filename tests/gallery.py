@@ -1,6 +1,6 @@
 """Hand-made results of any size, and every figure drawn from them."""
 
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 
@@ -22,6 +22,7 @@ def info(size="tiny"):
     )
 
 
+@cache
 def differences(component="head", size="tiny", task="hints"):
     """Heavy-tailed, a few layers much wider than others."""
     import sadi_lens as sl
@@ -39,6 +40,7 @@ def differences(component="head", size="tiny", task="hints"):
     )
 
 
+@cache
 def masks(size="tiny"):
     import sadi_lens as sl
 
@@ -70,6 +72,7 @@ def task_masks(size="tiny", k=12):
     return found
 
 
+@cache
 def unit_differences(size="tiny", m=8):
     from sadi_lens.types.differences import UnitDifferences
 
@@ -90,6 +93,7 @@ def unit_activations(size="tiny"):
     return UnitActivations("head", info(size), one.units, negative + one.values, negative, "hints")
 
 
+@cache
 def sign_flip_null(size="tiny", component="head"):
     from sadi_lens.types.results import SignFlipNull
 
@@ -133,6 +137,7 @@ def pairs_curves(size="tiny"):
     return found
 
 
+@cache
 def shifts(size="tiny"):
     from sadi_lens.types.results import ActivationShifts
 
@@ -268,6 +273,7 @@ def side_effect_curves(size="tiny"):
     return found
 
 
+@cache
 def agreement(size="tiny", component="head"):
     from sadi_lens.types.results import SignAgreement
 

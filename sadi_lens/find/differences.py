@@ -98,6 +98,13 @@ def activation_differences(
     Raises:
         ValueError: If there are no pairs, a text does not fit, the model is in training mode or lacks a
             component, or an activation is not finite (the first layer and component are named).
+
+    Example:
+        >>> found = sl.activation_differences(model, task.pairs[:20], progress=False)
+        >>> sorted(found)
+        ['head', 'hidden', 'mlp_out', 'neuron']
+        >>> found["head"].mean.shape, found["head"].vector.shape  # layers, heads, d_head
+        ((5, 16), (5, 16, 8))
     """
     info = ModelInfo.of(model)
     if components is None:

@@ -25,12 +25,11 @@ class MaskedScaling(AffineIntervention):
         ValueError: If ``strength`` is not finite. -1 removes the units; the paper uses positive values.
 
     Example:
-        >>> mask = sl.Mask.from_units("head", [(1, 2), (2, 0)], model)
-        >>> sadi = sl.MaskedScaling(mask, 5.0)
-        >>> sadi.label
+        >>> mask = sl.Mask.from_units("head", [(2, 2), (3, 1)], model)
+        >>> sl.MaskedScaling(mask, strength=5.0).label
         'SADI head, K 2, strength 5'
-        >>> with sl.steer(model, sadi):
-        ...     logits = model(model.tokenizer("A cat", return_tensors="pt").input_ids)
+        >>> sl.MaskedScaling.from_multiplier(mask, 6.0) == sl.MaskedScaling(mask, strength=5.0)
+        True
     """
 
     mask: Mask

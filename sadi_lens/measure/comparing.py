@@ -90,6 +90,16 @@ def compare(
     Raises:
         ValueError: If the task lacks a split, the model a component, a name is unknown or comes twice, a control is
             asked for without its method, or a number is out of range.
+
+    Example:
+        >>> heads = sl.activation_differences(
+        ...     model, task.pairs[:20], components=["head"], progress=False
+        ... )["head"]
+        >>> scaling = sl.MaskedScaling(sl.top_k_mask(heads, 3), strength=5.0)
+        >>> small = sl.Task("hints", pairs=task.pairs[:20], dev=task.dev[:20], test=task.test[:40])
+        >>> found = sl.compare(model, small, [None, scaling], n_null=0, neutral=[], progress=False)
+        >>> [(row.label, row.accuracy) for row in found.rows]
+        [('unsteered', 0.7), ('SADI head, K 3, strength 5', 0.925)]
     """
     for name in ("pairs", "dev", "test"):
         if not getattr(task, name):

@@ -86,6 +86,16 @@ def sweep(
     Raises:
         ValueError: If a grid is empty, a value out of range, or ``resume`` comes from another sweep.
         SweepInterrupted: On Ctrl-C, with everything finished in ``.partial``.
+
+    Example:
+        >>> heads = sl.activation_differences(
+        ...     model, task.pairs[:20], components=["head"], progress=False
+        ... )["head"]
+        >>> grid = sl.sweep(model, task.dev[:40], heads, [1, 3], [2.0, 5.0], progress=False)
+        >>> grid.unsteered_accuracy, grid.accuracy.tolist()
+        (0.825, [[0.825, 0.825], [1.0, 1.0]])
+        >>> grid.best().k
+        3
     """
     require_kind(resume, SweepInterrupted)
     if ks is None:

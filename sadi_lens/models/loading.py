@@ -114,8 +114,8 @@ def load_model(
 
     Example:
         >>> model = sl.load_model("tiny")
-        >>> model.cfg.n_layers, model.training
-        (5, False)
+        >>> model.cfg.n_layers, model.cfg.n_heads
+        (5, 16)
     """
     notes: list[str] = []
     if isinstance(name, str | os.PathLike):

@@ -37,6 +37,14 @@ def load_task(
     Raises:
         ValueError: If the name is unknown or a row is wrong; the message names the file and line (or row number).
         FileNotFoundError: If a file does not exist.
+
+    Example:
+        >>> task = sl.load_task("hints")
+        >>> len(task.pairs), len(task.dev), len(task.test)
+        (240, 240, 360)
+        >>> rows = [{"prompt": "The sky is", "choices": [" blue", " red"], "answer": 0}]
+        >>> sl.load_task(rows, name="colours").test[0].choices
+        (' blue', ' red')
     """
     if isinstance(source, str | Path):
         path = Path(source)

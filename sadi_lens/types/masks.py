@@ -159,9 +159,11 @@ def top_k_mask(
         ValueError: If ``k`` is out of range, the ranking unknown, or another one than that of the scores.
 
     Example:
-        >>> differences = sl.activation_differences(model, task.pairs[:20], progress=False)
-        >>> sl.top_k_mask(differences["head"], 4).k
-        4
+        >>> heads = sl.activation_differences(
+        ...     model, task.pairs[:20], components=["head"], progress=False
+        ... )["head"]
+        >>> sl.top_k_mask(heads, 3).units  # (layer, head)
+        ((2, 2), (2, 4), (3, 1))
     """
     if isinstance(differences, Scores):
         if ranking not in (None, differences.ranking):
@@ -208,9 +210,11 @@ def random_mask(
         ValueError: If ``k`` is missing or out of range, or ``per_layer`` cannot be kept.
 
     Example:
-        >>> mask = sl.Mask.from_units("head", [(0, 3), (1, 2)], model)
-        >>> sl.random_mask(mask, seed=0, per_layer=True).per_layer == mask.per_layer
-        True
+        >>> mask = sl.Mask.from_units("head", [(2, 2), (2, 4), (3, 1)], model)
+        >>> sl.random_mask(mask, seed=0).units
+        ((2, 8), (3, 2), (4, 2))
+        >>> sl.random_mask(mask, seed=0, per_layer=True).units
+        ((2, 10), (2, 12), (3, 4))
     """
     generator = np.random.default_rng(seed)
     if isinstance(like, Mask):

@@ -88,6 +88,13 @@ def save(thing: Any, path: str | Path) -> Path:
     Raises:
         TypeError: If ``thing`` is of another type.
         FileExistsError: If ``path`` exists and is not such a folder.
+
+    Example:
+        >>> mask = sl.Mask.from_units("head", [(2, 2), (3, 1)], model)
+        >>> sl.save(mask, folder / "mask").name
+        'mask'
+        >>> sl.load(folder / "mask") == mask
+        True
     """
     path = Path(path)
     if path.exists() and not _is_ours(path):
@@ -151,6 +158,12 @@ def load(
     Raises:
         FileNotFoundError: If there is no such artifact.
         ValueError: If it is damaged, of a newer format, or was made on another model.
+
+    Example:
+        >>> mask = sl.Mask.from_units("head", [(2, 2), (3, 1)], model)
+        >>> path = sl.save(mask, folder / "mask")
+        >>> sl.load(path, model=model).units
+        ((2, 2), (3, 1))
     """
     path = Path(path)
     if not (path / CONFIG).is_file():

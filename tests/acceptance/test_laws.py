@@ -1,9 +1,16 @@
-"""The laws of the design, over every intervention, component and position, with the engine on and off."""
+"""The laws of the design, over every intervention, component and position, with the engine on and off.
+
+By default every pair of (kind, component, position, engine) is met once; ``make test-full`` runs the whole product.
+"""
+
+from functools import cache
 
 import pytest
+from pairwise import every_pair
 
 COMPONENTS = ["head", "hidden", "mlp_out", "neuron"]
 POSITIONS = ["last_prompt", "every_step", "all"]
+ENGINES = ["shared", "plain"]
 KINDS = ["scaling", "addition", "norm", "mean", "vector"]
 BASIC = [
     (kind, component)
@@ -43,17 +50,18 @@ NEW = [case for case in CASES if case not in BASIC]
 NOT_BY_HOOKS = ("clamped all", "clamped selected", "swapped")
 
 
-@pytest.fixture(params=["shared", "plain"])
-def engine(request, monkeypatch):
-    """The engine on, and off: text by text, everything on the bridge."""
-    from sadi_lens.engine import dispatch as engine
-    from sadi_lens.engine import generation
-    from sadi_lens.engine import reading as pair_passes
-
-    if request.param == "plain":
-        for module in (engine, generation, pair_passes):
-            monkeypatch.setattr(module, "raw_model", lambda _model: None)
-    return request.param
+@pytest.fixture(params=ENGINES)
+def engine(request, llama):
+    """The engine on, and off: text by text, and everything on the bridge, as a hook of someone else on it asks for."""
+    if request.param == "shared":
+        yield request.param
+        return
+    point = llama.get_hook_point("blocks.0.hook_out")
+    point.add_hook(lambda _activation, hook: None)
+    other = point.fwd_hooks[-1]
+    yield request.param
+    other.hook.remove()
+    point.fwd_hooks.remove(other)
 
 
 @pytest.fixture(scope="session")
@@ -61,6 +69,7 @@ def build(llama, pairs, samples, differences):
     """(kind, component, strength, k) -> an intervention for the random Llama."""
     import sadi_lens as sl
 
+    @cache
     def make(kind, component, strength=3.0, k=5):
         found = differences[component]
         mask = sl.top_k_mask(found, k)
@@ -140,7 +149,9 @@ def batch(model, prompts, side="left"):
 PROMPTS = ["the ball is", "Tom says the big red hat is in the", "a"]
 
 
-@pytest.mark.parametrize(("kind", "component"), [*CASES, *MORE])
+@pytest.mark.parametrize(
+    ("kind", "component", "engine"), every_pair([*CASES, *MORE], ENGINES), indirect=["engine"]
+)
 def test_strength_zero_is_the_identity_bit_for_bit(
     llama, differences, build, samples, engine, kind, component
 ):
@@ -303,8 +314,7 @@ def test_hooks_of_others_survive(llama, build):
         point.fwd_hooks.remove(other)
 
 
-@pytest.mark.parametrize("position", POSITIONS)
-@pytest.mark.parametrize(("kind", "component"), CASES)
+@pytest.mark.parametrize(("kind", "component", "position"), every_pair(CASES, POSITIONS))
 def test_batched_equals_one_by_one_and_padding_side_does_not_matter(
     llama, build, kind, component, position
 ):
@@ -349,8 +359,11 @@ def test_a_cached_continuation_equals_the_whole_text(llama, build, kind, compone
     torch.testing.assert_close(whole[:, -3:], steps, atol=2e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("position", POSITIONS)
-@pytest.mark.parametrize(("kind", "component"), CASES)
+@pytest.mark.parametrize(
+    ("kind", "component", "position", "engine"),
+    every_pair(CASES, POSITIONS, ENGINES),
+    indirect=["engine"],
+)
 @pytest.mark.usefixtures("engine")
 def test_steer_equals_fwd_hooks_equals_one_step_of_generate(
     llama, build, kind, component, position
@@ -382,9 +395,10 @@ def test_steer_equals_fwd_hooks_equals_one_step_of_generate(
     assert step == expected
 
 
-@pytest.mark.parametrize("position", POSITIONS)
 @pytest.mark.parametrize(
-    ("kind", "component"), [*(("scaling", component) for component in COMPONENTS), *NEW]
+    ("kind", "component", "position", "engine"),
+    every_pair([*(("scaling", component) for component in COMPONENTS), *NEW], POSITIONS, ENGINES),
+    indirect=["engine"],
 )
 @pytest.mark.usefixtures("engine")
 def test_generation_is_the_same_with_and_without_cache_batched_and_alone(
@@ -481,8 +495,11 @@ def test_sampling_uses_its_seed_and_leaves_the_global_state(llama, build):
     assert first != sl.generate(llama, PROMPTS, intervention, seed=2, **options)
 
 
-@pytest.mark.parametrize("position", POSITIONS)
-@pytest.mark.parametrize(("kind", "component"), CASES)
+@pytest.mark.parametrize(
+    ("kind", "component", "position", "engine"),
+    every_pair(CASES, POSITIONS, ENGINES),
+    indirect=["engine"],
+)
 def test_evaluate_equals_a_plain_pass_over_each_whole_text(
     llama, build, samples, engine, kind, component, position
 ):
@@ -519,8 +536,11 @@ def test_evaluate_equals_a_plain_pass_over_each_whole_text(
         assert found.correct[row] == (scores[sample.answer] > best_wrong)
 
 
-@pytest.mark.parametrize("position", POSITIONS)
-@pytest.mark.parametrize("component", COMPONENTS)
+@pytest.mark.parametrize(
+    ("component", "position", "engine"),
+    every_pair(COMPONENTS, POSITIONS, ENGINES),
+    indirect=["engine"],
+)
 def test_sweep_equals_one_evaluate_per_cell(
     llama, differences, samples, engine, component, position
 ):
@@ -560,7 +580,9 @@ def test_many_in_one_pass_equal_each_alone(llama, build, samples, engine, positi
         assert found.label == alone.label
 
 
-@pytest.mark.parametrize(("kind", "component"), [*CASES, *MORE])
+@pytest.mark.parametrize(
+    ("kind", "component", "engine"), every_pair([*CASES, *MORE], ENGINES), indirect=["engine"]
+)
 def test_saved_and_loaded_is_equal_and_acts_the_same(
     llama, build, samples, tmp_path, engine, kind, component
 ):

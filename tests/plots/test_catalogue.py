@@ -3,32 +3,61 @@
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import gallery
 import numpy as np
 import pytest
 
-THEMES = ("light", "dark")
-SIZES = ("tiny", "7b")
+PAPER = {"light": "#ffffff", "dark": "#111317"}
+HANDFUL = (
+    "differences_neuron",
+    "layer_quantiles_head",
+    "rank_curve_neuron",
+    "volcano_hidden",
+    "sign_agreement_neuron",
+    "steering_arrows",
+    "generation_trace",
+    "example_effects",
+    "token_strip",
+)
+"""Those with the most marks; what is drawn at 7B shapes and on dark by default."""
+SIZES = [
+    ("tiny", None),
+    ("7b", HANDFUL),
+    pytest.param("7b", None, marks=pytest.mark.full, id="7b-all"),
+]
+BOTH_THEMES = [
+    ("tiny", HANDFUL),
+    pytest.param("tiny", None, marks=pytest.mark.full, id="tiny-all"),
+    pytest.param("7b", None, marks=pytest.mark.full, id="7b-all"),
+]
 
 
-@pytest.fixture(scope="module")
-def figures():
-    return {
-        (size, theme): {name: draw(theme=theme) for name, draw in gallery.drawings(size).items()}
-        for size in SIZES
-        for theme in THEMES
-    }
+@cache
+def drawings(size):
+    return gallery.drawings(size)
+
+
+@cache
+def drawn(size, theme, name):
+    return drawings(size)[name](theme=theme)
+
+
+def figures(size, names, theme="light"):
+    """(name, figure) of these names, or of all; each is drawn once."""
+    for name in names or drawings(size):
+        yield name, drawn(size, theme, name)
 
 
 def words(figure):
     return figure.layout.title.subtitle.text.replace("<br>", " ")
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_every_figure_states_model_task_and_number(figures, size):
-    for name, figure in figures[size, "light"].items():
+@pytest.mark.parametrize(("size", "names"), SIZES)
+def test_every_figure_states_model_task_and_number(size, names):
+    for name, figure in figures(size, names):
         assert figure.layout.title.text, name
         assert f"model {gallery.info(size).name}" in words(figure), name
         if name not in (
@@ -45,28 +74,28 @@ def test_every_figure_states_model_task_and_number(figures, size):
             ), name
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_every_page_is_small_without_the_library(figures, size):
-    for name, figure in figures[size, "light"].items():
+@pytest.mark.parametrize(("size", "names"), SIZES)
+def test_every_page_is_small_without_the_library(size, names):
+    for name, figure in figures(size, names):
         page = figure.to_html(full_html=False, include_plotlyjs=False)
         assert len(page.encode()) < 150_000, name
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_the_themes_differ_in_page_and_ink_and_in_nothing_else(figures, size):
-    for name, light in figures[size, "light"].items():
-        dark = figures[size, "dark"][name]
+@pytest.mark.parametrize(("size", "names"), BOTH_THEMES)
+def test_the_themes_differ_in_page_and_ink_and_in_nothing_else(size, names):
+    for name, light in figures(size, names):
+        dark = drawn(size, "dark", name)
         pages = [figure.layout.template.layout for figure in (light, dark)]
-        assert pages[0].paper_bgcolor == "#ffffff", name
-        assert pages[1].paper_bgcolor == "#111317", name
+        assert pages[0].paper_bgcolor == PAPER["light"], name
+        assert pages[1].paper_bgcolor == PAPER["dark"], name
         assert pages[0].font.color != pages[1].font.color, name
         assert (light.layout.width, light.layout.height) == (dark.layout.width, dark.layout.height)
         assert [trace.type for trace in light.data] == [trace.type for trace in dark.data], name
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_title_subtitle_and_legend_have_their_own_pixels(figures, size):
-    for name, figure in figures[size, "light"].items():
+@pytest.mark.parametrize(("size", "names"), SIZES)
+def test_title_subtitle_and_legend_have_their_own_pixels(size, names):
+    for name, figure in figures(size, names):
         layout = figure.layout
         lines = [t.count("<br>") + 1 for t in (layout.title.text, layout.title.subtitle.text)]
         text_bottom = 16 + 24 * lines[0] + 16 * lines[1]
@@ -77,26 +106,32 @@ def test_title_subtitle_and_legend_have_their_own_pixels(figures, size):
         assert layout.width <= 1400, name
 
 
-@pytest.mark.parametrize("theme", THEMES)
-def test_nothing_is_black_on_dark_or_white_on_light(figures, theme):
+@pytest.mark.parametrize(
+    ("theme", "names"),
+    [
+        ("light", None),
+        ("dark", HANDFUL),
+        pytest.param("dark", None, marks=pytest.mark.full, id="dark-all"),
+    ],
+)
+def test_nothing_is_black_on_dark_or_white_on_light(theme, names):
     """A colour of the page, taken for ink, vanishes; halos behind a line are the one use of it."""
-    paper = {"light": "#ffffff", "dark": "#111317"}[theme]
-    for name, figure in figures["tiny", theme].items():
+    for name, figure in figures("tiny", names, theme):
         for trace in figure.data:
             if trace.type == "scatter" and trace.mode == "lines" and trace.name != "box":
-                assert trace.line.color != paper, name
+                assert trace.line.color != PAPER[theme], name
 
 
-def test_markup_in_prompts_and_tokens_is_shown_literally(figures):
-    for (size, theme), drawn in figures.items():
-        for name, figure in drawn.items():
-            page = figure.to_html(full_html=False, include_plotlyjs=False)
-            # Plotly itself writes < in data as \u003c: read both ways, a raw tag must not be there.
-            plain = page.replace("\\u003c", "<").replace("\\u003e", ">")
-            assert "<script>alert" not in plain, (size, theme, name)
-            assert "<b>bold" not in plain, (size, theme, name)
+@pytest.mark.parametrize(("size", "names"), SIZES)
+def test_markup_in_prompts_and_tokens_is_shown_literally(size, names):
+    for name, figure in figures(size, names):
+        page = figure.to_html(full_html=False, include_plotlyjs=False)
+        # Plotly itself writes < in data as \u003c: read both ways, a raw tag must not be there.
+        plain = page.replace("\\u003c", "<").replace("\\u003e", ">")
+        assert "<script>alert" not in plain, name
+        assert "<b>bold" not in plain, name
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &#36;x&#36;" in words(
-        figures["tiny", "light"]["generation_trace"]
+        drawn("tiny", "light", "generation_trace")
     )
 
 
