@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := $(shell git ls-files 'sadi_lens/*.py' 2>/dev/null)
 
-.PHONY: demo test test-full shapes check figures format lint types layers lab lab-test lessons notebooks lock clean
+.PHONY: demo test test-full shapes check figures format lint types layers lab lab-test lessons kills notebooks lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sadi-lens demo --out demo
@@ -38,6 +38,10 @@ lessons: $(VENV)/.dev
 # Every lesson in JupyterLab in a browser; screenshots in lab-screenshots/.
 lab-test: $(VENV)/.dev
 	SADI_LENS_SCREENSHOTS=lab-screenshots $(BIN)/python -m pytest -q -m lab tests/acceptance/test_lab.py
+
+# Kill everything that writes 200 times at random moments; prints the counts.
+kills: $(VENV)/.dev
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python tests/kills.py 200
 
 # Run the lessons again and keep what they show.
 notebooks: $(VENV)/.dev

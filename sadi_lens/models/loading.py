@@ -8,11 +8,13 @@ import copy
 import difflib
 import logging
 import os
+import pickle  # for the name of its error; nothing is unpickled
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from sadi_lens.models._boot import (
     attach_tokenizer,
@@ -233,6 +235,16 @@ def _load_pretrained(
             f"could not load {source!r} from the Hugging Face Hub: {str(error).splitlines()[0]} "
             "Without a connection pass a local folder that holds config.json, weights and tokenizer, or 'tiny', "
             "the model that comes with the package"
+        ) from error
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"the weights of {label} ({source}) are a pickle that holds more than tensors; it was not run. Use "
+            "*.safetensors, or save the weights alone"
+        ) from error
+    except (AttributeError, KeyError, TypeError, SafetensorError) as error:  # files of another form
+        raise ValueError(
+            f"{label} ({source}) cannot be loaded, a file of it is damaged or of another form: "
+            f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         ) from error
     _require_every_weight(report, label, type(model).__name__)
     return (model if placement else model.to(target)), (

@@ -124,6 +124,8 @@ class Experiment:
             raise ValueError(f"name must be letters, digits, - and _, got {self.name!r}")
         for axis, allowed in _AXES.items():
             values = getattr(self, axis)
+            if axis == "models" and not all(isinstance(one, str) and one for one in values):
+                raise ValueError(f"models must be names or folders, got {list(values)}")
             if not values and axis != "figures":
                 raise ValueError(f"{axis} must not be empty")
             if len(set(values)) < len(values):

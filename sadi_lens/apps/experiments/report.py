@@ -26,10 +26,15 @@ AXES = (
 def write_items(folder: RunFolder, cell: Cell) -> None:
     """Per-item results of a finished cell as Parquet, unless they are there."""
     path = folder.path / "items" / f"{cell.id}.parquet"
-    if path.is_file():
-        return
-    frame = _items(cell, load(folder.cell(cell.id)))
-    folder.write(path, lambda to: frame.to_parquet(to, index=False))
+    if not folder.is_ours(path):
+        folder.write(path, _parquet(_items(cell, load(folder.cell(cell.id)))))
+
+
+def _parquet(frame: "pd.DataFrame") -> bytes:
+    data: Any = frame.to_parquet(
+        None, index=False
+    )  # without a place it returns what it would write
+    return data
 
 
 def _items(cell: Cell, found: dict[str, Any]) -> "pd.DataFrame":
@@ -60,11 +65,15 @@ def write_report(
     import pandas as pd
 
     found = {cell: load(folder.cell(cell.id)) for cell in cells}
-    parts = [pd.read_parquet(folder.path / "items" / f"{cell.id}.parquet") for cell in cells]
-    frames = [part for part in parts if len(part)]
+    for cell, one in found.items():
+        if one["cell"] != asdict(cell):
+            raise ValueError(
+                f"{folder.cell(cell.id)} holds another cell ({one['cell']}); remove it and run again"
+            )
+    frames = [part for part in (_items(cell, found[cell]) for cell in cells) if len(part)]
     if frames:
         items = pd.concat(frames, ignore_index=True)
-        folder.write(folder.path / "items.parquet", lambda to: items.to_parquet(to, index=False))
+        folder.write(folder.path / "items.parquet", _parquet(items))
     tables: dict[str, pd.DataFrame] = {}
     results = results_table(experiment, found)
     if len(results):
@@ -77,9 +86,9 @@ def write_report(
     tables = {name: table for name, table in (tables | extra).items() if len(table)}
     for name, table in tables.items():
         path = folder.path / f"{name}.csv"
-        folder.write(path, lambda to, table=table: table.to_csv(to, index=False))
+        folder.write(path, table.to_csv(index=False, lineterminator="\n").encode())
     text = _markdown(experiment, tables, found)
-    folder.write(folder.path / "report.md", lambda to: to.write_text(text, encoding="utf-8"))
+    folder.write(folder.path / "report.md", text.encode())
     return found, tables
 
 
