@@ -75,7 +75,7 @@ def sweep_heatmap(sweep: Sweep, *, choice: Choice | None = None, theme: str = "l
     )
     add_colorbar(figure, colors, f"accuracy {MINUS} unsteered<br>(percentage points)")
     # Comparisons with NaN (a cell that was not measured, an unknown chance) are False.
-    stable = accuracy >= np.nanmax(accuracy) - _standard_error(sweep, accuracy)
+    stable = sweep.stable_region()
     edges = (
         (
             stable,
@@ -179,12 +179,6 @@ def _cell(sweep: Sweep, choice: Choice) -> tuple[int, int]:
             f"{list(sweep.strengths)}), got K = {choice.k}, strength = {choice.strength:g}"
         )
     return sweep.ks.index(choice.k), int(columns[0])
-
-
-def _standard_error(sweep: Sweep, accuracy: np.ndarray) -> float:
-    """Binomial standard error of the best cell's accuracy."""
-    best = float(np.nanmax(accuracy))
-    return math.sqrt(best * (1 - best) / max(1, sweep.n))
 
 
 def _numbers(accuracy: np.ndarray) -> list[list[str]]:
