@@ -113,7 +113,11 @@ def compare(
     ] = True,
     budget: Annotated[int, typer.Option(help="Candidates that each method may try on dev")] = 48,
     neutral: Annotated[
-        Path | None, typer.Option(help="Text file, one neutral text a line, for side effects")
+        Path | None,
+        typer.Option(
+            help="Text file, one neutral text a line, for side effects; default for the embedded tasks: replies to a "
+            "friend"
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for figures/ and results.json")] = Path(
         "compare"
@@ -123,7 +127,7 @@ def compare(
     """Every way to steer side by side: chosen on dev with one budget, scored once on the same test items."""
     from sadi_lens.measure.comparing import compare as run
     from sadi_lens.models import load_model
-    from sadi_lens.tasks import load_task
+    from sadi_lens.tasks import EMBEDDED_TASKS, load_task
     from sadi_lens.types.store import write_json
 
     _require_places(out, png)
@@ -131,6 +135,8 @@ def compare(
     if neutral is not None:
         texts = [line for line in neutral.read_text(encoding="utf-8").splitlines() if line.strip()]
     loaded_task = load_task(task)
+    if texts is None and loaded_task.name in EMBEDDED_TASKS:
+        texts = [pair.prompt + pair.positive for pair in load_task("kindness").pairs]
     comparison = run(
         load_model(model),
         loaded_task,
@@ -271,7 +277,7 @@ def _print_comparison(comparison: "Comparison") -> None:
         SIDE_COLUMNS,
         side_rows(comparison),
         title=f"side effects{words}, and time",
-        caption="KL and perplexity against the unsteered model; repeated: 3-grams seen before in a greedy "
+        caption="KL and perplexity against the unsteered model; repeated: token 4-grams seen before in a greedy "
         "continuation; compression: bytes before over after zlib; time is reported, not tested",
     )
     for line in (*comparison.notes, *conclusions(comparison)):

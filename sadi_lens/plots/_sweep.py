@@ -107,7 +107,7 @@ def _cells(sweep: Sweep, accuracy: np.ndarray, theme: Theme, has_numbers: bool) 
 def _mark_regions(figure: go.Figure, theme: Theme, sweep: Sweep, accuracy: np.ndarray) -> None:
     """Lines round the stable region, and along the edges of the unsteered accuracy and of chance."""
     # Comparisons with NaN (a cell that was not measured, an unknown chance) are False.
-    stable = accuracy >= np.nanmax(accuracy) - _standard_error(sweep, accuracy)
+    stable = sweep.stable_region()
     cells = f"stable: within 1 SE of the best ({int(stable.sum())} cells)"
     base, chance = sweep.unsteered_accuracy, sweep.chance
     for inside, name, width, dash in (
@@ -197,12 +197,6 @@ def _cell(sweep: Sweep, choice: Choice) -> tuple[int, int]:
             f"{list(sweep.strengths)}), got K = {choice.k}, strength = {choice.strength:g}"
         )
     return sweep.ks.index(choice.k), int(columns[0])
-
-
-def _standard_error(sweep: Sweep, accuracy: np.ndarray) -> float:
-    """Binomial standard error of the best cell's accuracy."""
-    best = float(np.nanmax(accuracy))
-    return math.sqrt(best * (1 - best) / max(1, sweep.n))
 
 
 def _numbers(accuracy: np.ndarray) -> list[list[str]]:

@@ -140,7 +140,11 @@ class Mask(ArrayEq):
 
 
 def top_k_mask(
-    differences: ActivationDifferences | Scores, k: int, *, ranking: str | None = None
+    differences: ActivationDifferences | Scores,
+    k: int,
+    *,
+    ranking: str | None = None,
+    largest: bool = True,
 ) -> Mask:
     """The ``k`` units with the largest mean difference (or score), over all layers together.
 
@@ -151,6 +155,7 @@ def top_k_mask(
         differences: Moments of one component, or ready ``Scores`` (``unit_scores``).
         k: Units to select, in ``[1, n_layers * n_units]``. Ties go to the lower layer, then unit.
         ranking: A name in ``RANKINGS``; default ``"signed"``. Scores bring their own.
+        largest: False selects the units with the smallest score, for a control.
 
     Returns:
         A mask of exactly ``k`` distinct units, contained in the mask of ``k + 1``.
@@ -176,14 +181,15 @@ def top_k_mask(
         score, what = scores(differences, ranking), "mean difference"
     return Mask(
         differences.component,
-        select_top(score, k),
-        rule=f"top {k} by {ranking} {what}",
+        select_top(score if largest else -score, k),
+        rule=f"{'top' if largest else 'bottom'} {k} by {ranking} {what}",
         model=differences.model,
         provenance={
             "ranking": ranking,
             "k": int(k),
             "task": differences.task,
             "n_pairs": differences.n,
+            **({} if largest else {"largest": False}),
         },
     )
 

@@ -104,7 +104,7 @@ def test_cells_are_the_product_once_each_and_draw_only_where_something_is_drawn(
             "tasks": ["hints", "effects"],
             "components": ["head", "neuron"],
             "rankings": ["signed", "magnitude"],
-            "methods": ["sadi", "random", "caa"],
+            "methods": ["sadi", "random-ranking", "caa"],
             "seeds": [5, 6],
         }
     )
@@ -114,7 +114,7 @@ def test_cells_are_the_product_once_each_and_draw_only_where_something_is_drawn(
     assert len(per_task) == 1 + 4 + 4 + 1
     assert len({cell.id for cell in cells}) == len(cells)
     assert {cell.seed for cell in per_task if cell.method == "sadi"} == {5}
-    assert {cell.seed for cell in per_task if cell.method == "random"} == {5, 6}
+    assert {cell.seed for cell in per_task if cell.method == "random-ranking"} == {5, 6}
     assert all(base_of(cell, experiment) in cells for cell in cells)
     shown = sl.apps.Experiment.from_dict(
         {"name": "x", "tasks": ["hints"], "shots": [0, 2], "seeds": [0, 1]}

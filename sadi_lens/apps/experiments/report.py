@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sadi_lens.apps.experiments.cells import UNSTEERED, Cell, base_of
-from sadi_lens.apps.experiments.experiment import METHODS, Experiment
+from sadi_lens.apps.experiments.experiment import Experiment, grid_method
 from sadi_lens.apps.experiments.folder import RunFolder
+from sadi_lens.measure.methods import METHODS
 from sadi_lens.tasks.published import beside
 from sadi_lens.types.results import Evaluation
 from sadi_lens.types.stats import mcnemar_p, paired_interval
@@ -122,8 +123,10 @@ def _row(
     return {
         **asdict(cell),
         "scoring": scoring,
-        "k": choice.k if choice else missing,
+        "k": choice.k if choice and choice.axis == "K" else missing,
+        "layer": choice.k if choice and choice.axis == "layer" else missing,
         "strength": choice.strength if choice else missing,
+        "settings": choice.settings if choice else "",
         "dev_accuracy": choice.accuracy if choice else missing,
         "optimism": selection.optimism if selection else missing,
         "accuracy": own.accuracy,
@@ -196,8 +199,8 @@ def _markdown(
         "best cell adds on dev (split-half).",
         "",
     ]
-    used = [name for name in METHODS if name in experiment.methods]
-    lines += [f"- **{name}**: {METHODS[name]}" for name in used] + [""]
+    used = [grid_method(name) for name in METHODS if name in experiment.methods]
+    lines += [f"- **{one.name}**: {one.about}" for one in used] + [""]
     if "results" in tables:
         lines += [_pipe(_shown(tables["results"], experiment)), ""]
     for name, title in (
@@ -232,9 +235,7 @@ def _shown(results: "pd.DataFrame", experiment: Experiment) -> "pd.DataFrame":
     if len(experiment.scorings) > 1:
         table["scoring"] = results["scoring"]
     rows = results.to_dict("records")
-    table["K, strength"] = [
-        "" if np.isnan(row["k"]) else f"{row['k']:.0f}, {row['strength']:g}" for row in rows
-    ]
+    table["settings"] = [row["settings"] for row in rows]
     table["accuracy (se) [95%]"] = [
         f"{row['accuracy']:.1%} ({100 * row['standard_error']:.1f}) [{row['low']:.0%}, {row['high']:.0%}]"
         for row in rows
