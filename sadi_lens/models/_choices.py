@@ -1,41 +1,10 @@
 """What ``load_model`` decides for its user: device, dtype, padding token; each choice is noted in words."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from sadi_lens.models._boot import n_embeddings
-
-WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin", "*.safetensors.index.json")
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "vocab.json",
-    "vocab.txt",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-)
-
-
-def require_files(folder: Path, *, needs_tokenizer: bool) -> None:
-    """Refuse a folder that lacks a part, by name.
-
-    Raises:
-        FileNotFoundError: If configuration, weights or tokenizer are missing.
-    """
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"model folder {str(folder)!r} has no config.json")
-    if not any(any(folder.glob(pattern)) for pattern in WEIGHT_FILES):
-        raise FileNotFoundError(
-            f"model folder {str(folder)!r} has no weights (*.safetensors or pytorch_model*.bin)"
-        )
-    if needs_tokenizer and not any((folder / one).is_file() for one in TOKENIZER_FILES):
-        raise FileNotFoundError(
-            f"model folder {str(folder)!r} has no tokenizer (tokenizer.json or tokenizer.model); save it there "
-            "with tokenizer.save_pretrained(folder), or pass tokenizer="
-        )
 
 
 def choose_device(device: torch.device | str | None, notes: list[str]) -> torch.device:
