@@ -127,6 +127,8 @@ def encode_item(
         tuple(tuple(text[end:]) for text in texts),
         sum(length < len(alone) for length in shared),
     )
+    for text in texts:
+        _require_rows(model, text)
     require_context(model, item.length, prompt)
     return item
 
@@ -137,13 +139,23 @@ def encode_prompt(
     """Tokens of a prompt that is to be continued by up to ``room`` tokens.
 
     Raises:
-        ValueError: If it has no token, or prompt and room do not fit the context.
+        ValueError: If it has no token or one that the model does not embed, or prompt and room do not fit the context.
     """
     ids = encode(require_tokenizer(model), prompt, prepend_bos=prepend_bos)
     if not ids:
         raise ValueError(f"prompt must have at least one token, got {prompt!r}")
+    _require_rows(model, ids)
     require_context(model, len(ids), prompt, room)
     return ids
+
+
+def _require_rows(model: HookedModel, ids: Sequence[int]) -> None:
+    rows = int(getattr(model.cfg, "d_vocab", 0) or 0)
+    if rows > 0 and max(ids) >= rows:
+        token = require_tokenizer(model).convert_ids_to_tokens(max(ids))
+        raise ValueError(
+            f"the text holds the token {token!r} (id {max(ids)}), but the model embeds {rows} tokens; leave it out"
+        )
 
 
 def require_context(model: HookedModel, length: int, prompt: str, room: int = 0) -> None:

@@ -43,6 +43,25 @@ class Source:
         return KNOWN[self.place]
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What to load, once it is known where everything lies."""
+
+    name: str
+    base: Source
+    """A folder or a Hub name."""
+    tokenizer: str
+    """Folder or Hub name of the tokenizer."""
+    adapter: str | None
+    """Folder of an adapter that is merged into the base."""
+    licence: str
+
+    @property
+    def place(self) -> str:
+        """Where it was found."""
+        return self.adapter or self.base.place
+
+
 def resolve(name: str | os.PathLike[str]) -> Source:
     """What ``name`` stands for; a Hub name is not looked up.
 
@@ -146,8 +165,11 @@ def adapter_base(folder: str) -> str:
     """The model that an adapter's folder says it belongs to.
 
     Raises:
-        ValueError: If it says none.
+        FileNotFoundError: If the folder has no weights.
+        ValueError: If it names no model.
     """
+    if not any(Path(folder).glob("adapter_model.*")):
+        raise FileNotFoundError(f"adapter folder {folder!r} has no weights (adapter_model.*)")
     file = Path(folder) / "adapter_config.json"
     try:
         base = json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path")
@@ -173,8 +195,13 @@ def require_files(folder: Path, *, needs_tokenizer: bool) -> None:
         raise FileNotFoundError(
             f"model folder {str(folder)!r} has no weights (*.safetensors or pytorch_model*.bin)"
         )
-    if needs_tokenizer and not any((folder / one).is_file() for one in TOKENIZER_FILES):
+    if needs_tokenizer and not has_tokenizer(folder):
         raise FileNotFoundError(
             f"model folder {str(folder)!r} has no tokenizer (tokenizer.json or tokenizer.model); save it there "
             "with tokenizer.save_pretrained(folder), or pass tokenizer="
         )
+
+
+def has_tokenizer(folder: str | Path) -> bool:
+    """Whether a folder holds a tokenizer."""
+    return any((Path(folder) / one).is_file() for one in TOKENIZER_FILES)

@@ -20,12 +20,19 @@ from sadi_lens.models._boot import (
     share_tensors,
 )
 from sadi_lens.models._choices import (
+    FLOAT64,
     as_dtype,
     choose_device,
     choose_dtype,
     prepare_tokenizer,
 )
-from sadi_lens.models._names import Source
+from sadi_lens.models._names import Plan
+from sadi_lens.models._parts import (
+    is_vision_language,
+    merge_adapter,
+    require_text_side,
+    text_side,
+)
 from sadi_lens.models._record import LoadRecord
 from sadi_lens.models._selfcheck import SelfCheck, self_check
 
@@ -99,7 +106,7 @@ def _check(bridge: Any, model: Any, notes: list[str]) -> SelfCheck:
 
 
 def load_pretrained(
-    source: Source,
+    plan: Plan,
     tokenizer: Any,
     dtype: torch.dtype | str | None,
     device: torch.device | str | None,
@@ -107,29 +114,26 @@ def load_pretrained(
     hub: dict[str, Any],
     notes: list[str],
 ) -> tuple[Any, Any]:
-    """A Hugging Face model and its tokenizer, from a folder or the Hub."""
+    """A Hugging Face model and its tokenizer, from a folder or the Hub, with an adapter merged into it."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    place, label = source.place, source.name
+    place, label = plan.base.place, plan.base.name
     if device is not None and device_map is not None:
         raise ValueError(f"give device or device_map, not both (got {device!r} and {device_map!r})")
     try:
         config = AutoConfig.from_pretrained(place, **hub)
-        refuse_unsupported(config, label, is_custom_code=hasattr(config, "auto_map"))
-        if device_map is None:
-            target = choose_device(device, notes)
-            placement: dict[str, Any] = {}
-        else:
-            target = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-            placement = {"device_map": device_map}
+        has_images = _require_supported(config, label, notes)
+        placement: dict[str, Any] = {} if device_map is None else {"device_map": device_map}
+        target = choose_device(device, notes, is_placed=bool(placement))
         wanted = choose_dtype(dtype, getattr(config, "dtype", None), target, notes)
-        own = AutoTokenizer.from_pretrained(place, **hub) if tokenizer is None else tokenizer
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            place, dtype=wanted, output_loading_info=True, **placement, **hub
-        )
-        model, report = loaded
+        own = tokenizer
+        if own is None:
+            own = AutoTokenizer.from_pretrained(plan.tokenizer, **hub)
+        options = {"dtype": wanted, "output_loading_info": True, **placement, **hub}
+        read: Any = text_side if has_images else AutoModelForCausalLM.from_pretrained
+        model, report = read(place, **options)
     except OSError as error:
-        if source.kind == "folder":
+        if plan.base.kind == "folder":
             raise
         raise OSError(
             f"could not load {place!r} from the Hugging Face Hub: {str(error).splitlines()[0]} "
@@ -137,9 +141,22 @@ def load_pretrained(
             "the model that comes with the package"
         ) from error
     require_every_weight(report, label, type(model).__name__)
+    if plan.adapter is not None:
+        model = merge_adapter(model, plan.adapter)
+        notes.append(f"the adapter {plan.name} merged into {label}")
     return (model if placement else model.to(target)), (
         own if tokenizer is None else copy.deepcopy(tokenizer)
     )
+
+
+def _require_supported(config: Any, label: str, notes: list[str]) -> bool:
+    """Whether it is a vision-language model, whose text side is to be taken."""
+    if not is_vision_language(config):
+        refuse_unsupported(config, label, is_custom_code=hasattr(config, "auto_map"))
+        return False
+    require_text_side(config, label)
+    notes.append(f"the text side of a vision-language model ({type(config).__name__})")
+    return True
 
 
 def require_every_weight(report: dict[str, Any], label: str, architecture: str) -> None:
@@ -172,6 +189,8 @@ def take_object(
         raise ValueError(
             f"a model object needs its tokenizer: load_model({type(model).__name__} object, tokenizer=...)"
         )
+    if model.dtype == torch.float64:
+        raise ValueError(f"{FLOAT64}; convert the model first with model.float()")
     if device_map is not None:
         raise ValueError("a model object is used where it is; dispatch it before load_model")
     if dtype is not None and as_dtype(dtype) != model.dtype:

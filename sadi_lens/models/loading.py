@@ -7,7 +7,14 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sadi_lens.models._names import Source, require_files, resolve
+from sadi_lens.models._names import (
+    Plan,
+    Source,
+    adapter_base,
+    has_tokenizer,
+    require_files,
+    resolve,
+)
 from sadi_lens.models.gguf import converted
 
 if TYPE_CHECKING:
@@ -61,35 +68,41 @@ def load_model(
             file is cut, changed or cannot be read by transformers.
         RuntimeError: If the self-check fails, with the numbers.
     """
-    options: dict[str, Any] = {"placed": device_map, "check": self_check}
     notes: list[str] = []
-    if isinstance(name, str | os.PathLike):
-        source = resolve(name)
-        licence = source.known.licence if source.kind == "known" else ""
-        if source.kind in ("known", "gguf"):
-            source = Source(source.name, str(converted(source)), "folder")
-        if source.kind == "folder":
-            require_files(Path(source.place), needs_tokenizer=tokenizer is None)
-        from sadi_lens.models._pretrained import bridge_from, load_pretrained
+    options: dict[str, Any] = {"placed": device_map, "check": self_check, "notes": notes}
+    if not isinstance(name, str | os.PathLike):
+        from sadi_lens.models._pretrained import bridge_from, object_name, take_object
 
-        hub = {
-            "revision": revision,
-            "trust_remote_code": trust_remote_code,
-            "local_files_only": local_files_only,
-        }
-        model, own = load_pretrained(source, tokenizer, dtype, device, device_map, hub, notes)
-        return bridge_from(
-            model,
-            own,
-            label=source.name,
-            source=source.place,
-            licence=licence,
-            notes=notes,
-            **options,
-        )
-    from sadi_lens.models._pretrained import bridge_from, object_name, take_object
+        model, own = take_object(name, tokenizer, dtype, device, device_map)
+        label = object_name(model)
+        return bridge_from(model, own, label=label, source="object", licence="", **options)
+    plan = _plan(name, needs_tokenizer=tokenizer is None)
+    from sadi_lens.models._pretrained import bridge_from, load_pretrained
 
-    model, own = take_object(name, tokenizer, dtype, device, device_map)
+    hub = {
+        "revision": revision,
+        "trust_remote_code": trust_remote_code,
+        "local_files_only": local_files_only,
+    }
+    model, own = load_pretrained(plan, tokenizer, dtype, device, device_map, hub, notes)
     return bridge_from(
-        model, own, label=object_name(model), source="object", licence="", notes=notes, **options
+        model, own, label=plan.name, source=plan.place, licence=plan.licence, **options
     )
+
+
+def _plan(name: str | os.PathLike[str], *, needs_tokenizer: bool) -> Plan:
+    """What to load, with every file that it needs in place."""
+    named = resolve(name)
+    adapter = named.place if named.kind == "adapter" else None
+    base = named if adapter is None else resolve(adapter_base(adapter))
+    if base.kind == "adapter":
+        raise ValueError(
+            f"adapter {adapter!r} belongs to another adapter, {base.place!r}; merge that first"
+        )
+    licence = base.known.licence if base.kind == "known" else ""
+    if base.kind in ("known", "gguf"):
+        base = Source(base.name, str(converted(base)), "folder")
+    tokenizer = adapter if adapter and has_tokenizer(adapter) else base.place
+    if base.kind == "folder":
+        require_files(Path(base.place), needs_tokenizer=needs_tokenizer and tokenizer != adapter)
+    return Plan(named.name, base, tokenizer, adapter, licence)
