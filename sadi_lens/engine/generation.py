@@ -24,7 +24,7 @@ from sadi_lens.engine.runner import RawHook, RawModel, raw_model
 from sadi_lens.engine.steering import hooks_for, tracked
 from sadi_lens.engine.streaming import Stream, Streamer, listener
 from sadi_lens.engine.text import encode_prompt, pad_id, pad_left, require_tokenizer
-from sadi_lens.types.base import POSITIONS, require_one_of
+from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
 from sadi_lens.types.model import HookedModel, ModelInfo
 
 _RESERVED = {
@@ -42,7 +42,7 @@ def generate(
     prompts: str | Sequence[str],
     intervention: Intervention | Sequence[Intervention | None] | None = None,
     *,
-    position: str = "every_step",
+    position: str = DEFAULT_POSITION,
     max_new_tokens: int = 40,
     use_cache: bool = True,
     prepend_bos: bool | None = None,

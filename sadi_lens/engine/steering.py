@@ -14,6 +14,7 @@ from sadi_lens.engine.hooks import Hook, attached
 from sadi_lens.engine.intervention import ContextualIntervention, Intervention
 from sadi_lens.engine.passes import PassReader, chooses_positions
 from sadi_lens.engine.positions import PositionTracker
+from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.components import hook_name
 from sadi_lens.types.model import HookedModel, ModelInfo
 
@@ -79,7 +80,7 @@ def steer(
     model: HookedModel,
     intervention: Intervention | None,
     *,
-    position: str = "last_prompt",
+    position: str = DEFAULT_POSITION,
     prompt_lengths: Sequence[int] | Int[Tensor, " row"] | None = None,
 ) -> Generator[HookedModel]:
     """Steer every TransformerLens call inside the ``with``; the model is left as it was, also on an error.
@@ -113,7 +114,7 @@ def steer(
 def fwd_hooks(
     intervention: Intervention | None,
     *,
-    position: str = "last_prompt",
+    position: str = DEFAULT_POSITION,
     attention_mask: Int[Tensor, "batch pos"] | None = None,
     prompt_lengths: Sequence[int] | Int[Tensor, " batch"] | None = None,
 ) -> list[tuple[str, Hook]]:

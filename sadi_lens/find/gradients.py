@@ -24,7 +24,7 @@ from sadi_lens.engine.hooks import Hook, attached, device_of, require_eval
 from sadi_lens.engine.positions import PositionTracker
 from sadi_lens.engine.steering import tracked
 from sadi_lens.engine.text import EncodedItem, batches_by_tokens, encode_item, pad_id, pad_left
-from sadi_lens.types.base import require_one_of
+from sadi_lens.types.base import DEFAULT_POSITION, require_one_of
 from sadi_lens.types.components import block_hooks, hook_name, n_units
 from sadi_lens.types.data import ContrastivePair, Sample
 from sadi_lens.types.model import HookedModel, ModelInfo
@@ -40,7 +40,7 @@ def margin_gradients(
     *,
     through: str = "scale",
     start: Float[np.ndarray, "layer unit"] | None = None,
-    position: str = "last_prompt",
+    position: str = DEFAULT_POSITION,
     prepend_bos: bool | None = None,
     max_tokens: int = MAX_TOKENS,
     progress: bool = True,

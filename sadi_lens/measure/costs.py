@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from sadi_lens.engine.intervention import Intervention
-from sadi_lens.measure.evaluation import evaluate_each, split_of
+from sadi_lens.measure.calls import Settings
+from sadi_lens.measure.evaluation import evaluate_all, split_of
 from sadi_lens.measure.neutral import divergence, halves_of
-from sadi_lens.types.base import POSITIONS, require_one_of
+from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
 from sadi_lens.types.data import Sample
 from sadi_lens.types.model import HookedModel
 from sadi_lens.types.results import SideEffectCurve
@@ -24,7 +25,7 @@ def side_effect_curve(
     *,
     label: str,
     kind: str = "adaptive",
-    position: str = "last_prompt",
+    position: str = DEFAULT_POSITION,
     text_position: str = "every_step",
     scoring: str = "sum",
     task: str = "",
@@ -60,14 +61,11 @@ def side_effect_curve(
     require_one_of("kind", kind, KINDS)
     made = [make(float(strength)) for strength in strengths]
     halves = [halves_of(text) for text in texts]
-    base, *found = evaluate_each(
+    base, *found = evaluate_all(
         model,
         samples,
         [None, *made],
-        position=position,
-        scoring=scoring,
-        task=task,
-        prepend_bos=prepend_bos,
+        Settings(task, position, scoring, prepend_bos),
         progress=progress,
         description="side effects",
     )

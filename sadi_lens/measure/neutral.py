@@ -23,6 +23,7 @@ from sadi_lens.engine.text import (
     pad_left,
     require_tokenizer,
 )
+from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.model import HookedModel
 from sadi_lens.types.results import SideEffects
 
@@ -51,7 +52,7 @@ def divergence(
     texts: Sequence[tuple[str, str]],
     intervention: Intervention | None,
     *,
-    position: str = "every_step",
+    position: str = DEFAULT_POSITION,
 ) -> Divergence:
     """KL per token and perplexity ratio over the continuations of texts, both models reading the same tokens.
 
@@ -115,7 +116,7 @@ def side_effects(
     texts: Sequence[str],
     intervention: Intervention | None,
     *,
-    position: str = "every_step",
+    position: str = DEFAULT_POSITION,
     max_new_tokens: int = 32,
 ) -> SideEffects:
     """What an intervention does to neutral texts: the second half of each is read, the first half continued.
@@ -124,7 +125,7 @@ def side_effects(
         model: A bridged model in eval mode.
         texts: At least one, each of two words or more.
         intervention: What to measure; None is the unsteered model.
-        position: Which tokens are edited. The default leaves steering on for the whole continuation.
+        position: Which tokens are edited; ``"every_step"`` leaves steering on for the whole continuation.
         max_new_tokens: Length of the greedy continuations.
 
     Raises:
@@ -184,7 +185,7 @@ def match_kl(
     intervention: Intervention,
     make: Callable[[float], Intervention],
     *,
-    position: str = "last_prompt",
+    position: str = DEFAULT_POSITION,
     start: float = 1.0,
     tolerance: float = 0.01,
 ) -> Intervention:

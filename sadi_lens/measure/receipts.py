@@ -15,6 +15,7 @@ from sadi_lens.engine.hooks import Hook, attached, device_of, require_eval
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.steering import steer
 from sadi_lens.engine.text import encode_prompt, pad_id, pad_left, require_tokenizer
+from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.components import hook_name
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import CheckReport, CheckRow, Edit, Receipt
@@ -32,7 +33,7 @@ def receipt(
     prompt: str,
     intervention: Intervention,
     *,
-    position: str = "every_step",
+    position: str = DEFAULT_POSITION,
     max_new_tokens: int = 20,
     prepend_bos: bool | None = None,
     **sampling: Any,
@@ -131,7 +132,7 @@ def check(
     intervention: Intervention,
     prompts: Sequence[str] = PROMPTS,
     *,
-    position: str = "every_step",
+    position: str = DEFAULT_POSITION,
     n_steps: int = 4,
     prepend_bos: bool | None = None,
 ) -> CheckReport:

@@ -7,8 +7,9 @@ import numpy as np
 
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.interventions import MaskedScaling
-from sadi_lens.measure.evaluation import chance_of, evaluate_each, split_of
-from sadi_lens.measure.resuming import EvaluationInterrupted, require_kind
+from sadi_lens.measure.calls import EvaluationInterrupted, Settings, require_kind
+from sadi_lens.measure.evaluation import chance_of, evaluate_all, split_of
+from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.data import Sample
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask, random_mask, top_k_mask
@@ -51,7 +52,7 @@ def sweep(
     ranking: str | None = None,
     make: Callable[[Mask, float], Intervention] = MaskedScaling,
     method: str = "scaling",
-    position: str = "last_prompt",
+    position: str = DEFAULT_POSITION,
     scoring: str = "sum",
     max_new_tokens: int = 16,
     prepend_bos: bool | None = None,
@@ -99,7 +100,7 @@ def sweep(
 
     chance = chance_of(samples)
 
-    def build(found: tuple[Evaluation, ...]) -> Sweep:
+    def build(found: Sequence[Evaluation]) -> Sweep:
         shape = (len(ks), len(strengths))
 
         def table(values: list[float]) -> np.ndarray:
@@ -134,16 +135,11 @@ def sweep(
         )
 
     try:
-        found = evaluate_each(
+        found = evaluate_all(
             model,
             samples,
             [None, *cells],
-            position=position,
-            scoring=scoring,
-            max_new_tokens=max_new_tokens,
-            prepend_bos=prepend_bos,
-            engine=engine,
-            task=differences.task,
+            Settings(differences.task, position, scoring, prepend_bos, max_new_tokens, engine),
             progress=progress,
             description="sweep",
             resume=None if resume is None else resume.stopped,
@@ -165,7 +161,7 @@ def null_band(
     tune_on: Sequence[Sample] | None = None,
     strengths: Sequence[float] = STRENGTHS,
     seed: int = 0,
-    position: str = "last_prompt",
+    position: str = DEFAULT_POSITION,
     scoring: str = "sum",
     task: str = "",
     max_new_tokens: int = 16,
@@ -203,18 +199,11 @@ def null_band(
     seeds = np.random.SeedSequence(seed).generate_state(n)
     masks = [random_mask(mask, seed=int(one), per_layer=per_layer) for one in seeds]
 
-    def score(items: Sequence[Sample], drawn: list[Intervention | None]) -> tuple[Evaluation, ...]:
-        return evaluate_each(
-            model,
-            items,
-            drawn,
-            position=position,
-            scoring=scoring,
-            max_new_tokens=max_new_tokens,
-            prepend_bos=prepend_bos,
-            task=task,
-            progress=progress,
-            description="random masks",
+    settings = Settings(task, position, scoring, prepend_bos, max_new_tokens)
+
+    def score(items: Sequence[Sample], drawn: list[Intervention | None]) -> list[Evaluation]:
+        return evaluate_all(
+            model, items, drawn, settings, progress=progress, description="random masks"
         )
 
     chosen = [float(strength)] * n

@@ -77,7 +77,7 @@ def sweep_row(model: Any, shape: str, length: int, repeats: int) -> dict[str, An
     rounds = medians(repeats, engine, reference, floor)
     few = [sl.MaskedScaling(sl.top_k_mask(found, k), strengths[0]) for k in ks[:: len(ks) // 3]]
     fast, slow = (
-        sl.measure.evaluate_each(model, samples[:2], few, engine=way, progress=False)
+        sl.evaluate(model, samples[:2], few, engine=way, progress=False)
         for way in ("shared", "plain")
     )
     return {
@@ -132,6 +132,7 @@ def generation_row(model: Any, shape: str, repeats: int) -> dict[str, Any]:
     mask = sl.Mask.from_units("head", [(layer, 0) for layer in range(layers)], model)
     sadi = sl.MaskedScaling(mask, 1.0)
     own = {"max_new_tokens": new, "eos_token_id": None}
+    steered = {**own, "position": "every_step"}
 
     @torch.inference_mode()
     def reference() -> None:
@@ -143,7 +144,7 @@ def generation_row(model: Any, shape: str, repeats: int) -> dict[str, Any]:
         model.tokenizer.batch_decode(found[:, ids.shape[1] :])
 
     def engine() -> None:
-        sl.generate(model, prompt, sadi, **own)
+        sl.generate(model, prompt, sadi, **steered)
 
     rounds = medians(3 * repeats, engine, reference)
     return {
@@ -153,8 +154,8 @@ def generation_row(model: Any, shape: str, repeats: int) -> dict[str, Any]:
         "engine_tokens_per_s": new / statistics.median(one[0] for one in rounds),
         "of_raw_tokens_per_s": ratio(rounds, 1, 0),
         # Without a KV cache the bridge generates.
-        "same_as_bridge": sl.generate(model, prompt, sadi, **own)
-        == sl.generate(model, prompt, sadi, use_cache=False, **own),
+        "same_as_bridge": sl.generate(model, prompt, sadi, **steered)
+        == sl.generate(model, prompt, sadi, use_cache=False, **steered),
     }
 
 

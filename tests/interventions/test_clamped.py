@@ -135,7 +135,8 @@ def test_clean_means_an_unsteered_run_over_the_same_text_at_every_step(llama, ra
         ids = torch.cat([ids, logits[:, -1].argmax(dim=-1)[:, None]], dim=1)
     expected = tokenizer.decode(ids[0, end + 1 :])
     options = {"max_new_tokens": 8, "use_cache": use_cache, "eos_token_id": None}
-    found = sl.generate(llama, PROMPT, clamped(llama, "head"), skip_special_tokens=False, **options)
+    options |= {"position": "every_step", "skip_special_tokens": False}
+    found = sl.generate(llama, PROMPT, clamped(llama, "head"), **options)
     assert found == [expected]
 
 
@@ -219,6 +220,7 @@ def test_a_cache_that_is_written_in_place_keeps_clean_and_steered_apart(llama, c
     intervention = clamped(llama, "head")
     ids = llama.tokenizer(PROMPT, return_tensors="pt")["input_ids"]
     options = {"max_new_tokens": 6, "eos_token_id": None, "skip_special_tokens": False}
+    options["position"] = "every_step"
     expected = sl.generate(llama, PROMPT, intervention, **options)
     if cache == "static":
         assert sl.generate(

@@ -5,22 +5,15 @@ import subprocess
 import sys
 
 import pytest
-import test_architectures as architectures
+from architectures import number_tokenizer, random_model
 
 CASES = ["llama_gqa", "gpt2", "mistral_sliding", "bloom", "falcon_multi_query"]
 
 
 def bridged(name, seed=0):
-    import torch
-    import transformers
-
     import sadi_lens as sl
 
-    config, model, settings = architectures.CASES[name]
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        hf = getattr(transformers, model)(getattr(transformers, config)(**settings)).eval()
-    return sl.load_model(hf, tokenizer=architectures._tokenizer())
+    return sl.load_model(random_model(name, seed), tokenizer=number_tokenizer())
 
 
 def scaling(model, component, strength=2.0):

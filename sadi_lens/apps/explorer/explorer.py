@@ -9,7 +9,7 @@ from sadi_lens.apps.explorer.compute import Recipe, compute_grid
 from sadi_lens.engine.hooks import require_eval
 from sadi_lens.interventions.fixed import MATCHES
 from sadi_lens.measure.sweeps import KS, STRENGTHS
-from sadi_lens.types.base import POSITIONS, require_one_of
+from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
 from sadi_lens.types.data import Sample, Task
 from sadi_lens.types.masks import RANKINGS, top_k_mask
 from sadi_lens.types.model import HookedModel, ModelInfo
@@ -54,7 +54,7 @@ class SteeringExplorer:
         strengths: Sequence[float] = STRENGTHS,
         prompts: Sequence[Sample | str] | None = None,
         n_prompts: int = 8,
-        position: str = "last_prompt",
+        position: str = DEFAULT_POSITION,
         ranking: str = "signed",
         match: str = "norm",
         seed: int = 0,

@@ -11,7 +11,7 @@ from sadi_lens.engine.hooks import attached, device_of, require_eval
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.steering import fwd_hooks
 from sadi_lens.engine.text import encode_item, require_tokenizer
-from sadi_lens.types.base import POSITIONS, require_one_of
+from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import GenerationTrace, TokenRoles
@@ -24,7 +24,7 @@ def trace_generation(
     intervention: Intervention | None,
     *,
     text: str | None = None,
-    position: str = "every_step",
+    position: str = DEFAULT_POSITION,
     max_new_tokens: int = 20,
     label: str = "",
     kind: str = "other",
@@ -123,7 +123,7 @@ def token_roles(
     model: HookedModel,
     pair: ContrastivePair,
     *,
-    position: str = "last_prompt",
+    position: str = DEFAULT_POSITION,
     side: str = "positive",
 ) -> TokenRoles:
     """The tokens of prompt + answer: which one is read for the differences, which ones are steered.

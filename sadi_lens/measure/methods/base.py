@@ -15,6 +15,7 @@ import numpy as np
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.find.differences import activation_differences
 from sadi_lens.measure.sweeps import KS, STRENGTHS
+from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.model import HookedModel
@@ -40,7 +41,7 @@ class Material:
     task: str = ""
     component: str = "head"
     """What methods edit that leave it open."""
-    position: str = "last_prompt"
+    position: str = DEFAULT_POSITION
     seed: int = 0
 
     @cached_property

@@ -1,0 +1,39 @@
+"""Today's numbers are those frozen before the package was rebuilt (``tests/oracle``), on five models."""
+
+import numpy as np
+import pytest
+from oracle.calls import MODELS, numbers
+from oracle.make import FROZEN
+
+# Log-probabilities are sums in float32: how rows share a pass decides the order of addition, worth a few 1e-6 nats
+# on answers of some -15 nats. Tokens, masks and what was right are equal to the bit.
+ATOL, RTOL = 2e-5, 2e-5
+
+
+@pytest.fixture(scope="module")
+def frozen():
+    with np.load(FROZEN) as file:
+        return dict(file)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_numbers_are_those_that_were_frozen(frozen, name):
+    wanted = {
+        key.removeprefix(f"{name}/"): value
+        for key, value in frozen.items()
+        if key.startswith(f"{name}/")
+    }
+    found = dict(numbers(name))
+    assert found["weights"].tobytes() == wanted["weights"].tobytes(), "other random weights"
+    assert found.keys() == wanted.keys()
+    wrong = [key for key in wanted if not agrees(found[key], wanted[key])]
+    report = [f"{key}: off by {np.abs(found[key] - wanted[key]).max():.2g}" for key in wrong]
+    assert not wrong, "\n".join(report)
+
+
+def agrees(found, wanted):
+    if wanted.dtype.kind != "f":
+        return np.array_equal(found, wanted)
+    return found.shape == wanted.shape and np.allclose(
+        found, wanted, rtol=RTOL, atol=ATOL, equal_nan=True
+    )
