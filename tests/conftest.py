@@ -1,25 +1,30 @@
-"""Fixtures. sadi_lens is imported inside them, so that the shape checker is installed first."""
+"""Fixtures. sadi_lens is imported inside them, so that the shape checker, where asked for, is installed first."""
 
 import os
 from pathlib import Path
 
 import pytest
-from jaxtyping import install_import_hook
 
 ROOT = Path(__file__).parent.parent
-# Shapes and types are checked in every module but the generators of the small world's text, which call small
-# functions a million times, and the packages themselves, whose hook would cover those too.
+# What is never checked: the generators of the small world's text, which call small functions a million times.
 UNCHECKED = ("sadi_lens.tasks.world", "sadi_lens.tasks.embedded")
-install_import_hook(
-    [
-        name
+
+
+def check_shapes() -> None:
+    """Let beartype check the shapes and types of every call; more than doubles the time (``make shapes``)."""
+    from jaxtyping import install_import_hook
+
+    modules = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for path in sorted((ROOT / "sadi_lens").rglob("*.py"))
-        if path.stem != "__init__"
-        for name in [".".join(path.relative_to(ROOT).with_suffix("").parts)]
-        if not name.startswith(UNCHECKED)
-    ],
-    "beartype.beartype",
-)
+        if path.stem != "__init__"  # the hook of a package would cover what is left out
+    ]
+    checked = [name for name in modules if not name.startswith(UNCHECKED)]
+    install_import_hook(checked, "beartype.beartype")
+
+
+if os.environ.get("SADI_LENS_SHAPES"):
+    check_shapes()
 
 
 @pytest.fixture(scope="session", autouse=True)

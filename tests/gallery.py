@@ -1,6 +1,6 @@
 """Hand-made results of any size, and every figure drawn from them."""
 
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 
@@ -22,6 +22,7 @@ def info(size="tiny"):
     )
 
 
+@cache
 def differences(component="head", size="tiny", task="hints"):
     """Heavy-tailed, a few layers much wider than others."""
     import sadi_lens as sl
@@ -39,6 +40,7 @@ def differences(component="head", size="tiny", task="hints"):
     )
 
 
+@cache
 def masks(size="tiny"):
     import sadi_lens as sl
 
@@ -70,6 +72,7 @@ def task_masks(size="tiny", k=12):
     return found
 
 
+@cache
 def unit_differences(size="tiny", m=8):
     from sadi_lens.types.differences import UnitDifferences
 
@@ -90,6 +93,7 @@ def unit_activations(size="tiny"):
     return UnitActivations("head", info(size), one.units, negative + one.values, negative, "hints")
 
 
+@cache
 def sign_flip_null(size="tiny", component="head"):
     from sadi_lens.types.results import SignFlipNull
 
@@ -133,6 +137,7 @@ def pairs_curves(size="tiny"):
     return found
 
 
+@cache
 def shifts(size="tiny"):
     from sadi_lens.types.results import ActivationShifts
 
@@ -268,6 +273,7 @@ def side_effect_curves(size="tiny"):
     return found
 
 
+@cache
 def agreement(size="tiny", component="head"):
     from sadi_lens.types.results import SignAgreement
 
@@ -285,23 +291,15 @@ def drawings(size="tiny"):
     for component in ("head", "hidden", "neuron"):
         one, mask = differences(component, size), masks(size)[component]
         found[f"differences_{component}"] = partial(plots.difference_heatmap, one, mask)
-        found[f"layer_quantiles_{component}"] = partial(plots.layer_quantiles, one, mask)
         null = sign_flip_null(size, component)
         found[f"rank_curve_{component}"] = partial(plots.rank_curve, one, mask.k, null=null)
-        found[f"volcano_{component}"] = partial(plots.volcano, one, mask)
-        found[f"sign_agreement_{component}"] = partial(
-            plots.sign_agreement_map, agreement(size, component), mask
-        )
     named = {f"SADI {name}": mask for name, mask in masks(size).items()}
-    components = {name: differences(name, size) for name in ("neuron", "hidden")}
     return found | {
         "differences_sorted": partial(
             plots.difference_heatmap, differences("head", size), sort=True
         ),
-        "top_units_by_layer": partial(plots.top_units_by_layer, components, 100),
         "units_by_layer": partial(plots.units_by_layer, named),
         "difference_distributions": partial(plots.difference_distributions, unit_differences(size)),
-        "activation_ecdf": partial(plots.activation_ecdf, unit_activations(size)),
         "mask_overlap": partial(plots.mask_overlap, task_masks(size)),
         "sweep": partial(plots.sweep_heatmap, sweep(size)),
         "pairs_ablation": partial(plots.pairs_ablation, pairs_curves(size)),
@@ -309,7 +307,6 @@ def drawings(size="tiny"):
             plots.pairs_ablation, pairs_curves(size), measure="jaccard_disjoint"
         ),
         "steering_arrows": partial(plots.steering_arrows, shifts(size)),
-        "activation_pca": partial(plots.activation_pca, shifts(size)),
         "example_effects": partial(plots.example_effects, *evaluations(size)),
         "generation_trace": partial(plots.generation_trace, trace(size)),
         "side_effects": partial(plots.side_effect_curve, side_effect_curves(size)),

@@ -1,8 +1,10 @@
 """Command line: ``sadi-lens demo``, ``compare``, ``run``, ``figures``, ``report`` and ``explorer``."""
 
-from collections.abc import Sequence
+import functools
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -24,7 +26,42 @@ if not console.is_terminal:  # a file or a pipe has no width: do not fold the ta
     console = Console(width=132)
 
 
-@app.command()
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """A command of the app: what it refuses is one line and exit code 1, Ctrl-C 130, wrong usage 2.
+
+    With ``SADI_LENS_TRACEBACK`` set, errors keep their traceback.
+    """
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            function(*args, **kwargs)
+        except KeyboardInterrupt as error:
+            console.print(
+                "\ninterrupted; what was written is kept and complete, run it again to go on"
+            )
+            raise typer.Exit(130) from error
+        except typer.Exit:
+            raise
+        except Exception as error:
+            if os.environ.get("SADI_LENS_TRACEBACK"):
+                raise
+            console.print(f"[red]error:[/red] {escape(_one_line(error))}", highlight=False)
+            raise typer.Exit(1) from error
+
+    return app.command()(run)
+
+
+def _one_line(error: Exception) -> str:
+    text = (
+        error.strerror if isinstance(error, OSError) and error.filename is None else None
+    ) or str(error)
+    if isinstance(error, ValueError | OSError | RuntimeError | ImportError):
+        return text
+    return f"{type(error).__name__}: {text} (unforeseen; SADI_LENS_TRACEBACK=1 shows where)"
+
+
+@command
 def demo(
     model: Annotated[str, typer.Option(help="tiny, a local folder or a Hub name")] = "tiny",
     task: Annotated[
@@ -42,30 +79,23 @@ def demo(
     from sadi_lens.apps.demo import run_demo
     from sadi_lens.models import load_model
     from sadi_lens.tasks import load_task
-    from sadi_lens.types.components import require_component
+    from sadi_lens.types.components import component_name
     from sadi_lens.types.store import write_json
 
-    try:
-        require_component(component)
-        loaded_task = load_task(task)
-        loaded = load_model(model)
-        out.mkdir(parents=True, exist_ok=True)  # before the work, so that nothing is lost
-        results = run_demo(
-            loaded, loaded_task, component=component, n_null=n_null, tune_null=tune_null
-        )
-        path = write_json(results, out / "results.json")
-    except (ValueError, OSError, RuntimeError) as error:
-        _refuse(error)
-    except KeyboardInterrupt as error:
-        console.print(f"\ninterrupted; nothing was written to {escape(str(out))}")
-        raise typer.Exit(130) from error
+    component = component_name(component)
+    _require_places(out, png, component)
+    loaded_task = load_task(task)
+    results = run_demo(
+        load_model(model), loaded_task, component=component, n_null=n_null, tune_null=tune_null
+    )
     _print_table(results)
+    path = write_json(results, out / "results.json")
     console.print(f"results: {escape(str(path))}")
     _draw(results, out / "figures", png=png)
     console.print(f"\n{escape(results['finding'])}", highlight=False)
 
 
-@app.command()
+@command
 def compare(
     model: Annotated[str, typer.Option(help="tiny, a local folder or a Hub name")] = "tiny",
     task: Annotated[
@@ -83,7 +113,11 @@ def compare(
     ] = True,
     budget: Annotated[int, typer.Option(help="Candidates that each method may try on dev")] = 48,
     neutral: Annotated[
-        Path | None, typer.Option(help="Text file, one neutral text a line, for side effects")
+        Path | None,
+        typer.Option(
+            help="Text file, one neutral text a line, for side effects; default for the embedded tasks: replies to a "
+            "friend"
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for figures/ and results.json")] = Path(
         "compare"
@@ -93,41 +127,33 @@ def compare(
     """Every way to steer side by side: chosen on dev with one budget, scored once on the same test items."""
     from sadi_lens.measure.comparing import compare as run
     from sadi_lens.models import load_model
-    from sadi_lens.tasks import load_task
+    from sadi_lens.tasks import EMBEDDED_TASKS, load_task
     from sadi_lens.types.store import write_json
 
-    try:
-        texts = None
-        if neutral is not None:
-            texts = [
-                line for line in neutral.read_text(encoding="utf-8").splitlines() if line.strip()
-            ]
-        loaded_task = load_task(task)
-        names = [one.strip() for one in methods.split(",") if one.strip()] or None
-        loaded = load_model(model)
-        out.mkdir(parents=True, exist_ok=True)  # before the work, so that nothing is lost
-        comparison = run(
-            loaded,
-            loaded_task,
-            names,
-            component=component,
-            budget=budget,
-            n_null=n_null,
-            tune_null=tune_null,
-            neutral=texts,
-        )
-        path = write_json({"comparison": comparison}, out / "results.json")
-    except (ValueError, OSError, RuntimeError) as error:
-        _refuse(error)
-    except KeyboardInterrupt as error:
-        console.print(f"\ninterrupted; nothing was written to {escape(str(out))}")
-        raise typer.Exit(130) from error
+    _require_places(out, png)
+    texts = None
+    if neutral is not None:
+        texts = [line for line in neutral.read_text(encoding="utf-8").splitlines() if line.strip()]
+    loaded_task = load_task(task)
+    if texts is None and loaded_task.name in EMBEDDED_TASKS:
+        texts = [pair.prompt + pair.positive for pair in load_task("kindness").pairs]
+    comparison = run(
+        load_model(model),
+        loaded_task,
+        [one.strip() for one in methods.split(",") if one.strip()] or None,
+        component=component,
+        budget=budget,
+        n_null=n_null,
+        tune_null=tune_null,
+        neutral=texts,
+    )
     _print_comparison(comparison)
+    path = write_json({"comparison": comparison}, out / "results.json")
     console.print(f"results: {escape(str(path))}")
     _draw({"comparison": comparison}, out / "figures", png=png)
 
 
-@app.command()
+@command
 def figures(
     results: Annotated[Path, typer.Argument(help="results.json of a run")],
     out: Annotated[Path | None, typer.Option(help="Folder; default figures/ beside it")] = None,
@@ -136,14 +162,10 @@ def figures(
     """Draw every figure again from results.json, without a model."""
     from sadi_lens.types.store import read_json
 
-    try:
-        loaded = read_json(results)
-    except (ValueError, OSError) as error:
-        _refuse(error)
-    _draw(loaded, out or results.parent / "figures", png=png)
+    _draw(read_json(results), out or results.parent / "figures", png=png)
 
 
-@app.command()
+@command
 def report(
     run: Annotated[Path, typer.Argument(help="results.json of a run, or the folder that holds it")],
     out: Annotated[Path | None, typer.Option(help="File; default report.html beside it")] = None,
@@ -151,14 +173,11 @@ def report(
     """Tell what a run found as one HTML file: no network, no model."""
     from sadi_lens.apps.report import write_report
 
-    try:
-        path = write_report(run, out)
-    except (ValueError, OSError) as error:
-        _refuse(error)
+    path = write_report(run, out)
     console.print(f"report: {escape(str(path))}")
 
 
-@app.command()
+@command
 def explorer(
     model: Annotated[str, typer.Option(help="tiny, a local folder or a Hub name")] = "tiny",
     task: Annotated[str, typer.Option(help="An embedded task, or a .jsonl file")] = "hints",
@@ -170,20 +189,19 @@ def explorer(
     from sadi_lens.find.differences import activation_differences
     from sadi_lens.models import load_model
     from sadi_lens.tasks import load_task
-    from sadi_lens.types.components import require_component
+    from sadi_lens.types.components import component_name
+    from sadi_lens.types.files import require_place
 
-    try:
-        require_component(component)
-        loaded_task = load_task(task)
-        loaded = load_model(model)
-        found = activation_differences(loaded, loaded_task.pairs, task=loaded_task.name)
-        path = SteeringExplorer(loaded, loaded_task, found[component]).to_html(out)
-    except (ValueError, OSError, RuntimeError) as error:
-        _refuse(error)
+    component = component_name(component)
+    require_place(out)
+    loaded_task = load_task(task)
+    loaded = load_model(model)
+    found = activation_differences(loaded, loaded_task.pairs, task=loaded_task.name)
+    path = SteeringExplorer(loaded, loaded_task, found[component]).to_html(out)
     console.print(f"explorer: {escape(str(path))}")
 
 
-@app.command()
+@command
 def run(
     experiment: Annotated[str, typer.Argument(help="A YAML file, or the name of an example")],
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/NAME")] = None,
@@ -198,25 +216,23 @@ def run(
 
     from sadi_lens.apps.experiments import Experiment, run_experiment
 
-    try:
-        loaded = Experiment.from_yaml(experiment)
-        if model:
-            loaded = dataclasses.replace(loaded, models=tuple(model))
-        if data:
-            loaded = dataclasses.replace(loaded, data=data)
-        folder = run_experiment(loaded, out or Path("runs") / loaded.name, png=png)
-    except (ValueError, OSError, RuntimeError) as error:
-        _refuse(error)
-    except KeyboardInterrupt as error:
-        console.print("\ninterrupted; finished cells are kept, run again to go on")
-        raise typer.Exit(130) from error
+    loaded = Experiment.from_yaml(experiment)
+    if model:
+        loaded = dataclasses.replace(loaded, models=tuple(model))
+    if data:
+        loaded = dataclasses.replace(loaded, data=data)
+    folder = run_experiment(loaded, out or Path("runs") / loaded.name, png=png)
     console.print(f"report: {escape(str(folder / 'report.md'))}", highlight=False)
 
 
-def _refuse(error: Exception) -> NoReturn:
-    """One line, no traceback, exit code 1."""
-    console.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
-    raise typer.Exit(1) from error
+def _require_places(out: Path, png: bool, component: str | None = None) -> None:
+    """Refuse before anything is computed what could not be written afterwards."""
+    from sadi_lens.plots._demo import demo_figure_names
+    from sadi_lens.plots.export import require_places
+    from sadi_lens.types.files import require_place
+
+    require_place(out / "results.json")
+    require_places(demo_figure_names(component), out / "figures", png=png)
 
 
 def _print_table(results: dict) -> None:
@@ -261,7 +277,7 @@ def _print_comparison(comparison: "Comparison") -> None:
         SIDE_COLUMNS,
         side_rows(comparison),
         title=f"side effects{words}, and time",
-        caption="KL and perplexity against the unsteered model; repeated: 3-grams seen before in a greedy "
+        caption="KL and perplexity against the unsteered model; repeated: token 4-grams seen before in a greedy "
         "continuation; compression: bytes before over after zlib; time is reported, not tested",
     )
     for line in (*comparison.notes, *conclusions(comparison)):
@@ -291,6 +307,4 @@ def _draw(results: dict, out: Path, *, png: bool) -> None:
         export(drawn, out, png=png)
     except RuntimeError as error:  # no browser: the HTML is there all the same
         console.print(f"[yellow]{escape(str(error))}[/yellow]", highlight=False)
-    except OSError as error:
-        _refuse(error)
-    console.print(f"figures: {out} ({len(drawn)})")
+    console.print(f"figures: {escape(str(out))} ({len(drawn)})")

@@ -1,23 +1,27 @@
-"""The main job from end to end: contrastive pairs to a steered model, its controls and its pictures."""
+"""The main job from end to end: contrastive pairs to a steered model, its controls and its pictures.
+
+A preset of ``sadi_lens.measure.comparing``: SADI under four rankings, of which the paper's and the best other one on
+dev are run on test, beside fixed vectors.
+"""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from sadi_lens.engine.intervention import Intervention
-from sadi_lens.find.differences import activation_differences, unit_differences
-from sadi_lens.find.rankings import unit_scores
-from sadi_lens.interventions import MaskedAddition, MaskedScaling
-from sadi_lens.measure.evaluation import chance_of, evaluate
-from sadi_lens.measure.push import measure_push
-from sadi_lens.measure.sweeps import STRENGTHS, null_band, sweep
+from sadi_lens.find.differences import unit_differences
+from sadi_lens.interventions import MaskedScaling
+from sadi_lens.measure.calls import Settings
+from sadi_lens.measure.choosing import Chosen
+from sadi_lens.measure.comparing import Nulls, Plan, require_splits, run_plan
+from sadi_lens.measure.methods import METHODS, Control, Material, Method
+from sadi_lens.measure.methods.sadi import fixed, matched, sadi
+from sadi_lens.measure.sweeps import STRENGTHS
 from sadi_lens.types.base import DEFAULT_POSITION
-from sadi_lens.types.components import n_units
+from sadi_lens.types.components import component_name
 from sadi_lens.types.data import Task
-from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask, top_k_mask
-from sadi_lens.types.model import HookedModel, ModelInfo
-from sadi_lens.types.results import Choice, Comparison, MethodRow, NullBand, Sweep
-from sadi_lens.types.scores import RANKINGS, Scores
+from sadi_lens.types.model import HookedModel
+from sadi_lens.types.results import Comparison, MethodRow, NullBand
 from sadi_lens.types.stats import ALPHA, MIN_NULL
 
 COMPARED_RANKINGS = ("signed", "magnitude", "standardised", "effect")
@@ -68,142 +72,28 @@ def run_demo(
     Raises:
         ValueError: If the task lacks a split, the model the component, or ``n_null`` is too small.
     """
-    for name in ("pairs", "dev", "test"):
-        if not getattr(task, name):
-            raise ValueError(f"task {task.name!r} has no {name}; this needs pairs, dev and test")
-    n_units(ModelInfo.of(model), component)  # refuses a component that is unknown or absent
+    require_splits(task)
+    component = component_name(component)
     if n_null < MIN_NULL:
         raise ValueError(
             f"n_null must be at least {MIN_NULL}, got {n_null}: fewer cannot reach p < {ALPHA}"
         )
-    differences = activation_differences(model, task.pairs, task=task.name, progress=progress)
-    own = differences[component]
-    ranked: dict[str, ActivationDifferences | Scores] = dict.fromkeys(RANKINGS, own)
-    ranked["effect"] = unit_scores(model, task, component, "effect", progress=progress)
-
-    def tune(ranking: str, fixed: bool = False) -> tuple[Sweep, Choice]:
-        def make(mask: Mask, strength: float) -> Intervention:
-            if fixed:
-                return MaskedAddition.from_differences(mask, own, strength, match="norm")
-            return MaskedScaling(mask, strength)
-
-        found = sweep(
-            model,
-            task.dev,
-            ranked[ranking],
-            ks,
-            strengths,
-            ranking=ranking,
-            make=make,
-            method="fixed D, same norm" if fixed else "scaling",
-            position=position,
-            max_new_tokens=max_new_tokens,
-            progress=progress,
-        )
-        return found, found.best()
-
-    tuned = {ranking: tune(ranking) for ranking in COMPARED_RANKINGS}
-    grid, choice = tuned["signed"]
-    # The other ranking that does best on dev, so that test plays no part in naming it.
-    other = max(
-        (ranking for ranking in COMPARED_RANKINGS if ranking != "signed"),
-        key=lambda ranking: tuned[ranking][1].accuracy,
-    )
-    fixed = tune("signed", fixed=True)[1]
-    mask = top_k_mask(own, choice.k)
-    sadi = MaskedScaling(mask, choice.strength)
-    push = measure_push(model, [pair.prompt for pair in task.pairs], sadi, progress=progress)
-    second = tuned[other][1]
-    second_mask = top_k_mask(ranked[other], second.k, ranking=other)
-    adaptive, rival = f"SADI {component} (signed ranking)", f"SADI {component} ({other} ranking)"
-    methods: dict[str, tuple[Intervention | None, str]] = {
-        "unsteered": (None, ""),
-        adaptive: (sadi, _cell(choice)),
-        rival: (MaskedScaling(second_mask, second.strength), _cell(second)),
-        **{
-            f"fixed, same mask, {words}": (
-                MaskedAddition.from_differences(
-                    mask,
-                    own,
-                    choice.strength,
-                    match=match,
-                    push=push if match != "coefficient" else None,
-                ),
-                _cell(choice),
-            )
-            for match, words in (
-                ("coefficient", "same coefficient"),
-                ("norm", "same norm"),
-                ("mean", "same mean push"),
-            )
-        },
-        TUNED_FIXED: (
-            MaskedAddition.from_differences(
-                top_k_mask(own, fixed.k), own, fixed.strength, match="norm"
-            ),
-            _cell(fixed),
-        ),
-    }
-    evaluations = evaluate(
-        model,
-        task.test,
-        [one for one, _ in methods.values()],
-        position=position,
-        task=task.name,
-        label=list(methods),
-        max_new_tokens=max_new_tokens,
+    by_ranking = {ranking: _name(component, ranking) for ranking in COMPARED_RANKINGS}
+    plan = Plan(
+        Settings(task.name, position, max_new_tokens=max_new_tokens),
+        budget=None,
+        nulls=Nulls(n_null, tune_null, tuple(by_ranking.values()), strengths),
+        timed=False,
+        keep=partial(_kept, by_ranking),
+        words=_cell,
         progress=progress,
     )
-
-    def null(one: Mask, cell: Choice) -> NullBand:
-        return null_band(
-            model,
-            task.test,
-            one,
-            cell.strength,
-            n=n_null,
-            tune_on=task.dev if tune_null else None,
-            strengths=strengths,
-            seed=seed,
-            position=position,
-            task=task.name,
-            max_new_tokens=max_new_tokens,
-            progress=progress,
-        )
-
-    bands = {adaptive: null(mask, choice)}
-    same_cell = (second.k, second.strength) == (choice.k, choice.strength)
-    bands[rival] = bands[adaptive] if same_cell else null(second_mask, second)
-    comparison = Comparison.of(
-        evaluations,
-        chance=chance_of(task.test),
-        nulls=tuple({band.label: band for band in bands.values()}.values()),
-        details={
-            label: {
-                "kind": "unsteered"
-                if one is None
-                else "fixed"
-                if label.startswith("fixed")
-                else "adaptive",
-                "settings": settings,
-                "null": bands[label].label if label in bands else "",
-            }
-            for label, (one, settings) in methods.items()
-        },
-        component=component,
+    own_ks = {} if ks is None else {component: ks}
+    material = Material(
+        model, task.pairs, task.name, component, position, seed, ks=own_ks, strengths=strengths
     )
-    shown = top_k_mask(own, min(SHOWN_UNITS, own.mean.size), ranking="magnitude")
-    return {
-        "differences": differences if component == "head" else {component: own},
-        "masks": {component: mask, f"{component}, {other} ranking": second_mask},
-        "unit_differences": unit_differences(
-            model, task.pairs, shown, task=task.name, progress=progress
-        ),
-        "sweep": grid,
-        "sweeps": {ranking: found for ranking, (found, _) in tuned.items()},
-        "choice": choice,
-        "comparison": comparison,
-        "finding": finding(comparison, adaptive, rival),
+    comparison, chosen = run_plan(material, _methods(by_ranking), task, plan)
+    return _results(material, task, comparison, chosen, by_ranking) | {
         "settings": {
             "component": component,
             "position": position,
@@ -217,8 +107,79 @@ def run_demo(
     }
 
 
-def _cell(choice: Choice) -> str:
-    return f"K {choice.k}, strength {choice.strength:g}"
+def _name(component: str, ranking: str) -> str:
+    return f"SADI {component} ({ranking} ranking)"
+
+
+def _methods(by_ranking: dict[str, str]) -> list[Method | Control]:
+    """SADI under every ranking, the fixed counterparts of the paper's, and a fixed vector with a choice of its own."""
+    own = by_ranking["signed"]
+    return [
+        METHODS["unsteered"],
+        *(
+            Method(name, "adaptive", sadi, ranking=ranking, axis="K")
+            for ranking, name in by_ranking.items()
+        ),
+        *(
+            Control(f"fixed, same mask, {words}", "fixed", partial(matched, match), of=own)
+            for match, words in (
+                ("coefficient", "same coefficient"),
+                ("norm", "same norm"),
+                ("mean", "same mean push"),
+            )
+        ),
+        Method(TUNED_FIXED, "fixed", partial(fixed, "norm"), ranking="signed", axis="K"),
+    ]
+
+
+def _rival(by_ranking: dict[str, str], chosen: dict[str, Chosen]) -> str:
+    """The other ranking that does best on dev, so that test plays no part in naming it."""
+    others = [ranking for ranking in by_ranking if ranking != "signed"]
+    return max(others, key=lambda ranking: chosen[by_ranking[ranking]].dev_accuracy)
+
+
+def _kept(by_ranking: dict[str, str], chosen: dict[str, Chosen]) -> list[str]:
+    """What is run on test: all but the rankings that are neither the paper's nor the best other one."""
+    left = {by_ranking["signed"], by_ranking[_rival(by_ranking, chosen)]}
+    return [name for name in chosen if name in left or name not in by_ranking.values()]
+
+
+def _cell(one: Chosen) -> str:
+    k, strength = one.candidate.k, one.candidate.strength
+    return f"K {k}, strength {strength:g}" if k else ""
+
+
+def _results(
+    material: Material,
+    task: Task,
+    comparison: Comparison,
+    chosen: dict[str, Chosen],
+    by_ranking: dict[str, str],
+) -> dict[str, Any]:
+    component, own = material.component, material.own
+    other = _rival(by_ranking, chosen)
+    adaptive, rival = by_ranking["signed"], by_ranking[other]
+    shown = top_k_mask(own, min(SHOWN_UNITS, own.mean.size), ranking="magnitude")
+    return {
+        "differences": material.differences if component == "head" else {component: own},
+        "masks": {
+            component: _mask(chosen[adaptive]),
+            f"{component}, {other} ranking": _mask(chosen[rival]),
+        },
+        "unit_differences": unit_differences(
+            material.model, task.pairs, shown, task=task.name, progress=False
+        ),
+        "sweep": chosen[adaptive].sweep,
+        "sweeps": {ranking: chosen[name].sweep for ranking, name in by_ranking.items()},
+        "choice": chosen[adaptive].choice,
+        "comparison": comparison,
+        "finding": finding(comparison, adaptive, rival),
+    }
+
+
+def _mask(one: Chosen) -> Mask:
+    assert isinstance(one.intervention, MaskedScaling)
+    return one.intervention.mask
 
 
 def finding(comparison: Comparison, adaptive: str, rival: str) -> str:

@@ -78,6 +78,14 @@ def generate(
     Raises:
         ValueError: If a prompt is empty or does not fit the context with ``max_new_tokens``, the interventions are not
             one a prompt, the model is in training mode or of another shape, or ``stream=True`` for several prompts.
+
+    Example:
+        >>> sl.generate(model, "Tom has a cat", max_new_tokens=8)
+        ['Story: Sam is a goat. Sam']
+        >>> mask = sl.Mask.from_units("head", [(2, 2), (3, 1)], model)
+        >>> texts = sl.generate(model, ["Ann says", "Tom was"], sl.MaskedScaling(mask, 5.0))
+        >>> len(texts)
+        2
     """
     options = Options(position, seed, skip_special_tokens, stream, sampling)
     sampling["max_new_tokens"], sampling["use_cache"] = max_new_tokens, use_cache

@@ -138,6 +138,15 @@ def steer(
     Raises:
         ValueError: If the intervention was made for a model of another shape, or the position is unknown.
         RuntimeError: If another task of this thread steers the model.
+
+    Example:
+        >>> mask = sl.Mask.from_units("head", [(2, 2), (3, 1)], model)
+        >>> tokens = model.tokenizer(task.test[0].prompt, return_tensors="pt")["input_ids"]
+        >>> plain = model(tokens)
+        >>> with sl.steer(model, sl.MaskedScaling(mask, strength=5.0)):
+        ...     steered = model(tokens)
+        >>> [bool((steered[0, at] == plain[0, at]).all()) for at in (-2, -1)]  # only the last prompt token
+        [True, False]
     """
     tracker = PositionTracker(position, prompt_lengths=prompt_lengths)
     if intervention is not None:

@@ -1,7 +1,8 @@
 """Text to tokens: where the prompt ends and the answer begins, special tokens, padding.
 
 The rules (design, "Text rules"): text = prompt + answer exactly as given; special tokens are those that the
-tokenizer itself adds; a token that spans the boundary of prompt and answer belongs to the answer.
+tokenizer itself adds; a token that spans the boundary of prompt and answer belongs to the answer. A chat template's
+prompt (``ChatPrompt``) has the template's tokens, all of them, and the answer begins after them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from sadi_lens.types.data import ContrastivePair
+from sadi_lens.types.data import ChatPrompt, ContrastivePair
 from sadi_lens.types.model import HookedModel
 
 
@@ -54,7 +55,8 @@ def require_tokenizer(model: HookedModel) -> Any:
 def encode(tokenizer: Any, text: str, *, prepend_bos: bool | None = None) -> list[int]:
     """Tokens of a text as the tokenizer itself gives them.
 
-    A text that already begins with the BOS token (a chat template's output) does not get a second one. An EOS that
+    A text that already begins with the BOS token does not get a second one, and a ``ChatPrompt`` gets no special
+    token at all: its tokens are those of ``apply_chat_template(..., tokenize=True)``. An EOS that
     the tokenizer puts behind every text is left off: nothing could follow it.
 
     Args:
@@ -67,7 +69,8 @@ def encode(tokenizer: Any, text: str, *, prepend_bos: bool | None = None) -> lis
     """
     bos_token, bos = tokenizer.bos_token, tokenizer.bos_token_id
     has_bos_text = bool(bos_token) and text.startswith(bos_token)
-    ids: list[int] = list(tokenizer(text, add_special_tokens=not has_bos_text)["input_ids"])
+    is_whole = has_bos_text or isinstance(text, ChatPrompt)
+    ids: list[int] = list(tokenizer(text, add_special_tokens=not is_whole)["input_ids"])
     eos_token, eos = tokenizer.eos_token, tokenizer.eos_token_id
     if eos is not None and len(ids) > 1 and ids[-1] == eos and not text.endswith(eos_token):
         ids = ids[:-1]
@@ -101,6 +104,15 @@ def encode_item(
     tokenizer = require_tokenizer(model)
     alone = encode(tokenizer, prompt, prepend_bos=prepend_bos)
     texts = [encode(tokenizer, prompt + answer, prepend_bos=prepend_bos) for answer in answers]
+    if isinstance(
+        prompt, ChatPrompt
+    ):  # its tokens stand before the model writes the first of the answer
+        texts = [
+            text
+            if text[: len(alone)] == alone
+            else [*alone, *tokenizer(answer, add_special_tokens=False)["input_ids"]]
+            for text, answer in zip(texts, answers, strict=True)
+        ]
     shared = [_common(alone, text) for text in texts]
     end = min(shared)
     if end == 0:
@@ -121,6 +133,8 @@ def encode_item(
         tuple(tuple(text[end:]) for text in texts),
         sum(length < len(alone) for length in shared),
     )
+    for text in texts:
+        _require_rows(model, text)
     require_context(model, item.length, prompt)
     return item
 
@@ -162,13 +176,23 @@ def encode_prompt(
     """Tokens of a prompt that is to be continued by up to ``room`` tokens.
 
     Raises:
-        ValueError: If it has no token, or prompt and room do not fit the context.
+        ValueError: If it has no token or one that the model does not embed, or prompt and room do not fit the context.
     """
     ids = encode(require_tokenizer(model), prompt, prepend_bos=prepend_bos)
     if not ids:
         raise ValueError(f"prompt must have at least one token, got {prompt!r}")
+    _require_rows(model, ids)
     require_context(model, len(ids), prompt, room)
     return ids
+
+
+def _require_rows(model: HookedModel, ids: Sequence[int]) -> None:
+    rows = int(getattr(model.cfg, "d_vocab", 0) or 0)
+    if rows > 0 and max(ids) >= rows:
+        token = require_tokenizer(model).convert_ids_to_tokens(max(ids))
+        raise ValueError(
+            f"the text holds the token {token!r} (id {max(ids)}), but the model embeds {rows} tokens; leave it out"
+        )
 
 
 def require_context(model: HookedModel, length: int, prompt: str, room: int = 0) -> None:

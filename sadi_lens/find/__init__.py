@@ -1,6 +1,7 @@
 """Where a behaviour lives: differences over contrastive pairs, rankings of units, probes, gradients.
 
-In: a model and contrastive pairs, never dev or test. Out: differences and scores of every unit. Touches: nothing.
+In: a model and contrastive pairs (samples, for gradients), never test. Out: differences, scores, gradients of every
+unit. Touches: nothing on the model once a call returns.
 """
 
 import lazy_loader

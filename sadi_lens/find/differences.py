@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from sadi_lens.engine.reading import read
 from sadi_lens.engine.text import device_of, encode_pairs
-from sadi_lens.types.components import COMPONENTS, n_units
+from sadi_lens.types.components import COMPONENTS, component_name, n_units
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.differences import ActivationDifferences, UnitDifferences
 from sadi_lens.types.masks import Mask
@@ -53,6 +53,13 @@ def activation_differences(
     Raises:
         ValueError: If there are no pairs, a text does not fit, the model is in training mode or lacks a
             component, or an activation is not finite (the first layer and component are named).
+
+    Example:
+        >>> found = sl.activation_differences(model, task.pairs[:20], progress=False)
+        >>> sorted(found)
+        ['head', 'hidden', 'mlp_out', 'neuron']
+        >>> found["head"].mean.shape, found["head"].vector.shape  # layers, heads, d_head
+        ((5, 16), (5, 16, 8))
     """
     info = ModelInfo.of(model)
     components = _different(info, components)
@@ -84,11 +91,12 @@ def activation_differences(
 def _different(info: ModelInfo, components: Sequence[str] | None) -> Sequence[str]:
     if components is None:
         return [name for name in COMPONENTS if name != "neuron" or info.d_mlp]
-    if isinstance(components, str) or len(set(components)) < len(components) or not components:
+    names = () if isinstance(components, str) else tuple(map(component_name, components))
+    if not names or len(set(names)) < len(names):
         raise ValueError(f"components must be a list of different names, got {components!r}")
-    for name in components:
+    for name in names:
         n_units(info, name)
-    return components
+    return names
 
 
 class Moments:

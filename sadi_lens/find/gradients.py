@@ -33,7 +33,7 @@ from sadi_lens.engine.text import (
     pad_left,
 )
 from sadi_lens.types.base import DEFAULT_POSITION, require_one_of
-from sadi_lens.types.components import block_hooks, hook_name, n_units
+from sadi_lens.types.components import block_hooks, component_name, hook_name, n_units
 from sadi_lens.types.data import ContrastivePair, Sample
 from sadi_lens.types.model import HookedModel, ModelInfo
 
@@ -75,7 +75,7 @@ def margin_gradients(
     """
     require_eval(model)
     require_one_of("through", through, ("scale", "shift"))
-    info = ModelInfo.of(model)
+    info, component = ModelInfo.of(model), component_name(component)
     shape = (info.n_layers, n_units(info, component))
     _require_start(start, shape, through)
     items = _encode(model, samples, prepend_bos)
@@ -205,7 +205,7 @@ def direct_gradients(
             attention and MLP put out as it is.
     """
     require_eval(model)
-    info = ModelInfo.of(model)
+    info, component = ModelInfo.of(model), component_name(component)
     items = [
         encode_item(model, one.prompt, (one.positive, one.negative), prepend_bos=prepend_bos)
         for one in pairs

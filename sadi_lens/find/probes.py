@@ -25,11 +25,21 @@ def probe_accuracy(
         n_folds: Folds.
         seed: Of the draw of the folds.
 
+    Returns:
+        Share of items that are classified right by the probe that was fitted without their fold.
+
     Raises:
         ValueError: If labels are of one class only (altogether or where a fold trains), there are fewer groups than
             folds, or a feature is NaN or infinite.
+
+    Example:
+        >>> import numpy as np
+        >>> features = np.array([[-2.0], [-1.5], [-1.0], [1.0], [1.5], [2.0]])
+        >>> sl.find.probe_accuracy(features, [0, 0, 0, 1, 1, 1], n_folds=3)
+        1.0
     """
     from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import PredefinedSplit, cross_val_predict
 
     features, labels = np.asarray(features), np.asarray(labels)
     groups = np.arange(len(labels)) if groups is None else np.asarray(groups)
@@ -47,19 +57,16 @@ def probe_accuracy(
             "smaller n_folds or more pairs"
         )
     fold_of = np.random.default_rng(seed).permutation(len(names)) % n_folds
-    fold = fold_of[np.searchsorted(names, groups)]
-    right = 0
-    for held in range(n_folds):
-        train, test = fold != held, fold == held
+    folds = PredefinedSplit(fold_of[np.searchsorted(names, groups)])
+    for held, (train, _) in enumerate(folds.split()):
         classes = np.unique(labels[train])
         if len(classes) < 2:
             raise ValueError(
                 f"a probe needs both classes where it is fitted, got only {classes.tolist()} "
-                f"in the {int(train.sum())} items beside fold {held}"
+                f"in the {len(train)} items beside fold {held}"
             )
-        probe = LogisticRegression(max_iter=1000).fit(features[train], labels[train])
-        right += int((probe.predict(features[test]) == labels[test]).sum())
-    return right / len(labels)
+    probe = LogisticRegression(max_iter=1000)
+    return float((cross_val_predict(probe, features, labels, cv=folds) == labels).mean())
 
 
 def probe_units(

@@ -21,6 +21,7 @@ from sadi_lens.find.gradients import direct_gradients, margin_gradients
 from sadi_lens.find.probes import probe_units
 from sadi_lens.find.readings import read_pairs
 from sadi_lens.types.base import require_one_of
+from sadi_lens.types.components import component_name
 from sadi_lens.types.data import ContrastivePair, Sample, Task
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.scores import RANKINGS, Scores, t_values
@@ -80,11 +81,20 @@ def unit_scores(
         prepend_bos: See ``sadi_lens.engine.text.encode``.
         progress: Show bars.
 
+    Returns:
+        Scores [layer unit]; ``top_k_mask`` takes the units with the largest.
+
     Raises:
         ValueError: If there is no pair, a name is unknown, there are fewer pairs than folds, or a score cannot be
             had (not finite, no direct path, the same for every unit).
+
+    Example:
+        >>> found = sl.unit_scores(model, task.pairs[:10], "head", "effect", progress=False)
+        >>> found.values.shape == (model.cfg.n_layers, model.cfg.n_heads)
+        True
     """
     pairs, task = pairs_of(task_or_pairs)
+    component = component_name(component)
     if ranking == "probe":
         if len(pairs) < n_folds:
             raise ValueError(
@@ -131,6 +141,7 @@ def pair_arrays(
         ValueError: If the ranking is unknown, or is ``"probe"``, which no numbers of single pairs are enough for.
     """
     require_one_of("ranking", ranking, ALL_RANKINGS)
+    component = component_name(component)
     if ranking == "probe":
         raise ValueError("ranking 'probe' is fitted on all pairs together; use another ranking")
     options: dict[str, Any] = {"prepend_bos": prepend_bos, "progress": progress}

@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from sadi_lens.engine.reading import read
 from sadi_lens.engine.runner import GATE
 from sadi_lens.engine.text import EncodedItem, encode_item, encode_pairs, encode_prompt
-from sadi_lens.types.components import n_units
+from sadi_lens.types.components import component_name, n_units
 from sadi_lens.types.data import ContrastivePair, Sample
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.model import HookedModel, ModelInfo
@@ -41,7 +41,7 @@ def read_pairs(
         ValueError: If there is no pair, a text does not fit, or an activation is not finite.
     """
     items = encode_pairs(model, pairs, prepend_bos=prepend_bos)
-    found = _read_all(model, items, GATE if before_gate else component, progress)
+    found = _read_all(model, items, GATE if before_gate else component_name(component), progress)
     if before_gate:
         found = _non_linearity(model)(torch.from_numpy(found)).numpy()
     return found[:, 0], found[:, 1]

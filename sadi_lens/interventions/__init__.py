@@ -1,8 +1,11 @@
-"""Interventions: maps on the activations of one component, layer by layer.
+"""Interventions: maps on the activations of one component, layer by layer, A the input's own activation.
+
+In: a mask, differences or contrastive pairs, and a strength. Out: frozen objects that say which layers they edit and
+how. Touches: nothing; ``sadi_lens.engine`` applies them, ``export_folded`` alone writes files.
 
     MaskedScaling        A' = A + delta (A * M)     SADI, adaptive: the push follows the input (Wang et al., Eq. 5)
     SignedScaling        the same, but units whose activation points away from D are left, damped or reversed
-    Clamped              the same on values of a clean run, written into every layer (their reference code)
+    Clamped              the same on the activations of an unsteered run, written over every layer (their code)
     AUSteer              A' = A + delta g A         adaptive: g by how consistently a value differs
     MaskedAddition       A' = A + delta (V * M)     fixed: the same push for every input (their Eq. 6 has V = D)
     VectorAddition, caa  A' = A + delta v           fixed, one layer, every dimension (Panickssery et al.)

@@ -23,6 +23,13 @@ class MaskedScaling(AffineIntervention):
 
     Raises:
         ValueError: If ``strength`` is not finite. -1 removes the units; the paper uses positive values.
+
+    Example:
+        >>> mask = sl.Mask.from_units("head", [(2, 2), (3, 1)], model)
+        >>> sl.MaskedScaling(mask, strength=5.0).label
+        'SADI head, K 2, strength 5'
+        >>> sl.MaskedScaling.from_multiplier(mask, 6.0) == sl.MaskedScaling(mask, strength=5.0)
+        True
     """
 
     mask: Mask
@@ -34,7 +41,13 @@ class MaskedScaling(AffineIntervention):
 
     @classmethod
     def from_multiplier(cls, mask: Mask, multiplier: float) -> "MaskedScaling":
-        """The reference code's parameter: units are multiplied by ``multiplier`` = 1 + strength."""
+        """The reference code's parameter: units are multiplied by ``multiplier`` = 1 + strength.
+
+        Example:
+            >>> mask = sl.Mask.from_units("head", [(1, 2)], model)
+            >>> sl.MaskedScaling.from_multiplier(mask, 6.0).strength
+            5.0
+        """
         require_strength(multiplier)
         return cls(mask, float(multiplier) - 1.0)
 
@@ -59,5 +72,5 @@ class MaskedScaling(AffineIntervention):
         return Affine((1.0 + self.strength * chosen.float())[:, None], None)
 
     def check(self, info: ModelInfo) -> None:
-        """Refuse a mask of another shape."""
+        """Raise ValueError if the model has another shape than the mask."""
         self.mask.check(info)

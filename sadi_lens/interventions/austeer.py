@@ -14,7 +14,7 @@ from sadi_lens.engine.intervention import (
     require_vector,
 )
 from sadi_lens.interventions.pairs import pair_activations
-from sadi_lens.types.components import n_units
+from sadi_lens.types.components import component_name, n_units
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.model import HookedModel, ModelInfo
 
@@ -33,6 +33,10 @@ class AUSteer(AffineIntervention):
 
     Raises:
         ValueError: If ``strength`` or ``gain`` is not finite, or ``gain`` has another number of axes.
+
+    Example:
+        >>> sl.interventions.AUSteer.from_pairs(model, task.pairs[:10], k=5, progress=False).label
+        'AUSteer: mlp_out, 5 values, strength 1'
     """
 
     gain: Any
@@ -42,6 +46,7 @@ class AUSteer(AffineIntervention):
 
     def __post_init__(self) -> None:
         require_strength(self.strength)
+        object.__setattr__(self, "component", component_name(self.component))
         object.__setattr__(self, "strength", float(self.strength))
         object.__setattr__(self, "gain", require_vector("gain", self.gain, 3, "layer unit d"))
 
@@ -62,6 +67,7 @@ class AUSteer(AffineIntervention):
         Raises:
             ValueError: If ``k`` is out of range; otherwise as ``pair_activations``.
         """
+        component = component_name(component)
         found: list[torch.Tensor] = []
         for batch in pair_activations(
             model, pairs, component, prepend_bos=prepend_bos, progress=progress
@@ -99,7 +105,7 @@ class AUSteer(AffineIntervention):
         return Affine(torch.from_numpy(1 + self.strength * self.gain[layer]), None)
 
     def check(self, info: ModelInfo) -> None:
-        """Refuse a model of another shape."""
+        """Raise ValueError if the model has another shape than the gains."""
         d = info.d_head if self.component == "head" else 1
         needed = (info.n_layers, n_units(info, self.component), d)
         if self.gain.shape != needed:

@@ -21,6 +21,7 @@ from sadi_lens.engine.intervention import (
     unit_vector,
 )
 from sadi_lens.interventions.pairs import prompt_activations, whole_pairs
+from sadi_lens.types.components import component_name
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.model import HookedModel, ModelInfo
 
@@ -57,6 +58,7 @@ class CAST(ContextualIntervention):
         object.__setattr__(self, "strength", float(self.strength))
         if not math.isfinite(self.threshold):
             raise ValueError(f"threshold must be finite, got {self.threshold}")
+        object.__setattr__(self, "component", component_name(self.component))
         require_not_heads(self.component)
         vector = require_vector("vector", self.vector, 1, "unit")
         condition = require_vector("condition", self.condition, 1, "unit")
@@ -108,6 +110,7 @@ class CAST(ContextualIntervention):
             ValueError: If the activations do not differ, a label has no prompt, or the labels are unequal in number;
                 otherwise as ``pair_activations``.
         """
+        component = component_name(component)
         require_not_heads(component)
         require_layer(layer, ModelInfo.of(model).n_layers)
         before = max(0, layer - 1) if condition_layer is None else condition_layer
@@ -172,7 +175,7 @@ class CAST(ContextualIntervention):
         return torch.where(fires, activation + push, activation)
 
     def check(self, info: ModelInfo) -> None:
-        """Refuse a layer or a width that the model does not have."""
+        """Raise ValueError if the model lacks the layer or has another width."""
         require_width(info, self.component, self.layer, self.vector.size, "vector")
         require_width(info, self.component, self.condition_layer, self.vector.size, "condition")
 

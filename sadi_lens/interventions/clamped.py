@@ -85,5 +85,5 @@ class Clamped(ContextualIntervention):
         return torch.where(selected, edited, activation)
 
     def check(self, info: ModelInfo) -> None:
-        """Refuse a mask of another shape."""
+        """Raise ValueError if the model has another shape than the mask."""
         self.inner.check(info)  # pyright: ignore[reportAttributeAccessIssue]

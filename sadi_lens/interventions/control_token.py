@@ -19,6 +19,11 @@ class ControlToken(ContextualIntervention):
 
     Raises:
         ValueError: If ``inner`` is not affine.
+
+    Example:
+        >>> mask = sl.Mask.from_units("head", [(1, 2)], model)
+        >>> sl.interventions.ControlToken(sl.MaskedScaling(mask, 5.0)).label
+        'control token: SADI head, K 1, strength 5'
     """
 
     inner: Any
@@ -56,5 +61,5 @@ class ControlToken(ContextualIntervention):
         return torch.where(where, self.inner.edit(activation, layer), activation)
 
     def check(self, info: ModelInfo) -> None:
-        """Refuse a model that ``inner`` was not made for."""
+        """Raise ValueError if ``inner`` was made for a model of another shape."""
         self.inner.check(info)

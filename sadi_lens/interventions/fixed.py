@@ -13,7 +13,7 @@ from sadi_lens.engine.intervention import (
     require_strength,
 )
 from sadi_lens.types.base import ArrayEq, require_one_of
-from sadi_lens.types.components import n_units
+from sadi_lens.types.components import component_name, n_units
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import ModelInfo
@@ -45,6 +45,12 @@ class MaskedAddition(AffineIntervention):
 
     Raises:
         ValueError: If ``strength`` is not finite or ``vector`` does not match the mask.
+
+    Example:
+        >>> found = sl.activation_differences(model, task.pairs[:10], progress=False)["head"]
+        >>> mask = sl.top_k_mask(found, 4)
+        >>> sl.MaskedAddition.from_differences(mask, found, 5.0, match="norm").label
+        'fixed D, same norm: head, K 4, strength 5'
     """
 
     mask: Mask
@@ -146,7 +152,7 @@ class MaskedAddition(AffineIntervention):
         return Affine(None, torch.from_numpy(push.astype(np.float32)))
 
     def check(self, info: ModelInfo) -> None:
-        """Refuse a mask of another shape."""
+        """Raise ValueError if the model has another shape than the mask."""
         self.mask.check(info)
         d = info.d_head if self.component == "head" else 1
         if self.vector.shape[2] != d:
@@ -161,6 +167,11 @@ class VectorAddition(AffineIntervention):
 
     Raises:
         ValueError: If the strength or the vector is not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> sl.VectorAddition(np.ones(model.cfg.d_model), layer=2, strength=0.5).layers
+        (2,)
     """
 
     vector: Any
@@ -180,6 +191,7 @@ class VectorAddition(AffineIntervention):
             )
         vector.setflags(write=False)
         object.__setattr__(self, "vector", vector)
+        object.__setattr__(self, "component", component_name(self.component))
         if self.component == "head":
             raise ValueError("component must be 'hidden', 'mlp_out' or 'neuron', got 'head'")
 
@@ -212,7 +224,7 @@ class VectorAddition(AffineIntervention):
         return Affine(None, torch.from_numpy(self.strength * self.vector)[:, None])
 
     def check(self, info: ModelInfo) -> None:
-        """Refuse a layer or a width that the model does not have."""
+        """Raise ValueError if the model lacks the layer or has another width."""
         width = n_units(info, self.component)
         if not 0 <= self.layer < info.n_layers or self.vector.size != width:
             raise ValueError(

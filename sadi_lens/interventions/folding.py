@@ -9,8 +9,10 @@ edits of it do not fold; nor do edits that act on some tokens only.
 import copy
 import json
 import os
+import re
 import shutil
-import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,13 @@ from sadi_lens.engine.intervention import AffineIntervention, Intervention
 from sadi_lens.engine.runner import RawRunner, runner_of
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.components import COMPONENTS
+from sadi_lens.types.files import partial, remove_abandoned, replace_folder, require_place
 from sadi_lens.types.model import HookedModel, ModelInfo
+from sadi_lens.types.seals import parse_sealed, sealed_json, sha256_of
 
 FOLDABLE = ("head", "neuron")
+FILES = "sadi_lens.json"
+"""Names every file of a folded checkpoint with its hash: the folder may be replaced as long as they hold."""
 
 
 def export_folded(
@@ -38,25 +44,27 @@ def export_folded(
     """Write the model with the intervention in its weights; transformers, vLLM and others load it as any checkpoint.
 
     Equal to the hooked model at position ``"all"`` to rounding (in bfloat16, to the rounding of its weights). The
-    intervention is recorded in ``config.json`` (``sadi_lens``) and in the README beside it.
+    intervention is recorded in ``config.json`` (``sadi_lens``) and in the README beside it, the files with their hashes
+    in ``sadi_lens.json``.
 
     Args:
         model: From ``load_model``; it is left as it is.
         intervention: Affine, on heads or neurons.
         path: Folder to write; appears when it is complete.
         position: Only ``"all"`` can be folded; anything else is refused with the reason.
-        overwrite: Replace an existing folder.
+        overwrite: Replace a folder that this function wrote, in one step; any other is refused.
 
     Returns:
         The folder.
 
     Raises:
-        FileExistsError: If ``path`` exists and ``overwrite`` is not set.
+        FileExistsError: If ``path`` exists and ``overwrite`` is not set, or it holds anything that this function did
+            not write.
         ValueError: If the intervention, the position or the model cannot be folded, with the reason.
     """
     path = Path(path)
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists; pass overwrite=True to replace it")
+    remove_abandoned(path)
+    _require_place(path, overwrite)
     require_eval(model)
     info = ModelInfo.of(model)
     _require_foldable(intervention, position, info)
@@ -68,13 +76,59 @@ def export_folded(
             "does not compute what the bridge does"
         )
     weights = _folded(raw, intervention)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
-        _write(model, raw, weights, intervention, Path(folder) / "new")
-        if path.exists():
-            shutil.rmtree(path)
-        (Path(folder) / "new").rename(path)
+    new = partial(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _clear_errors(path):
+            _write(model, raw, weights, intervention, new)
+        _require_place(path, overwrite)
+        replace_folder(new, path)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
     return path
+
+
+def _require_place(path: Path, overwrite: bool) -> None:
+    """Refuse to replace anything but a folder that holds what ``export_folded`` wrote, unchanged."""
+    if not os.path.lexists(path):
+        return require_place(path / FILES)
+    if not overwrite:
+        raise FileExistsError(f"{path} exists; pass overwrite=True to replace it")
+    if path.is_symlink() or not path.is_dir():
+        raise FileExistsError(f"{path} is not a folder; it is left alone. Give another place")
+    try:
+        written = parse_sealed((path / FILES).read_text(encoding="utf-8"), path / FILES)["files"]
+        names = {one.name for one in path.iterdir() if one.is_file() and not one.is_symlink()}
+        others = {one.name for one in path.iterdir()} - names
+        foreign = sorted(others | (names ^ {FILES, *written}))
+        foreign += [
+            name
+            for name, digest in written.items()
+            if not foreign and sha256_of(path / name) != digest
+        ]
+    except (OSError, ValueError, KeyError, AttributeError):
+        foreign = [FILES]
+    if foreign:
+        raise FileExistsError(
+            f"{path} is not what export_folded wrote ({foreign[0]} is missing, changed or of someone else); it is left "
+            "alone. Move it away or give another place"
+        )
+    return None
+
+
+@contextmanager
+def _clear_errors(path: Path) -> Generator[None]:
+    """Safetensors and tokenizers have their own errors for a disk that takes no more."""
+    try:
+        yield
+    except Exception as error:
+        found = re.search(r"os error (\d+)", str(error))
+        code = error.errno if isinstance(error, OSError) else int(found[1]) if found else None
+        if code is None:
+            raise
+        raise OSError(
+            code, f"cannot write {path}: {os.strerror(code)}; make room or give another place"
+        ) from error
 
 
 def _require_foldable(intervention: Intervention, position: str, info: ModelInfo) -> None:
@@ -164,6 +218,9 @@ def _write(
     config.save_pretrained(folder)
     model.tokenizer.save_pretrained(folder)
     (folder / "README.md").write_text(_card(record), encoding="utf-8")
+    files = {one.name: sha256_of(one) for one in sorted(folder.iterdir())}
+    text = sealed_json({"format": "sadi_lens folded", "files": files})
+    (folder / FILES).write_text(text, encoding="utf-8")
 
 
 def _card(record: dict[str, Any]) -> str:

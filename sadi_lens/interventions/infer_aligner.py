@@ -18,6 +18,7 @@ from sadi_lens.engine.intervention import (
     require_width,
     unit_vector,
 )
+from sadi_lens.types.components import component_name
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.model import ModelInfo
 
@@ -51,6 +52,7 @@ class InferAlignerGate(ContextualIntervention):
     def __post_init__(self) -> None:
         require_strength(self.strength)
         object.__setattr__(self, "strength", float(self.strength))
+        object.__setattr__(self, "component", component_name(self.component))
         require_not_heads(self.component)
         push = require_vector("push", self.push, 2, "steered unit")
         gate = require_vector("gate", self.gate, 2, "steered unit")
@@ -138,6 +140,6 @@ class InferAlignerGate(ContextualIntervention):
         return torch.where(fires, activation + push, activation)
 
     def check(self, info: ModelInfo) -> None:
-        """Refuse a layer or a width that the model does not have."""
+        """Raise ValueError if the model lacks the layer or has another width."""
         for layer in self.steered:
             require_width(info, self.component, layer, self.push.shape[1], "push")

@@ -10,6 +10,7 @@ from tqdm.auto import tqdm
 
 from sadi_lens.engine.reading import read
 from sadi_lens.engine.text import encode_pairs, encode_prompts
+from sadi_lens.types.components import component_name
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.model import HookedModel
 
@@ -51,6 +52,7 @@ def pair_activations(
         ValueError: If there is no pair, a text does not fit, the model is in training mode or lacks the component or
             a layer, or an activation is not finite.
     """
+    component = component_name(component)
     items = encode_pairs(model, pairs, prepend_bos=prepend_bos)
     with tqdm(total=len(items), desc="pairs", unit="pair", disable=not progress) as bar:
         for found in read(model, items, [component], layers, max_tokens=max_tokens):
@@ -91,6 +93,7 @@ def prompt_activations(
     Raises:
         ValueError: As ``pair_activations``.
     """
+    component = component_name(component)
     items = encode_prompts(model, prompts, prepend_bos=prepend_bos)
     found = list(read(model, items, [component], layers))
     order = torch.tensor([index for one in found for index in one.indices]).argsort()

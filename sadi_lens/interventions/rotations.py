@@ -19,6 +19,7 @@ from sadi_lens.engine.intervention import (
     unit_vector,
 )
 from sadi_lens.interventions.pairs import whole_pairs
+from sadi_lens.types.components import component_name
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.model import HookedModel, ModelInfo
@@ -36,6 +37,7 @@ class _Rotation(Placing):
         require_strength(self.strength)
         if self.strength < 0:
             raise ValueError(f"strength must be at least 0, got {self.strength}")
+        object.__setattr__(self, "component", component_name(self.component))
         require_not_heads(self.component)
         direction = require_vector("direction", self.direction, 1, "unit")
         if not math.isclose(float(np.linalg.norm(direction)), 1, abs_tol=1e-4):
@@ -72,7 +74,7 @@ class _Rotation(Placing):
         raise NotImplementedError
 
     def check(self, info: ModelInfo) -> None:
-        """Refuse a layer or a width that the model does not have."""
+        """Raise ValueError if the model lacks the layer or has another width."""
         require_width(info, self.component, self.layer, self.direction.size, "direction")
 
 
@@ -88,6 +90,13 @@ class HouseholderRotation(_Rotation):
 
     Raises:
         ValueError: If a number is out of range, or the direction is not of length 1.
+
+    Example:
+        >>> hpr = sl.interventions.HouseholderRotation.from_pairs(
+        ...     model, task.pairs[:10], layer=2, progress=False
+        ... )
+        >>> hpr.label, 0 < hpr.angle < 3.15
+        ('HPR: hidden, layer 2, strength 1', True)
     """
 
     direction: Any
@@ -123,6 +132,7 @@ class HouseholderRotation(_Rotation):
         """
         from sklearn.linear_model import LogisticRegression
 
+        component = component_name(component)
         require_not_heads(component)
         found = whole_pairs(
             model, pairs, component, [layer], prepend_bos=prepend_bos, progress=progress
@@ -160,6 +170,11 @@ class SphericalSteering(_Rotation):
 
     Raises:
         ValueError: If a number is out of range, or the direction is not of length 1.
+
+    Example:
+        >>> found = sl.activation_differences(model, task.pairs[:10], progress=False)["hidden"]
+        >>> sl.interventions.SphericalSteering.from_differences(found, layer=2).layers
+        (2,)
     """
 
     direction: Any

@@ -40,6 +40,12 @@ class SignedScaling(Placing):
     Raises:
         ValueError: If ``strength`` is negative or not finite, the option is unknown, or ``direction`` does not match
             the mask.
+
+    Example:
+        >>> found = sl.activation_differences(model, task.pairs[:10], progress=False)["head"]
+        >>> mask = sl.top_k_mask(found, 4)
+        >>> sl.interventions.SignedScaling.from_differences(mask, found, 5.0, opposed="leave").label
+        'SADI head, K 4, strength 5, opposed leave'
     """
 
     mask: Mask
@@ -122,7 +128,7 @@ class SignedScaling(Placing):
         return activation * (1 + (factor - 1) * selected).to(activation.dtype)
 
     def check(self, info: ModelInfo) -> None:
-        """Refuse a mask of another shape."""
+        """Raise ValueError if the model has another shape than the mask."""
         self.mask.check(info)
         d = info.d_head if self.component == "head" else 1
         if self.direction.shape[2] != d:

@@ -103,7 +103,7 @@ class SwappedPrompt(ContextualIntervention):
         return activation + table[row][:, None]
 
     def check(self, info: ModelInfo) -> None:
-        """Refuse a model of another shape."""
+        """Raise ValueError if the model has another shape than the gains."""
         needed = (n_units(info, self.component), info.d_head if self.component == "head" else 1)
         if self.steered and (self.pushes.shape[2:] != needed or max(self.steered) >= info.n_layers):
             raise ValueError(

@@ -26,6 +26,7 @@ from sadi_lens.engine.reading import read_activations
 from sadi_lens.engine.text import device_of, encode, encode_prompt, require_tokenizer
 from sadi_lens.interventions.fixed import VectorAddition
 from sadi_lens.interventions.pairs import pair_activations
+from sadi_lens.types.components import component_name
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask
@@ -85,6 +86,7 @@ class ActAdd(ContextualIntervention):
         require_strength(self.strength)
         object.__setattr__(self, "strength", float(self.strength))
         object.__setattr__(self, "vector", require_vector("vector", self.vector, 2, "pos unit"))
+        object.__setattr__(self, "component", component_name(self.component))
 
     @classmethod
     def from_prompts(
@@ -153,7 +155,7 @@ class ActAdd(ContextualIntervention):
         return torch.where(outside[..., None], activation, activation + push)
 
     def check(self, info: ModelInfo) -> None:
-        """Refuse a layer or a width that the model does not have."""
+        """Raise ValueError if the model lacks the layer or has another width."""
         require_width(info, self.component, self.layer, self.vector.shape[1], "vector")
 
 
@@ -262,7 +264,7 @@ class ITI(AffineIntervention):
         )
 
     def check(self, info: ModelInfo) -> None:
-        """Refuse a mask of another shape."""
+        """Raise ValueError if the model has another shape than the mask."""
         self.mask.check(info)
         d = info.d_head if self.component == "head" else 1
         if self.directions.shape[2] != d:

@@ -8,6 +8,7 @@ from .inspection import sign_flip_null as sign_flip_null
 from .inspection import token_roles as token_roles
 from .inspection import trace_generation as trace_generation
 from .inspection import unit_activations as unit_activations
+from .methods import Candidate as Candidate
 from .methods import Control as Control
 from .methods import Method as Method
 from .neutral import divergence as divergence
@@ -25,6 +26,7 @@ from .scorings import scoring_table as scoring_table
 from .scorings import truthful_scores as truthful_scores
 from .stability import mask_stability as mask_stability
 from .stability import pairs_needed as pairs_needed
+from .sweeps import Grid as Grid
 from .sweeps import SweepInterrupted as SweepInterrupted
 from .sweeps import null_band as null_band
 from .sweeps import sweep as sweep

@@ -11,7 +11,7 @@ from jaxtyping import Bool
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.scoring import ENGINES
 from sadi_lens.types.answers import SCORINGS
-from sadi_lens.types.base import POSITIONS, require_count, require_one_of
+from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_count, require_one_of
 from sadi_lens.types.data import Sample
 from sadi_lens.types.model import HookedModel, ModelInfo, fingerprint_of
 from sadi_lens.types.results import Evaluation
@@ -26,7 +26,7 @@ class Settings:
     """
 
     task: str = ""
-    position: str = "last_prompt"
+    position: str = DEFAULT_POSITION
     scoring: str = "sum"
     prepend_bos: bool | None = None
     max_new_tokens: int = 16
@@ -164,7 +164,7 @@ def weights_of(model: HookedModel) -> tuple[str, str]:
 
 
 def described(interventions: Sequence[Intervention | None]) -> tuple[object, ...]:
-    """What tells interventions apart: themselves, or their words where a class of one's own knows no equality."""
+    """What two calls are compared by: the interventions; for classes from outside, type, label, component, layers."""
     return tuple(
         one
         if one is None or type(one).__module__.startswith("sadi_lens.")

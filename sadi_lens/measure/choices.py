@@ -27,7 +27,7 @@ class ChoiceRow(NamedTuple):
 
 @dataclass
 class ChoiceScores:
-    """Scores of every item under every intervention, as far as they got."""
+    """Scores of every item under every intervention; after Ctrl-C, of the items that were finished."""
 
     scores: Float[np.ndarray, "intervention item choice"]
     """Nats; NaN where an item has fewer choices."""

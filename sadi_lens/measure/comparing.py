@@ -1,51 +1,25 @@
 """Every way to steer, side by side: chosen on dev with the same budget, scored once on the same test items."""
 
-import math
-import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any, NamedTuple
-
-from tqdm.auto import tqdm
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.interventions import MaskedAddition, MaskedScaling, VectorAddition
-from sadi_lens.measure.evaluation import chance_of, evaluate
-from sadi_lens.measure.methods import BUDGET, METHODS, Control, Material, Method, UnavailableError
-from sadi_lens.measure.neutral import UnreachableError, halves_of, side_effects
-from sadi_lens.measure.sweeps import null_band
-from sadi_lens.tasks import load_task
-from sadi_lens.tasks.embedded import EMBEDDED_TASKS
-from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
-from sadi_lens.types.components import n_units
-from sadi_lens.types.data import Sample, Task
+from sadi_lens.measure.calls import Settings
+from sadi_lens.measure.choosing import Chosen, choose_all, report
+from sadi_lens.measure.evaluation import chance_of
+from sadi_lens.measure.methods import BUDGET, METHODS, SAME, Candidate, Control, Material, Method
+from sadi_lens.measure.neutral import halves_of, side_effects
+from sadi_lens.measure.sweeps import STRENGTHS, null_band
+from sadi_lens.types.base import DEFAULT_POSITION, require_one_of
+from sadi_lens.types.components import component_name, n_units
+from sadi_lens.types.data import Task
 from sadi_lens.types.model import HookedModel, ModelInfo
-from sadi_lens.types.results import Comparison, Evaluation, NullBand
+from sadi_lens.types.results import Comparison, NullBand, SideEffects
 from sadi_lens.types.stats import ALPHA, MIN_NULL
 
 N_NEUTRAL = 32
 """Neutral texts used of those given."""
-
-
-Rebuild = Callable[[Sequence[str]], Intervention]
-
-
-class Chosen(NamedTuple):
-    """What a method runs with on test."""
-
-    name: str
-    kind: str
-    intervention: Intervention | None
-    position: str
-    dev: Evaluation
-    """The chosen candidate on dev."""
-    n_candidates: int
-    rebuild: Rebuild | None = None
-    """Builds it anew for other prompts, where it must know them."""
-
-    def on(self, prompts: Sequence[str]) -> Intervention | None:
-        """The intervention for a run over ``prompts``."""
-        return self.intervention if self.rebuild is None else self.rebuild(prompts)
 
 
 def compare(
@@ -70,9 +44,8 @@ def compare(
     Args:
         model: A bridged model in eval mode.
         task: Needs pairs (the masks and vectors), dev (every choice) and test (every number reported).
-        methods: Names of ``sadi_lens.measure.methods.METHODS``, methods of your own, finished interventions,
-        or None for the
-            unsteered model, which always comes first. Default: all names that this model has the components for.
+        methods: Names of ``sadi_lens.measure.methods.METHODS``, methods of your own, finished interventions, or None
+            for the unsteered model, which always comes first. Default: all that differ and this model has units for.
         component: What the fixed methods and the controls edit, and whose SADI they are controls of.
         position: Which tokens are edited, unless a method's definition says so itself.
         budget: Candidates that each method may try on dev.
@@ -80,7 +53,7 @@ def compare(
         tune_null: Let each random mask choose its strength on dev, as SADI did. Without it all run at SADI's
             strength, which is several times as fast and favours SADI.
         neutral: Texts that steering is not meant to change, for the side effects; the first ``N_NEUTRAL`` are used.
-            Default: replies to a friend for the embedded tasks, otherwise none and no side effects.
+            Default: no side effects are measured.
         reference: Label of the method that every other is contrasted with; default SADI on ``component``.
         scoring: See ``evaluate``.
         max_new_tokens: See ``evaluate``.
@@ -90,89 +63,182 @@ def compare(
     Raises:
         ValueError: If the task lacks a split, the model a component, a name is unknown or comes twice, a control is
             asked for without its method, or a number is out of range.
+
+    Example:
+        >>> heads = sl.activation_differences(
+        ...     model, task.pairs[:20], components=["head"], progress=False
+        ... )["head"]
+        >>> scaling = sl.MaskedScaling(sl.top_k_mask(heads, 3), strength=5.0)
+        >>> small = sl.Task("hints", pairs=task.pairs[:20], dev=task.dev[:20], test=task.test[:40])
+        >>> found = sl.compare(model, small, [None, scaling], n_null=0, neutral=[], progress=False)
+        >>> [(row.label, row.accuracy) for row in found.rows]
+        [('unsteered', 0.7), ('SADI head, K 3, strength 5', 0.925)]
+    """
+    require_splits(task)
+    component = component_name(component)
+    listed = _resolve(methods, ModelInfo.of(model), component)
+    names = [one.name for one in listed]
+    own = f"sadi-{component}"
+    reference = own if reference is None and own in names else reference or ""
+    if reference:
+        require_one_of("reference", reference, names)
+    plan = Plan(
+        Settings(task.name, position, scoring, max_new_tokens=max_new_tokens),
+        budget,
+        nulls=Nulls(n_null, tune_null, of=(own,)),
+        reference=reference,
+        neutral=list(neutral or ())[:N_NEUTRAL],
+        progress=progress,
+    )
+    material = Material(model, task.pairs, task.name, component, position, seed)
+    return run_plan(material, listed, task, plan)[0]
+
+
+@dataclass(frozen=True)
+class Nulls:
+    """Which choices are placed among random masks of their size.
+
+    Raises:
+        ValueError: If ``n`` cannot reach ``ALPHA``.
+    """
+
+    n: int
+    """Random masks; 0 for none."""
+    tuned: bool
+    """Whether each chooses its own strength on dev, as the method did."""
+    of: Sequence[str]
+    """Names of methods that scale a mask; one that was not chosen, or does something else, has none."""
+    strengths: Sequence[float] = STRENGTHS
+
+    def __post_init__(self) -> None:
+        if self.n and self.n < MIN_NULL:
+            raise ValueError(
+                f"n_null must be 0 or at least {MIN_NULL}, got {self.n}: fewer cannot reach p < {ALPHA}"
+            )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How methods are compared, beside what they are."""
+
+    settings: Settings
+    budget: int | None
+    """Candidates that each method may try; None for all it has."""
+    nulls: Nulls
+    reference: str = ""
+    neutral: Sequence[str] = ()
+    """Texts for the side effects."""
+    timed: bool = True
+    keep: Callable[[dict[str, Chosen]], Sequence[str]] = list
+    """Which of the choices are run on test, decided by dev alone; default all."""
+    words: Callable[[Chosen], str] | None = None
+    """What was chosen, for the table; default the intervention's label."""
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        if self.budget is not None and self.budget < 1:
+            raise ValueError(f"budget must be at least 1 candidate a method, got {self.budget}")
+        if len(self.neutral) == 1:
+            raise ValueError(
+                "neutral must hold at least 2 texts (the swapped prompt needs two), got 1"
+            )
+        for text in self.neutral:
+            halves_of(text)
+
+
+def run_plan(
+    material: Material, methods: Sequence[Method | Control], task: Task, plan: Plan
+) -> tuple[Comparison, dict[str, Chosen]]:
+    """The comparison, and what every method chose.
+
+    Raises:
+        ValueError: If the model lacks the component; otherwise as ``compare``.
+    """
+    n_units(ModelInfo.of(material.model), material.component)
+    chosen, notes = choose_all(
+        material, methods, task.dev, plan.settings, budget=plan.budget, progress=plan.progress
+    )
+    run = [chosen[name] for name in plan.keep(chosen)]
+    # From here on everything is fixed, and test is read for the first time.
+    found = report(
+        material.model, run, task.test, plan.settings, timed=plan.timed, progress=plan.progress
+    )
+    bands = _bands(material, run, task, plan)
+    details = {
+        one.name: {
+            "kind": one.method.kind,
+            "settings": plan.words(one) if plan.words else _label(one, plan.settings.position),
+            "dev_accuracy": one.dev_accuracy,
+            "n_candidates": one.n_candidates,
+            "seconds": found[one.name][1],
+            "null": bands[one.name].label if one.name in bands else "",
+            "side_effects": _side_effects(material.model, one, plan.neutral),
+        }
+        for one in run
+    }
+    comparison = Comparison.of(
+        [one for one, _ in found.values()],
+        chance=chance_of(task.test),
+        nulls=tuple({band.label: band for band in bands.values()}.values()),
+        details=details,
+        reference=plan.reference,
+        component=material.component,
+        notes=notes,
+    )
+    return comparison, chosen
+
+
+def require_splits(task: Task) -> None:
+    """Refuse a task that has nothing to build, choose or report on.
+
+    Raises:
+        ValueError: Naming what is missing.
     """
     for name in ("pairs", "dev", "test"):
         if not getattr(task, name):
-            raise ValueError(f"task {task.name!r} has no {name}; compare needs pairs, dev and test")
-    require_one_of("position", position, POSITIONS)
-    info = ModelInfo.of(model)
-    n_units(info, component)
-    if budget < 1:
-        raise ValueError(f"budget must be at least 1 candidate a method, got {budget}")
-    if n_null and n_null < MIN_NULL:
-        raise ValueError(
-            f"n_null must be 0 or at least {MIN_NULL}, got {n_null}: fewer cannot reach p < {ALPHA}"
-        )
-    listed = _resolve(methods, info, component)
-    own = f"sadi-{component}"
-    labels = [one.name for one in listed]
-    reference = own if reference is None and own in labels else reference or ""
-    if reference:
-        require_one_of("reference", reference, labels)
-    if neutral is None and task.name in EMBEDDED_TASKS:
-        neutral = [pair.prompt + pair.positive for pair in load_task("kindness").pairs]
-    texts = list(neutral or ())[:N_NEUTRAL]
-    if len(texts) == 1:
-        raise ValueError("neutral must hold at least 2 texts (the swapped prompt needs two), got 1")
-    prompts = [halves_of(text)[0] for text in texts]
-    settings: dict[str, Any] = {
-        "scoring": scoring,
-        "max_new_tokens": max_new_tokens,
-        "task": task.name,
-    }
-    material = Material(model, task.pairs, task.name, component, position, seed)
-    chosen, notes = _choose(material, listed, task.dev, budget, settings, progress=progress)
-    # From here on everything is fixed, and test is read for the first time.
-    evaluations: list[Evaluation] = []
-    details: dict[str, dict[str, Any]] = {}
-    bar = tqdm(chosen, desc="test", unit="method", disable=not progress)
-    for one in bar:
-        bar.set_postfix_str(one.name)
-        steering = one.on([sample.prompt for sample in task.test])
-        started = time.process_time()
-        evaluations += evaluate(
-            model,
-            task.test,
-            [steering],
-            label=[one.name],
-            position=one.position,
-            progress=False,
-            **settings,
-        )
-        details[one.name] = _details(one, position) | {
-            "seconds": (time.process_time() - started) / len(task.test)
-        }
-        if texts:
-            details[one.name]["side_effects"] = side_effects(
-                model,
-                texts,
-                one.on(prompts),
-                position="every_step" if one.position == "last_prompt" else one.position,
+            raise ValueError(f"task {task.name!r} has no {name}; this needs pairs, dev and test")
+
+
+def _bands(
+    material: Material, run: Sequence[Chosen], task: Task, plan: Plan
+) -> dict[str, NullBand]:
+    """The random-mask null of each method that has one; equal K and strength share theirs."""
+    nulls = plan.nulls
+    found: dict[str, NullBand] = {}
+    cells: dict[tuple[int, float], NullBand] = {}
+    for one in run if nulls.n else ():
+        sadi = one.intervention
+        if one.name not in nulls.of or not isinstance(sadi, MaskedScaling):
+            continue
+        cell = (sadi.mask.k, sadi.strength)
+        if cell not in cells:
+            cells[cell] = null_band(
+                material.model,
+                task.test,
+                sadi.mask,
+                sadi.strength,
+                n=nulls.n,
+                tune_on=task.dev if nulls.tuned else None,
+                strengths=nulls.strengths,
+                seed=material.seed,
+                position=one.position,
+                scoring=plan.settings.scoring,
+                task=plan.settings.task,
+                max_new_tokens=plan.settings.max_new_tokens,
+                progress=plan.progress,
             )
-    nulls: tuple[NullBand, ...] = ()
-    sadi = next((one.intervention for one in chosen if one.name == own), None)
-    if n_null and isinstance(sadi, MaskedScaling):
-        band = null_band(
-            model,
-            task.test,
-            sadi.mask,
-            sadi.strength,
-            n=n_null,
-            tune_on=task.dev if tune_null else None,
-            seed=seed,
-            position=position,
-            progress=progress,
-            **settings,
-        )
-        nulls, details[own]["null"] = (band,), band.label
-    return Comparison.of(
-        evaluations,
-        chance=chance_of(task.test),
-        nulls=nulls,
-        details=details,
-        reference=reference,
-        component=component,
-        notes=notes,
+        found[one.name] = cells[cell]
+    return found
+
+
+def _side_effects(model: HookedModel, one: Chosen, texts: Sequence[str]) -> SideEffects | None:
+    if not texts:
+        return None
+    return side_effects(
+        model,
+        texts,
+        one.on([halves_of(text)[0] for text in texts]),
+        position="every_step" if one.position == "last_prompt" else one.position,
     )
 
 
@@ -183,7 +249,10 @@ def _resolve(
 ) -> list[Method | Control]:
     """The methods asked for, the unsteered model first; every control after the method it follows."""
     if methods is None:
-        methods = [name for name in METHODS if info.d_mlp or name != "sadi-neuron"]
+        methods = [
+            name for name in METHODS if name not in SAME and (info.d_mlp or name != "sadi-neuron")
+        ]
+    n_units(info, component)
     listed: list[Method | Control] = [METHODS["unsteered"]]
     for one in methods:
         if one is None or one == "unsteered":
@@ -210,78 +279,12 @@ def _finished(intervention: Intervention) -> Method:
     """A method with nothing to choose."""
     kinds = {MaskedScaling: "adaptive", MaskedAddition: "fixed", VectorAddition: "fixed"}
     kind = next((word for cls, word in kinds.items() if isinstance(intervention, cls)), "other")
-    return Method(intervention.label, kind, lambda _material, _budget: [intervention])
+    return Method(intervention.label, kind, lambda _material, _budget: [Candidate(intervention)])
 
 
-def _choose(
-    material: Material,
-    listed: Sequence[Method | Control],
-    dev: Sequence[Sample],
-    budget: int,
-    settings: dict[str, Any],
-    *,
-    progress: bool,
-) -> tuple[list[Chosen], list[str]]:
-    """The best candidate of every method on dev: accuracy, then margin, then the earlier one."""
-    chosen: dict[str, Chosen] = {}
-    notes: list[str] = []
-    bar = tqdm(listed, desc="choose on dev", unit="method", disable=not progress)
-    for method in bar:
-        bar.set_postfix_str(method.name)
-        try:
-            candidates, rebuild = _offer(method, material, chosen, dev, budget)
-        except (UnavailableError, UnreachableError) as error:
-            notes.append(f"{method.name} left out: {error}")
-            continue
-        if not 1 <= len(candidates) <= budget:
-            raise ValueError(
-                f"method {method.name!r} offers {len(candidates)} candidates; the budget allows 1 to {budget}"
-            )
-        position = method.position or material.position
-        found = evaluate(
-            material.model, dev, list(candidates), position=position, progress=False, **settings
-        )
-        best = max(range(len(found)), key=lambda index: _merit(found[index]))
-        chosen[method.name] = Chosen(
-            method.name,
-            method.kind,
-            candidates[best],
-            position,
-            found[best],
-            len(candidates),
-            rebuild,
-        )
-    return list(chosen.values()), notes
-
-
-def _offer(
-    method: Method | Control,
-    material: Material,
-    chosen: Mapping[str, Chosen],
-    dev: Sequence[Sample],
-    budget: int,
-) -> tuple[Sequence[Intervention | None], Rebuild | None]:
-    if isinstance(method, Method):
-        return method.candidates(material, budget), None
-    name = method.of or f"sadi-{material.component}"
-    followed = chosen[name].intervention if name in chosen else None
-    if followed is None:
-        raise UnavailableError(f"{name!r} chose nothing that it could be a control of")
-    build: Rebuild = partial(method.build, material, followed)
-    return [build([one.prompt for one in dev])], build if method.per_prompts else None
-
-
-def _merit(one: Evaluation) -> tuple[float, float]:
-    return one.accuracy, -math.inf if math.isnan(one.margin) else one.margin
-
-
-def _details(one: Chosen, position: str) -> dict[str, Any]:
+def _label(one: Chosen, position: str) -> str:
+    """The intervention's own words, as far as they say more than the method's name."""
     words = "" if one.intervention is None else one.intervention.label
     if one.position != position:
         words += f", position {one.position}"
-    return {
-        "kind": one.kind,
-        "settings": "" if words == one.name else words,
-        "dev_accuracy": one.dev.accuracy,
-        "n_candidates": one.n_candidates,
-    }
+    return "" if words == one.name else words

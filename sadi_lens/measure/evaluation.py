@@ -87,6 +87,17 @@ def evaluate(
         ValueError: If there is no sample or no intervention, a prompt or choice does not tokenise or fit, the model is
             in training mode or of another shape, or ``resume`` comes from another call.
         EvaluationInterrupted: On Ctrl-C, with everything finished in ``.partial``.
+
+    Example:
+        >>> heads = sl.activation_differences(
+        ...     model, task.pairs[:20], components=["head"], progress=False
+        ... )["head"]
+        >>> scaling = sl.MaskedScaling(sl.top_k_mask(heads, 3), strength=5.0)
+        >>> plain, steered = sl.evaluate(model, task.dev[:40], [None, scaling], progress=False)
+        >>> plain.accuracy, steered.accuracy
+        (0.825, 1.0)
+        >>> print(f"95% interval of the second: {steered.interval.low:.3f} to {steered.interval.high:.3f}")
+        95% interval of the second: 0.912 to 1.000
     """
     settings = Settings(task, position, scoring, prepend_bos, max_new_tokens, engine)
     labels = [label] if isinstance(label, str) else label

@@ -4,7 +4,6 @@ KL = mean_t sum_v p(v | t) log(p(v | t) / q(v | t))      p unsteered, q steered,
 """
 
 import math
-import zlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -22,15 +21,14 @@ from sadi_lens.engine.text import (
     encode_prompt,
     pad_id,
     pad_left,
-    require_tokenizer,
 )
+from sadi_lens.measure.open_ended import compression, repetition, token_rows
 from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.model import HookedModel
 from sadi_lens.types.results import SideEffects
 
 MAX_LOGITS = 2**25
 """Logits (tokens x vocabulary) of one forward pass."""
-N_GRAM = 3
 
 
 class Divergence(NamedTuple):
@@ -141,33 +139,15 @@ def side_effects(
         position=position,
         max_new_tokens=max_new_tokens,
     )
-    tokenizer = require_tokenizer(model)
-    rows = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in continued]
     return SideEffects(
         kl=found.kl,
         perplexity_ratio=found.perplexity_ratio,
-        repetition=repetition(rows),
+        repetition=repetition(token_rows(model, continued)),
         compression=compression(continued),
         n_texts=len(halves),
         n_tokens=found.n_tokens,
         position=position,
     )
-
-
-def repetition(rows: Sequence[Sequence[int]]) -> float:
-    """Share of n-grams (``N_GRAM`` tokens) that occurred before in the same row; NaN if there is none."""
-    total = distinct = 0
-    for row in rows:
-        grams = [tuple(row[i : i + N_GRAM]) for i in range(len(row) - N_GRAM + 1)]
-        total, distinct = total + len(grams), distinct + len(set(grams))
-    return 1 - distinct / total if total else float("nan")
-
-
-def compression(texts: Sequence[str]) -> float:
-    """Bytes before over bytes after zlib, each text alone; loops compress well. NaN if all are empty."""
-    written = [text.encode() for text in texts if text]
-    packed = sum(len(zlib.compress(one, 9)) for one in written)
-    return sum(len(one) for one in written) / packed if packed else float("nan")
 
 
 def halves_of(text: str) -> tuple[str, str]:

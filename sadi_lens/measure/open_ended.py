@@ -1,4 +1,4 @@
-"""Scores of free text: length, repetition, distinct n-grams, compression, perplexity, given toxicity."""
+"""Scores of free text: length, repetition, distinct n-grams, compression ratio, perplexity, given toxicity."""
 
 import zlib
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sadi_lens.engine.scoring import score_answers
-from sadi_lens.engine.text import encode_item
+from sadi_lens.engine.text import encode_item, require_tokenizer
 from sadi_lens.types.model import HookedModel
 
 if TYPE_CHECKING:
@@ -26,15 +26,36 @@ def distinct(text: str, n: int) -> float:
     return len(set(grams)) / len(grams) if grams else float("nan")
 
 
-def repetition(text: str) -> float:
-    """Share of word 4-grams that stood in the text before (seq-rep-4, Welleck et al., 2020); NaN for fewer words."""
-    return 1.0 - distinct(text, REPETITION_N)
+def repetition(rows: Sequence[Sequence[int]]) -> float:
+    """Share of token 4-grams that stood before in the same text (seq-rep-4, Welleck et al., 2020).
+
+    Args:
+        rows: Token ids of each text; the n-grams of all texts are counted together.
+
+    Returns:
+        In [0, 1); NaN if every text is shorter than 4 tokens.
+    """
+    total = distinct = 0
+    for row in rows:
+        grams = [tuple(row[i : i + REPETITION_N]) for i in range(len(row) - REPETITION_N + 1)]
+        total, distinct = total + len(grams), distinct + len(set(grams))
+    return 1 - distinct / total if total else float("nan")
 
 
-def compression(text: str) -> float:
-    """Bytes after zlib over bytes before: small for text that repeats itself; NaN for no text."""
-    raw = text.encode()
-    return len(zlib.compress(raw, 9)) / len(raw) if raw else float("nan")
+def compression(texts: Sequence[str]) -> float:
+    """Compression ratio: bytes before over bytes after zlib, each text alone (Shaib et al., 2024).
+
+    Text that repeats itself has a high ratio; NaN if all texts are empty.
+    """
+    written = [text.encode() for text in texts if text]
+    packed = sum(len(zlib.compress(one, 9)) for one in written)
+    return sum(len(one) for one in written) / packed if packed else float("nan")
+
+
+def token_rows(model: HookedModel, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of each text, as the tokenizer cuts it when it stands alone."""
+    tokenizer = require_tokenizer(model)
+    return [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
 
 
 def perplexities(model: HookedModel, prompts: Sequence[str], texts: Sequence[str]) -> np.ndarray:
@@ -82,8 +103,8 @@ def open_ended_scores(
         "words": [len(text.split()) for text in texts],
         "distinct_1": [distinct(text, 1) for text in texts],
         "distinct_2": [distinct(text, 2) for text in texts],
-        "repetition": [repetition(text) for text in texts],
-        "compression": [compression(text) for text in texts],
+        "repetition": [repetition([row]) for row in token_rows(model, texts)],
+        "compression": [compression([text]) for text in texts],
         "perplexity": perplexities(model, prompts, texts),
     }
     if classifier is not None:

@@ -1,15 +1,18 @@
 """K x strength on the dev split, and the random-mask null, both from one shared prefix per item."""
 
+import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.interventions import MaskedScaling
 from sadi_lens.measure.calls import EvaluationInterrupted, Settings, require_kind
-from sadi_lens.measure.evaluation import chance_of, evaluate_all, split_of
-from sadi_lens.types.base import DEFAULT_POSITION
+from sadi_lens.measure.evaluation import chance_of, evaluate_all
+from sadi_lens.types.base import DEFAULT_POSITION, require_count
 from sadi_lens.types.data import Sample
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask, random_mask, top_k_mask
@@ -25,6 +28,16 @@ KS = {
 }
 """Numbers of units, after the reference code's grids."""
 STRENGTHS = (0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)
+
+
+class Candidate(NamedTuple):
+    """One intervention that a method may choose on dev, and its place in the method's grid if it has one."""
+
+    intervention: Intervention | None
+    """None is the unsteered model."""
+    k: int = 0
+    """Units selected, or the layer (``Sweep.axis``)."""
+    strength: float = float("nan")
 
 
 class SweepInterrupted(KeyboardInterrupt):
@@ -45,7 +58,7 @@ class SweepInterrupted(KeyboardInterrupt):
 def sweep(
     model: HookedModel,
     samples: Sequence[Sample],
-    differences: ActivationDifferences | Scores,
+    differences: "ActivationDifferences | Scores | Grid",
     ks: Sequence[int] | None = None,
     strengths: Sequence[float] = STRENGTHS,
     *,
@@ -61,14 +74,13 @@ def sweep(
     progress: bool = True,
     resume: SweepInterrupted | None = None,
 ) -> Sweep:
-    """Accuracy for every number of units and every strength.
-
-    Choose on dev (``Sweep.best()``), report on test.
+    """Accuracy for every number of units and every strength: choose on dev (``best()``), report on test.
 
     Args:
         model: A bridged model in eval mode.
         samples: The dev split.
-        differences: Moments of the component to steer, or ready scores of its units (``unit_scores``).
+        differences: Moments of the component to steer, ready scores of its units (``unit_scores``), or a ``Grid`` of
+            candidates of any method; a grid brings its own ``ks``, ``strengths``, ranking and method.
         ks: Numbers of units; default ``KS`` of the component, as far as the model has that many.
         strengths: Strengths (the paper's delta; its code's multiplier is 1 + delta).
         ranking: How moments rank units (``sadi_lens.types.masks.RANKINGS``); default ``"signed"``.
@@ -84,43 +96,148 @@ def sweep(
         resume: What stopped this sweep before: only what is missing is run.
 
     Raises:
-        ValueError: If a grid is empty, a value out of range, or ``resume`` comes from another sweep.
+        ValueError: If a grid is empty, a value out of range or twice, or ``resume`` comes from another sweep.
         SweepInterrupted: On Ctrl-C, with everything finished in ``.partial``.
+
+    Example:
+        >>> heads = sl.activation_differences(
+        ...     model, task.pairs[:20], components=["head"], progress=False
+        ... )["head"]
+        >>> grid = sl.sweep(model, task.dev[:40], heads, [1, 3], [2.0, 5.0], progress=False)
+        >>> grid.unsteered_accuracy, grid.accuracy.tolist()
+        (0.825, [[0.825, 0.825], [1.0, 1.0]])
+        >>> grid.best().k
+        3
     """
-    require_kind(resume, SweepInterrupted)
+    settings = Settings(differences.task, position, scoring, prepend_bos, max_new_tokens, engine)
+    if not isinstance(differences, Grid):
+        differences = _grid(differences, ks, strengths, ranking, make, method)
+    return differences.run(
+        model, samples, settings, keep_items=keep_items, progress=progress, resume=resume
+    )
+
+
+def _grid(
+    differences: ActivationDifferences | Scores,
+    ks: Sequence[int] | None,
+    strengths: Sequence[float],
+    ranking: str | None,
+    make: Callable[[Mask, float], Intervention],
+    method: str,
+) -> "Grid":
+    """What ``make`` builds from the top K of a ranking, for every K and strength."""
     if ks is None:
-        size = (differences.values if isinstance(differences, Scores) else differences.mean).size
-        ks = [k for k in KS[differences.component] if k <= size]
-    if not len(ks) or not len(strengths):
-        raise ValueError(
-            f"ks and strengths must not be empty, got {list(ks)} and {list(strengths)}"
-        )
+        ks = ks_of(differences)
     masks = [top_k_mask(differences, k, ranking=ranking) for k in ks]
-    cells = [make(mask, float(strength)) for mask in masks for strength in strengths]
+    cells = [Candidate(make(one, float(s)), one.k, float(s)) for one in masks for s in strengths]
+    used = str(masks[0].provenance["ranking"]) if masks else ""
+    return Grid.of(cells, used, method, task=differences.task)
 
-    chance = chance_of(samples)
 
-    def build(found: Sequence[Evaluation]) -> Sweep:
-        shape = (len(ks), len(strengths))
+def ks_of(differences: ActivationDifferences | Scores) -> list[int]:
+    """``KS`` of a component, as far as the model has that many units."""
+    size = (differences.values if isinstance(differences, Scores) else differences.mean).size
+    return [k for k in KS[differences.component] if k <= size]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Candidates for every value of a first axis and every strength, row by row."""
+
+    cells: tuple[Candidate, ...]
+    ks: tuple[int, ...]
+    strengths: tuple[float, ...]
+    component: str
+    ranking: str = ""
+    method: str = "scaling"
+    axis: str = "K"
+    task: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        cells: Sequence[Candidate],
+        ranking: str = "",
+        method: str = "scaling",
+        axis: str = "K",
+        task: str = "",
+    ) -> "Grid":
+        """A grid of candidates that stand in its order.
+
+        Args:
+            cells: Every value of the first axis with every strength, row by row.
+            ranking: How units were ranked, for the result; empty where they were not.
+            method: Name of the method.
+            axis: What ``k`` of a candidate is: ``"K"`` or ``"layer"``.
+            task: Where the candidates come from.
+
+        Raises:
+            ValueError: If there is none, or a cell is missing or comes twice.
+        """
+        ks = tuple(dict.fromkeys(one.k for one in cells))
+        strengths = tuple(dict.fromkeys(one.strength for one in cells))
+        if not cells or cells[0].intervention is None:
+            raise ValueError("ks and strengths must not be empty, and every cell must steer")
+        if [(one.k, one.strength) for one in cells] != [(k, s) for k in ks for s in strengths]:
+            raise ValueError(
+                f"ks and strengths must differ, and every cell must come once; got {len(cells)} cells of "
+                f"{axis} {list(ks)} x strength {list(strengths)}"
+            )
+        component = cells[0].intervention.component
+        return cls(tuple(cells), ks, strengths, component, ranking, method, axis, task)
+
+    def run(
+        self,
+        model: HookedModel,
+        samples: Sequence[Sample],
+        settings: Settings,
+        *,
+        keep_items: bool = False,
+        progress: bool = True,
+        resume: SweepInterrupted | None = None,
+    ) -> Sweep:
+        """The unsteered model and every cell on the same samples; see ``sweep``."""
+        require_kind(resume, SweepInterrupted)
+        try:
+            found = evaluate_all(
+                model,
+                samples,
+                [None, *(one.intervention for one in self.cells)],
+                settings,
+                progress=progress,
+                description="sweep",
+                resume=None if resume is None else resume.stopped,
+            )
+        except EvaluationInterrupted as stopped:
+            left = None
+            if stopped.partial:
+                left = self._table(stopped.partial, chance_of(samples), keep_items=keep_items)
+            raise SweepInterrupted(left, stopped) from None
+        return self._table(found, chance_of(samples), keep_items=keep_items)
+
+    def _table(self, found: Sequence[Evaluation], chance: float, *, keep_items: bool) -> Sweep:
+        """Results of the unsteered model and of the first cells, as far as they were finished."""
+        base, rest = found[0], found[1:]
+        shape = (len(self.ks), len(self.strengths))
 
         def table(values: list[float]) -> np.ndarray:
-            full = np.full(len(cells), np.nan)
+            full = np.full(len(self.cells), np.nan)
             full[: len(values)] = values
             return full.reshape(shape)
 
-        base, rest = found[0], found[1:]
-        kept = np.array([one.correct for one in rest])
+        is_whole = len(rest) == len(self.cells)
+        correct = np.array([one.correct for one in rest]) if keep_items and is_whole else None
         return Sweep(
-            component=differences.component,
-            ranking=str(masks[0].provenance["ranking"]),
-            method=method,
+            component=self.component,
+            ranking=self.ranking,
+            method=self.method,
             model=base.model,
-            task=differences.task,
-            split=split_of(samples),
-            position=position,
+            task=base.task,
+            split=base.split,
+            position=base.position,
             n=base.n,
-            ks=tuple(int(k) for k in ks),
-            strengths=tuple(float(strength) for strength in strengths),
+            ks=self.ks,
+            strengths=self.strengths,
             accuracy=table([one.accuracy for one in rest]),
             margin=table([one.margin for one in rest]),
             valid_rate=table([one.valid_rate for one in rest]),
@@ -128,26 +245,10 @@ def sweep(
             unsteered_margin=base.margin,
             chance=chance,
             unsteered_valid_rate=base.valid_rate,
-            correct=kept.reshape(*shape, base.n)
-            if keep_items and len(rest) == len(cells)
-            else None,
+            correct=None if correct is None else correct.reshape(*shape, base.n),
             unsteered_correct=base.correct if keep_items else None,
+            axis=self.axis,
         )
-
-    try:
-        found = evaluate_all(
-            model,
-            samples,
-            [None, *cells],
-            Settings(differences.task, position, scoring, prepend_bos, max_new_tokens, engine),
-            progress=progress,
-            description="sweep",
-            resume=None if resume is None else resume.stopped,
-        )
-    except EvaluationInterrupted as stopped:
-        partial = build(stopped.partial) if stopped.partial else None
-        raise SweepInterrupted(partial, stopped) from None
-    return build(found)
 
 
 def null_band(
@@ -194,34 +295,49 @@ def null_band(
     Raises:
         ValueError: If ``n`` is below 1; otherwise as ``evaluate``.
     """
-    if n < 1:
-        raise ValueError(f"n must be at least 1, got {n}")
+    require_count("n", n)
+    settings = Settings(task, position, scoring, prepend_bos, max_new_tokens)
     seeds = np.random.SeedSequence(seed).generate_state(n)
     masks = [random_mask(mask, seed=int(one), per_layer=per_layer) for one in seeds]
-
-    settings = Settings(task, position, scoring, prepend_bos, max_new_tokens)
-
-    def score(items: Sequence[Sample], drawn: list[Intervention | None]) -> list[Evaluation]:
-        return evaluate_all(
-            model, items, drawn, settings, progress=progress, description="random masks"
-        )
-
+    run = partial(_scaled, model, settings=settings, progress=progress)
     chosen = [float(strength)] * n
     if tune_on is not None:
-        dev = score(tune_on, [MaskedScaling(one, float(s)) for one in masks for s in strengths])
-        for draw in range(n):
-            cells = dev[draw * len(strengths) : (draw + 1) * len(strengths)]
-            best = max(cells, key=lambda cell: (cell.accuracy, cell.margin))
-            chosen[draw] = float(strengths[cells.index(best)])
-    found = score(samples, [MaskedScaling(*cell) for cell in zip(masks, chosen, strict=True)])
-    words = "each at its own strength" if tune_on is not None else f"strength {strength:g}"
+        dev = run(tune_on, [(one, float(s)) for one in masks for s in strengths])
+        rows = [dev[at : at + len(strengths)] for at in range(0, len(dev), len(strengths))]
+        chosen = [float(strengths[best_of(row)]) for row in rows]
+    found = run(samples, list(zip(masks, chosen, strict=True)))
+    own = "each at its own strength" if tune_on is not None else f"strength {strength:g}"
     return NullBand(
-        label=f"random {mask.component} masks, K {mask.k}{' per layer' if per_layer else ''}, {words}",
-        k=mask.k,
-        strength=float(strength),
-        per_layer=per_layer,
+        f"random {mask.component} masks, K {mask.k}{' per layer' if per_layer else ''}, {own}",
+        mask.k,
+        float(strength),
+        per_layer,
         # float64, as the accuracies they are compared with: a tie must stay a tie.
-        accuracies=np.array([one.accuracy for one in found], dtype=np.float64),
-        margins=np.array([one.margin for one in found]),
+        np.array([one.accuracy for one in found], dtype=np.float64),
+        np.array([one.margin for one in found]),
         tuned=tune_on is not None,
     )
+
+
+def _scaled(
+    model: HookedModel,
+    samples: Sequence[Sample],
+    cells: Sequence[tuple[Mask, float]],
+    settings: Settings,
+    *,
+    progress: bool,
+) -> list[Evaluation]:
+    scaled = [MaskedScaling(*cell) for cell in cells]
+    return evaluate_all(
+        model, samples, scaled, settings, progress=progress, description="random masks"
+    )
+
+
+def best_of(found: Sequence[Evaluation]) -> int:
+    """Place of the best result: accuracy, then margin, then the earlier one."""
+
+    def merit(index: int) -> tuple[float, float]:
+        one = found[index]
+        return one.accuracy, -math.inf if math.isnan(one.margin) else one.margin
+
+    return max(range(len(found)), key=merit)

@@ -1,14 +1,9 @@
-"""Models: loading any causal language model as a checked TransformerBridge, and the two that come with the package."""
+"""Models: loading any causal language model as a checked TransformerBridge, and those that load by a short name.
 
-from sadi_lens.models._selfcheck import SelfCheck
-from sadi_lens.models.loading import LoadRecord, load_model, load_record
-from sadi_lens.models.planted import planted_model, planted_task
+In: a name, a folder, a file or a Hugging Face object. Out: a bridge. Touches: the user's cache folder, where GGUF
+files are kept as ordinary model folders.
+"""
 
-__all__ = [
-    "LoadRecord",
-    "SelfCheck",
-    "load_model",
-    "load_record",
-    "planted_model",
-    "planted_task",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

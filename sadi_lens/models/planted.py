@@ -53,7 +53,7 @@ N_LAYERS, N_HEADS, D_HEAD, D_MODEL, D_MLP = 4, 8, 4, 32, 48
 PLANTED = {"head": (1, 2), "neuron": (3, 17), "mlp_out": (3, 21), "hidden": (3, 21)}
 """Component -> (layer, unit) of the unit that decides."""
 DECOY = {"head": (2, 5), "neuron": (2, 40), "mlp_out": (2, 22), "hidden": (2, 22)}
-"""Units that differ twice as much, with the other sign, and decide nothing."""
+"""Decoy units: their difference is twice as large and of the other sign, but no logit depends on them."""
 
 EVIDENCE = {"sunny": 1.0, "bright": 2.0, "rainy": -1.0, "stormy": -2.0}
 PULL = {
@@ -105,6 +105,14 @@ def planted_task(*, pulls: bool = True) -> Task:
         pulls: Whether somebody may say something against the evidence. Without, every logit difference is
             multiplied by exactly 1 + strength, and accuracy moves only below strength -1. With, it rises in
             steps from 3/8 at strength 0 to 1 above strength 4.25.
+
+    Returns:
+        The task; prompts are of the form ``the sky is sunny and ann says nothing ?``.
+
+    Example:
+        >>> task = sl.models.planted_task()
+        >>> task.dev[0].choices
+        (' yes', ' no')
     """
     against = {
         True: ("nothing", "nay", "nah", "nope"),
@@ -141,6 +149,14 @@ def planted_model(*, seed: int = 0) -> Any:
 
     Args:
         seed: Of the background features (the planted part has none).
+
+    Returns:
+        A bridge as ``load_model`` gives it; two layers of a Llama.
+
+    Example:
+        >>> planted = sl.models.planted_model()
+        >>> sl.evaluate(planted, sl.models.planted_task().dev, progress=False).accuracy
+        0.375
     """
     from sadi_lens.models.loading import load_model
 
@@ -262,7 +278,7 @@ def _plant_attention(model: Any) -> None:
 def _plant_head(
     model: Any, unit: tuple[int, int], *, asks: int, key: int, value: int, size: float = 1.0
 ) -> None:
-    """Attend to ``key`` from tokens flagged ``asks``, from others to BOS; carry ``size * value``; write nothing."""
+    """Attend to ``key`` from tokens flagged ``asks``, from others to BOS, with value ``size * value`` and W_O = 0."""
     layer, head = unit
     attention = model.model.layers[layer].self_attn
     first = head * D_HEAD

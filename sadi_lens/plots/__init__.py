@@ -1,20 +1,20 @@
-"""Figures: results in, ``plotly.graph_objects.Figure`` out."""
+"""Figures of results, one function each.
+
+In: results of ``types.results``, masks, differences, fresh or loaded from disk. Out: ``plotly.graph_objects.Figure``,
+or HTML of compared texts. Touches: nothing; ``export`` alone writes files. Needs neither torch nor a model.
+"""
 
 from sadi_lens.plots._accuracy import method_accuracy
-from sadi_lens.plots._agreement import sign_agreement_map
 from sadi_lens.plots._arrows import steering_arrows
 from sadi_lens.plots._demo import demo_figures
 from sadi_lens.plots._distributions import difference_distributions
 from sadi_lens.plots._dots import dot_grid
-from sadi_lens.plots._ecdf import activation_ecdf
 from sadi_lens.plots._examples import example_effects
-from sadi_lens.plots._layers import top_units_by_layer, units_by_layer
+from sadi_lens.plots._layers import units_by_layer
 from sadi_lens.plots._maps import difference_heatmap
 from sadi_lens.plots._null import null_distribution
 from sadi_lens.plots._overlap import mask_overlap
 from sadi_lens.plots._pairs import pairs_ablation
-from sadi_lens.plots._pca import activation_pca
-from sadi_lens.plots._quantiles import layer_quantiles
 from sadi_lens.plots._rank import rank_curve
 from sadi_lens.plots._runs import accuracy_by_pairs
 from sadi_lens.plots._side_effects import side_effect_curve
@@ -22,7 +22,6 @@ from sadi_lens.plots._sweep import sweep_heatmap
 from sadi_lens.plots._text import HtmlTable, compare_text
 from sadi_lens.plots._tokens import token_strip
 from sadi_lens.plots._trace import generation_trace
-from sadi_lens.plots._volcano import volcano
 from sadi_lens.plots.export import CONFIG, export
 from sadi_lens.plots.show import show
 
@@ -30,8 +29,6 @@ __all__ = [
     "CONFIG",
     "HtmlTable",
     "accuracy_by_pairs",
-    "activation_ecdf",
-    "activation_pca",
     "compare_text",
     "demo_figures",
     "difference_distributions",
@@ -40,7 +37,6 @@ __all__ = [
     "example_effects",
     "export",
     "generation_trace",
-    "layer_quantiles",
     "mask_overlap",
     "method_accuracy",
     "null_distribution",
@@ -48,11 +44,8 @@ __all__ = [
     "rank_curve",
     "show",
     "side_effect_curve",
-    "sign_agreement_map",
     "steering_arrows",
     "sweep_heatmap",
     "token_strip",
-    "top_units_by_layer",
     "units_by_layer",
-    "volcano",
 ]

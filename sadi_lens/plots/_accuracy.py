@@ -43,6 +43,9 @@ def method_accuracy(comparison: Comparison, *, theme: str = "light") -> go.Figur
             5th to 95th percentile shaded.
         theme: ``"light"`` or ``"dark"``.
 
+    Returns:
+        A figure; ``export`` writes it, ``show`` displays it.
+
     Raises:
         ValueError: If there is no row.
     """
@@ -85,23 +88,27 @@ def method_accuracy(comparison: Comparison, *, theme: str = "light") -> go.Figur
         figure,
         colors,
         title=_title(comparison),
-        subtitle=(
-            (
-                named("task", comparison.task),
-                f"{comparison.n:,} {comparison.split} items, the same for every row",
-                f"model {comparison.model.name}",
-                where(comparison.component).split(",")[0] if comparison.component else "",
-                f"position {comparison.position}",
-            ),
-            (
-                "bars: 95% Wilson interval",
-                "gain: paired on the same items (bootstrap)",
-                _null_note(comparison),
-            ),
-        ),
+        subtitle=_facts(comparison),
         plot=(440, max(120, (_LINE * most_lines + _ROW_GAP) * len(lines))),
         margin=Margin(left=min(_LABEL + 40, widest + 16), right=354 if comparison.nulls else 250),
         head=36,
+    )
+
+
+def _facts(comparison: Comparison) -> tuple[tuple[str, ...], ...]:
+    return (
+        (
+            named("task", comparison.task),
+            f"{comparison.n:,} {comparison.split} items, the same for every row",
+            f"model {comparison.model.name}",
+            where(comparison.component).split(",")[0] if comparison.component else "",
+            f"position {comparison.position}",
+        ),
+        (
+            "bars: 95% Wilson interval",
+            "gain: paired on the same items (bootstrap)",
+            _null_note(comparison),
+        ),
     )
 
 

@@ -11,6 +11,25 @@ from sadi_lens.plots._layers import units_by_layer
 from sadi_lens.plots._maps import difference_heatmap
 from sadi_lens.plots._null import null_distribution, null_of
 from sadi_lens.plots._sweep import sweep_heatmap
+from sadi_lens.types.components import COMPONENTS
+
+
+def demo_figure_names(component: str | None = None) -> list[str]:
+    """Names under which a demo (of ``component``) or, without one, a comparison writes its figures.
+
+    Args:
+        component: The component that is steered; ``"head"`` draws the differences of all.
+    """
+    names = ["method_accuracy", "null_distribution"]
+    if component is not None:
+        shown = COMPONENTS if component == "head" else [component]
+        names += [
+            "difference_distributions",
+            "units_by_layer",
+            "sweep",
+            *(f"differences_{one}" for one in shown),
+        ]
+    return [f"{name}{suffix}" for name in names for suffix in ("", "_dark")]
 
 
 def demo_figures(results: Mapping[str, Any], *, theme: str = "light") -> dict[str, go.Figure]:
@@ -21,6 +40,9 @@ def demo_figures(results: Mapping[str, Any], *, theme: str = "light") -> dict[st
             Mask; the mask labelled as a component is boxed in its map), ``unit_differences``,
             ``sweep``, ``choice``, ``comparison``. A figure whose results are missing is left out.
         theme: ``"light"`` or ``"dark"``.
+
+    Returns:
+        File name (without suffix) -> figure.
     """
     figures: dict[str, go.Figure] = {}
     masks = results.get("masks") or {}

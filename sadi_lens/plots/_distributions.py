@@ -16,7 +16,7 @@ from sadi_lens.plots._layout import (
     require_finite,
     where,
 )
-from sadi_lens.plots._theme import require_theme
+from sadi_lens.plots._theme import Theme, require_theme
 from sadi_lens.types.components import COMPONENTS, unit_label
 from sadi_lens.types.differences import UnitDifferences
 
@@ -36,8 +36,17 @@ def difference_distributions(
         unit_differences: Up to some 40 units; pairs that are not finite are left out and counted.
         theme: ``"light"`` or ``"dark"``.
 
+    Returns:
+        A figure; ``export`` writes it, ``show`` displays it.
+
     Raises:
         ValueError: If there is no unit, or no finite difference.
+
+    Example:
+        >>> mask = sl.Mask.from_units("head", [(0, 1), (2, 3)], model)
+        >>> pairs = sl.find.unit_differences(model, task.pairs[:10], mask, progress=False)
+        >>> len(sl.plots.difference_distributions(pairs).layout.yaxis.ticktext)
+        2
     """
     colors = require_theme(theme)
     component = COMPONENTS[unit_differences.component]
@@ -59,63 +68,12 @@ def difference_distributions(
     shares: list[str] = []
     for row, column in enumerate(order):
         sample = columns[column]
-        if not sample.size:
-            shares.append("no finite value")
-            continue
-        median, mean = float(medians[column]), float(sample.mean())
-        share = float((sample > 0).mean())
-        shares.append(f"{100 * share:.0f}%")
-        color = colors.positive if median > 0 else colors.negative
-        figure.add_violin(
-            x=sample,
-            y0=row,
-            orientation="h",
-            side="positive",
-            width=2 * _OVERLAP,
-            points=False,
-            line={"color": color, "width": 1.2},
-            fillcolor=color,
-            opacity=0.72,
-            spanmode="hard",
-            scalemode="width",
-            hoverinfo="skip",
-            name=labels[row],
-            showlegend=False,
-        )
-        error = sample.std(ddof=1) / math.sqrt(sample.size) if sample.size > 1 else 0.0
-        spread = f" ± {error:.2g} (SE)" if error else ""
-        figure.add_scatter(
-            x=[median, mean],
-            y=[row, row],
-            mode="markers",
-            marker={
-                "symbol": ["line-ns", "circle"],
-                "size": [16, 6],
-                "color": colors.ink,
-                "line": {"width": [2.4, 0.8], "color": [colors.ink, colors.paper]},
-            },
-            error_x={
-                "type": "data",
-                "array": [0.0, error],  # on the mean only
-                "color": colors.ink,
-                "thickness": 1.4,
-                "width": 3,
-            },
-            hovertemplate=f"<b>{labels[row]}</b><br>median {median:+.4g}<br>mean {mean:+.4g}{spread}"
-            f"<br>positive in {100 * share:.1f}% of {sample.size:,} pairs<extra></extra>",
-            name=labels[row],
-            showlegend=False,
-        )
+        if sample.size:
+            _add_unit(figure, colors, sample, row, labels[row])
+        shares.append(f"{100 * (sample > 0).mean():.0f}%" if sample.size else "no finite value")
     figure.add_vline(x=0, line={"color": colors.muted, "width": 1, "dash": "dot"})
+    _add_shares(figure, colors, shares)
     n_units = len(labels)
-    for row, share in enumerate(shares):
-        figure.add_annotation(
-            x=1, xref="paper", y=row, text=share, xanchor="left", xshift=12, showarrow=False
-        )
-    figure.add_annotation(
-        x=1, xref="paper", xanchor="left", xshift=12, y=1, yref="paper", yanchor="bottom", yshift=2,
-        text="pairs > 0", showarrow=False, font={"color": colors.muted, "size": 12},
-    )  # fmt: skip
     figure.update_xaxes(
         title=f"difference per pair, A(x y+) {MINUS} A(x y{MINUS}) (activation units)"
     )
@@ -126,30 +84,90 @@ def difference_distributions(
         range=[-0.5, n_units - 1 + _OVERLAP + 0.1],
         showgrid=True,
     )
-    n_pairs = values.shape[0]
-    dropped = int(np.isnan(values).sum())
     agreed = [share for share in shares if share.endswith("%")]
     return finish(
         figure,
         colors,
         title=_title(labels, shares, agreed, component.unit),
-        subtitle=(
-            (
-                counted(n_pairs, "contrastive pair"),
-                "last token of the text",
-                where(unit_differences.component),
-                named("task", unit_differences.task),
-                f"model {unit_differences.model.name}",
-            ),
-            (
-                "sorted by median; line: median, dot: mean ± 1 SE",
-                "blue: median above 0, red: not",
-                f"{dropped:,} non-finite differences left out" if dropped else "",
-            ),
-        ),
+        subtitle=_facts(unit_differences, dropped=int(np.isnan(values).sum())),
         plot=(560, max(140, int(_ROW * (n_units + _OVERLAP)))),
         margin=Margin(left=96, right=132),
         head=14,
+    )
+
+
+def _add_unit(figure: go.Figure, theme: Theme, sample: np.ndarray, row: int, label: str) -> None:
+    """Half-violin, median and mean (with its standard error) of one unit's differences."""
+    median, mean = float(np.median(sample)), float(sample.mean())
+    color = theme.positive if median > 0 else theme.negative
+    figure.add_violin(
+        x=sample,
+        y0=row,
+        orientation="h",
+        side="positive",
+        width=2 * _OVERLAP,
+        points=False,
+        line={"color": color, "width": 1.2},
+        fillcolor=color,
+        opacity=0.72,
+        spanmode="hard",
+        scalemode="width",
+        hoverinfo="skip",
+        name=label,
+        showlegend=False,
+    )
+    error = sample.std(ddof=1) / math.sqrt(sample.size) if sample.size > 1 else 0.0
+    spread = f" ± {error:.2g} (SE)" if error else ""
+    figure.add_scatter(
+        x=[median, mean],
+        y=[row, row],
+        mode="markers",
+        marker={
+            "symbol": ["line-ns", "circle"],
+            "size": [16, 6],
+            "color": theme.ink,
+            "line": {"width": [2.4, 0.8], "color": [theme.ink, theme.paper]},
+        },
+        error_x={
+            "type": "data",
+            "array": [0.0, error],  # on the mean only
+            "color": theme.ink,
+            "thickness": 1.4,
+            "width": 3,
+        },
+        hovertemplate=f"<b>{label}</b><br>median {median:+.4g}<br>mean {mean:+.4g}{spread}"
+        f"<br>positive in {100 * (sample > 0).mean():.1f}% of {sample.size:,} pairs<extra></extra>",
+        name=label,
+        showlegend=False,
+    )
+
+
+def _add_shares(figure: go.Figure, theme: Theme, shares: list[str]) -> None:
+    """The column at the right: share of pairs with a positive difference."""
+    for row, share in enumerate(shares):
+        figure.add_annotation(
+            x=1, xref="paper", y=row, text=share, xanchor="left", xshift=12, showarrow=False
+        )
+    figure.add_annotation(
+        x=1, xref="paper", xanchor="left", xshift=12, y=1, yref="paper", yanchor="bottom", yshift=2,
+        text="pairs > 0", showarrow=False, font={"color": theme.muted, "size": 12},
+    )  # fmt: skip
+
+
+def _facts(unit_differences: UnitDifferences, *, dropped: int) -> tuple[tuple[str, ...], ...]:
+    return (
+        (
+            counted(len(unit_differences.values), "contrastive pair"),
+            "last token of the text",
+            where(unit_differences.component),
+            named("task", unit_differences.task),
+            f"model {unit_differences.model.name}",
+        ),
+        (
+            "sorted by median; line: median, dot: mean ± 1 SE",
+            "blue: median above 0, red: not",
+            f"{dropped:,} non-finite differences left out" if dropped else "",
+        ),
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sadi_lens.plots._layout import MINUS, Margin, escape, finish, float32, require_finite
-from sadi_lens.plots._theme import require_theme
+from sadi_lens.plots._theme import Theme, require_theme
 from sadi_lens.types.base import require_one_of
 
 _CELL = 48
@@ -34,83 +34,38 @@ def dot_grid(
         shown: The mask that is ringed at first; default the first.
         theme: ``"light"`` or ``"dark"``.
 
+    Returns:
+        A figure; ``export`` writes it, ``show`` displays it.
+
     Raises:
         ValueError: If there is no panel, shapes differ, a panel is too large or nothing is finite.
+
+    Example:
+        >>> figure = sl.plots.dot_grid({"D": [[0.5, -1.0]]}, {"M": [[True, False]]}, title="One layer")
+        >>> figure.data[0].mode, len(figure.data[0].text)
+        ('markers+text', 2)
     """
     colors = require_theme(theme)
     arrays = {name: float32(values) for name, values in panels.items()}
-    shapes = {values.shape for values in arrays.values()}
-    shapes |= {np.shape(mask) for mask in (masks or {}).values()}
-    if len(shapes) != 1 or len(shape := shapes.pop()) != 2:
-        raise ValueError(f"panels and masks must have one shape [layer unit], got {sorted(shapes)}")
-    n_layers, n_units = shape
-    if n_layers * n_units > MAX_DOTS:
-        raise ValueError(
-            f"dot_grid draws at most {MAX_DOTS} dots a panel, got {n_layers} x {n_units}; "
-            "use difference_heatmap"
-        )
+    rings = {name: np.asarray(mask, dtype=bool) for name, mask in (masks or {}).items()}
+    n_layers, n_units = _common_shape([*arrays.values(), *rings.values()])
     stacked = np.stack(list(arrays.values()))
     require_finite(stacked, "dot_grid")
+    if shown is not None:
+        require_one_of("shown", shown, list(rings))
     largest = float(np.nanmax(np.abs(stacked))) or 1.0
-    row, column = np.indices(shape)
     step = n_units + _GAP
     figure = go.Figure()
     for index, (name, values) in enumerate(arrays.items()):
-        size = np.nan_to_num(np.sqrt(np.abs(values) / largest)) * (_CELL - 8)
-        figure.add_scatter(
-            x=(column + index * step).ravel(),
-            y=row.ravel(),
-            mode="markers+text",
-            marker={
-                "size": np.maximum(size, 5).ravel(),
-                "color": values.ravel(),
-                "cmin": -1.3 * largest,
-                "cmax": 1.3 * largest,
-                "colorscale": [list(stop) for stop in colors.diverging],
-                "line": {"width": 1, "color": colors.muted},
-            },
-            text=[_number(float(value)) for value in values.ravel()],
-            textfont={
-                "size": 12,
-                "color": [
-                    colors.paper if abs(value) > 0.62 * largest else colors.ink
-                    for value in values.ravel()
-                ],
-            },
-            customdata=column.ravel(),
-            hovertemplate=f"<b>layer %{{y}}, unit %{{customdata}}</b><br>{escape(name)}: "
-            "%{marker.color:+.3g}<extra></extra>",
-            showlegend=False,
-            name=name,
-        )
-        figure.add_annotation(
-            x=index * step + (n_units - 1) / 2, y=-0.72, text=f"<b>{escape(name)}</b>",
-            showarrow=False, font={"color": colors.ink, "size": 13},
-        )  # fmt: skip
-    rings = list((masks or {}).items())
-    names = [name for name, _ in rings]
-    if shown is not None:
-        require_one_of("shown", shown, names)
-    first = names.index(shown) if shown is not None else 0
-    for place, (name, mask) in enumerate(rings):
-        layers, units = np.nonzero(np.asarray(mask, dtype=bool))
-        figure.add_scatter(
-            x=np.concatenate([units + index * step for index in range(len(arrays))]),
-            y=np.tile(layers, len(arrays)),
-            mode="markers",
-            marker={
-                "symbol": "square-open",
-                "size": _CELL - 5,
-                "color": colors.ink,
-                "line": {"width": 2.4, "color": colors.ink},
-            },
-            hoverinfo="skip",
-            name=f"in the mask: {name}",
-            showlegend=len(rings) == 1,
-            visible=place == first,
-        )
+        _add_panel(figure, colors, name, values, left=index * step, largest=largest)
+    first = list(rings).index(shown) if shown is not None else 0
+    for place, (name, mask) in enumerate(rings.items()):
+        layers, units = np.nonzero(mask)
+        x = np.concatenate([units + index * step for index in range(len(arrays))])
+        _add_rings(figure, colors, name, x, np.tile(layers, len(arrays)))
+        figure.data[-1].update(showlegend=len(rings) == 1, visible=place == first)
     if len(rings) > 1:
-        _add_slider(figure, names, len(arrays), first)
+        _add_slider(figure, list(rings), len(arrays), first)
     width = len(arrays) * step - _GAP
     figure.update_xaxes(
         title="unit",
@@ -129,6 +84,77 @@ def dot_grid(
         subtitle=(("blue: positive, red: negative, size: magnitude",),),
         plot=(int(width * _CELL), int((n_layers + 0.65) * _CELL)),
         margin=Margin(bottom=58 if len(rings) < 2 else 132),
+    )
+
+
+def _common_shape(arrays: list[np.ndarray]) -> tuple[int, int]:
+    """The common shape [layer unit]; ValueError if shapes differ or a panel has too many units to read."""
+    shapes = {array.shape for array in arrays}
+    if len(shapes) != 1 or len(shape := shapes.pop()) != 2:
+        raise ValueError(f"panels and masks must have one shape [layer unit], got {sorted(shapes)}")
+    n_layers, n_units = shape
+    if n_layers * n_units > MAX_DOTS:
+        raise ValueError(
+            f"dot_grid draws at most {MAX_DOTS} dots a panel, got {n_layers} x {n_units}; "
+            "use difference_heatmap"
+        )
+    return n_layers, n_units
+
+
+def _add_panel(
+    figure: go.Figure, theme: Theme, name: str, values: np.ndarray, *, left: float, largest: float
+) -> None:
+    """One panel: a dot a unit, its number in it, its area by magnitude."""
+    row, column = np.indices(values.shape)
+    size = np.nan_to_num(np.sqrt(np.abs(values) / largest)) * (_CELL - 8)
+    figure.add_scatter(
+        x=(column + left).ravel(),
+        y=row.ravel(),
+        mode="markers+text",
+        marker={
+            "size": np.maximum(size, 5).ravel(),
+            "color": values.ravel(),
+            "cmin": -1.3 * largest,
+            "cmax": 1.3 * largest,
+            "colorscale": [list(stop) for stop in theme.diverging],
+            "line": {"width": 1, "color": theme.muted},
+        },
+        text=[_number(float(value)) for value in values.ravel()],
+        textfont={
+            "size": 12,
+            "color": [
+                theme.paper if abs(value) > 0.62 * largest else theme.ink
+                for value in values.ravel()
+            ],
+        },
+        customdata=column.ravel(),
+        hovertemplate=f"<b>layer %{{y}}, unit %{{customdata}}</b><br>{escape(name)}: "
+        "%{marker.color:+.3g}<extra></extra>",
+        showlegend=False,
+        name=name,
+    )
+    figure.add_annotation(
+        x=left + (values.shape[1] - 1) / 2, y=-0.72, text=f"<b>{escape(name)}</b>",
+        showarrow=False, font={"color": theme.ink, "size": 13},
+    )  # fmt: skip
+
+
+def _add_rings(
+    figure: go.Figure, theme: Theme, name: str, x: np.ndarray, layers: np.ndarray
+) -> None:
+    """A square round every unit of a mask, in every panel."""
+    figure.add_scatter(
+        x=x,
+        y=layers,
+        mode="markers",
+        marker={
+            "symbol": "square-open",
+            "size": _CELL - 5,
+            "color": theme.ink,
+            "line": {"width": 2.4, "color": theme.ink},
+        },
+        hoverinfo="skip",
+        name=f"in the mask: {name}",
     )
 
 

@@ -15,10 +15,9 @@ from sadi_lens.plots._layout import (
     percent,
     where,
 )
-from sadi_lens.plots._theme import DASHES, MARKERS, PATTERNS, require_theme
+from sadi_lens.plots._theme import PATTERNS, Theme, require_theme
 from sadi_lens.types.components import COMPONENTS
-from sadi_lens.types.differences import ActivationDifferences
-from sadi_lens.types.masks import Mask, top_k_mask
+from sadi_lens.types.masks import Mask
 
 
 def units_by_layer(masks: Mapping[str, Mask], *, theme: str = "light") -> go.Figure:
@@ -28,8 +27,16 @@ def units_by_layer(masks: Mapping[str, Mask], *, theme: str = "light") -> go.Fig
         masks: Label -> mask; any components, of models with the same number of layers.
         theme: ``"light"`` or ``"dark"``.
 
+    Returns:
+        A figure; ``export`` writes it, ``show`` displays it.
+
     Raises:
         ValueError: If there is no mask, or their layer counts differ.
+
+    Example:
+        >>> masks = {"by hand": sl.Mask.from_units("head", [(0, 1), (2, 3)], model)}
+        >>> sl.plots.units_by_layer(masks).data[0].y.tolist()
+        [50.0, 0.0, 50.0, 0.0, 0.0]
     """
     colors = require_theme(theme)
     if not masks:
@@ -38,37 +45,12 @@ def units_by_layer(masks: Mapping[str, Mask], *, theme: str = "light") -> go.Fig
     if len(set(depths.values())) > 1:
         raise ValueError(f"masks must be of models with the same number of layers, got {depths}")
     n_layers = next(iter(depths.values()))
-    layers = list(range(n_layers))
     figure = go.Figure()
     highest = 1 / n_layers
     for index, (label, mask) in enumerate(masks.items()):
-        counts = np.array(mask.per_layer)
-        share = counts / max(1, mask.k)
+        share = np.array(mask.per_layer) / max(1, mask.k)
         highest = max(highest, float(share.max()))
-        unit = COMPONENTS[mask.component].unit
-        color = colors.series[index % len(colors.series)]
-        pattern = PATTERNS[index % len(PATTERNS)]
-        figure.add_bar(
-            x=layers,
-            y=100 * share,
-            marker={
-                "color": color,
-                "line": {"width": 1, "color": color},
-                "pattern": {
-                    "shape": pattern,
-                    "size": 6,
-                    "solidity": 0.4,
-                    "fgcolor": color,
-                    "bgcolor": colors.paper if pattern else color,
-                    "fillmode": "replace",
-                },
-            },
-            customdata=np.stack([counts, np.full(n_layers, mask.k)], axis=-1),
-            hovertemplate=f"<b>{escape(label)}</b>, layer %{{x}}<br>%{{customdata[0]}} of "
-            f"%{{customdata[1]}} selected {unit}s (%{{y:.1f}}%)<extra></extra>",
-            name=_legend(label, mask, unit),
-            showlegend=True,
-        )
+        _add_mask(figure, colors, label, mask, index)
     figure.add_scatter(
         x=[-0.5, n_layers - 0.5],
         y=[100 / n_layers] * 2,
@@ -106,82 +88,32 @@ def units_by_layer(masks: Mapping[str, Mask], *, theme: str = "light") -> go.Fig
     )
 
 
-def top_units_by_layer(
-    differences: Mapping[str, ActivationDifferences],
-    k: int = 100,
-    *,
-    ranking: str = "signed",
-    theme: str = "light",
-) -> go.Figure:
-    """How many of the top ``k`` units lie in each layer, one line a component (the paper's Fig. 3b).
-
-    Args:
-        differences: Label -> moments, of models with the same number of layers.
-        k: Units counted.
-        ranking: See ``sadi_lens.types.masks.scores``.
-        theme: ``"light"`` or ``"dark"``.
-
-    Raises:
-        ValueError: If there is none, ``k`` is out of range for one, or their layer counts differ.
-    """
-    colors = require_theme(theme)
-    if not differences:
-        raise ValueError("top_units_by_layer needs at least one component, got 0")
-    depths = {label: one.mean.shape[0] for label, one in differences.items()}
-    if len(set(depths.values())) > 1:
-        raise ValueError(
-            f"differences must be of models with the same number of layers, got {depths}"
-        )
-    n_layers = next(iter(depths.values()))
-    figure = go.Figure()
-    peaks: list[str] = []
-    highest = 1
-    for index, (label, one) in enumerate(differences.items()):
-        counts = np.array(top_k_mask(one, k, ranking=ranking).per_layer)
-        unit = COMPONENTS[one.component].unit
-        color = colors.series[index % len(colors.series)]
-        figure.add_scatter(
-            x=list(range(n_layers)),
-            y=counts,
-            mode="lines+markers",
-            line={"color": color, "width": 2, "dash": DASHES[index % len(DASHES)]},
-            marker={"symbol": MARKERS[index % len(MARKERS)], "size": 8, "color": color},
-            hovertemplate=f"<b>{escape(label)}</b>, layer %{{x}}<br>%{{y}} of the top {k:,} {unit}s"
-            "<extra></extra>",
-            name=f"{escape(label)} (of {one.mean.size:,} {unit}s)",
-            showlegend=True,
-            cliponaxis=False,
-        )
-        peaks.append(f"{label} {int(counts.max()):,} in layer {int(counts.argmax())}")
-        highest = max(highest, int(counts.max()))
-    figure.update_xaxes(
-        title="layer",
-        tickvals=integer_ticks(n_layers),
-        range=[-0.5, n_layers - 0.5],
-        showgrid=False,
-    )
-    figure.update_yaxes(
-        title=f"units among the top {k:,}",
-        range=[0, 1.08 * highest],
-        tickformat=",d",
-        dtick=1 if highest < 8 else None,
-    )
-    firsts = list(differences.values())
-    return finish(
-        figure,
-        colors,
-        title=f"The top {k:,} by layer: " + ", ".join(peaks[:3]),
-        subtitle=(
-            (
-                f"{k:,} units of each component with the largest {ranking} mean difference",
-                *dict.fromkeys(f"mean of {counted(one.n, 'pair')}" for one in firsts),
-                *dict.fromkeys(named("task", one.task) for one in firsts),
-                f"model {', '.join(dict.fromkeys(one.model.name for one in firsts))}",
-            ),
-            tuple(dict.fromkeys(where(one.component) for one in firsts)),
-        ),
-        plot=(int(np.clip(26 * n_layers, 560, 900)), 280),
-        margin=Margin(),
+def _add_mask(figure: go.Figure, theme: Theme, label: str, mask: Mask, index: int) -> None:
+    """A bar a layer: the share of the mask's units in it, in percent."""
+    counts = np.array(mask.per_layer)
+    unit = COMPONENTS[mask.component].unit
+    color = theme.series[index % len(theme.series)]
+    pattern = PATTERNS[index % len(PATTERNS)]
+    figure.add_bar(
+        x=list(range(mask.n_layers)),
+        y=100 * (counts / max(1, mask.k)),
+        marker={
+            "color": color,
+            "line": {"width": 1, "color": color},
+            "pattern": {
+                "shape": pattern,
+                "size": 6,
+                "solidity": 0.4,
+                "fgcolor": color,
+                "bgcolor": theme.paper if pattern else color,
+                "fillmode": "replace",
+            },
+        },
+        customdata=np.stack([counts, np.full(mask.n_layers, mask.k)], axis=-1),
+        hovertemplate=f"<b>{escape(label)}</b>, layer %{{x}}<br>%{{customdata[0]}} of "
+        f"%{{customdata[1]}} selected {unit}s (%{{y:.1f}}%)<extra></extra>",
+        name=_legend(label, mask, unit),
+        showlegend=True,
     )
 
 
@@ -190,7 +122,7 @@ def _place(mask: Mask) -> str:
 
 
 def _source(mask: Mask) -> str:
-    """The pairs that made a mask, as far as it knows them."""
+    """Number and task of the pairs that made a mask; an empty string if not recorded."""
     task, n_pairs = mask.provenance.get("task"), mask.provenance.get("n_pairs")
     if not n_pairs:
         return named("task", task or "")

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from sadi_lens.plots._theme import FONT_SIZE, SUBTITLE_SIZE, TITLE_SIZE, Theme, template
 from sadi_lens.types.components import COMPONENTS
+from sadi_lens.types.differences import ActivationDifferences
 
 MINUS, TIMES = "\u2212", "\u00d7"
 """True signs, as wide as a plus."""
@@ -78,6 +79,38 @@ def where(component: str) -> str:
     """What was read, for subtitles: hook position and, for heads, the reduction over d_head."""
     hook = COMPONENTS[component].hook.replace("{layer}", "{l}")
     return f"{hook}, mean over d_head" if component == "head" else hook
+
+
+def difference_facts(differences: ActivationDifferences) -> tuple[str, ...]:
+    """What activation differences are, on what and of how many pairs, for subtitles."""
+    return (
+        f"A(x y+) {MINUS} A(x y{MINUS}) at the last token of the text",
+        where(differences.component),
+        f"mean of {counted(differences.n, 'pair')}",
+        named("task", differences.task),
+        f"model {differences.model.name}",
+    )
+
+
+def add_line(
+    figure: go.Figure,
+    x: Sequence[Any],
+    y: Sequence[Any],
+    *,
+    color: str,
+    width: float,
+    dash: str | None = None,
+) -> None:
+    """A line through points, without hover and legend."""
+    line: dict[str, Any] = {"color": color, "width": width}
+    figure.add_scatter(
+        x=x,
+        y=y,
+        mode="lines",
+        line=line if dash is None else {**line, "dash": dash},
+        hoverinfo="skip",
+        showlegend=False,
+    )
 
 
 def named(word: str, value: object) -> str:
@@ -200,19 +233,7 @@ def finish(
         width=width,
         height=height,
         margin={"l": margin.left, "r": margin.right, "t": top, "b": margin.bottom},
-        title={
-            "text": "<br>".join(titles),
-            "subtitle": {"text": "<br>".join(lines)},
-            "x": 0,
-            "xref": "container",
-            "xanchor": "left",
-            "y": 1,
-            "yref": "container",
-            "yanchor": "top",
-            # Plotly sets the first line of a title of several lines 13 pixels higher.
-            "pad": {"t": 16 if len(titles) == 1 else 29, "l": _EDGE},
-            "automargin": False,
-        },
+        title=_title_layout(titles, lines),
         showlegend=bool(names),
         legend={
             "orientation": "h",
@@ -226,6 +247,23 @@ def finish(
         },
     )
     return figure
+
+
+def _title_layout(titles: Sequence[str], lines: Sequence[str]) -> dict[str, Any]:
+    """Title and subtitle at the upper left corner of the page."""
+    return {
+        "text": "<br>".join(titles),
+        "subtitle": {"text": "<br>".join(lines)},
+        "x": 0,
+        "xref": "container",
+        "xanchor": "left",
+        "y": 1,
+        "yref": "container",
+        "yanchor": "top",
+        # Plotly sets the first line of a title of several lines 13 pixels higher.
+        "pad": {"t": 16 if len(titles) == 1 else 29, "l": _EDGE},
+        "automargin": False,
+    }
 
 
 def _legend_rows(names: Sequence[str], pixels: int) -> int:
@@ -282,7 +320,7 @@ def symmetric_range(values: np.ndarray, quantile: float = 1.0) -> float:
 
 
 def require_finite(values: np.ndarray, what: str) -> None:
-    """Refuse to draw nothing.
+    """Check that there is something to draw.
 
     Raises:
         ValueError: If no value is finite.

@@ -6,17 +6,14 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sadi_lens.plots._layout import (
-    MINUS,
     TIMES,
     Margin,
-    counted,
+    difference_facts,
     finish,
     float32,
-    named,
     require_finite,
     signed,
     symmetric_range,
-    where,
 )
 from sadi_lens.plots._theme import require_theme
 from sadi_lens.plots._unit_map import (
@@ -56,9 +53,17 @@ def difference_heatmap(
         sort: Order the units of each layer by value (the paper's Fig. 3a): shows how few stand out, hides
             which they are (hover still tells). Only where every unit has its own cell.
 
+    Returns:
+        A figure; ``export`` writes it, ``show`` displays it.
+
     Raises:
         ValueError: If nothing is finite, the mask is of another component or shape, or ``sort`` is
             asked of pooled cells.
+
+    Example:
+        >>> found = sl.activation_differences(model, task.pairs[:10], progress=False)["head"]
+        >>> sl.plots.difference_heatmap(found, sl.top_k_mask(found, 4)).layout.xaxis.title.text
+        'head'
     """
     colors = require_theme(theme)
     mean = float32(differences.mean)
@@ -75,47 +80,40 @@ def difference_heatmap(
             f"sort=True needs at most {MAX_CELLS} units per layer, got {n_units}: "
             "pooled cells hold neighbours, which sorting would tear apart"
         )
+    figure = go.Figure()
+    plot, shown = draw_units(figure, colors, _unit_values(differences, mean), mask, sort=sort)
+    limit = symmetric_range(shown, RANGE_QUANTILE)
+    set_colours(figure, colors, 0.0, limit, "mean difference<br>(activation units)")
+    top = np.unravel_index(int(np.nanargmax(np.abs(mean))), mean.shape)
+    label = unit_label(differences.component, int(top[0]), int(top[1]))
+    return finish(
+        figure,
+        colors,
+        title=f"Mean difference per {component.unit}: the largest is {label}, "
+        + signed(float(mean[top]), ".3g"),
+        subtitle=(difference_facts(differences), _reading_facts(mean, component.unit, limit, mask)),
+        plot=plot,
+        margin=Margin(right=132),
+    )
+
+
+def _unit_values(differences: ActivationDifferences, mean: np.ndarray) -> UnitValues:
+    """Mean difference, standard error and rank of every unit, and their lines on hover."""
     error = float32(differences.standard_error)
 
     def hover(value: str, at: Sequence[str]) -> str:
         spread = f" ± %{{{at[0]}:.2g}} (SE)" if np.isfinite(error).any() else ""
         return f"%{{{value}:+.4g}}{spread}<br>rank %{{{at[1]}:,d}} of {mean.size:,} by signed value"
 
-    values = UnitValues(
-        differences.component,
-        mean,
-        0.0,
-        (error, ranks_of(mean)),
-        hover,
-    )
-    figure = go.Figure()
-    plot, shown = draw_units(figure, colors, values, mask, sort=sort)
-    limit = symmetric_range(shown, RANGE_QUANTILE)
-    set_colours(figure, colors, 0.0, limit, "mean difference<br>(activation units)")
-    top = np.unravel_index(int(np.nanargmax(np.abs(mean))), mean.shape)
-    label = unit_label(differences.component, int(top[0]), int(top[1]))
+    return UnitValues(differences.component, mean, 0.0, (error, ranks_of(mean)), hover)
+
+
+def _reading_facts(mean: np.ndarray, unit: str, limit: float, mask: Mask | None) -> tuple[str, ...]:
     missing = int(np.isnan(mean).sum())
-    return finish(
-        figure,
-        colors,
-        title=f"Mean difference per {component.unit}: the largest is {label}, "
-        + signed(float(mean[top]), ".3g"),
-        subtitle=(
-            (
-                f"A(x y+) {MINUS} A(x y{MINUS}) at the last token of the text",
-                where(differences.component),
-                f"mean of {counted(differences.n, 'pair')}",
-                named("task", differences.task),
-                f"model {differences.model.name}",
-            ),
-            (
-                "blue: larger on the right answer, red: on the wrong one",
-                f"colour saturates at ±{limit:.2g}",
-                pooling_fact(n_units, component.unit),
-                f"{TIMES} no finite value ({missing:,} of {mean.size:,})" if missing else "",
-                empty_fact(mask),
-            ),
-        ),
-        plot=plot,
-        margin=Margin(right=132),
+    return (
+        "blue: larger on the right answer, red: on the wrong one",
+        f"colour saturates at ±{limit:.2g}",
+        pooling_fact(mean.shape[1], unit),
+        f"{TIMES} no finite value ({missing:,} of {mean.size:,})" if missing else "",
+        empty_fact(mask),
     )

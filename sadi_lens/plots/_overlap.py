@@ -1,6 +1,7 @@
 """Do masks share their units? Jaccard index of every two, with what chance would give."""
 
 from collections.abc import Mapping
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -32,8 +33,17 @@ def mask_overlap(masks: Mapping[str, Mask], *, theme: str = "light") -> go.Figur
         masks: Label -> mask, at least 2, of one component and shape.
         theme: ``"light"`` or ``"dark"``.
 
+    Returns:
+        A figure; ``export`` writes it, ``show`` displays it.
+
     Raises:
         ValueError: If there are fewer than 2 masks, or they are of different components or shapes.
+
+    Example:
+        >>> first = sl.Mask.from_units("head", [(0, 1), (2, 3)], model)
+        >>> second = sl.Mask.from_units("head", [(0, 1), (3, 3)], model)
+        >>> sl.plots.mask_overlap({"first": first, "second": second}).layout.title.text
+        'first and second share 0.33, chance 0.02'
     """
     colors = require_theme(theme)
     if len(masks) < 2:
@@ -45,18 +55,8 @@ def mask_overlap(masks: Mapping[str, Mask], *, theme: str = "light") -> go.Figur
         )
     labels, chosen = list(masks), list(masks.values())
     n, first = len(chosen), chosen[0]
-    flat = np.stack([mask.selected.ravel() for mask in chosen])
-    shared = flat.astype(np.float32) @ flat.T.astype(np.float32)
-    sizes = np.array([mask.k for mask in chosen])
-    either = sizes[:, None] + sizes - shared
+    shared, either, chance = _overlaps(chosen)
     jaccard = np.divide(shared, either, out=np.full((n, n), np.nan), where=either > 0)
-    chance = np.full((n, n), np.nan)
-    for row in range(n):
-        for column in range(row + 1):
-            if row != column and sizes[row] + sizes[column]:
-                chance[row, column] = chance[column, row] = jaccard_chance(
-                    first.selected.size, int(sizes[row]), int(sizes[column])
-                )
     figure = go.Figure(
         go.Heatmap(
             z=jaccard,
@@ -77,7 +77,6 @@ def mask_overlap(masks: Mapping[str, Mask], *, theme: str = "light") -> go.Figur
         )
     )
     add_colorbar(figure, colors, "Jaccard index")
-    cell = _CELL if n <= 10 else 40
     names = [[*wrap(label, _LABEL, 12), f"K {mask.k:,}"] for label, mask in masks.items()]
     axis: dict[str, Any] = {"tickvals": list(range(n)), "ticks": "", "showgrid": False}
     texts = ["<br>".join(lines) for lines in names]
@@ -85,25 +84,44 @@ def mask_overlap(masks: Mapping[str, Mask], *, theme: str = "light") -> go.Figur
     figure.update_yaxes(**axis, ticktext=texts, range=[n - 0.5, -0.5])
     figure.update_layout(plot_bgcolor=colors.paper)
     widest = max(text_width(line, SUBTITLE_SIZE) for lines in names for line in lines) + 14
-    models = dict.fromkeys(mask.model.name for mask in chosen if mask.model)
-    empty = [label for label, mask in masks.items() if not mask.k]
+    cell = _CELL if n <= 10 else 40
     return finish(
         figure,
         colors,
         title=_title(labels, jaccard, chance),
-        subtitle=(
-            (
-                "shared units / units in either mask",
-                f"{first.selected.size:,} {COMPONENTS[first.component].unit}s ({where(first.component)})",
-                named("model", ", ".join(models)),
-            ),
-            (
-                "second number: expected of two random masks of the same sizes",
-                f"empty, so without an index: {', '.join(empty)}" if empty else "",
-            ),
-        ),
+        subtitle=_facts(masks, first),
         plot=(cell * n, cell * n),
         margin=Margin(left=widest, right=132, bottom=int(30 + 0.66 * widest + 14)),
+    )
+
+
+def _overlaps(masks: list[Mask]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of every two masks [mask mask]: units in both, units in either, and the expected Jaccard index of random ones."""
+    flat = np.stack([mask.selected.ravel() for mask in masks])
+    shared = flat.astype(np.float32) @ flat.T.astype(np.float32)
+    sizes = np.array([mask.k for mask in masks])
+    chance = np.full(shared.shape, np.nan)
+    for row, column in combinations(range(len(masks)), 2):
+        if sizes[row] + sizes[column]:
+            chance[row, column] = chance[column, row] = jaccard_chance(
+                flat.shape[1], int(sizes[row]), int(sizes[column])
+            )
+    return shared, sizes[:, None] + sizes - shared, chance
+
+
+def _facts(masks: Mapping[str, Mask], first: Mask) -> tuple[tuple[str, ...], ...]:
+    models = dict.fromkeys(mask.model.name for mask in masks.values() if mask.model)
+    empty = [label for label, mask in masks.items() if not mask.k]
+    return (
+        (
+            "shared units / units in either mask",
+            f"{first.selected.size:,} {COMPONENTS[first.component].unit}s ({where(first.component)})",
+            named("model", ", ".join(models)),
+        ),
+        (
+            "second number: expected of two random masks of the same sizes",
+            f"empty, so without an index: {', '.join(empty)}" if empty else "",
+        ),
     )
 
 

@@ -4,17 +4,15 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sadi_lens.plots._layout import (
-    MINUS,
     Margin,
-    counted,
+    add_line,
+    difference_facts,
     finish,
     float32,
-    named,
     require_finite,
     signed,
-    where,
 )
-from sadi_lens.plots._theme import faded, require_theme
+from sadi_lens.plots._theme import Theme, faded, require_theme
 from sadi_lens.types.components import COMPONENTS, unit_label
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.results import SignFlipNull
@@ -39,125 +37,148 @@ def rank_curve(
             pairs stay below. A unit above it stands out after looking at all units.
         theme: ``"light"`` or ``"dark"``.
 
+    Returns:
+        A figure; ``export`` writes it, ``show`` displays it.
+
     Raises:
         ValueError: If nothing is finite, ``k`` is out of range, or the null is of another component.
+
+    Example:
+        >>> found = sl.activation_differences(model, task.pairs[:10], progress=False)["head"]
+        >>> sl.plots.rank_curve(found, 4).layout.yaxis.title.text
+        'mean difference (activation units)'
     """
     colors = require_theme(theme)
     mean = float32(differences.mean)
     require_finite(mean, f"rank_curve of {differences.component!r} on {differences.model.name}")
-    if null is not None and (null.component, null.model) != (
-        differences.component,
-        differences.model,
-    ):
-        raise ValueError(
-            f"null must be of component {differences.component!r} on {differences.model.name}, "
-            f"got {null.component!r} on {null.model.name}"
-        )
-    flat = mean.ravel()
-    order = np.argsort(-flat, kind="stable")
-    order = order[np.isfinite(flat[order])]
+    _require_same(differences, null)
+    order = np.argsort(-mean, axis=None, kind="stable")
+    order = order[np.isfinite(mean.flat[order])]
     n = order.size
     if k is not None and not 1 <= k <= n:
         raise ValueError(f"k must be in [1, {n}] (units with a value), got {k}")
     ranks = _thinned(n, k)
-    values = flat[order[ranks - 1]]
-    units = order[ranks - 1]
-    low, high = float(flat[order[-1]]), float(flat[order[0]])
-    above = 0
-    if null is not None:
-        above = int((flat[order] > null.threshold).sum())
-        high = max(high, null.threshold)
-    pad = 0.06 * (high - low or abs(high) or 1.0)
-    low, high = low - pad, high + pad
+    values = mean.flat[order]
+    low, high = _value_range(values, null)
     figure = go.Figure()
     if k is not None:
-        cut = float(flat[order[k - 1]])
-        figure.add_scatter(
-            x=[0.7, 0.7, k + 0.5, k + 0.5],
-            y=[low, high, high, low],
-            mode="lines",
-            fill="toself",
-            fillcolor=faded(colors.kinds["adaptive"], 0.16),
-            line={"color": colors.kinds["adaptive"], "width": 0},
-            hoverinfo="skip",
-            name=f"selected: K = {k:,}, down to {signed(cut, '.3g')}",
-            showlegend=True,
-        )
-        figure.add_scatter(
-            x=[k + 0.5] * 2,
-            y=[low, high],
-            mode="lines",
-            line={"color": colors.kinds["adaptive"], "width": 1.6, "dash": "dash"},
-            hoverinfo="skip",
-            showlegend=False,
-        )
-    figure.add_scatter(
-        x=[0.7, n * 1.15],
-        y=[0, 0],
-        mode="lines",
-        line={"color": colors.muted, "width": 1},
-        hoverinfo="skip",
-        showlegend=False,
-    )
-    figure.add_scatter(
-        x=ranks,
-        y=values,
-        customdata=[
-            unit_label(differences.component, *divmod(int(unit), mean.shape[1])) for unit in units
-        ],
-        mode="lines+markers" if n <= 120 else "lines",
-        line={"color": colors.ink, "width": 1.6 if n <= 120 else 2.4},
-        marker={"size": 5, "color": colors.ink},
-        hovertemplate="<b>%{customdata}</b><br>%{y:+.4g}<br>"
-        f"rank %{{x:,d}} of {n:,} by signed value<extra></extra>",
-        name="units",
-        showlegend=False,
-    )
+        _add_cut(figure, colors, k, float(values[k - 1]), (low, high))
+    ends = [0.7, n * 1.15]
+    add_line(figure, ends, [0, 0], color=colors.muted, width=1.0)
+    _add_curve(figure, colors, differences, ranks, order)
+    unit, above = COMPONENTS[differences.component].unit, 0
     if null is not None:
-        figure.add_scatter(
-            x=[0.7, n * 1.15],
-            y=[null.threshold] * 2,
-            mode="lines",
-            line={"color": colors.kinds["random"], "width": 2, "dash": "dot"},
-            hovertemplate=f"95% of {null.maxima.size:,} sign-flipped maxima are below %{{y:+.4g}}"
-            "<extra></extra>",
-            name=f"95% of {null.maxima.size:,} sign-flipped maxima: {signed(null.threshold, '.3g')}",
-            showlegend=True,
-        )
-    unit = COMPONENTS[differences.component].unit
+        above = int((values > null.threshold).sum())
+        _add_null(figure, colors, null, ends)
     figure.update_xaxes(
         title=f"rank among {n:,} {unit}s (log scale)",
         type="log",
-        range=[np.log10(0.7), np.log10(n * 1.15)],
+        range=[np.log10(one) for one in ends],
         dtick=1 if n > 30 else None,
         tickformat="~s",
     )
     figure.update_yaxes(title="mean difference (activation units)", range=[low, high])
-    missing = int(mean.size - n)
     return finish(
         figure,
         colors,
         title=_title(unit, n, k, null, above),
         subtitle=(
-            (
-                f"A(x y+) {MINUS} A(x y{MINUS}) at the last token of the text",
-                where(differences.component),
-                f"mean of {counted(differences.n, 'pair')}",
-                named("task", differences.task),
-                f"model {differences.model.name}",
-            ),
-            (
-                f"dotted: largest {unit} when right and wrong are swapped at random in each pair"
-                if null is not None
-                else "no sign-flip null was drawn",
-                f"{missing:,} {unit}s without a finite value left out" if missing else "",
-                f"drawn: {ranks.size:,} of {n:,} points, even in log rank"
-                if ranks.size < n
-                else "",
-            ),
+            difference_facts(differences),
+            _reading_facts(unit, null, missing=int(mean.size - n), drawn=ranks.size, n=n),
         ),
         plot=(680, 340),
         margin=Margin(left=84),
+    )
+
+
+def _require_same(differences: ActivationDifferences, null: SignFlipNull | None) -> None:
+    """Raise ValueError if the null is of another component or model than the differences."""
+    ours = (differences.component, differences.model)
+    if null is not None and (null.component, null.model) != ours:
+        raise ValueError(
+            f"null must be of component {differences.component!r} on {differences.model.name}, "
+            f"got {null.component!r} on {null.model.name}"
+        )
+
+
+def _value_range(values: np.ndarray, null: SignFlipNull | None) -> tuple[float, float]:
+    """Lower and upper end of the value axis; ``values`` are sorted, the largest first."""
+    low, high = float(values[-1]), float(values[0])
+    if null is not None:
+        high = max(high, null.threshold)
+    pad = 0.06 * (high - low or abs(high) or 1.0)
+    return low - pad, high + pad
+
+
+def _add_cut(
+    figure: go.Figure, theme: Theme, k: int, value: float, ends: tuple[float, float]
+) -> None:
+    """Shade the ranks up to K, with a dashed line at the cut."""
+    low, high = ends
+    color = theme.kinds["adaptive"]
+    figure.add_scatter(
+        x=[0.7, 0.7, k + 0.5, k + 0.5],
+        y=[low, high, high, low],
+        mode="lines",
+        fill="toself",
+        fillcolor=faded(color, 0.16),
+        line={"color": color, "width": 0},
+        hoverinfo="skip",
+        name=f"selected: K = {k:,}, down to {signed(value, '.3g')}",
+        showlegend=True,
+    )
+    add_line(figure, [k + 0.5] * 2, [low, high], color=color, width=1.6, dash="dash")
+
+
+def _add_curve(
+    figure: go.Figure,
+    theme: Theme,
+    differences: ActivationDifferences,
+    ranks: np.ndarray,
+    order: np.ndarray,
+) -> None:
+    """The units at ``ranks`` (1-based) of ``order``, named on hover."""
+    mean, n = float32(differences.mean), order.size
+    units = order[ranks - 1]
+    figure.add_scatter(
+        x=ranks,
+        y=mean.ravel()[units],
+        customdata=[
+            unit_label(differences.component, *divmod(int(unit), mean.shape[1])) for unit in units
+        ],
+        mode="lines+markers" if n <= 120 else "lines",
+        line={"color": theme.ink, "width": 1.6 if n <= 120 else 2.4},
+        marker={"size": 5, "color": theme.ink},
+        hovertemplate="<b>%{customdata}</b><br>%{y:+.4g}<br>"
+        f"rank %{{x:,d}} of {n:,} by signed value<extra></extra>",
+        name="units",
+        showlegend=False,
+    )
+
+
+def _add_null(figure: go.Figure, theme: Theme, null: SignFlipNull, ends: list[float]) -> None:
+    """The line that 95% of the largest means of sign-flipped pairs stay below."""
+    n = null.maxima.size
+    figure.add_scatter(
+        x=ends,
+        y=[null.threshold] * 2,
+        mode="lines",
+        line={"color": theme.kinds["random"], "width": 2, "dash": "dot"},
+        hovertemplate=f"95% of {n:,} sign-flipped maxima are below %{{y:+.4g}}<extra></extra>",
+        name=f"95% of {n:,} sign-flipped maxima: {signed(null.threshold, '.3g')}",
+        showlegend=True,
+    )
+
+
+def _reading_facts(
+    unit: str, null: SignFlipNull | None, *, missing: int, drawn: int, n: int
+) -> tuple[str, ...]:
+    return (
+        f"dotted: largest {unit} when right and wrong are swapped at random in each pair"
+        if null is not None
+        else "no sign-flip null was drawn",
+        f"{missing:,} {unit}s without a finite value left out" if missing else "",
+        f"drawn: {drawn:,} of {n:,} points, even in log rank" if drawn < n else "",
     )
 
 

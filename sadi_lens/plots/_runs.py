@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sadi_lens.plots._layout import Margin, escape, finish, named, percent
-from sadi_lens.plots._theme import require_theme
+from sadi_lens.plots._theme import Theme, require_theme
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,6 +20,9 @@ def accuracy_by_pairs(results: "pd.DataFrame", *, theme: str = "light") -> go.Fi
             unsteered row gives the base line.
         theme: ``"light"`` or ``"dark"``.
 
+    Returns:
+        A figure; ``export`` writes it, ``show`` displays it.
+
     Raises:
         ValueError: If there is no steered row.
     """
@@ -30,30 +33,7 @@ def accuracy_by_pairs(results: "pd.DataFrame", *, theme: str = "light") -> go.Fi
     figure = go.Figure()
     groups = steered.groupby(["method", "component"], sort=False)
     for index, (key, rows) in enumerate(groups):
-        label = ", ".join(str(part) for part in key)
-        color = colors.series[index % len(colors.series)]
-        means = rows.groupby("n_pairs_used")["accuracy"].mean()
-        figure.add_scatter(
-            x=rows["n_pairs_used"].to_numpy(dtype=np.float32),
-            y=100 * rows["accuracy"].to_numpy(dtype=np.float32),
-            mode="markers",
-            marker={"color": color, "size": 6, "opacity": 0.5},
-            customdata=rows["seed"].to_numpy(),
-            hovertemplate="%{x} pairs, seed %{customdata}: %{y:.1f}%<extra></extra>",
-            name=label,
-            legendgroup=label,
-            showlegend=False,
-        )
-        figure.add_scatter(
-            x=means.index.to_numpy(dtype=np.float32),
-            y=100 * means.to_numpy(dtype=np.float32),
-            mode="lines",
-            line={"color": color, "width": 2, "dash": ("solid", "dash", "dot")[index % 3]},
-            hovertemplate=f"<b>{escape(label)}</b><br>%{{x}} pairs: %{{y:.1f}}%<extra></extra>",
-            name=escape(label),
-            legendgroup=label,
-            showlegend=True,
-        )
+        _add_group(figure, colors, ", ".join(str(part) for part in key), rows, index)
     first = results.iloc[0]
     facts = [named("task", first["task"]), named("model", first["model"]), f"test n = {first['n']}"]
     base = results[results["method"] == "unsteered"]
@@ -81,4 +61,33 @@ def accuracy_by_pairs(results: "pd.DataFrame", *, theme: str = "light") -> go.Fi
         ),
         plot=(640, 320),
         margin=Margin(right=32),
+    )
+
+
+def _add_group(
+    figure: go.Figure, theme: Theme, label: str, rows: "pd.DataFrame", index: int
+) -> None:
+    """One method on one component: a dot a seed, and the line of their means."""
+    color = theme.series[index % len(theme.series)]
+    means = rows.groupby("n_pairs_used")["accuracy"].mean()
+    figure.add_scatter(
+        x=rows["n_pairs_used"].to_numpy(dtype=np.float32),
+        y=100 * rows["accuracy"].to_numpy(dtype=np.float32),
+        mode="markers",
+        marker={"color": color, "size": 6, "opacity": 0.5},
+        customdata=rows["seed"].to_numpy(),
+        hovertemplate="%{x} pairs, seed %{customdata}: %{y:.1f}%<extra></extra>",
+        name=label,
+        legendgroup=label,
+        showlegend=False,
+    )
+    figure.add_scatter(
+        x=means.index.to_numpy(dtype=np.float32),
+        y=100 * means.to_numpy(dtype=np.float32),
+        mode="lines",
+        line={"color": color, "width": 2, "dash": ("solid", "dash", "dot")[index % 3]},
+        hovertemplate=f"<b>{escape(label)}</b><br>%{{x}} pairs: %{{y:.1f}}%<extra></extra>",
+        name=escape(label),
+        legendgroup=label,
+        showlegend=True,
     )

@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sadi_lens.plots._layout import Margin, counted, escape, finish, float32, named, percent, where
-from sadi_lens.plots._theme import DASHES, SYMBOLS, require_theme
+from sadi_lens.plots._theme import DASHES, SYMBOLS, Theme, require_theme
 from sadi_lens.types.results import SideEffectCurve
 
 
@@ -21,6 +21,9 @@ def side_effect_curve(curves: Sequence[SideEffectCurve], *, theme: str = "light"
         curves: At least one (``sadi_lens.measure.side_effect_curve``); all of the same model, task and split.
         theme: ``"light"`` or ``"dark"``.
 
+    Returns:
+        A figure; ``export`` writes it, ``show`` displays it.
+
     Raises:
         ValueError: If there is no curve, they are of different items, or a curve has no finite point.
     """
@@ -28,51 +31,13 @@ def side_effect_curve(curves: Sequence[SideEffectCurve], *, theme: str = "light"
     if not curves:
         raise ValueError("side_effect_curve needs at least one curve, got 0")
     first = curves[0]
-    same = {(one.model.fingerprint, one.task, one.split, one.n) for one in curves}
-    if len(same) > 1:
-        raise ValueError(
-            "side_effect_curve needs the same items for every curve, got "
-            + ", ".join(f"{one.label!r}: {one.n} of {one.task}/{one.split}" for one in curves)
-        )
-    figure = go.Figure()
+    _require_same_items(curves)
     positive = [float(v) for one in curves for v in float32(one.kl) if np.isfinite(v) and v > 0]
     is_log = bool(positive) and max(positive) > 30 * min(positive)
     floor = min(positive) / 3 if is_log else 0.0
+    figure = go.Figure()
     for index, one in enumerate(curves):
-        kl, accuracy = float32(one.kl), 100 * float32(one.accuracy)
-        known = np.flatnonzero(np.isfinite(kl) & np.isfinite(accuracy))
-        if not known.size:
-            raise ValueError(f"side_effect_curve of {one.label!r} needs at least one finite point")
-        color = colors.kinds.get(one.kind, colors.kinds["other"])
-        low, high = 100 * float32(one.low), 100 * float32(one.high)
-        figure.add_scatter(
-            x=np.maximum(kl[known], floor),
-            y=accuracy[known],
-            mode="lines+markers+text",
-            line={"color": color, "width": 2, "dash": DASHES[index % len(DASHES)]},
-            marker={"symbol": SYMBOLS.get(one.kind, "cross"), "size": 9, "color": color},
-            error_y={
-                "type": "data",
-                "array": np.nan_to_num(high - accuracy)[known],
-                "arrayminus": np.nan_to_num(accuracy - low)[known],
-                "color": color,
-                "thickness": 1.2,
-                "width": 3,
-            },
-            text=_labels(one.strengths, known),
-            textposition="top right" if index % 2 == 0 else "bottom right",
-            textfont={"size": 11, "color": colors.muted},
-            customdata=[
-                [one.strengths[i], _bound(float(low[i])), _bound(float(high[i])), float(kl[i])]
-                for i in known
-            ],
-            hovertemplate=f"<b>{escape(one.label)}</b>, strength %{{customdata[0]:g}}<br>"
-            "accuracy %{y:.1f}% [%{customdata[1]}, %{customdata[2]}]<br>"
-            "KL %{customdata[3]:.3g} nats per token<extra></extra>",
-            name=escape(one.label),
-            showlegend=True,
-            cliponaxis=False,
-        )
+        _add_curve(figure, colors, one, index, floor)
     base = 100 * first.unsteered_accuracy
     figure.add_hline(
         y=base, line={"color": colors.ink, "width": 1.6, "dash": "dash"}, layer="below"
@@ -90,32 +55,83 @@ def side_effect_curve(curves: Sequence[SideEffectCurve], *, theme: str = "light"
     figure.update_yaxes(
         title=f"accuracy on {first.n:,} {escape(first.split)} items (%)", ticksuffix="%"
     )
-    components = list(
-        dict.fromkeys(where(one.component).split(",")[0] for one in curves if one.component)
-    )
     return finish(
         figure,
         colors,
         title=_title(curves),
-        subtitle=(
-            (
-                named("task", first.task),
-                counted(first.n, f"{first.split} item"),
-                f"model {first.model.name}",
-                *components,
-                named("position", ", ".join(dict.fromkeys(one.position for one in curves))),
-            ),
-            (
-                "numbers: strength",
-                "up and left is better",
-                "bars: 95% interval of the accuracy"
-                if any(np.isfinite(o.low).any() for o in curves)
-                else "",
-                "no change at all is drawn at the left edge" if is_log else "",
-            ),
-        ),
+        subtitle=_facts(curves, is_log=is_log),
         plot=(660, 360),
         margin=Margin(right=48),
+    )
+
+
+def _require_same_items(curves: Sequence[SideEffectCurve]) -> None:
+    """Raise ValueError unless all curves are of the same model, task and split."""
+    if len({(one.model.fingerprint, one.task, one.split, one.n) for one in curves}) > 1:
+        raise ValueError(
+            "side_effect_curve needs the same items for every curve, got "
+            + ", ".join(f"{one.label!r}: {one.n} of {one.task}/{one.split}" for one in curves)
+        )
+
+
+def _add_curve(
+    figure: go.Figure, theme: Theme, one: SideEffectCurve, index: int, floor: float
+) -> None:
+    """One method: accuracy (%) with its interval against KL, each point labelled with its strength."""
+    kl, accuracy = float32(one.kl), 100 * float32(one.accuracy)
+    known = np.flatnonzero(np.isfinite(kl) & np.isfinite(accuracy))
+    if not known.size:
+        raise ValueError(f"side_effect_curve of {one.label!r} needs at least one finite point")
+    color = theme.kinds.get(one.kind, theme.kinds["other"])
+    low, high = 100 * float32(one.low), 100 * float32(one.high)
+    figure.add_scatter(
+        x=np.maximum(kl[known], floor),
+        y=accuracy[known],
+        mode="lines+markers+text",
+        line={"color": color, "width": 2, "dash": DASHES[index % len(DASHES)]},
+        marker={"symbol": SYMBOLS.get(one.kind, "cross"), "size": 9, "color": color},
+        error_y={
+            "type": "data",
+            "array": np.nan_to_num(high - accuracy)[known],
+            "arrayminus": np.nan_to_num(accuracy - low)[known],
+            "color": color,
+            "thickness": 1.2,
+            "width": 3,
+        },
+        text=_labels(one.strengths, known),
+        textposition="top right" if index % 2 == 0 else "bottom right",
+        textfont={"size": 11, "color": theme.muted},
+        customdata=[
+            [one.strengths[i], _bound(float(low[i])), _bound(float(high[i])), float(kl[i])]
+            for i in known
+        ],
+        hovertemplate=f"<b>{escape(one.label)}</b>, strength %{{customdata[0]:g}}<br>"
+        "accuracy %{y:.1f}% [%{customdata[1]}, %{customdata[2]}]<br>"
+        "KL %{customdata[3]:.3g} nats per token<extra></extra>",
+        name=escape(one.label),
+        showlegend=True,
+        cliponaxis=False,
+    )
+
+
+def _facts(curves: Sequence[SideEffectCurve], *, is_log: bool) -> tuple[tuple[str, ...], ...]:
+    first = curves[0]
+    hooks = dict.fromkeys(where(one.component).split(",")[0] for one in curves if one.component)
+    has_intervals = any(np.isfinite(one.low).any() for one in curves)
+    return (
+        (
+            named("task", first.task),
+            counted(first.n, f"{first.split} item"),
+            f"model {first.model.name}",
+            *hooks,
+            named("position", ", ".join(dict.fromkeys(one.position for one in curves))),
+        ),
+        (
+            "numbers: strength",
+            "up and left is better",
+            "bars: 95% interval of the accuracy" if has_intervals else "",
+            "no change at all is drawn at the left edge" if is_log else "",
+        ),
     )
 
 

@@ -35,7 +35,7 @@ class HtmlTable:
 
     html: str
     text: str
-    """The same in plain words, where HTML is not shown."""
+    """The same as plain text, for places that cannot show HTML."""
 
     def _repr_html_(self) -> str:
         return self.html
@@ -54,8 +54,16 @@ def compare_text(traces: Sequence[GenerationTrace]) -> HtmlTable:
     Args:
         traces: At least one, all of the same prompt and model; the first row is what the others are compared to.
 
+    Returns:
+        A table as an HTML fragment; notebooks display it.
+
     Raises:
         ValueError: If there is no trace, or they are of different prompts or models.
+
+    Example:
+        >>> trace = sl.measure.trace_generation(model, task.dev[0].prompt, None, max_new_tokens=3)
+        >>> sl.plots.compare_text([trace]).html.startswith("<div")
+        True
     """
     if not traces:
         raise ValueError("compare_text needs at least one trace, got 0")

@@ -46,7 +46,7 @@ class Theme:
     kinds: Mapping[str, str]
     """Kind of method -> colour: adaptive, fixed, random, unsteered, other."""
     series: tuple[str, ...]
-    """Categorical colours where there is no meaning to follow."""
+    """Colours of series that have no fixed meaning."""
     diverging: tuple[tuple[float, str], ...]
 
     @property

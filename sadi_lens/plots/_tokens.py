@@ -30,8 +30,16 @@ def token_strip(roles: TokenRoles | Sequence[TokenRoles], *, theme: str = "light
         roles: One text or several (the two sides of a pair, the three positions, ...), at least one.
         theme: ``"light"`` or ``"dark"``.
 
+    Returns:
+        A figure; ``export`` writes it, ``show`` displays it.
+
     Raises:
         ValueError: If there is no text.
+
+    Example:
+        >>> roles = sl.measure.token_roles(model, task.pairs[0])
+        >>> sl.plots.token_strip(roles).layout.title.text
+        'Which token is read, which are steered'
     """
     colors = require_theme(theme)
     texts = [roles] if isinstance(roles, TokenRoles) else list(roles)
@@ -51,22 +59,7 @@ def token_strip(roles: TokenRoles | Sequence[TokenRoles], *, theme: str = "light
         )  # fmt: skip
         _draw(figure, colors, one, placed)
         top = placed[-1].line + 1.0
-    for name, marker in (
-        (
-            "read: its activations make the differences",
-            {"line": {"width": 2.6, "color": colors.ink}},
-        ),
-        ("steered: its activations are edited", {"color": colors.kinds["adaptive"]}),
-        ("answer", {"color": faded(colors.muted, 0.28)}),
-    ):
-        figure.add_scatter(
-            x=[None],
-            y=[None],
-            mode="markers",
-            marker={"symbol": "square", "size": 13, "color": colors.paper, **marker},
-            name=name,
-            showlegend=True,
-        )
+    _add_legend(figure, colors)
     hidden = {"visible": False, "fixedrange": True}
     figure.update_xaxes(range=[0, _WIDTH], **hidden)
     figure.update_yaxes(range=[top - 0.3, -0.2], **hidden)
@@ -86,6 +79,25 @@ def token_strip(roles: TokenRoles | Sequence[TokenRoles], *, theme: str = "light
         plot=(_WIDTH, max(60, int(_LINE * (top - 0.1)))),
         margin=Margin(left=24, right=24, bottom=16),
     )
+
+
+def _add_legend(figure: go.Figure, theme: Theme) -> None:
+    for name, marker in (
+        (
+            "read: its activations make the differences",
+            {"line": {"width": 2.6, "color": theme.ink}},
+        ),
+        ("steered: its activations are edited", {"color": theme.kinds["adaptive"]}),
+        ("answer", {"color": faded(theme.muted, 0.28)}),
+    ):
+        figure.add_scatter(
+            x=[None],
+            y=[None],
+            mode="markers",
+            marker={"symbol": "square", "size": 13, "color": theme.paper, **marker},
+            name=name,
+            showlegend=True,
+        )
 
 
 def _label(one: TokenRoles) -> str:

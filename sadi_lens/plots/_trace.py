@@ -17,7 +17,7 @@ from sadi_lens.plots._layout import (
     signed,
     token_text,
 )
-from sadi_lens.plots._theme import SYMBOLS, require_theme
+from sadi_lens.plots._theme import SYMBOLS, Theme, require_theme
 from sadi_lens.types.components import COMPONENTS
 from sadi_lens.types.results import GenerationTrace
 
@@ -36,8 +36,16 @@ def generation_trace(trace: GenerationTrace, *, theme: str = "light") -> go.Figu
         trace: ``trace_generation``; at most the first 400 tokens are drawn.
         theme: ``"light"`` or ``"dark"``.
 
+    Returns:
+        A figure; ``export`` writes it, ``show`` displays it.
+
     Raises:
         ValueError: If there is no token, or no finite log-probability.
+
+    Example:
+        >>> trace = sl.measure.trace_generation(model, task.dev[0].prompt, None, max_new_tokens=3)
+        >>> sl.plots.generation_trace(trace).layout.title.text
+        'Steering changes nothing at any token'
     """
     colors = require_theme(theme)
     if not trace.tokens:
@@ -47,17 +55,50 @@ def generation_trace(trace: GenerationTrace, *, theme: str = "light") -> go.Figu
     norms = float32(trace.edit_norm)[:, :n]
     require_finite(steered, f"generation_trace of {trace.label!r} on {trace.model.name}")
     tokens = [token_text(token) for token in trace.tokens[:n]]
-    places = list(range(n))
     figure = go.Figure()
+    _add_logps(figure, colors, trace, tokens, plain, steered)
+    figure.add_bar(
+        x=list(range(n)),
+        y=kl,
+        yaxis="y2",
+        marker={"color": colors.series[4], "line": {"width": 0}},
+        customdata=tokens,
+        hovertemplate="token %{x}: <b>%{customdata}</b><br>KL %{y:.3g} nats<extra></extra>",
+        name="KL",
+        showlegend=False,
+    )
+    _add_norms(figure, colors, tokens, norms)
+    plot = (int(np.clip(46 * n, 480, 1100)), 200 + int(np.clip(22 * norms.shape[0], 160, 340)))
+    add_colorbar(figure, colors, "norm of the edit<br>(activation units)", span=_DOMAINS[2])
+    _set_axes(figure, tokens, norms.shape[0], plot[0])
+    return finish(
+        figure,
+        colors,
+        title=_title(tokens, steered - plain, kl),
+        subtitle=_facts(trace, n),
+        plot=plot,
+        margin=Margin(left=76, right=132, bottom=58 + int(6.4 * max(map(_drawn_length, tokens)))),
+    )
+
+
+def _add_logps(
+    figure: go.Figure,
+    theme: Theme,
+    trace: GenerationTrace,
+    tokens: list[str],
+    plain: np.ndarray,
+    steered: np.ndarray,
+) -> None:
+    """Log-probability of each token (nats), unsteered and steered."""
     for values, name, kind, dash in (
         (plain, "unsteered", "unsteered", "dot"),
         (steered, trace.label, trace.kind, "solid"),
     ):
-        color = colors.kinds.get(kind, colors.kinds["other"])
+        color = theme.kinds.get(kind, theme.kinds["other"])
         figure.add_scatter(
-            x=places,
+            x=list(range(len(tokens))),
             y=values,
-            mode="lines+markers" if n <= 120 else "lines",
+            mode="lines+markers" if len(tokens) <= 120 else "lines",
             line={"color": color, "width": 1.8, "dash": dash},
             marker={"symbol": SYMBOLS.get(kind, "cross"), "size": 7, "color": color},
             customdata=tokens,
@@ -66,39 +107,34 @@ def generation_trace(trace: GenerationTrace, *, theme: str = "light") -> go.Figu
             name=escape(name),
             showlegend=True,
         )
-    bar = colors.series[4]
-    figure.add_bar(
-        x=places,
-        y=kl,
-        yaxis="y2",
-        marker={"color": bar, "line": {"width": 0}},
-        customdata=tokens,
-        hovertemplate="token %{x}: <b>%{customdata}</b><br>KL %{y:.3g} nats<extra></extra>",
-        name="KL",
-        showlegend=False,
-    )
+
+
+def _add_norms(figure: go.Figure, theme: Theme, tokens: list[str], norms: np.ndarray) -> None:
+    """Length of the edit [layer token] in activation units."""
     limit = float(np.nanmax(norms)) if np.isfinite(norms).any() else 0.0
     figure.add_heatmap(
         z=norms,
-        x=places,
+        x=list(range(len(tokens))),
         yaxis="y3",
         customdata=[tokens] * norms.shape[0],
-        colorscale=colors.sequential,
+        colorscale=theme.sequential,
         zmin=0,
         zmax=limit or 1.0,
         hovertemplate="layer %{y}, token %{x}: <b>%{customdata}</b><br>moved by %{z:.3g} "
         "(activation units)<extra></extra>",
         hoverongaps=False,
-        xgap=1 if n <= 60 else 0,
+        xgap=1 if len(tokens) <= 60 else 0,
         ygap=1 if norms.shape[0] <= 12 else 0,
     )
-    plot = (int(np.clip(46 * n, 480, 1100)), 200 + int(np.clip(22 * norms.shape[0], 160, 340)))
-    add_colorbar(figure, colors, "norm of the edit<br>(activation units)", span=_DOMAINS[2])
-    step = max(1, -(-n * 24 // plot[0]))
-    layers = integer_ticks(norms.shape[0], 9)
+
+
+def _set_axes(figure: go.Figure, tokens: list[str], n_layers: int, width: int) -> None:
+    """One axis of tokens below three rows, each with an axis of its own."""
+    n = len(tokens)
+    step = max(1, -(-n * 24 // width))
     figure.update_xaxes(
         range=[-0.5, n - 0.5],
-        tickvals=places[::step],
+        tickvals=list(range(0, n, step)),
         ticktext=tokens[::step],
         tickangle=-55,
         anchor="y3",
@@ -109,32 +145,28 @@ def generation_trace(trace: GenerationTrace, *, theme: str = "light") -> go.Figu
         yaxis={"title": "log p (nats)", "domain": _DOMAINS[0]},
         yaxis2={"title": "KL (nats)", "domain": _DOMAINS[1], "anchor": "x", "rangemode": "tozero",
                 "nticks": 4},
-        yaxis3={"title": "layer", "domain": _DOMAINS[2], "anchor": "x", "tickvals": layers,
-                "range": [norms.shape[0] - 0.5, -0.5], "showgrid": False},
+        yaxis3={"title": "layer", "domain": _DOMAINS[2], "anchor": "x",
+                "tickvals": integer_ticks(n_layers, 9),
+                "range": [n_layers - 0.5, -0.5], "showgrid": False},
     )  # fmt: skip
-    return finish(
-        figure,
-        colors,
-        title=_title(tokens, steered - plain, kl),
-        subtitle=(
-            (
-                f"prompt: {_end(trace.prompt)}",
-                f"{counted(n, 'token')} of the continuation",
-                f"model {trace.model.name}",
-                f"edited: {COMPONENTS[trace.component].unit}s"
-                if trace.component
-                else "nothing edited",
-                f"position {trace.position}",
-            ),
-            (
-                "top: log-probability of each token given the text before it",
-                "middle: KL(unsteered || steered) there",
-                "bottom: length of the edit at the token that predicts it",
-                f"the first {n} of {len(trace.tokens):,} tokens" if n < len(trace.tokens) else "",
-            ),
+
+
+def _facts(trace: GenerationTrace, n: int) -> tuple[tuple[str, ...], ...]:
+    edited = f"edited: {COMPONENTS[trace.component].unit}s" if trace.component else "nothing edited"
+    return (
+        (
+            f"prompt: {_end(trace.prompt)}",
+            f"{counted(n, 'token')} of the continuation",
+            f"model {trace.model.name}",
+            edited,
+            f"position {trace.position}",
         ),
-        plot=plot,
-        margin=Margin(left=76, right=132, bottom=58 + int(6.4 * max(map(_drawn_length, tokens)))),
+        (
+            "top: log-probability of each token given the text before it",
+            "middle: KL(unsteered || steered) there",
+            "bottom: length of the edit at the token that predicts it",
+            f"the first {n} of {len(trace.tokens):,} tokens" if n < len(trace.tokens) else "",
+        ),
     )
 
 

@@ -19,7 +19,7 @@ BINS = 160
 
 
 class UnitValues(NamedTuple):
-    """What the cells say, each array [layer unit]."""
+    """The numbers that a map draws, each an array [layer unit]."""
 
     component: str
     value: np.ndarray
@@ -218,7 +218,7 @@ def ranks_of(values: np.ndarray) -> np.ndarray:
 
 
 def require_same_units(component: str, shape: tuple[int, ...], mask: Mask) -> None:
-    """Refuse a mask of other units.
+    """Check that a mask is of the component and shape that are drawn.
 
     Raises:
         ValueError: With both components and shapes.
@@ -238,12 +238,12 @@ def mask_legend(mask: Mask) -> str:
 
 
 def empty_fact(mask: Mask | None) -> str:
-    """Says so where a mask selects nothing."""
+    """A note for the subtitle if the mask is empty, else an empty string."""
     return "the mask is empty: no unit is selected" if mask is not None and not mask.k else ""
 
 
 def pooling_fact(n_units: int, unit: str) -> str:
-    """How many units a pooled cell stands for; empty where every unit has its own."""
+    """How many units one cell shows; an empty string if each unit has its own cell."""
     if n_units <= MAX_CELLS:
         return ""
     return f"a cell shows the largest |value| of {n_units / BINS:.0f} {unit}s, sign kept"

@@ -3,14 +3,21 @@
 import html
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
 import plotly.io as pio
 
-from sadi_lens.types.files import partial
+from sadi_lens.types.files import (
+    partial,
+    remove_abandoned,
+    require_place,
+    require_room,
+    write_whole,
+)
+from sadi_lens.types.seals import seal
 
 CONFIG: dict[str, Any] = {
     "displaylogo": False,
@@ -64,23 +71,35 @@ def export(
 
     Raises:
         ValueError: If a name cannot be a file name.
-        OSError: If ``out`` cannot be written.
+        OSError: If ``out`` cannot be written, or holds a file of such a name that sadi_lens did not write (nothing
+            is written then).
         RuntimeError: If pictures could not be made. All HTML is written by then.
     """
-    for name in figures:
+    require_places(figures, out, png=png, svg=svg)
+    written = [_write_html(name, figure, out) for name, figure in figures.items()]
+    formats = _endings(png, svg)[1:]
+    if formats and figures:
+        written += _write_pictures(figures, out, formats, scale)
+    return tuple(written)
+
+
+def require_places(names: Iterable[str], out: Path, *, png: bool = True, svg: bool = False) -> None:
+    """Refuse what ``export`` would refuse, before any figure is made.
+
+    Raises:
+        ValueError: If a name cannot be a file name.
+        OSError: If a file in ``out`` was not written by sadi_lens, or ``out`` cannot be written.
+    """
+    for name in names:
         if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
             raise ValueError(f"a figure's name must be letters, digits, _ or -, got {name!r}")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        written = [_write_html(name, figure, out) for name, figure in figures.items()]
-        formats = [name for name, wanted in (("png", png), ("svg", svg)) if wanted]
-        if formats and figures:
-            written += _write_pictures(figures, out, formats, scale)
-    except OSError as error:
-        raise type(error)(
-            error.errno, f"cannot write figures to {out}: {error.strerror}; choose another folder"
-        ) from error
-    return tuple(written)
+    for name in names:
+        for ending in _endings(png, svg):
+            require_place(out / f"{name}.{ending}")
+
+
+def _endings(png: bool, svg: bool) -> list[str]:
+    return ["html", *(["png"] if png else []), *(["svg"] if svg else [])]
 
 
 def _write_html(name: str, figure: go.Figure, out: Path) -> Path:
@@ -91,13 +110,9 @@ def _write_html(name: str, figure: go.Figure, out: Path) -> Path:
         config={**CONFIG, "toImageButtonOptions": {"filename": name, "scale": 2}},
     )
     title = str(figure.layout.title.text or name).replace("<br>", " ")
-    path = out / f"{name}.html"
     paper = figure.layout.paper_bgcolor or figure.layout.template.layout.paper_bgcolor or "#ffffff"
-    path.write_text(
-        _PAGE.format(title=html.escape(html.unescape(title)), paper=paper, figure=fragment),
-        encoding="utf-8",
-    )
-    return path
+    page = _PAGE.format(title=html.escape(html.unescape(title)), paper=paper, figure=fragment)
+    return write_whole(out / f"{name}.html", seal(page.encode(), ".html"))
 
 
 def _write_pictures(
@@ -108,6 +123,7 @@ def _write_pictures(
     wanted = {f"{name}.{ending}": figure for ending in formats for name, figure in figures.items()}
     # In a folder of its own, so that a picture of an earlier run is never taken for one of this run.
     folder = partial(out / "pictures")
+    remove_abandoned(out / "pictures")
     folder.mkdir()
     try:
         drawn = {name: folder / name for name in wanted}
@@ -124,8 +140,9 @@ def _write_pictures(
             cause = error
         for name, path in drawn.items():
             if path.exists() and path.stat().st_size:
-                path.replace(out / name)
-                done.append(out / name)
+                done.append(write_whole(out / name, seal(path.read_bytes(), path.suffix)))
+        if len(done) < len(wanted):
+            require_room(out / "pictures")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     missing = [name for name in wanted if out / name not in done]

@@ -12,11 +12,11 @@ import plotly.graph_objects as go
 from sadi_lens.plots.export import CONFIG, NO_BROWSER
 
 SCALE = 1
-"""Pixels of the PNG per layout pixel. JupyterLab shows it in its own size until the mouse comes, so more would jump."""
+"""Pixels of the PNG per layout pixel; JupyterLab shows it at this size until the interactive figure replaces it."""
 
 
 def show(figure: go.Figure, *, png: bool = True) -> None:
-    """Display a figure as one output with three forms: Plotly's own, PNG, and its title in words.
+    """Display a figure in a notebook as one output in three formats: Plotly, PNG, and its title as text.
 
     JupyterLab shows the interactive form; GitHub and nbconvert show the PNG; a screen reader gets the words.
     Outside of IPython it opens in a browser, as ``figure.show()`` does. No upload button anywhere.
@@ -83,7 +83,7 @@ def _png(figure: go.Figure) -> bytes | None:
 
 @cache
 def _server() -> bool:
-    """One browser for all pictures of this process, closed at its end; False where there is none."""
+    """Start one browser for all pictures of this process; False if no browser is installed."""
     import kaleido
 
     try:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sadi_lens.tasks.benchmarks import BENCHMARKS, load_benchmark
 from sadi_lens.tasks.embedded import EMBEDDED_TASKS
 from sadi_lens.tasks.reading import read_jsonl
+from sadi_lens.tasks.suggest import suggest_task
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.data import SPLITS, ContrastivePair, Sample, Task
 
@@ -19,11 +20,15 @@ TARGET_FIELDS = ("prompt", "target")
 
 
 def load_task(
-    source: "str | Path | pd.DataFrame | Sequence[Mapping[str, Any]]", *, name: str | None = None
+    source: "str | Path | pd.DataFrame | Sequence[Mapping[str, Any]]",
+    *,
+    name: str | None = None,
+    **options: Any,
 ) -> Task:
     """A task by name, or from a user's own rows.
 
-    Names: ``hints``, ``sentiment``, ``effects``, ``recall`` and ``kindness``; also the published data sets
+    Names: ``hints``, ``sentiment``, ``effects``, ``recall`` and ``kindness``, for the embedded model; ``suggest``, for
+    language models; also the published data sets
     (``sadi_lens.tasks.BENCHMARKS``), which come from the Hub (``load_benchmark`` has the options).
 
     A row holds ``prompt, positive, negative`` (a pair), ``prompt, choices, answer`` (the index of the right
@@ -33,25 +38,45 @@ def load_task(
     Args:
         source: A name, a ``.jsonl`` file, a data frame or a list of dicts.
         name: Name of the task; default the file's.
+        **options: Of ``suggest``: ``families``, ``wordings``, ``ending``, ``seed``, ``known`` (see
+            ``sadi_lens.tasks.suggest_items``).
 
     Raises:
         ValueError: If the name is unknown or a row is wrong; the message names the file and line (or row number).
         FileNotFoundError: If a file does not exist.
+
+    Example:
+        >>> task = sl.load_task("hints")
+        >>> len(task.pairs), len(task.dev), len(task.test)
+        (240, 240, 360)
+        >>> rows = [{"prompt": "The sky is", "choices": [" blue", " red"], "answer": 0}]
+        >>> sl.load_task(rows, name="colours").test[0].choices
+        (' blue', ' red')
     """
     if isinstance(source, str | Path):
         path = Path(source)
         if path.suffix not in (".jsonl", ".json") and not path.is_file():
-            require_one_of("task", str(source), [*EMBEDDED_TASKS, *BENCHMARKS])
+            require_one_of("task", str(source), [*EMBEDDED_TASKS, "suggest", *BENCHMARKS])
+            if str(source) == "suggest":
+                return suggest_task(**options)
+            _refuse_options(options)
             if str(source) in BENCHMARKS:
                 return load_benchmark(str(source))
             return EMBEDDED_TASKS[str(source)]()
+        _refuse_options(options)
         if not path.is_file():
             raise FileNotFoundError(f"task file {path} does not exist")
         return _build(read_jsonl(path), name or path.stem)
+    _refuse_options(options)
     frame: Any = source
     records = frame.to_dict("records") if hasattr(frame, "columns") else list(source)
     rows = ((f"row {index}", record) for index, record in enumerate(records))
     return _build(rows, name or "custom")
+
+
+def _refuse_options(options: Mapping[str, Any]) -> None:
+    if options:
+        raise ValueError(f"only the task 'suggest' has options, got {sorted(options)}")
 
 
 def _build(rows: Iterable[tuple[str, Any]], name: str) -> Task:

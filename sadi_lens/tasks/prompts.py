@@ -1,12 +1,11 @@
-"""The same task asked otherwise: with solved examples before it, or inside a chat template."""
+"""The same task asked otherwise: with solved examples before it."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from random import Random
-from typing import Any
 
 from sadi_lens.tasks.contrast import right_answer
-from sadi_lens.types.data import Task
+from sadi_lens.types.data import ChatPrompt, Task
 
 SEPARATOR = "\n\n"
 
@@ -23,7 +22,7 @@ def with_examples(task: Task, k: int, *, seed: int = 0) -> Task:
         seed: Seed of the draw.
 
     Raises:
-        ValueError: If dev has too few items.
+        ValueError: If dev has too few items, or the task is in a chat template already.
     """
     if k == 0:
         return task
@@ -31,29 +30,15 @@ def with_examples(task: Task, k: int, *, seed: int = 0) -> Task:
         raise ValueError(
             f"k must be in [0, {len(task.dev) - 1}] (dev has {len(task.dev)} items), got {k}"
         )
+    if any(isinstance(one.prompt, ChatPrompt) for one in task.dev):
+        raise ValueError(
+            "the task is in a chat template already; add examples before it, or as its history="
+        )
     chosen = Random(f"shots/{seed}").sample(range(len(task.dev)), k)
     shots = [task.dev[index] for index in chosen]
     head = "".join(f"{one.prompt}{right_answer(one)}{SEPARATOR}" for one in shots)
     left = tuple(one for index, one in enumerate(task.dev) if index not in set(chosen))
     return map_prompts(replace(task, dev=left), lambda prompt: head + prompt)
-
-
-def with_chat_template(task: Task, tokenizer: Any) -> Task:
-    """Every prompt as a user's message in the tokenizer's chat template, ready for the answer.
-
-    Raises:
-        ValueError: If the tokenizer has no chat template.
-    """
-    if not getattr(tokenizer, "chat_template", None):
-        raise ValueError("chat_template=True, but the model's tokenizer has no chat template")
-
-    def wrap(prompt: str) -> str:
-        message = [{"role": "user", "content": prompt}]
-        return str(
-            tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
-        )
-
-    return map_prompts(task, wrap)
 
 
 def map_prompts(task: Task, change: Callable[[str], str]) -> Task:

@@ -1,4 +1,4 @@
-"""Frozen data that every other room speaks. Nothing here knows torch or a model.
+"""Frozen data that all other rooms exchange. Nothing here needs torch or runs a model.
 
 In: plain values. Out: pairs, samples, tasks, masks, scores, differences, results; files of ``save``. Touches: only the
 files that ``types.store`` and ``types.files`` are asked to write.

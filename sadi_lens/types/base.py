@@ -1,4 +1,4 @@
-"""What the data types share: equality with arrays, and the refusal of an unknown name or a wrong count."""
+"""What the data types share: positions, equality of arrays, checks of names and counts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -33,7 +33,7 @@ class ArrayEq:
 
 
 def require_one_of(name: str, value: str, allowed: Sequence[str] | Mapping[str, Any]) -> None:
-    """Refuse an unknown name and say which one was probably meant.
+    """Check that a name is one of those allowed; the error suggests the nearest.
 
     Raises:
         ValueError: If ``value`` is not in ``allowed``.
@@ -48,10 +48,12 @@ def require_one_of(name: str, value: str, allowed: Sequence[str] | Mapping[str, 
 
 
 def require_count(name: str, value: object, least: int = 1) -> None:
-    """Refuse anything but a whole number of at least ``least``.
+    """Check that a value is a whole number of at least ``least``.
 
     Raises:
         ValueError: With the bound and the value.
     """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise ValueError(f"{name} must be a whole number, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")

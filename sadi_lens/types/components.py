@@ -41,19 +41,49 @@ COMPONENTS = {
 }
 
 
+ALIASES = {"z": "head", "resid_post": "hidden"}
+"""Names of TransformerLens that are accepted for ours; every result carries our name."""
+
+
 def require_component(component: str) -> Component:
-    """Look a component up by name.
+    """Look a component up by its name or by TransformerLens' (``"z"``, ``"resid_post"``).
+
+    Args:
+        component: ``"head"``, ``"hidden"``, ``"mlp_out"``, ``"neuron"`` or a key of ``ALIASES``.
+
+    Returns:
+        The entry of ``COMPONENTS``.
 
     Raises:
         ValueError: If it is unknown, with the nearest known name.
+
+    Example:
+        >>> from sadi_lens.types.components import require_component
+        >>> require_component("resid_post").name
+        'hidden'
     """
-    if component not in COMPONENTS:
-        require_one_of("component", component, COMPONENTS)
-    return COMPONENTS[component]
+    name = ALIASES.get(component, component)
+    require_one_of("component", name, COMPONENTS)
+    return COMPONENTS[name]
+
+
+def component_name(component: str) -> str:
+    """Our name of a component that was given by our name or by TransformerLens'.
+
+    Raises:
+        ValueError: As ``require_component``.
+    """
+    return require_component(component).name
 
 
 def hook_name(component: str, layer: int) -> str:
-    """TransformerLens name of the hook point of ``component`` in ``layer``."""
+    """TransformerLens name of the hook point of ``component`` in ``layer``.
+
+    Example:
+        >>> from sadi_lens.types.components import hook_name
+        >>> hook_name("head", 3)
+        'blocks.3.attn.hook_z'
+    """
     return require_component(component).hook.format(layer=layer)
 
 
@@ -67,6 +97,12 @@ def n_units(info: ModelInfo, component: str) -> int:
 
     Raises:
         ValueError: If the component is unknown, or the model has no such units.
+
+    Example:
+        >>> from sadi_lens.types.components import n_units
+        >>> info = sl.types.ModelInfo.of(model)
+        >>> n_units(info, "head") == info.n_heads
+        True
     """
     counts = {
         "head": info.n_heads,
@@ -74,7 +110,7 @@ def n_units(info: ModelInfo, component: str) -> int:
         "mlp_out": info.d_model,
         "neuron": info.d_mlp,
     }
-    require_component(component)
+    component = component_name(component)
     if not counts[component]:
         raise ValueError(
             f"{info.name} ({info.architecture}) has no MLP neurons that can be hooked: in a mixture "

@@ -6,6 +6,15 @@ from dataclasses import dataclass
 SPLITS = ("pairs", "dev", "test")
 
 
+class ChatPrompt(str):
+    """A prompt that a chat template rendered: special tokens stand in its text, and the tokenizer adds none to it."""
+
+    __slots__ = ()
+
+    def __add__(self, answer: str) -> "ChatPrompt":
+        return ChatPrompt(str(self) + answer)
+
+
 @dataclass(frozen=True)
 class ContrastivePair:
     """A prompt with a right and a wrong answer; text = prompt + answer exactly as given.

@@ -20,6 +20,11 @@ class ActivationDifferences(ArrayEq):
 
     The paper's D (Wang et al., ICLR 2025), plus what a control needs to know about A itself
     at the last prompt token.
+
+    Example:
+        >>> found = sl.activation_differences(model, task.pairs[:10], components=["head"], progress=False)
+        >>> found["head"].n, found["head"].mean.shape == (model.cfg.n_layers, model.cfg.n_heads)
+        (10, True)
     """
 
     component: str

@@ -1,22 +1,45 @@
-"""Writing files so that a kill at any moment leaves the old or the new, and nothing of anyone else is touched.
+"""Everything that writes or removes: nothing of anyone else is touched, and a kill leaves the old or the new.
 
-What is not complete yet lies beside its place under a name that only this library gives; only such a name may be
-removed again.
+The rule. A file is replaced only if it carries this library's seal, which is a hash of its own contents: a file that
+someone else made, or changed since, has none and is refused by name. A folder is replaced only if it lists its files
+with their hashes. What is not complete yet lies beside its place under a name that only this library gives
+(``.NAME.HOST.PID.ID.sadi_lens-partial``); only such names are removed again, and only if the process that gave them
+is gone or the folder is locked.
 """
 
+import contextlib
+import ctypes
+import functools
+import os
+import platform
 import re
 import shutil
+import stat
+import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Iterable
+from errno import EINVAL, ENOSYS, ENOTSUP
 from pathlib import Path
-from typing import Any
 
-_PARTIAL = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{32}\.sadi_lens-partial")
+from sadi_lens.types.seals import is_sealed, sha256
+
+_PARTIAL = re.compile(
+    r"\.(?P<name>.+)\.(?P<host>[0-9a-f]{8})\.(?P<pid>\d+)\.[0-9a-f]{32}\.sadi_lens-(partial|old)",
+    re.DOTALL,
+)
+_REMEDY = "it is left alone. Move it away or give another place"
 
 
-def partial(path: Path) -> Path:
+def partial(path: Path, kind: str = "partial") -> Path:
     """A name beside ``path`` for what is not complete yet; no two calls give the same."""
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.sadi_lens-partial")
+    name = f".{_short(path.name)}.{_host()}.{os.getpid()}.{uuid.uuid4().hex}.sadi_lens-{kind}"
+    return path.with_name(name)
+
+
+def _short(name: str) -> str:
+    """Enough of a name that the longest with what ``partial`` adds is still a file name."""
+    return os.fsencode(name)[:100].decode("utf-8", "ignore")
 
 
 def is_partial(path: Path) -> bool:
@@ -25,26 +48,227 @@ def is_partial(path: Path) -> bool:
 
 
 def remove_partials(folders: Iterable[Path]) -> None:
-    """Remove what a killed process left incomplete directly in ``folders``: names of ``partial``, nothing else."""
+    """Remove what a killed process left incomplete directly in ``folders``, which the caller has locked."""
     for folder in folders:
-        for path in [one for one in folder.glob(".*.sadi_lens-partial") if is_partial(one)]:
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+        for path in folder.glob(".*.sadi_lens-partial"):
+            if is_partial(path):
+                _remove(path)
 
 
-def write_whole(path: Path, writer: Callable[[Path], Any]) -> Path:
-    """Let ``writer`` write a file beside its place and move it there when it is complete.
+def remove_abandoned(path: Path) -> None:
+    """Remove what a process that is gone left incomplete for ``path``, and restore what it had put aside."""
+    for found in sorted(path.parent.glob(".*.sadi_lens-*")):
+        match = _PARTIAL.fullmatch(found.name)
+        if not match or (match["name"], match["host"]) != (_short(path.name), _host()):
+            continue
+        if _is_alive(int(match["pid"])):
+            continue
+        if found.name.endswith("-old") and not os.path.lexists(path):
+            found.rename(path)
+        else:
+            _remove(found)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@functools.cache
+def _host() -> str:
+    """Which processes can be seen by number: this machine and, in a container, this container."""
+    space = ""
+    with contextlib.suppress(OSError):
+        space = os.readlink("/proc/self/ns/pid")  # noqa: PTH115  # not a path
+    return sha256(f"{platform.node()} {space}".encode())[:8]
+
+
+def _is_alive(pid: int) -> bool:
+    import psutil
+
+    return psutil.pid_exists(pid)
+
+
+def require_place(path: Path, is_ours: Callable[[Path], bool] = is_sealed) -> None:
+    """Refuse a place that cannot be written, or that holds what this library did not write.
+
+    To be called before anything is computed; nothing is left behind.
+
+    Args:
+        path: File to be written.
+        is_ours: Whether a file that is there may be replaced.
 
     Raises:
-        OSError: If it cannot be written; what was there before is left.
+        OSError: Naming the place and what to do.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = partial(path)
+    _require_ours(path, is_ours)
+    folder = path.parent
+    while not os.path.lexists(folder):
+        folder = folder.parent
+    if not folder.is_dir():
+        raise NotADirectoryError(
+            f"{folder} is not a folder, so {path} cannot be written; {_REMEDY}"
+        )
+    probe = partial(folder / path.name)
     try:
-        writer(new)
-        new.replace(path)
+        probe.touch()
+    except OSError as error:
+        raise _named(error, path) from error
     finally:
-        new.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
+
+
+def require_room(path: Path, n_bytes: int = 1 << 20) -> None:
+    """Refuse a place where no more can be written: what others say of a full disk is often something else.
+
+    Raises:
+        OSError: Naming the place.
+    """
+    probe = partial(path)
+    try:
+        probe.write_bytes(bytes(n_bytes))
+    except OSError as error:
+        raise _named(error, path) from error
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, data: bytes, is_ours: Callable[[Path], bool] = is_sealed) -> Path:
+    """Write a file beside its place and move it there when it is complete and on the disk.
+
+    Args:
+        path: File to be written.
+        data: Its contents.
+        is_ours: Whether a file that is there may be replaced.
+
+    Raises:
+        OSError: If it cannot be written, or holds what this library did not write; what was there is left.
+    """
+    _require_ours(path, is_ours)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(path)
+        new = partial(path)
+        try:
+            new.write_bytes(data)
+            sync(new)
+            _require_ours(path, is_ours)
+            if path.exists():
+                shutil.copymode(path, new)
+            new.replace(path)
+        finally:
+            new.unlink(missing_ok=True)
+        sync(path.parent)
+    except OSError as error:
+        if error.errno is None and str(path) in str(error):
+            raise
+        raise _named(error, path) from error
     return path
+
+
+def write_or_keep(path: Path, data: bytes) -> Path:
+    """``write_whole`` for what took long to compute: where the place refuses, a copy is kept in a temporary folder.
+
+    Raises:
+        OSError: If ``path`` was not written; it says where the copy is.
+    """
+    try:
+        return write_whole(path, data)
+    except OSError as error:
+        try:
+            kept = Path(tempfile.mkdtemp(prefix="sadi_lens-")) / path.name
+            kept.write_bytes(data)
+        except OSError:
+            raise error from None
+        raise type(error)(f"{error}. Nothing is lost: it is in {kept}") from error
+
+
+def sync(path: Path) -> None:
+    """Wait until a file or the names of a folder are on the disk."""
+    is_folder = path.is_dir()
+    if is_folder and os.name == "nt":
+        return
+    number = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if not (is_folder and error.errno in (EINVAL, ENOTSUP)):  # not every file system can
+            raise
+    finally:
+        os.close(number)
+
+
+def replace_folder(new: Path, path: Path) -> None:
+    """Put the folder ``new`` in the place of the folder ``path``, which is removed; the caller knows what it holds.
+
+    On Linux and macOS the two are exchanged in one step. Elsewhere a kill between two steps leaves the old one beside
+    its place, and ``remove_abandoned`` restores it.
+    """
+    for one in (*new.iterdir(), new):
+        sync(one)
+    if not os.path.lexists(path):
+        new.rename(path)
+    elif _exchange(new, path):
+        shutil.rmtree(new)
+    else:
+        old = partial(path, "old")
+        path.rename(old)
+        try:
+            new.rename(path)
+        except BaseException:
+            if not os.path.lexists(path):
+                old.rename(path)
+            raise
+        shutil.rmtree(old)
+    sync(path.parent)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names in one step; False where the system or the file system cannot."""
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        paths = os.fsencode(one), os.fsencode(other)
+        if sys.platform == "darwin":
+            failed = libc.renamex_np(*paths, ctypes.c_uint(2))  # RENAME_SWAP
+        else:
+            failed = libc.renameat2(
+                -100, paths[0], -100, paths[1], ctypes.c_uint(2)
+            )  # AT_FDCWD, RENAME_EXCHANGE
+    except (OSError, AttributeError, TypeError):  # no such function here
+        return False
+    if not failed:
+        return True
+    number = ctypes.get_errno()
+    if number in (ENOSYS, EINVAL, ENOTSUP):
+        return False
+    raise OSError(number, os.strerror(number), str(other))
+
+
+def _require_ours(path: Path, is_ours: Callable[[Path], bool]) -> None:
+    try:
+        mode = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise _named(error, path) from error
+    if stat.S_ISLNK(mode):
+        raise FileExistsError(f"{path} is a link; {_REMEDY}")
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(f"{path} is a folder; name a file in it, or give another place")
+    if not stat.S_ISREG(mode):
+        raise FileExistsError(f"{path} is not a file; {_REMEDY}")
+    if not mode & 0o222:
+        raise FileExistsError(f"{path} is read-only; {_REMEDY}")
+    if not is_ours(path):
+        raise FileExistsError(
+            f"{path} exists and was not written by sadi_lens, or was changed since; {_REMEDY}"
+        )
+
+
+def _named(error: OSError, path: Path) -> OSError:
+    return type(error)(
+        error.errno, f"cannot write {path}: {error.strerror or error}; make room or give another place"
+    )  # fmt: skip

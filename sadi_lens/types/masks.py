@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sadi_lens.types.base import ArrayEq
-from sadi_lens.types.components import n_units, unit_label
+from sadi_lens.types.components import component_name, n_units, unit_label
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.scores import RANKINGS, Scores, require_k, scores, select_top
@@ -22,7 +22,13 @@ __all__ = ["RANKINGS", "Mask", "random_mask", "scores", "top_k_mask"]
 
 @dataclass(frozen=True, eq=False)
 class Mask(ArrayEq):
-    """Which units of one component are steered; made by ``top_k_mask``, ``random_mask``, ``Mask.from_units``."""
+    """Which units of one component are steered; made by ``top_k_mask``, ``random_mask``, ``Mask.from_units``.
+
+    Example:
+        >>> mask = sl.Mask.from_units("head", [(1, 2), (0, 3)], model)
+        >>> mask.k, mask.labels
+        (2, ('L0H3', 'L1H2'))
+    """
 
     component: str
     selected: Any
@@ -34,6 +40,7 @@ class Mask(ArrayEq):
     """Task, number of pairs, seed: whatever is needed to make it again."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "component", component_name(self.component))
         selected = np.asarray(self.selected)
         if selected.ndim != 2 or selected.dtype != np.bool_:
             raise ValueError(
@@ -44,10 +51,10 @@ class Mask(ArrayEq):
         object.__setattr__(self, "selected", selected)
 
     def check(self, info: ModelInfo) -> None:
-        """Refuse a model of another shape; warn where only the weights are others.
+        """Check that the mask fits a model; warn if only the weights differ from those it was made on.
 
         Raises:
-            ValueError: With both shapes.
+            ValueError: If the shapes differ; names both.
         """
         needed = (info.n_layers, n_units(info, self.component))
         if self.selected.shape != needed:
@@ -102,7 +109,7 @@ class Mask(ArrayEq):
         """A mask made by hand.
 
         Args:
-            component: ``"head"``, ``"hidden"``, ``"mlp_out"`` or ``"neuron"``.
+            component: ``"head"``, ``"hidden"``, ``"mlp_out"`` or ``"neuron"`` (or ``"z"``, ``"resid_post"``).
             units: (layer, unit) pairs, 0-based, each at most once.
             model: The model it is for (its shape is checked).
 
@@ -133,7 +140,11 @@ class Mask(ArrayEq):
 
 
 def top_k_mask(
-    differences: ActivationDifferences | Scores, k: int, *, ranking: str | None = None
+    differences: ActivationDifferences | Scores,
+    k: int,
+    *,
+    ranking: str | None = None,
+    largest: bool = True,
 ) -> Mask:
     """The ``k`` units with the largest mean difference (or score), over all layers together.
 
@@ -144,12 +155,20 @@ def top_k_mask(
         differences: Moments of one component, or ready ``Scores`` (``unit_scores``).
         k: Units to select, in ``[1, n_layers * n_units]``. Ties go to the lower layer, then unit.
         ranking: A name in ``RANKINGS``; default ``"signed"``. Scores bring their own.
+        largest: False selects the units with the smallest score, for a control.
 
     Returns:
         A mask of exactly ``k`` distinct units, contained in the mask of ``k + 1``.
 
     Raises:
         ValueError: If ``k`` is out of range, the ranking unknown, or another one than that of the scores.
+
+    Example:
+        >>> heads = sl.activation_differences(
+        ...     model, task.pairs[:20], components=["head"], progress=False
+        ... )["head"]
+        >>> sl.top_k_mask(heads, 3).units  # (layer, head)
+        ((2, 2), (2, 4), (3, 1))
     """
     if isinstance(differences, Scores):
         if ranking not in (None, differences.ranking):
@@ -162,14 +181,15 @@ def top_k_mask(
         score, what = scores(differences, ranking), "mean difference"
     return Mask(
         differences.component,
-        select_top(score, k),
-        rule=f"top {k} by {ranking} {what}",
+        select_top(score if largest else -score, k),
+        rule=f"{'top' if largest else 'bottom'} {k} by {ranking} {what}",
         model=differences.model,
         provenance={
             "ranking": ranking,
             "k": int(k),
             "task": differences.task,
             "n_pairs": differences.n,
+            **({} if largest else {"largest": False}),
         },
     )
 
@@ -189,8 +209,18 @@ def random_mask(
         seed: Seed of this draw; the global random state is not touched.
         per_layer: Keep the per-layer counts of ``like`` (a mask).
 
+    Returns:
+        A mask of the same component and shape.
+
     Raises:
         ValueError: If ``k`` is missing or out of range, or ``per_layer`` cannot be kept.
+
+    Example:
+        >>> mask = sl.Mask.from_units("head", [(2, 2), (2, 4), (3, 1)], model)
+        >>> sl.random_mask(mask, seed=0).units
+        ((2, 8), (3, 2), (4, 2))
+        >>> sl.random_mask(mask, seed=0, per_layer=True).units
+        ((2, 10), (2, 12), (3, 4))
     """
     generator = np.random.default_rng(seed)
     if isinstance(like, Mask):

@@ -44,7 +44,12 @@ class Kept:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """Shape and identity of a model, as written into every result and artifact."""
+    """Shape and identity of a model, as written into every result and artifact.
+
+    Example:
+        >>> sl.types.ModelInfo.of(model).name
+        'tiny'
+    """
 
     name: str
     architecture: str

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sadi_lens.types.base import ArrayEq, require_one_of
-from sadi_lens.types.components import unit_label
+from sadi_lens.types.components import component_name, unit_label
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.model import ModelInfo
 
@@ -31,6 +31,11 @@ class Scores(ArrayEq):
 
     Raises:
         ValueError: If ``values`` is not [layer unit] or not finite.
+
+    Example:
+        >>> found = sl.unit_scores(model, task.pairs[:10], "head", "magnitude", progress=False)
+        >>> found.ranking, found.n, float(found.values.min()) >= 0
+        ('magnitude', 10, True)
     """
 
     component: str
@@ -43,6 +48,7 @@ class Scores(ArrayEq):
     task: str = ""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "component", component_name(self.component))
         values = np.array(self.values, dtype=np.float32)
         if values.ndim != 2:
             raise ValueError(f"values must be [layer unit], got shape {values.shape}")
@@ -129,7 +135,7 @@ def select_top(values: np.ndarray, k: int) -> np.ndarray:
 
 
 def require_k(k: int, n: int) -> None:
-    """Refuse a number of units that is not a whole number in [1, n].
+    """Check that ``k`` is a whole number in [1, n].
 
     Raises:
         ValueError: With the bound.

@@ -31,8 +31,18 @@ METHODS = {"wilson": "wilson", "clopper_pearson": "exact"}
 def proportion_interval(correct: Bool[np.ndarray, " item"], method: str = "wilson") -> Interval:
     """Interval of a proportion: Wilson (1927) score, or Clopper and Pearson (1934), which never covers too little.
 
+    Returns:
+        Lower and upper end of the two-sided 95% interval, in [0, 1].
+
     Raises:
         ValueError: If there is no item or the method is unknown.
+
+    Example:
+        >>> import numpy as np
+        >>> from sadi_lens.types.stats import proportion_interval
+        >>> low, high = proportion_interval(np.array([True] * 8 + [False] * 2))
+        >>> round(low, 3), round(high, 3)
+        (0.49, 0.943)
     """
     if not correct.size:
         raise ValueError("an interval needs at least 1 item, got 0")
@@ -84,22 +94,25 @@ def jaccard_chance(n: int, k: int, other: int | None = None) -> float:
 
     E[i / (k + other - i)], the overlap i hypergeometric.
 
+    Returns:
+        Expected size of the intersection over the union, in [0, 1].
+
     Raises:
         ValueError: If a size is not in [0, n], or both are 0: two empty sets have no index.
+
+    Example:
+        >>> from sadi_lens.types.stats import jaccard_chance
+        >>> round(jaccard_chance(80, 10), 3)
+        0.07
     """
-    from scipy.special import gammaln
+    from scipy import stats
 
     other = k if other is None else other
     if not (0 <= k <= n and 0 <= other <= n) or not k + other:
         raise ValueError(f"sizes must be in [0, {n}] and not both 0, got {k} and {other}")
-
-    def log_choose(of: int, pick: np.ndarray) -> np.ndarray:
-        return gammaln(of + 1.0) - gammaln(pick + 1.0) - gammaln(of - pick + 1.0)
-
     both = np.arange(max(0, k + other - n), min(k, other) + 1)
-    log_weight = log_choose(k, both) + log_choose(n - k, other - both)
-    weight = np.exp(log_weight - log_weight.max())
-    return float(np.sum(weight * both / (k + other - both)) / np.sum(weight))
+    weight = stats.hypergeom.pmf(both, n, k, other)
+    return float(np.sum(weight * both / (k + other - both)))
 
 
 def paired_interval(
@@ -138,7 +151,17 @@ def paired_interval(
 
 
 def mcnemar_p(steered: Bool[np.ndarray, " item"], base: Bool[np.ndarray, " item"]) -> float:
-    """McNemar's exact two-sided test of paired accuracies (binomial test on the items that changed)."""
+    """McNemar's exact two-sided test of paired accuracies (binomial test on the items that changed).
+
+    Returns:
+        The p-value; 1 where no item changed.
+
+    Example:
+        >>> import numpy as np
+        >>> from sadi_lens.types.stats import mcnemar_p
+        >>> mcnemar_p(np.array([True] * 6), np.array([False] * 6))  # 2 / 2**6
+        0.03125
+    """
     from scipy import stats
 
     gained, lost = int((steered & ~base).sum()), int((base & ~steered).sum())
@@ -150,8 +173,16 @@ def mcnemar_p(steered: Bool[np.ndarray, " item"], base: Bool[np.ndarray, " item"
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's (1979) step-down adjustment: each p-value corrected for the number of tests made together.
 
+    Returns:
+        The adjusted p-values, in the order given.
+
     Raises:
         ValueError: If a value is not a probability.
+
+    Example:
+        >>> from sadi_lens.types.stats import holm
+        >>> [round(p, 2) for p in holm([0.01, 0.04, 0.03])]
+        [0.03, 0.06, 0.06]
     """
     from statsmodels.stats.multitest import multipletests
 
@@ -168,5 +199,11 @@ def empirical_p(value: float, null: Float[np.ndarray, " draw"]) -> float:
     """One-sided p-value of ``value`` among null draws, with the +1 correction.
 
     (1 + number of draws >= value) / (1 + number of draws); Phipson and Smyth (2010). Never 0.
+
+    Example:
+        >>> import numpy as np
+        >>> from sadi_lens.types.stats import empirical_p
+        >>> empirical_p(0.9, np.array([0.5, 0.7, 0.9]))  # (1 + 1) / (1 + 3)
+        0.5
     """
     return float((1 + np.sum(null >= value)) / (1 + null.size))

@@ -1,138 +1,145 @@
-"""Saving and loading: a folder of config.json + arrays.safetensors, or one JSON file for a whole run.
+"""Saving and loading: a folder of config.json and its arrays, or one JSON file for a whole run.
 
-Nothing is pickled. A folder is written beside its place and moved there when complete, so a crash leaves either
-the old artifact or the new one. The library's version and the model's fingerprint are inside.
+Nothing is pickled. The arrays lie in a file that is named by the hash of its contents, and config.json, which names it
+and carries a hash of its own, is replaced in one step: a reader, or whoever comes after a crash, finds the old object
+or the new one. The library's version and the model's fingerprint are inside.
 """
 
-import importlib
-import json
-import math
+import errno
+import os
+import re
 import shutil
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sadi_lens.types.files import partial, write_whole
+from sadi_lens.types.encoding import decode, encode
+from sadi_lens.types.files import (
+    is_partial,
+    partial,
+    remove_abandoned,
+    sync,
+    write_or_keep,
+    write_whole,
+)
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import HookedModel, ModelInfo
+from sadi_lens.types.seals import parse_sealed, sealed_json, sha256
 
-FORMAT_VERSION = 1
-CONFIG, ARRAYS = "config.json", "arrays.safetensors"
-# Type name -> module, imported only when such an object is met: results load without torch.
-MODULES = {
-    "ModelInfo": "sadi_lens.types.model",
-    "ActivationDifferences": "sadi_lens.types.differences",
-    "UnitDifferences": "sadi_lens.types.differences",
-    "Mask": "sadi_lens.types.masks",
-    "Scores": "sadi_lens.types.scores",
-    "Interval": "sadi_lens.types.stats",
-    "Evaluation": "sadi_lens.types.results",
-    "NullBand": "sadi_lens.types.results",
-    "MethodRow": "sadi_lens.types.results",
-    "SideEffects": "sadi_lens.types.results",
-    "Contrast": "sadi_lens.types.results",
-    "Comparison": "sadi_lens.types.results",
-    "Choice": "sadi_lens.types.results",
-    "Selection": "sadi_lens.types.results",
-    "Sweep": "sadi_lens.types.results",
-    "UnitActivations": "sadi_lens.types.results",
-    "SignFlipNull": "sadi_lens.types.results",
-    "ActivationShifts": "sadi_lens.types.results",
-    "GenerationTrace": "sadi_lens.types.results",
-    "TokenRoles": "sadi_lens.types.results",
-    "SideEffectCurve": "sadi_lens.types.results",
-    "PairsCurve": "sadi_lens.types.results",
-    "SignAgreement": "sadi_lens.types.results",
-    "CheckReport": "sadi_lens.types.results",
-    "CheckRow": "sadi_lens.types.results",
-    "Edit": "sadi_lens.types.results",
-    "PruneStep": "sadi_lens.types.results",
-    "Pruned": "sadi_lens.types.results",
-    "Receipt": "sadi_lens.types.results",
-    "Stability": "sadi_lens.types.results",
-    "UnitEffects": "sadi_lens.types.results",
-    "PromptGrid": "sadi_lens.types.results",
-    "ExplorerGrid": "sadi_lens.types.results",
-    "MaskedScaling": "sadi_lens.interventions",
-    "MaskedAddition": "sadi_lens.interventions",
-    "VectorAddition": "sadi_lens.interventions",
-    "Push": "sadi_lens.interventions",
-    "AUSteer": "sadi_lens.interventions",
-    "ActAdd": "sadi_lens.interventions",
-    "CAST": "sadi_lens.interventions",
-    "Clamped": "sadi_lens.interventions",
-    "HouseholderRotation": "sadi_lens.interventions",
-    "ITI": "sadi_lens.interventions",
-    "InferAlignerGate": "sadi_lens.interventions",
-    "SignedScaling": "sadi_lens.interventions",
-    "SphericalSteering": "sadi_lens.interventions",
-    "ControlToken": "sadi_lens.interventions",
-    "SwappedPrompt": "sadi_lens.interventions",
-}
+FORMAT_VERSION = 2
+CONFIG = "config.json"
+_ARRAYS = re.compile(r"arrays-[0-9a-f]{64}\.safetensors")
 
 
 def save(thing: Any, path: str | Path) -> Path:
-    """Write a mask, differences, an intervention or a result as a folder; replaces an earlier one whole.
+    """Write a mask, differences, an intervention or a result as a folder; replaces an earlier one in one step.
 
     Args:
-        thing: An instance of one of ``MODULES``, or a dict of them.
+        thing: An object of one of ``sadi_lens.types.encoding.MODULES``; numbers, texts and numpy arrays; dicts, lists
+            and tuples of them.
         path: Folder to write.
 
     Returns:
         The folder.
 
     Raises:
-        TypeError: If ``thing`` is of another type.
+        TypeError: If ``thing`` holds another type, which would not come back as it was.
+        ValueError: If its parts contradict each other.
         FileExistsError: If ``path`` exists and is not such a folder.
-    """
-    path = Path(path)
-    if path.exists() and not _is_ours(path):
-        raise FileExistsError(
-            f"{path} exists and was not written by sadi_lens.save; it is left alone"
-        )
-    arrays: dict[str, np.ndarray] = {}
-    config = {**_header(), "object": _encode(thing, "object", arrays)}
-    from safetensors.numpy import save_file
+        OSError: If it cannot be written; what was there before is left.
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = partial(path)
-    new.mkdir()
-    try:
-        save_file(arrays, new / ARRAYS)
-        (new / CONFIG).write_text(_dump(config), encoding="utf-8")
-        _swap(new, path)
-    except BaseException:
-        shutil.rmtree(new, ignore_errors=True)
-        raise
+    Example:
+        >>> mask = sl.Mask.from_units("head", [(2, 2), (3, 1)], model)
+        >>> sl.save(mask, folder / "mask").name
+        'mask'
+        >>> sl.load(folder / "mask") == mask
+        True
+    """
+    from safetensors.numpy import save as to_bytes
+
+    path = Path(path)
+    require_folder(path)
+    arrays: dict[str, np.ndarray] = {}
+    encoded = encode(thing, "object", arrays)
+    data = to_bytes(arrays)
+    name = f"arrays-{sha256(data)}.safetensors"
+    text = sealed_json({**_header(), "arrays": name, "object": encoded}).encode()
+    remove_abandoned(path)
+    if not os.path.lexists(path):
+        _write_first(path, name, data, text)
+    else:
+        with _locked(path):
+            write_whole(path / name, data, lambda _: True)
+            write_whole(path / CONFIG, text)
+            for one in path.iterdir():
+                if _ARRAYS.fullmatch(one.name) and one.name != name:
+                    one.unlink(missing_ok=True)
     return path
 
 
-def _is_ours(path: Path) -> bool:
-    """Whether a folder holds a saved object and nothing else, so that replacing it loses nothing."""
+def _write_first(path: Path, name: str, data: bytes, text: bytes) -> None:
+    """A new folder appears whole; if another process was first, the two are of one kind and the later one counts."""
+    new = partial(path)
     try:
-        _parse((path / CONFIG).read_text(encoding="utf-8"), path / CONFIG)
-    except (OSError, ValueError):
-        return False
-    return {one.name for one in path.iterdir()} <= {CONFIG, ARRAYS}
-
-
-def _swap(new: Path, path: Path) -> None:
-    """Put ``new`` in the place of ``path``; whatever happens between, one of the two is there."""
-    if not path.exists():
+        write_whole(new / name, data)
+        write_whole(new / CONFIG, text)
         new.rename(path)
+        sync(path.parent)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+            raise FileExistsError(
+                f"{path} was made by another process meanwhile; save again"
+            ) from error
+        raise type(error)(error.errno, f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def require_folder(path: Path) -> None:
+    """Refuse a place for ``save`` that holds anything but a saved object; to be called before anything is computed.
+
+    Raises:
+        FileExistsError: Naming it.
+    """
+    if not os.path.lexists(path):
         return
-    old = partial(path)
-    path.rename(old)
     try:
-        new.rename(path)
-    except BaseException:
-        old.rename(path)
-        raise
-    shutil.rmtree(old)
+        _parse(path / CONFIG)
+        foreign = [one for one in path.iterdir() if not _is_own_name(one)]
+    except (OSError, ValueError):
+        foreign = [path]
+    if foreign:
+        raise FileExistsError(
+            f"{path} exists and was not written by sadi_lens.save, or was changed since ({foreign[0].name}); it is "
+            "left alone. Move it away or give another place"
+        )
+
+
+def _is_own_name(path: Path) -> bool:
+    named = path.name == CONFIG or _ARRAYS.fullmatch(path.name) or is_partial(path)
+    return bool(named) and path.is_file() and not path.is_symlink()
+
+
+@contextmanager
+def _locked(folder: Path) -> Generator[None]:
+    """One writer at a time where the system can lock a folder; a killed one holds nothing."""
+    number = None
+    try:
+        import fcntl
+
+        number = os.open(folder, os.O_RDONLY)
+        fcntl.flock(number, fcntl.LOCK_EX)
+    except (ImportError, OSError):  # Windows; some network file systems
+        pass
+    try:
+        yield
+    finally:
+        if number is not None:
+            os.close(number)
 
 
 def load(
@@ -150,31 +157,71 @@ def load(
 
     Raises:
         FileNotFoundError: If there is no such artifact.
+        ValueError: If it is damaged, was changed, is of another format, or was made on another model.
         ValueError: If it is damaged, of a newer format, or was made on another model.
+
+    Example:
+        >>> mask = sl.Mask.from_units("head", [(2, 2), (3, 1)], model)
+        >>> path = sl.save(mask, folder / "mask")
+        >>> sl.load(path, model=model).units
+        ((2, 2), (3, 1))
     """
     path = Path(path)
     if not (path / CONFIG).is_file():
         raise FileNotFoundError(f"{path} holds no {CONFIG}; it is not a saved sadi_lens object")
-    config = _parse((path / CONFIG).read_text(encoding="utf-8"), path / CONFIG)
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        arrays = load_file(path / ARRAYS)
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path / ARRAYS} cannot be read: {error}") from error
-    thing = _decode(config["object"], arrays, str(path))
+    config, arrays = _read(path)
+    thing = decode(config["object"], arrays, str(path))
     if model is not None:
-        for one in thing.values() if isinstance(thing, dict) else [thing]:
+        for one in _objects(thing):
             _require_same_model(one, ModelInfo.of(model), path, allow_other_weights)
     return thing
 
 
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Config and arrays that belong together, also while another process replaces them."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as from_bytes
+
+    config = _parse(path / CONFIG)
+    name = config.get("arrays")
+    if not isinstance(name, str) or not _ARRAYS.fullmatch(name):
+        raise ValueError(f"{path / CONFIG} names no arrays file, got {name!r}")
+    try:
+        data = (path / name).read_bytes()
+    except FileNotFoundError as error:
+        if _parse(path / CONFIG)["arrays"] != name:
+            return _read(path)
+        raise ValueError(f"{path} is incomplete: it lacks {name}") from error
+    if f"arrays-{sha256(data)}.safetensors" != name:
+        raise ValueError(f"{path / name} cannot be read: it does not have the checksum in its name")
+    try:
+        return config, from_bytes(data)
+    except SafetensorError as error:
+        raise ValueError(f"{path / name} cannot be read: {error}") from error
+
+
+def _objects(thing: Any) -> Iterator[Any]:
+    """Every object in dicts, lists and tuples."""
+    if isinstance(thing, dict):
+        yield from _objects(list(thing.values()))
+    elif type(thing) in (list, tuple):
+        for one in thing:
+            yield from _objects(one)
+    else:
+        yield thing
+
+
 def write_json(results: Mapping[str, Any], path: str | Path) -> Path:
-    """Write results as one JSON file that holds everything needed to draw them again."""
-    path = Path(path)
-    text = _dump({**_header(), "object": _encode(dict(results), "results", None)})
-    return write_whole(path, lambda to: to.write_text(text, encoding="utf-8"))
+    """Write results as one JSON file that holds everything needed to draw them again.
+
+    Raises:
+        TypeError: If a type would not come back as it was.
+        ValueError: If parts contradict each other.
+        OSError: If ``path`` holds what sadi_lens did not write (it is left), or cannot be written: then a copy is
+            kept in a temporary folder, which the message names.
+    """
+    config = {**_header(), "object": encode(dict(results), "results", None)}
+    return write_or_keep(Path(path), sealed_json(config).encode())
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
@@ -182,12 +229,15 @@ def read_json(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not JSON, or not written by sadi_lens.
+        ValueError: If it is not JSON, not written by sadi_lens, damaged or changed.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; `sadi-lens demo` writes one")
-    return _decode(_parse(path.read_text(encoding="utf-8"), path)["object"], {}, str(path))
+    found = decode(_parse(path)["object"], {}, str(path))
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} holds {type(found).__name__}, not the results of a run")
+    return found
 
 
 def read_header(path: str | Path) -> dict[str, Any]:
@@ -197,9 +247,7 @@ def read_header(path: str | Path) -> dict[str, Any]:
         OSError: If there is no such file.
         ValueError: If it was not written by sadi_lens.
     """
-    path = Path(path)
-    config = _parse(path.read_text(encoding="utf-8"), path)
-    return {key: value for key, value in config.items() if key != "object"}
+    return {key: value for key, value in _parse(Path(path)).items() if key != "object"}
 
 
 def _header() -> dict[str, Any]:
@@ -212,94 +260,27 @@ def _header() -> dict[str, Any]:
     return {"format": "sadi_lens", "format_version": FORMAT_VERSION, "versions": versions}
 
 
-def _dump(config: Mapping[str, Any]) -> str:
-    return json.dumps(config, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-
-
-def _parse(text: str, path: Path) -> dict[str, Any]:
+def _parse(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(text)
-    except json.JSONDecodeError as error:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(config, dict) or config.get("format") != "sadi_lens":
-        raise ValueError(f"{path} was not written by sadi_lens (no format mark)")
+    config = parse_sealed(text, path, require=_require_format)
     if "object" not in config:
         raise ValueError(f"{path} is incomplete: it holds no object")
-    if config.get("format_version") != FORMAT_VERSION:
-        raise ValueError(
-            f"{path} has format version {config.get('format_version')}, this library reads "
-            f"{FORMAT_VERSION}; it was written by sadi_lens "
-            f"{config.get('versions', {}).get('sadi_lens', '?')}"
-        )
     return config
 
 
-def _encode(thing: Any, where: str, arrays: dict[str, np.ndarray] | None) -> Any:
-    if isinstance(thing, np.ndarray):
-        if arrays is None:
-            return {"array": _lists(thing), "dtype": str(thing.dtype), "shape": list(thing.shape)}
-        arrays[where] = np.ascontiguousarray(thing)
-        return {"array": where}
-    if isinstance(thing, np.generic):
-        thing = thing.item()
-    if isinstance(thing, float) and not math.isfinite(thing):
-        return {"float": str(thing)}
-    if thing is None or isinstance(thing, str | int | float | bool):
-        return thing
-    name = type(thing).__name__
-    if is_dataclass(thing) and name in MODULES:
-        names = [field.name for field in fields(thing)]
-    elif isinstance(thing, tuple) and name in MODULES:  # a NamedTuple
-        names = list(type(thing).__annotations__)
-    elif isinstance(thing, list):
-        return {
-            "list": [_encode(one, f"{where}.{index}", arrays) for index, one in enumerate(thing)]
-        }
-    elif isinstance(thing, tuple):
-        return [_encode(one, f"{where}.{index}", arrays) for index, one in enumerate(thing)]
-    elif isinstance(thing, Mapping):
-        return {"dict": {k: _encode(v, f"{where}.{k}", arrays) for k, v in thing.items()}}
-    else:
-        raise TypeError(f"cannot save {type(thing).__name__} at {where}; known: {sorted(MODULES)}")
-    return {
-        "type": name,
-        **{one: _encode(getattr(thing, one), f"{where}.{one}", arrays) for one in names},
-    }
-
-
-def _lists(array: np.ndarray) -> Any:
-    if array.dtype.kind != "f" or np.isfinite(array).all():
-        return array.tolist()
-    # Flat, because the shape is written beside it; NaN and infinity have no JSON number.
-    return [value if math.isfinite(value) else str(value) for value in array.ravel().tolist()]
-
-
-def _decode(thing: Any, arrays: Mapping[str, np.ndarray], source: str) -> Any:
-    if isinstance(thing, list):
-        return tuple(_decode(one, arrays, source) for one in thing)
-    if not isinstance(thing, dict):
-        return thing
-    if "array" in thing:
-        if "dtype" in thing:
-            return np.asarray(thing["array"]).astype(thing["dtype"]).reshape(thing["shape"])
-        if thing["array"] not in arrays:
-            raise ValueError(f"{source} lacks the array {thing['array']!r}")
-        return arrays[thing["array"]]
-    if "list" in thing:
-        return list(_decode(thing["list"], arrays, source))
-    if "float" in thing:
-        return float(thing["float"])
-    if "dict" in thing:
-        return {key: _decode(value, arrays, source) for key, value in thing["dict"].items()}
-    name = thing.get("type")
-    if name not in MODULES:
-        raise ValueError(f"{source} holds an unknown type {name!r}; known: {sorted(MODULES)}")
-    cls = getattr(importlib.import_module(MODULES[name]), name)
-    values = {key: _decode(value, arrays, source) for key, value in thing.items() if key != "type"}
-    try:
-        return cls(**values)
-    except TypeError as error:
-        raise ValueError(f"{source}: {name} cannot be read: {error}") from error
+def _require_format(config: Mapping[str, Any], path: Path) -> None:
+    if config.get("format") != "sadi_lens":
+        raise ValueError(f"{path} was not written by sadi_lens (no format mark)")
+    if config.get("format_version") != FORMAT_VERSION:
+        versions = config.get("versions")
+        written = versions.get("sadi_lens", "?") if isinstance(versions, dict) else "?"
+        raise ValueError(
+            f"{path} has format version {config.get('format_version')}, this library reads {FORMAT_VERSION}; it was "
+            f"written by sadi_lens {written}"
+        )
 
 
 def _require_same_model(thing: Any, info: ModelInfo, path: Path, allow: bool) -> None:

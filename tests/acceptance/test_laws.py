@@ -1,11 +1,17 @@
-"""The laws of the design, over every intervention, component and position, with the engine on and off."""
+"""The laws of the design, over every intervention, component and position, with the engine on and off.
+
+By default every pair of (kind, component, position, engine) is met once; ``make test-full`` runs the whole product.
+"""
 
 import contextlib
+from functools import cache
 
 import pytest
+from pairwise import every_pair
 
 COMPONENTS = ["head", "hidden", "mlp_out", "neuron"]
 POSITIONS = ["last_prompt", "every_step", "all"]
+ENGINES = ["shared", "plain"]
 KINDS = ["scaling", "addition", "norm", "mean", "vector"]
 BASIC = [
     (kind, component)
@@ -45,9 +51,9 @@ NEW = [case for case in CASES if case not in BASIC]
 NOT_BY_HOOKS = ("clamped all", "clamped selected", "swapped")
 
 
-@pytest.fixture(params=["shared", "plain"])
+@pytest.fixture(params=ENGINES)
 def engine(request, llama):
-    """The engine on, and off: text by text, everything on the bridge."""
+    """The engine on, and off: text by text, and everything on the bridge, as a hook of someone else on it asks for."""
     from factories import on_the_bridge
 
     with on_the_bridge(llama) if request.param == "plain" else contextlib.nullcontext():
@@ -59,6 +65,7 @@ def build(llama, pairs, samples, differences):
     """(kind, component, strength, k) -> an intervention for the random Llama."""
     import sadi_lens as sl
 
+    @cache
     def make(kind, component, strength=3.0, k=5):
         found = differences[component]
         mask = sl.top_k_mask(found, k)
@@ -138,7 +145,9 @@ def batch(model, prompts, side="left"):
 PROMPTS = ["the ball is", "Tom says the big red hat is in the", "a"]
 
 
-@pytest.mark.parametrize(("kind", "component"), [*CASES, *MORE])
+@pytest.mark.parametrize(
+    ("kind", "component", "engine"), every_pair([*CASES, *MORE], ENGINES), indirect=["engine"]
+)
 def test_strength_zero_is_the_identity_bit_for_bit(
     llama, differences, build, samples, engine, kind, component
 ):
@@ -301,8 +310,7 @@ def test_hooks_of_others_survive(llama, build):
         point.fwd_hooks.remove(other)
 
 
-@pytest.mark.parametrize("position", POSITIONS)
-@pytest.mark.parametrize(("kind", "component"), CASES)
+@pytest.mark.parametrize(("kind", "component", "position"), every_pair(CASES, POSITIONS))
 def test_batched_equals_one_by_one_and_padding_side_does_not_matter(
     llama, build, kind, component, position
 ):
@@ -347,8 +355,11 @@ def test_a_cached_continuation_equals_the_whole_text(llama, build, kind, compone
     torch.testing.assert_close(whole[:, -3:], steps, atol=2e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("position", POSITIONS)
-@pytest.mark.parametrize(("kind", "component"), CASES)
+@pytest.mark.parametrize(
+    ("kind", "component", "position", "engine"),
+    every_pair(CASES, POSITIONS, ENGINES),
+    indirect=["engine"],
+)
 @pytest.mark.usefixtures("engine")
 def test_steer_equals_fwd_hooks_equals_one_step_of_generate(
     llama, build, kind, component, position
@@ -380,9 +391,10 @@ def test_steer_equals_fwd_hooks_equals_one_step_of_generate(
     assert step == expected
 
 
-@pytest.mark.parametrize("position", POSITIONS)
 @pytest.mark.parametrize(
-    ("kind", "component"), [*(("scaling", component) for component in COMPONENTS), *NEW]
+    ("kind", "component", "position", "engine"),
+    every_pair([*(("scaling", component) for component in COMPONENTS), *NEW], POSITIONS, ENGINES),
+    indirect=["engine"],
 )
 @pytest.mark.usefixtures("engine")
 def test_generation_is_the_same_with_and_without_cache_batched_and_alone(
@@ -479,8 +491,11 @@ def test_sampling_uses_its_seed_and_leaves_the_global_state(llama, build):
     assert first != sl.generate(llama, PROMPTS, intervention, seed=2, **options)
 
 
-@pytest.mark.parametrize("position", POSITIONS)
-@pytest.mark.parametrize(("kind", "component"), CASES)
+@pytest.mark.parametrize(
+    ("kind", "component", "position", "engine"),
+    every_pair(CASES, POSITIONS, ENGINES),
+    indirect=["engine"],
+)
 def test_evaluate_equals_a_plain_pass_over_each_whole_text(
     llama, build, samples, engine, kind, component, position
 ):
@@ -517,8 +532,11 @@ def test_evaluate_equals_a_plain_pass_over_each_whole_text(
         assert found.correct[row] == (scores[sample.answer] > best_wrong)
 
 
-@pytest.mark.parametrize("position", POSITIONS)
-@pytest.mark.parametrize("component", COMPONENTS)
+@pytest.mark.parametrize(
+    ("component", "position", "engine"),
+    every_pair(COMPONENTS, POSITIONS, ENGINES),
+    indirect=["engine"],
+)
 def test_sweep_equals_one_evaluate_per_cell(
     llama, differences, samples, engine, component, position
 ):
@@ -558,7 +576,9 @@ def test_many_in_one_pass_equal_each_alone(llama, build, samples, engine, positi
         assert found.label == alone.label
 
 
-@pytest.mark.parametrize(("kind", "component"), [*CASES, *MORE])
+@pytest.mark.parametrize(
+    ("kind", "component", "engine"), every_pair([*CASES, *MORE], ENGINES), indirect=["engine"]
+)
 def test_saved_and_loaded_is_equal_and_acts_the_same(
     llama, build, samples, tmp_path, engine, kind, component
 ):

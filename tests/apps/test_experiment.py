@@ -104,7 +104,7 @@ def test_cells_are_the_product_once_each_and_draw_only_where_something_is_drawn(
             "tasks": ["hints", "effects"],
             "components": ["head", "neuron"],
             "rankings": ["signed", "magnitude"],
-            "methods": ["sadi", "random", "caa"],
+            "methods": ["sadi", "random-ranking", "caa"],
             "seeds": [5, 6],
         }
     )
@@ -114,7 +114,7 @@ def test_cells_are_the_product_once_each_and_draw_only_where_something_is_drawn(
     assert len(per_task) == 1 + 4 + 4 + 1
     assert len({cell.id for cell in cells}) == len(cells)
     assert {cell.seed for cell in per_task if cell.method == "sadi"} == {5}
-    assert {cell.seed for cell in per_task if cell.method == "random"} == {5, 6}
+    assert {cell.seed for cell in per_task if cell.method == "random-ranking"} == {5, 6}
     assert all(base_of(cell, experiment) in cells for cell in cells)
     shown = sl.apps.Experiment.from_dict(
         {"name": "x", "tasks": ["hints"], "shots": [0, 2], "seeds": [0, 1]}
@@ -260,24 +260,48 @@ def test_changed_settings_are_refused_one_by_one(tmp_path):
     assert json.loads((tmp_path / "inputs.json").read_text()) == {"model m": "aaa", "task t": "bbb"}
 
 
-def test_a_full_disk_leaves_the_old_file_and_says_what_to_do(tmp_path):
+def test_a_full_disk_leaves_the_old_file_and_says_what_to_do(tmp_path, monkeypatch):
+    from sadi_lens.apps.experiments.folder import RunFolder
+    from sadi_lens.types import files
+
+    def full(_path):
+        raise OSError(28, "No space left on device")
+
+    folder = RunFolder(tmp_path)
+    path = folder.write(tmp_path / "table.csv", b"old")
+    monkeypatch.setattr(files, "sync", full)
+    with pytest.raises(
+        OSError,
+        match=r"cannot write .*: No space left on device; make room .* What is finished is safe, run",
+    ):
+        folder.write(path, b"new")
+    assert path.read_text() == "old"
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["table.csv", "written.json"]
+
+
+def test_a_table_that_someone_changed_is_not_written_over(tmp_path):
+    """An edited report.md, a results.csv of one's own in the folder of a run."""
     from sadi_lens.apps.experiments.folder import RunFolder
 
     folder = RunFolder(tmp_path)
-    path = tmp_path / "table.csv"
-    path.write_text("old")
-
-    def full(to):
-        to.write_text("half")
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(
-        OSError,
-        match=r"table.csv could not be written \(No space left on device\); what is finished is safe",
-    ):
-        folder.write(path, full)
-    assert path.read_text() == "old"
-    assert [one.name for one in tmp_path.iterdir()] == ["table.csv"]
+    with folder.locked():
+        folder.begin({"strengths": [1]})
+        folder.write(tmp_path / "report.md", b"numbers")
+        folder.write(tmp_path / "report.md", b"more numbers")
+        for name in ("report.md", "results.csv"):
+            before = (tmp_path / name).read_bytes() if (tmp_path / name).exists() else None
+            (tmp_path / name).write_text("mine")
+            for call in (
+                lambda: folder.begin({"strengths": [1]}),
+                lambda name=name: folder.write(tmp_path / name, b"new"),
+            ):
+                with pytest.raises(FileExistsError, match=f"{name} exists and was not written by"):
+                    call()
+            assert (tmp_path / name).read_text() == "mine"
+            (tmp_path / name).unlink()
+            if before:
+                folder.write(tmp_path / name, before)
+        folder.begin({"strengths": [1]})
 
 
 def test_settings_that_decide_no_number_may_change():

@@ -209,7 +209,7 @@ def test_a_report_refuses_what_it_cannot_tell(tmp_path, head_differences):
         sl.apps.write_report(tmp_path / "none.json")
     old = tmp_path / "results.json"
     old.write_text('{"format": "sadi_lens", "format_version": 0, "object": {}}')
-    with pytest.raises(ValueError, match="has format version 0, this library reads 1"):
+    with pytest.raises(ValueError, match="has format version 0, this library reads 2"):
         sl.apps.write_report(tmp_path)
     with pytest.raises(ValueError, match=r"at least one of .*'comparison'.*, got \['x'\]"):
         sl.apps.write_report({"x": 1}, tmp_path / "a.html")
@@ -225,15 +225,18 @@ def test_an_unwritable_place_is_named(tmp_path, head_differences):
     import sadi_lens as sl
 
     results = {"differences": {"head": head_differences}}
-    with pytest.raises(IsADirectoryError, match="is a folder; name a file"):
+    with pytest.raises(IsADirectoryError, match="is a folder; name a file in it"):
         sl.apps.write_report(results, tmp_path)
     (tmp_path / "file").write_text("kept")
-    with pytest.raises(OSError, match=r"cannot write .*a.html.*choose another place"):
+    with pytest.raises(OSError, match=r"file is not a folder, so .*a.html cannot be written"):
         sl.apps.write_report(results, tmp_path / "file" / "a.html")
     assert (tmp_path / "file").read_text() == "kept"
     if os.geteuid():  # root may write anywhere
         (tmp_path / "shut").mkdir(mode=0o500)
-        with pytest.raises(PermissionError, match="choose another place"):
+        with pytest.raises(
+            PermissionError,
+            match=r"cannot write .*a.html: Permission denied; make room or give another place",
+        ):
             sl.apps.write_report(results, tmp_path / "shut" / "a.html")
 
 

@@ -35,7 +35,7 @@ def small(**changes):
         {
             "name": "small",
             "tasks": ["sentiment"],
-            "methods": ["sadi", "random"],
+            "methods": ["sadi", "random-ranking"],
             "ks": {"head": [1, 4]},
             "strengths": [1, 5],
             "sizes": {"pairs": 12, "dev": 10, "test": 10},
@@ -84,7 +84,7 @@ def test_finished_cells_are_not_run_again_and_changed_settings_are_refused(
     ran = []
     inner = execute._run
     monkeypatch.setattr(
-        execute, "_run", lambda cell, material: ran.append(cell) or inner(cell, material)
+        execute, "_run", lambda cell, inputs: ran.append(cell) or inner(cell, inputs)
     )
     runs(small(), tmp_path)
     assert len(ran) == 3
@@ -109,7 +109,8 @@ def test_other_weights_under_the_same_name_are_refused(runs, tmp_path):
     for cell in (tmp_path / "cells").iterdir():  # one cell is left to run
         if "unsteered" not in cell.name:
             (cell / "config.json").unlink()
-            (cell / "arrays.safetensors").unlink()
+            for one in cell.glob("arrays-*.safetensors"):
+                one.unlink()
             cell.rmdir()
     with pytest.raises(ValueError, match="model tiny has changed since"):
         runs(small(methods=["sadi"]), tmp_path)
@@ -174,7 +175,7 @@ def test_no_test_item_influences_mask_k_or_strength(runs, tmp_path, monkeypatch)
     from sadi_lens.apps.experiments.cells import cells_of
 
     asked = small(
-        methods=["sadi", "random", "caa"],
+        methods=["sadi", "random-ranking", "caa"],
         negatives=["hard", "random"],
         shots=[1],
         choose="stable",
@@ -247,11 +248,11 @@ def test_items_the_model_cannot_read_are_refused_or_dropped_and_counted(runs, tm
 def test_more_pairs_contain_fewer_and_too_many_are_refused(runs, tmp_path):
     from sadi_lens.apps.experiments.cells import cells_of
     from sadi_lens.apps.experiments.folder import RunFolder
-    from sadi_lens.apps.experiments.prepare import Material
+    from sadi_lens.apps.experiments.prepare import Inputs
 
     asked = small(n_pairs=[4, 8], methods=["sadi"])
-    material = Material(asked, RunFolder(tmp_path))
-    few, many = (material.pairs(cell) for cell in cells_of(asked) if cell.method == "sadi")
+    inputs = Inputs(asked, RunFolder(tmp_path))
+    few, many = (inputs.pairs(cell) for cell in cells_of(asked) if cell.method == "sadi")
     assert many[:4] == few
     with pytest.raises(
         ValueError, match="n_pairs must be at most 12 for sadi, head, 99 pairs on sentiment, got 99"

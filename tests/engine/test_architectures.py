@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from architectures import CASES, VOCAB, number_tokenizer, random_model
+from pairwise import every_pair
 
 COMPONENTS = ("head", "hidden", "mlp_out", "neuron")
 POSITIONS = ("last_prompt", "every_step", "all")
@@ -90,7 +91,7 @@ def subjects():
     return get
 
 
-@pytest.fixture(scope="session", params=list(CASES))
+@pytest.fixture(scope="session")
 def subject(request, subjects) -> Subject:
     return subjects(request.param)
 
@@ -207,7 +208,9 @@ def _raw_edit_hooks(subject: Subject, component: str, mask: torch.Tensor, where:
 # --- the proofs ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("component", COMPONENTS)
+@pytest.mark.parametrize(
+    ("subject", "component"), every_pair(list(CASES), COMPONENTS), indirect=["subject"]
+)
 def test_activations_equal_those_of_plain_hugging_face_hooks(subject, batch, component):
     from sadi_lens.engine import read_activations
 
@@ -223,8 +226,11 @@ def test_activations_equal_those_of_plain_hugging_face_hooks(subject, batch, com
         torch.testing.assert_close(ours.flatten(2)[real], reference[real], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("position", POSITIONS)
-@pytest.mark.parametrize("component", COMPONENTS)
+@pytest.mark.parametrize(
+    ("subject", "component", "position"),
+    every_pair(list(CASES), COMPONENTS, POSITIONS),
+    indirect=["subject"],
+)
 def test_the_effect_of_an_edit_equals_the_same_edit_with_plain_hugging_face_hooks(
     subject, batch, component, position
 ):
@@ -263,8 +269,11 @@ def test_the_effect_of_an_edit_equals_the_same_edit_with_plain_hugging_face_hook
     assert torch.equal(steered[before_edit], clean[before_edit])
 
 
-@pytest.mark.parametrize("position", POSITIONS)
-@pytest.mark.parametrize("component", COMPONENTS)
+@pytest.mark.parametrize(
+    ("subject", "component", "position"),
+    every_pair(list(CASES), COMPONENTS, POSITIONS),
+    indirect=["subject"],
+)
 def test_cached_generation_equals_hugging_face_generation_with_plain_hooks(
     subject, component, position
 ):

@@ -94,6 +94,63 @@ def test_what_was_folded_is_written_beside_it(llama, tmp_path):
     assert "SADI head" in (folder / "README.md").read_text()
 
 
+def test_only_a_folder_that_it_wrote_and_nobody_changed_is_replaced(llama, tmp_path):
+    """thesis.txt in mine/, a fine-tune saved over the folded weights, notes in the README: all stay."""
+    import sadi_lens as sl
+
+    def export(place):
+        return sl.interventions.export_folded(llama, scaling(llama, "head"), place, overwrite=True)
+
+    def contents(place):
+        return {one.name: one.read_bytes() for one in place.iterdir()}
+
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("chapter 1")
+    folded = export(tmp_path / "folded")
+    export(folded)
+    for name in ("thesis.txt", "README.md", "model.safetensors"):
+        (folded / name).write_bytes(b"mine")
+        before = contents(folded)
+        with pytest.raises(FileExistsError, match=f"is not what export_folded wrote .{name} is"):
+            export(folded)
+        assert contents(folded) == before
+        if name == "thesis.txt":
+            (folded / name).unlink()
+    (folded / "sadi_lens.json").write_text("[]")
+    (tmp_path / "link").symlink_to(mine)
+    (tmp_path / "file").write_text("mine")
+    for place in ("mine", "folded", "link", "file"):
+        with pytest.raises(FileExistsError, match="it is left alone"):
+            export(tmp_path / place)
+    assert (mine / "thesis.txt").read_text() == "chapter 1"
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["file", "folded", "link", "mine"]
+
+
+@pytest.mark.parametrize("words", ["I/O error: No space left on device (os error 28)", "Errno"])
+def test_a_full_disk_leaves_the_old_checkpoint_and_is_one_clear_error(
+    llama, tmp_path, monkeypatch, words
+):
+    """The writers of safetensors and tokenizers raise errors of their own."""
+    from safetensors import SafetensorError
+
+    import sadi_lens as sl
+
+    folder = sl.interventions.export_folded(llama, scaling(llama, "head"), tmp_path / "folded")
+    before = {one.name: one.read_bytes() for one in folder.iterdir()}
+
+    def full(*_args, **_kwargs):
+        raise OSError(28, "full") if words == "Errno" else SafetensorError(words)
+
+    monkeypatch.setattr(type(llama.tokenizer), "save_pretrained", full)
+    with pytest.raises(OSError, match=r"cannot write .*folded: No space left on device; make room"):
+        sl.interventions.export_folded(
+            llama, scaling(llama, "neuron"), tmp_path / "folded", overwrite=True
+        )
+    assert {one.name: one.read_bytes() for one in folder.iterdir()} == before
+    assert [one.name for one in tmp_path.iterdir()] == ["folded"]
+
+
 def test_an_addition_folds_into_a_bias_and_is_refused_where_there_is_none(
     llama, differences, tmp_path
 ):

@@ -66,30 +66,26 @@ def test_no_test_item_reaches_a_choice(planted, found):
 
 def test_test_is_read_once_a_method_and_only_after_all_are_chosen(planted, monkeypatch):
     import sadi_lens as sl
-    from sadi_lens.measure import comparing, sweeps
-    from sadi_lens.measure.evaluation import evaluate, evaluate_all
+    from sadi_lens.measure import evaluation, sweeps
 
     task = planted[1]
     calls = []
+    inner = evaluation.score_choices
 
-    def spy(where, inner):
-        def evaluate(model, samples, interventions, *settings, **rest):
-            assert samples in (task.dev, task.test)
-            calls.append((where, "dev" if samples == task.dev else "test", len(interventions)))
-            return inner(model, samples, interventions, *settings, **rest)
+    def spy(model, samples, interventions, *rest):
+        (split,) = (name for name in ("dev", "test") if samples == list(getattr(task, name)))
+        calls.append((split, len(interventions)))
+        return inner(model, samples, interventions, *rest)
 
-        return evaluate
-
-    monkeypatch.setattr(comparing, "evaluate", spy("methods", evaluate))
-    monkeypatch.setattr(sweeps, "evaluate_all", spy("null", evaluate_all))
+    monkeypatch.setattr(evaluation, "score_choices", spy)
     sl.compare(
         *planted, ["sadi-head", "matched-norm", "random"], budget=6, n_null=20, progress=False
     )
     assert calls == [
-        *[("methods", "dev", n) for n in (1, 6, 1, 6)],
-        *[("methods", "test", 1)] * 4,
-        ("null", "dev", 20 * len(sweeps.STRENGTHS)),
-        ("null", "test", 20),
+        *[("dev", n) for n in (1, 7, 1, 7)],  # a grid with the unsteered model beside it
+        *[("test", 1)] * 4,
+        ("dev", 20 * len(sweeps.STRENGTHS)),
+        ("test", 20),
     ]
 
 
@@ -99,8 +95,8 @@ def test_a_method_sees_the_pairs_only(planted):
     seen = []
 
     def candidates(material, budget):
-        seen.append((sorted(vars(material)), budget))
-        return [None]
+        seen.append(({type(one) for one in vars(material).values()}, material.pairs, budget))
+        return [sl.measure.Candidate(None)]
 
     sl.compare(
         *planted,
@@ -109,7 +105,10 @@ def test_a_method_sees_the_pairs_only(planted):
         n_null=0,
         progress=False,
     )
-    assert seen == [(["component", "model", "pairs", "position", "seed", "task"], 5)]
+    ((kinds, pairs, budget),) = seen
+    assert (pairs, budget) == (planted[1].pairs, 5)
+    assert sl.Task not in kinds
+    assert sl.Sample not in kinds
 
 
 def test_rows_are_corrected_for_their_number_and_contrasted_with_the_reference(found):
@@ -176,8 +175,9 @@ def test_sign_flipped_is_sadi_with_the_answers_of_every_pair_exchanged(planted):
     turned = [sl.ContrastivePair(p.prompt, p.negative, p.positive) for p in task.pairs]
     own = sl.activation_differences(model, turned, components=["head"], progress=False)["head"]
     cells = METHODS["sign-flipped"].candidates(material(planted), 48)
-    for one in cells:
-        assert (one.mask.selected == sl.top_k_mask(own, one.mask.k).selected).all()
+    for one, k, _ in cells:
+        assert one.mask.k == k
+        assert (one.mask.selected == sl.top_k_mask(own, k).selected).all()
 
 
 def test_bottom_k_takes_the_units_that_differ_least(planted):
@@ -186,7 +186,8 @@ def test_bottom_k_takes_the_units_that_differ_least(planted):
     made = material(planted)
     size = np.abs(made.own.mean)
     for one in METHODS["bottom-k"].candidates(made, 48):
-        inside, outside = size[one.mask.selected], size[~one.mask.selected]
+        selected = one.intervention.mask.selected
+        inside, outside = size[selected], size[~selected]
         assert inside.max() <= outside.min()
 
 
@@ -195,10 +196,20 @@ def test_random_candidates_have_the_cells_of_sadi_and_masks_of_their_own(planted
 
     made = material(planted, seed=3)
     sadi, drawn = (METHODS[name].candidates(made, 48) for name in ("sadi-head", "random"))
-    assert [(c.mask.k, c.strength) for c in drawn] == [(c.mask.k, c.strength) for c in sadi]
-    assert len({c.mask.selected.tobytes() for c in drawn}) > 40
-    again = METHODS["random"].candidates(material(planted, seed=3), 48)
-    assert [one.mask for one in again] == [one.mask for one in drawn]
+    assert [one[1:] for one in drawn] == [one[1:] for one in sadi]
+    assert all((one.mask.k, one.strength) == (k, s) for one, k, s in drawn)
+    assert len({one.mask.selected.tobytes() for one, _, _ in drawn}) > 40
+    assert METHODS["random"].candidates(material(planted, seed=3), 48) == drawn
+    assert METHODS["random"].candidates(material(planted, seed=4), 48) != drawn
+
+
+def test_a_random_ranking_has_masks_that_contain_each_other(planted):
+    from sadi_lens.measure.methods import METHODS
+
+    drawn = METHODS["random-ranking"].candidates(material(planted, seed=3), None)
+    order = np.random.default_rng(3).standard_normal((4, 8)).astype(np.float32)
+    for one, k, _ in drawn:
+        assert (one.mask.selected == (order >= np.sort(order, axis=None)[-k])).all()
 
 
 @pytest.mark.parametrize(
@@ -218,18 +229,22 @@ def test_a_grid_keeps_to_its_budget(budget, cells):
 
 @pytest.mark.slow
 def test_every_builtin_offers_candidates_within_its_budget(llama, pairs):
+    from sadi_lens.measure.choosing import candidates_of
     from sadi_lens.measure.methods import METHODS, Material, Method
+    from sadi_lens.measure.sweeps import Grid
     from sadi_lens.types.model import ModelInfo
 
     made = Material(llama, tuple([*pairs, pairs[0]]))  # a probe has five folds
     for one in METHODS.values():
         if isinstance(one, Method):
-            candidates = one.candidates(made, 7)
-            assert 1 <= len(candidates) <= 7, one.name
-            labels = [candidate.label for candidate in candidates if candidate is not None]
-            for candidate in candidates:
-                if candidate is not None:
-                    candidate.check(ModelInfo.of(llama))
+            offered = candidates_of(one, made, 7)
+            assert 1 <= len(offered) <= 7, one.name
+            made_here = [each.intervention for each in offered if each.intervention is not None]
+            labels = [each.label for each in made_here]
+            for each in made_here:
+                each.check(ModelInfo.of(llama))
+            if one.axis:
+                Grid.of(offered, axis=one.axis)
             if one.name != "random":
                 assert len(set(labels)) == len(labels), one.name
 
@@ -325,7 +340,7 @@ def test_what_cannot_be_had_is_left_out_and_said(planted):
 @pytest.mark.parametrize(
     ("changes", "options", "message"),
     [
-        ({"test": ()}, {}, "task 'planted' has no test; compare needs pairs, dev and test"),
+        ({"test": ()}, {}, "task 'planted' has no test; this needs pairs, dev and test"),
         ({"dev": ()}, {}, "has no dev"),
         ({"pairs": ()}, {}, "has no pairs"),
         ({}, {"methods": ["sadi-heads"]}, "did you mean 'sadi-head'"),
@@ -351,7 +366,9 @@ def test_bad_input_is_refused_before_any_work(planted, changes, options, message
 def test_a_method_over_its_budget_is_refused(planted):
     import sadi_lens as sl
 
-    greedy = sl.measure.Method("greedy", "other", lambda _material, budget: [None] * (budget + 1))
+    greedy = sl.measure.Method(
+        "greedy", "other", lambda _material, budget: [sl.measure.Candidate(None)] * (budget + 1)
+    )
     with pytest.raises(ValueError, match="'greedy' offers 3 candidates; the budget allows 1 to 2"):
         sl.compare(*planted, [greedy], budget=2, n_null=0, progress=False)
 

@@ -1,7 +1,5 @@
 """Side effects against plain Hugging Face modules and numbers worked out by hand."""
 
-import zlib
-
 import numpy as np
 import pytest
 
@@ -114,21 +112,6 @@ def test_an_output_that_is_not_finite_is_nan(llama):
     mask = sl.Mask.from_units("hidden", [(2, 0)], llama)
     found = sl.measure.divergence(llama, TEXTS, sl.MaskedScaling(mask, 1e38))
     assert np.isnan(found.kl)
-
-
-def test_repetition_and_compression_by_hand():
-    from sadi_lens.measure.neutral import compression, repetition
-
-    # 123 231 312 123: four, three different. The second row is too short for one.
-    assert repetition([[1, 2, 3, 1, 2, 3], [4, 4]]) == pytest.approx(1 / 4)
-    # A 3-gram seen in another row is new in its own.
-    assert repetition([[1, 2, 3], [1, 2, 3]]) == 0
-    assert np.isnan(repetition([[1, 2]]))
-    loop = "no " * 40
-    packed = len(zlib.compress(loop.encode(), 9)) + len(zlib.compress(b"yes", 9))
-    assert compression([loop, "yes", ""]) == pytest.approx(123 / packed)
-    assert compression([loop]) > 5
-    assert np.isnan(compression([""]))
 
 
 def test_a_text_that_cannot_be_cut_is_refused(llama):

@@ -13,12 +13,25 @@ def test_distinct_repetition_and_compression_by_hand():
     assert distinct("a b a b", 1) == 0.5
     assert distinct("a b a b", 2) == pytest.approx(2 / 3)
     assert math.isnan(distinct("a", 2))
-    # Eight words have five 4-grams; of "a b c d" twice, the last one stood before.
-    assert repetition("a b c d a b c d") == pytest.approx(1 / 5)
-    assert repetition("a b c d e f") == 0
-    text = "la " * 50
-    assert compression(text) == len(zlib.compress(text.encode(), 9)) / len(text)
-    assert math.isnan(compression(""))
+    # 1231 2312 3123 1231: four, three different. The second row is too short for one.
+    assert repetition([[1, 2, 3, 1, 2, 3, 1], [4, 4, 4]]) == pytest.approx(1 / 4)
+    # A 4-gram seen in another row is new in its own.
+    assert repetition([[1, 2, 3, 4], [1, 2, 3, 4]]) == 0
+    assert math.isnan(repetition([[1, 2, 3]]))
+    loop = "no " * 40
+    packed = len(zlib.compress(loop.encode(), 9)) + len(zlib.compress(b"yes", 9))
+    assert compression([loop, "yes", ""]) == pytest.approx(123 / packed)
+    assert compression([loop]) > 5
+    assert math.isnan(compression([""]))
+
+
+def test_a_table_of_texts_repeats_tokens_not_words(llama):
+    import sadi_lens as sl
+
+    table = sl.measure.open_ended_scores(llama, ["the", "the"], [" the" * 8, " the ball is red"])
+    assert table["repetition"][0] == pytest.approx(4 / 5)  # five 4-grams, one kind
+    assert table["repetition"][1] == 0
+    assert table["compression"][0] > table["compression"][1]
 
 
 def test_perplexity_equals_the_loss_of_a_plain_forward(llama):

@@ -125,7 +125,7 @@ def test_dtype_and_device_are_chosen_for_the_cpu_and_stated(folder, caplog):
     from sadi_lens.models import load_record
 
     _llama().bfloat16().save_pretrained(folder)
-    with caplog.at_level(logging.INFO, logger="sadi_lens.models.loading"):
+    with caplog.at_level(logging.INFO, logger="sadi_lens.models._pretrained"):
         model = sl.load_model(folder, tokenizer=_tokenizer(pad_token=None))
     record = load_record(model)
     assert (record.dtype, record.device) == ("float32", "cpu")
@@ -234,11 +234,11 @@ def test_the_engine_runs_where_accelerate_replaced_forward(folder):
 
 def test_the_embedded_name_loads_float16_weights_as_float32(tmp_path, monkeypatch):
     import sadi_lens as sl
-    from sadi_lens.models import loading
+    from sadi_lens.models import known
 
     _llama().half().save_pretrained(tmp_path / "any")
     _tokenizer().save_pretrained(tmp_path / "any")
-    monkeypatch.setitem(loading.EMBEDDED, "tiny", tmp_path / "any")
+    monkeypatch.setitem(known.EMBEDDED, "tiny", tmp_path / "any")
     model = sl.load_model("tiny")
     assert next(model.parameters()).dtype == torch.float32
     assert sl.types.ModelInfo.of(model).name == "tiny"
@@ -246,9 +246,9 @@ def test_the_embedded_name_loads_float16_weights_as_float32(tmp_path, monkeypatc
 
 def test_the_embedded_model_passes_its_self_check():
     import sadi_lens as sl
-    from sadi_lens.models import load_record, loading
+    from sadi_lens.models import known, load_record
 
-    if not loading.EMBEDDED["tiny"].is_dir():
+    if not known.EMBEDDED["tiny"].is_dir():
         pytest.skip("the embedded model's weights are not in the package")
     record = load_record(sl.load_model("tiny"))
     assert record.dtype == "float32"
@@ -365,10 +365,10 @@ def test_a_padding_token_is_always_one_that_the_model_embeds(llama, special, exp
 
 def test_a_bridge_that_computes_something_else_is_refused_with_the_numbers(monkeypatch):
     import sadi_lens as sl
-    from sadi_lens.models import load_record, loading
+    from sadi_lens.models import _pretrained, load_record
 
     model = _llama()
-    boot = loading.boot_twin
+    boot = _pretrained.boot_twin
 
     def broken(hf: Any, name: str) -> Any:
         bridge = boot(hf, name)
@@ -380,7 +380,7 @@ def test_a_bridge_that_computes_something_else_is_refused_with_the_numbers(monke
         projection.weight = torch.nn.Parameter(weight.detach().roll(1, dims=1))
         return bridge
 
-    monkeypatch.setattr(loading, "boot_twin", broken)
+    monkeypatch.setattr(_pretrained, "boot_twin", broken)
     with pytest.raises(
         RuntimeError,
         match=r"self-check failed for LlamaForCausalLM \(.*2 layers.*logits differ by up to [0-9.]+ "
@@ -395,9 +395,9 @@ def test_a_bridge_that_computes_something_else_is_refused_with_the_numbers(monke
 def test_the_self_check_sees_left_padding(llama, monkeypatch):
     """A bridge that ignores the attention mask is right on whole rows and wrong on padded ones."""
     import sadi_lens as sl
-    from sadi_lens.models import loading
+    from sadi_lens.models import _pretrained
 
-    boot = loading.boot_twin
+    boot = _pretrained.boot_twin
 
     def deaf(hf: Any, name: str) -> Any:
         bridge = boot(hf, name)
@@ -408,23 +408,23 @@ def test_the_self_check_sees_left_padding(llama, monkeypatch):
         bridge.original_model.register_forward_pre_hook(forget, with_kwargs=True)
         return bridge
 
-    monkeypatch.setattr(loading, "boot_twin", deaf)
+    monkeypatch.setattr(_pretrained, "boot_twin", deaf)
     with pytest.raises(RuntimeError, match="self-check failed"):
         sl.load_model(llama, tokenizer=_tokenizer())
 
 
 def test_a_hook_of_another_width_is_refused(llama, monkeypatch):
     import sadi_lens as sl
-    from sadi_lens.models import loading
+    from sadi_lens.models import _pretrained
 
-    boot = loading.boot_twin
+    boot = _pretrained.boot_twin
 
     def wider(hf: Any, name: str) -> Any:
         bridge = boot(hf, name)
         bridge.cfg.d_mlp = 50
         return bridge
 
-    monkeypatch.setattr(loading, "boot_twin", wider)
+    monkeypatch.setattr(_pretrained, "boot_twin", wider)
     with pytest.raises(
         RuntimeError,
         match=r"'blocks.0.mlp.hook_post' \(neuron\) gave \(3, 12, 48\) where .* shape \(3, 12, 50\)",
@@ -510,9 +510,9 @@ def test_a_mixture_of_experts_loads_without_neurons(kind, model, settings):
 @pytest.mark.parametrize("multi_query", [False, True])
 def test_falcon_40b_class_is_refused_before_it_is_booted(multi_query, monkeypatch):
     import sadi_lens as sl
-    from sadi_lens.models import loading
+    from sadi_lens.models import _pretrained
 
-    monkeypatch.setattr(loading, "boot_twin", lambda *_: pytest.fail("booted"))
+    monkeypatch.setattr(_pretrained, "boot_twin", lambda *_: pytest.fail("booted"))
     model = _from_config(
         "Falcon",
         "FalconForCausalLM",
@@ -530,9 +530,9 @@ def test_falcon_40b_class_is_refused_before_it_is_booted(multi_query, monkeypatc
 def test_without_its_refusal_the_self_check_catches_falcon_40b(monkeypatch):
     """The check that found it: boots in TransformerLens 4.3 with multi_query=False, silently wrong."""
     import sadi_lens as sl
-    from sadi_lens.models import loading
+    from sadi_lens.models import _pretrained
 
-    monkeypatch.setattr(loading, "refuse_unsupported", lambda *_, **__: None)
+    monkeypatch.setattr(_pretrained, "refuse_unsupported", lambda *_, **__: None)
     model = _from_config(
         "Falcon",
         "FalconForCausalLM",

@@ -69,8 +69,9 @@ def test_without_a_browser_all_pages_are_written_and_one_error_names_the_picture
     figures, tmp_path
 ):
     from sadi_lens import plots
+    from sadi_lens.types.seals import seal
 
-    (tmp_path / "first.png").write_bytes(b"of an earlier run")
+    (tmp_path / "first.png").write_bytes(seal(b"of an earlier run", ".png"))
     with pytest.raises(
         RuntimeError, match=r"2 PNG could not be made: first.png, first_dark.png"
     ) as e:
@@ -107,20 +108,50 @@ def test_all_pictures_come_from_one_call_with_the_size_of_each_figure(
 
 
 def test_a_folder_that_cannot_be_written_is_named(figures, tmp_path, monkeypatch):
-    from pathlib import Path
-
     from sadi_lens import plots
+    from sadi_lens.types import files
 
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OSError, match=r"cannot write figures to .*file: File exists"):
+    with pytest.raises(OSError, match=r"file is not a folder, so .*first.html cannot be written"):
         plots.export(figures, tmp_path / "file")
 
-    def refuse(*_args, **_kwargs):
+    def refuse(_path):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "write_text", refuse)
-    with pytest.raises(PermissionError, match=r"cannot write figures to .*: Permission denied"):
+    monkeypatch.setattr(files, "sync", refuse)
+    with pytest.raises(PermissionError, match=r"cannot write .*first.html: Permission denied"):
         plots.export(figures, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["first_dark.html", "first_dark.png", "first_dark.svg"])
+def test_a_file_of_someone_else_in_the_place_of_a_figure_is_left_and_nothing_is_written(
+    figures, tmp_path, name
+):
+    from sadi_lens import plots
+
+    place = tmp_path / name
+    for make in (
+        lambda: place.write_text("<p>mine</p>"),
+        lambda: place.symlink_to(tmp_path / "nowhere"),
+        lambda: place.mkdir(),
+    ):
+        make()
+        with pytest.raises(OSError, match=f"{name} .*(another place)"):
+            plots.export(figures, tmp_path, svg=True)
+        assert [one.name for one in tmp_path.iterdir()] == [name]
+        place.rmdir() if place.is_dir() else place.unlink()
+
+
+def test_a_page_that_was_edited_is_not_written_over(figures, tmp_path):
+    from sadi_lens import plots
+
+    pages = plots.export(figures, tmp_path, png=False)
+    plots.export(figures, tmp_path, png=False)
+    edited = pages[1].read_text().replace("</html>", "<p>my notes</p></html>")
+    pages[1].write_text(edited)
+    with pytest.raises(FileExistsError, match=r"first_dark.html exists and was not written by"):
+        plots.export(figures, tmp_path, png=False)
+    assert pages[1].read_text() == edited
 
 
 def test_vector_pictures_come_from_the_same_call(figures, tmp_path, monkeypatch):

@@ -42,7 +42,7 @@ def shifts_of(before, after, **changes):
 BEFORE = [[3.0, 0, 0], [-3, 0, 0], [0, 1, 0], [0, -1, 0]]
 
 
-# Arrows and clouds -------------------------------------------------------------------------------
+# Arrows ---------------------------------------------------------------------------------------
 
 
 def test_arrows_run_from_before_to_after_and_state_how_parallel_they_are():
@@ -78,21 +78,6 @@ def test_unmatched_methods_are_said_to_be_unmatched():
     assert "methods not matched in size" in subtitle(figure)
 
 
-def test_the_plane_of_the_clouds_is_fitted_on_the_unsteered_ones_only():
-    from sadi_lens import plots
-
-    before = np.array(BEFORE)
-    far = before + np.array([[0, 0, 100], [0, 0, -100]] * 2)  # the widest direction, not fitted on
-    figure = plots.activation_pca(shifts_of(before, [far]))
-    first, second = (np.stack([t.x, t.y], axis=1).astype(float) for t in figure.data)
-    np.testing.assert_allclose(np.abs(first), np.abs(before[:, :2]), atol=1e-6)
-    np.testing.assert_allclose(first, second, atol=1e-5)
-    # Variance 18 along the first axis and 2 along the second.
-    assert figure.layout.xaxis.title.text == "PC 1 (90% of the variance)"
-    assert figure.layout.yaxis.title.text == "PC 2 (10%)"
-    assert "spread 1.00 times the unsteered" in figure.layout.annotations[1].text
-
-
 def test_the_plane_is_the_same_for_wide_and_for_tall_data():
     from sadi_lens.plots._plane import project
 
@@ -108,34 +93,15 @@ def test_the_plane_is_the_same_for_wide_and_for_tall_data():
         np.testing.assert_allclose(plane.share, (values**2 / (values**2).sum())[:2], rtol=1e-4)
 
 
-def test_groups_are_colours_and_confounds_are_shapes():
-    from sadi_lens import plots
-
-    one = shifts_of(
-        BEFORE,
-        [2 * np.array(BEFORE)],
-        groups=("<b>", "<b>", "no", "no"),
-        confounds=("A", "B", "A", "B"),
-    )
-    figure = plots.activation_pca(one)
-    shown = [t for t in figure.data if t.showlegend]
-    assert [t.name for t in shown] == ["&lt;b&gt; (A)", "&lt;b&gt; (B)", "no (A)", "no (B)"]
-    assert shown[0].marker.color == shown[1].marker.color != shown[2].marker.color
-    assert shown[0].marker.symbol == shown[2].marker.symbol != shown[1].marker.symbol
-
-
 def test_states_that_are_not_finite_or_too_few_are_refused():
     from sadi_lens import plots
 
-    for draw in (plots.steering_arrows, plots.activation_pca):
-        with pytest.raises(ValueError, match="at least 2 items and 1 method, got 1 and 1"):
-            draw(shifts_of(BEFORE[:1], [BEFORE[:1]]))
-        broken = np.array(BEFORE)
-        broken[1, 2] = np.inf
-        with pytest.raises(
-            ValueError, match="1 of 4 items of 'method 0' are not; lower the strength"
-        ):
-            draw(shifts_of(BEFORE, [broken]))
+    with pytest.raises(ValueError, match="at least 2 items and 1 method, got 1 and 1"):
+        plots.steering_arrows(shifts_of(BEFORE[:1], [BEFORE[:1]]))
+    broken = np.array(BEFORE)
+    broken[1, 2] = np.inf
+    with pytest.raises(ValueError, match="1 of 4 items of 'method 0' are not; lower the strength"):
+        plots.steering_arrows(shifts_of(BEFORE, [broken]))
     with pytest.raises(
         ValueError, match=r"after must be \[method item d\] = \(2, 4, 3\), got \(1, 4, 3\)"
     ):
@@ -152,7 +118,6 @@ def test_states_that_do_not_move_still_draw():
     same = np.zeros((4, 3))
     figure = plots.steering_arrows(shifts_of(same, [same]))
     assert "not defined" in figure.layout.annotations[0].text
-    assert plots.activation_pca(shifts_of(same, [same])).data
 
 
 # Item by item ------------------------------------------------------------------------------------

@@ -118,21 +118,6 @@ def test_examples_come_from_dev_and_leave_it():
         sl.tasks.with_examples(task, 6)
 
 
-def test_a_chat_template_wraps_every_prompt_and_must_exist():
-    from factories import word_tokenizer
-
-    import sadi_lens as sl
-
-    task = sl.Task("t", test=(sl.Sample("t is", (" a", " b"), 0),), prompts=("go on",))
-    tokenizer = word_tokenizer()
-    with pytest.raises(ValueError, match="no chat template"):
-        sl.tasks.with_chat_template(task, tokenizer)
-    tokenizer.chat_template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}>>"
-    wrapped = sl.tasks.with_chat_template(task, tokenizer)
-    assert wrapped.test[0].prompt == "<user>t is>>"
-    assert wrapped.prompts == ("<user>go on>>",)
-
-
 def test_the_embedded_pairs_know_their_items():
     import sadi_lens as sl
 

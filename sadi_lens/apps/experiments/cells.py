@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import asdict, dataclass, replace
 
-from sadi_lens.apps.experiments.experiment import ALL, GIVEN, OWN, Experiment
+from sadi_lens.apps.experiments.experiment import ALL, GIVEN, OWN, Experiment, grid_method
 
 UNSTEERED = "unsteered"
 DRAWN = ("random", "other", "toxic")
@@ -105,6 +105,7 @@ def cells_of(experiment: Experiment) -> list[Cell]:
         for component, ranking, method, position in itertools.product(
             one.components, one.rankings, one.methods, one.positions
         ):
+            own = grid_method(method)
             cell = Cell(
                 model,
                 task,
@@ -114,13 +115,11 @@ def cells_of(experiment: Experiment) -> list[Cell]:
                 n_pairs,
                 seed,
                 method,
-                component,
-                "" if method in ("random", "caa") else ranking,
+                own.component or component,
+                ranking if own.is_ranked else "",
                 position,
             )
-            if method == "caa":
-                cell = replace(cell, component="hidden")
-            if method != "random" and not cell.draws_pairs:
+            if not own.draws and not cell.draws_pairs:
                 cell = replace(cell, seed=one.seeds[0])
             base = cell.base if shots else replace(cell.base, seed=one.seeds[0])
             found.setdefault(base)

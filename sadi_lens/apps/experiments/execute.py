@@ -1,36 +1,31 @@
 """Running the cells of an experiment, one after another, each saved whole before the next begins."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm.auto import tqdm
 
 from sadi_lens.apps.experiments.cells import UNSTEERED, Cell, cells_of
-from sadi_lens.apps.experiments.experiment import Experiment
+from sadi_lens.apps.experiments.experiment import Experiment, grid_method
 from sadi_lens.apps.experiments.figures import figures_of
 from sadi_lens.apps.experiments.folder import RunFolder
-from sadi_lens.apps.experiments.prepare import Material
+from sadi_lens.apps.experiments.prepare import Inputs
 from sadi_lens.apps.experiments.report import write_items, write_report
 from sadi_lens.engine.generation import generate
 from sadi_lens.engine.intervention import Intervention
-from sadi_lens.interventions import MaskedAddition, MaskedScaling, VectorAddition
-from sadi_lens.measure.evaluation import chance_of, evaluate
+from sadi_lens.measure.calls import Settings
+from sadi_lens.measure.choosing import candidates_of, choose
+from sadi_lens.measure.evaluation import chance_of, evaluate_all
 from sadi_lens.measure.open_ended import load_classifier, open_ended_scores
 from sadi_lens.measure.scorings import truthful_scores
-from sadi_lens.measure.sweeps import KS, STRENGTHS, sweep
+from sadi_lens.measure.sweeps import KS, STRENGTHS, Candidate
 from sadi_lens.plots import export
 from sadi_lens.types.data import Task
-from sadi_lens.types.differences import ActivationDifferences
-from sadi_lens.types.masks import Mask, top_k_mask
-from sadi_lens.types.results import Choice, Evaluation
+from sadi_lens.types.results import Evaluation
 from sadi_lens.types.store import save
-
-FIXED = {"fixed": "norm", "fixed_coefficient": "coefficient", "fixed_mean": "mean"}
-Make = Callable[[Mask, float], Intervention]
 
 
 def run_experiment(
@@ -59,10 +54,10 @@ def run_experiment(
     cells = cells_of(experiment)
     with folder.locked():
         folder.begin(experiment.settings())
-        material = Material(experiment, folder)
+        inputs = Inputs(experiment, folder)
         left = [cell for cell in cells if not folder.is_done(cell.id)]
         if left:  # a model that cannot be loaded is refused before anything is removed
-            material.model(left[0].model)
+            inputs.model(left[0].model)
         folder.clean()
         costs = [_cost(cell, experiment) for cell in cells]
         done = sum(cost for cell, cost in zip(cells, costs, strict=True) if folder.is_done(cell.id))
@@ -74,7 +69,7 @@ def run_experiment(
                 if not folder.is_done(cell.id):
                     bar.set_postfix_str(f"{cell.task}: {cell.label}", refresh=True)
                     try:
-                        found = _run(cell, material)
+                        found = _run(cell, inputs)
                     except ValueError as error:
                         raise ValueError(f"{cell.task}, {cell.label}: {error}") from error
                     save(found, folder.cell(cell.id))
@@ -95,108 +90,73 @@ def _cost(cell: Cell, experiment: Experiment) -> int:
     return 2 + len(ks) * len(experiment.strengths or STRENGTHS)
 
 
-def _run(cell: Cell, material: Material) -> dict[str, Any]:
+def _run(cell: Cell, inputs: Inputs) -> dict[str, Any]:
     """Everything that one cell gives; test is touched only after the choice is made."""
-    experiment = material.experiment
-    model = material.model(cell.model)
-    task, dropped = material.task(cell)
+    task, dropped = inputs.task(cell)
     seconds: dict[str, float] = {}
     found: dict[str, Any] = {"cell": asdict(cell), "dropped": dropped, "seconds": seconds}
     is_open = not task.test and bool(task.prompts)
     if cell.method == UNSTEERED:
         if is_open:
-            return {**found, "open": _continue(cell, material, task, [(0, 0.0, None)], seconds)}
-        return {**found, **_test(cell, material, task, None, seconds)}
+            base = [Candidate(None, 0, 0.0)]
+            return {**found, "open": _continue(cell, inputs, task, base, seconds)}
+        return {**found, **_test(cell, inputs, task, None, seconds)}
     start = time.perf_counter()
-    pairs = material.pairs(cell)
-    differences = material.differences(cell)
+    material = inputs.material(cell)
+    differences = material.own
     seconds["differences"] = time.perf_counter() - start
-    own, make, ks = _method(cell, differences, experiment)
-    ranking = cell.ranking or "signed"
-    strengths = experiment.strengths or STRENGTHS
-    found |= {"n_pairs": len(pairs), "note": material.balance_note(cell)}
+    found |= {"n_pairs": len(material.pairs), "note": inputs.balance_note(cell)}
+    method = replace(grid_method(cell.method), position="")  # the experiment says where
     if is_open:  # nothing to choose by: every cell of the grid is shown
-        grid = [(k, s, make(top_k_mask(own, k, ranking=ranking), s)) for k in ks for s in strengths]
-        return {**found, "open": _continue(cell, material, task, grid, seconds)}
+        grid = candidates_of(method, material, None)
+        return {**found, "open": _continue(cell, inputs, task, grid, seconds)}
     if not task.dev:
         raise ValueError(f"task {task.name!r} has no dev split to choose K and strength on")
     start = time.perf_counter()
-    grid = sweep(
-        model,
+    experiment = inputs.experiment
+    chosen = choose(
+        material,
+        method,
         task.dev,
-        own,
-        ks,
-        strengths,
-        ranking=ranking,
-        make=make,
-        method=cell.method,
-        position=cell.position,
-        scoring=experiment.scorings[0],
-        max_new_tokens=experiment.max_new_tokens,
+        _settings(cell, experiment, experiment.scorings[0], material.task),
+        rule=experiment.choose,
         keep_items=True,
-        progress=False,
     )
-    choice: Choice = grid.best() if experiment.choose == "best" else grid.stable()
     seconds["dev"] = time.perf_counter() - start
-    mask = top_k_mask(own, choice.k, ranking=ranking)
-    chosen = make(mask, choice.strength)
+    grid = chosen.sweep
     return {
         **found,
-        "mask": None if cell.method == "caa" else mask,
+        "mask": getattr(chosen.intervention, "mask", None),
         "sweep": grid,
-        "choice": choice,
-        "selection": grid.selection() if grid.n >= 4 else None,
-        "differences": own if "differences" in experiment.figures else None,
-        **_test(cell, material, task, chosen, seconds),
+        "choice": chosen.choice,
+        "selection": grid.selection() if grid is not None and grid.n >= 4 else None,
+        "differences": differences if "differences" in experiment.figures else None,
+        **_test(cell, inputs, task, chosen.intervention, seconds),
     }
 
 
-def _method(
-    cell: Cell, differences: dict[str, ActivationDifferences], experiment: Experiment
-) -> tuple[ActivationDifferences, Make, list[int]]:
-    """Moments to rank by, what is built from a mask, and the grid's first axis."""
-    own = differences[cell.component]
-    if cell.method == "caa":
-
-        def add(mask: Mask, strength: float) -> Intervention:
-            return VectorAddition.from_differences(own, mask.k - 1, strength)
-
-        return own, add, list(range(1, own.model.n_layers + 1))
-    given = experiment.ks.get(cell.component)
-    ks = list(given or [k for k in KS[cell.component] if k <= own.mean.size])
-    if cell.method == "random":
-        noise = np.random.default_rng(cell.seed).standard_normal(own.mean.shape)
-        return replace(own, mean=noise.astype(np.float32)), MaskedScaling, ks
-    if cell.method in FIXED:
-
-        def push(mask: Mask, strength: float) -> Intervention:
-            match = FIXED[cell.method]
-            return MaskedAddition.from_differences(mask, own, strength, match=match)
-
-        return own, push, ks
-    return own, MaskedScaling, ks
+def _settings(cell: Cell, experiment: Experiment, scoring: str, task: str) -> Settings:
+    position = cell.position or "last_prompt"
+    return Settings(task, position, scoring, max_new_tokens=experiment.max_new_tokens)
 
 
 def _test(
     cell: Cell,
-    material: Material,
+    inputs: Inputs,
     task: Task,
     intervention: Intervention | None,
     seconds: dict[str, float],
 ) -> dict[str, Any]:
-    experiment = material.experiment
+    experiment = inputs.experiment
     scores: dict[str, Evaluation] = {}
     start = time.perf_counter()
     for scoring in experiment.scorings:
-        scores[scoring] = evaluate(
-            material.model(cell.model),
+        (scores[scoring],) = evaluate_all(
+            inputs.model(cell.model),
             task.test,
-            intervention,
-            position=cell.position or "last_prompt",
-            scoring=scoring,
-            task=cell.task,
-            label=cell.label,
-            max_new_tokens=experiment.max_new_tokens,
+            [intervention],
+            _settings(cell, experiment, scoring, cell.task),
+            labels=[cell.label],
             progress=False,
         )
         if scoring == experiment.scorings[0]:
@@ -210,28 +170,28 @@ def _test(
 
 def _continue(
     cell: Cell,
-    material: Material,
+    inputs: Inputs,
     task: Task,
-    grid: Sequence[tuple[int, float, Intervention | None]],
+    grid: Sequence[Candidate],
     seconds: dict[str, float],
 ) -> list[dict[str, Any]]:
     """Mean scores of the continuations at every cell of a grid."""
-    experiment = material.experiment
+    experiment, model = inputs.experiment, inputs.model(cell.model)
     classifier = load_classifier(experiment.classifier) if experiment.classifier else None
     rows: list[dict[str, Any]] = []
     start = time.perf_counter()
-    for k, strength, intervention in grid:
+    for one in grid:
         texts = generate(
-            material.model(cell.model),
+            model,
             list(task.prompts),
-            intervention,
+            one.intervention,
             position=cell.position or "last_prompt",
             max_new_tokens=experiment.max_new_tokens,
         )
-        table = open_ended_scores(
-            material.model(cell.model), task.prompts, texts, classifier=classifier
-        )
+        table = open_ended_scores(model, task.prompts, texts, classifier=classifier)
         means = {str(name): float(value) for name, value in table.mean().items()}
-        rows.append({"k": k, "strength": strength, "n": len(texts), **means, "text": texts[0]})
+        rows.append(
+            {"k": one.k, "strength": one.strength, "n": len(texts), **means, "text": texts[0]}
+        )
     seconds["test_per_item"] = (time.perf_counter() - start) / (len(grid) * len(task.prompts))
     return rows

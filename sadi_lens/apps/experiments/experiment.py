@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from sadi_lens.measure.methods import METHODS, Method
 from sadi_lens.tasks import BENCHMARKS, EMBEDDED_TASKS, NEGATIVES, load_benchmark, load_task
 from sadi_lens.tasks.benchmarks import DUPLICATES
 from sadi_lens.types.answers import SCORINGS
@@ -14,17 +15,23 @@ from sadi_lens.types.components import COMPONENTS
 from sadi_lens.types.data import SPLITS, Task
 from sadi_lens.types.masks import RANKINGS
 
-METHODS = {
-    "sadi": "scale the selected units (SADI)",
-    "random": "scale units drawn at random, on the same grid",
-    "fixed": "add the mean difference on the same units, as long as SADI's push",
-    "fixed_coefficient": "add the mean difference on the same units (the paper's ablation, Eq. 6)",
-    "fixed_mean": "add SADI's own mean push on the same units",
-    "caa": "add the mean difference to the residual stream after one layer (CAA); K is the layer + 1",
-}
+GRIDS = tuple(one.name for one in METHODS.values() if isinstance(one, Method) and one.axis)
+"""Methods that an experiment can run: those whose candidates form a grid, of ``sadi_lens.measure.methods.METHODS``."""
 FIGURES = ("methods", "sweeps", "differences", "layers", "pairs")
 GIVEN, OWN, ALL = "given", "own", "all"
 EXAMPLES = Path(__file__).parent / "examples"
+
+
+def grid_method(name: str) -> Method:
+    """A method of ``GRIDS``.
+
+    Raises:
+        ValueError: If there is none of that name.
+    """
+    require_one_of("methods", name, GRIDS)
+    found = METHODS[name]
+    assert isinstance(found, Method)
+    return found
 
 
 @dataclass(frozen=True)
@@ -97,7 +104,7 @@ class Experiment:
     ks: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
     """Component -> numbers of units; default ``sadi_lens.measure.sweeps.KS``."""
     strengths: tuple[float, ...] = ()
-    """Default ``sadi_lens.measure.sweeps.STRENGTHS``."""
+    """Default each method's own; for SADI ``sadi_lens.measure.sweeps.STRENGTHS``."""
     choose: str = "best"
     """``"best"`` cell on dev, or ``"stable"``."""
     sizes: Mapping[str, int] = field(default_factory=dict[str, int])
@@ -124,6 +131,8 @@ class Experiment:
             raise ValueError(f"name must be letters, digits, - and _, got {self.name!r}")
         for axis, allowed in _AXES.items():
             values = getattr(self, axis)
+            if axis == "models" and not all(isinstance(one, str) and one for one in values):
+                raise ValueError(f"models must be names or folders, got {list(values)}")
             if not values and axis != "figures":
                 raise ValueError(f"{axis} must not be empty")
             if len(set(values)) < len(values):
@@ -233,7 +242,7 @@ _AXES: dict[str, Any] = {
     "models": None,
     "components": COMPONENTS,
     "rankings": RANKINGS,
-    "methods": METHODS,
+    "methods": GRIDS,
     "negatives": (GIVEN, *NEGATIVES),
     "n_pairs": None,
     "pair_tasks": None,

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from sadi_lens.apps.experiments.cells import UNSTEERED, Cell, base_of
 from sadi_lens.apps.experiments.experiment import Experiment
+from sadi_lens.measure.methods import METHODS
 from sadi_lens.plots import (
     accuracy_by_pairs,
     difference_heatmap,
@@ -16,8 +17,6 @@ from sadi_lens.types.results import Comparison
 
 if TYPE_CHECKING:
     import pandas as pd
-
-KINDS = {UNSTEERED: "unsteered", "sadi": "adaptive", "random": "random"}
 
 
 def figures_of(
@@ -69,17 +68,11 @@ def comparisons(experiment: Experiment, found: dict[Cell, dict[str, Any]]) -> di
             chance=found[base]["chance"],
             details={
                 cell.label: {
-                    "kind": KINDS.get(cell.method, "fixed"),
-                    "settings": "" if cell == base else _settings(found[cell]),
+                    "kind": METHODS[cell.method].kind,
+                    "settings": "" if cell == base else found[cell]["choice"].settings,
                 }
                 for cell in rows
             },
             component=components.pop() if len(components) == 1 else "",
         )
     return result
-
-
-def _settings(one: dict[str, Any]) -> str:
-    choice = one["choice"]
-    where = f"layer {choice.k - 1}" if one["cell"]["method"] == "caa" else f"K {choice.k}"
-    return f"{where}, strength {choice.strength:g}"

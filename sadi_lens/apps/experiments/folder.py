@@ -2,19 +2,26 @@
 
 import json
 import platform
+import re
 import sys
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from sadi_lens.types.files import is_partial, remove_partials, write_whole
+from sadi_lens.types.files import is_partial, remove_partials, require_place, write_whole
+from sadi_lens.types.seals import is_sealed, parse_sealed, sealed_json, sha256, sha256_of
 
 # What config.json carries so that a folder is known as one of a run.
 FORMAT = "sadi_lens run"
 CONFIG = "config.json"
 LOCK = "run.lock"
+WRITTEN = "written.json"
+"""File -> hashes of what the run wrote there: what someone changed since is not replaced."""
+TABLES = ("results", "seeds", "published", "truthful", "open_ended", "timings")
+OUTPUTS = ("items.parquet", *(f"{name}.csv" for name in TABLES), "report.md")
+FIGURES = re.compile(r"(methods|sweep|differences|layers|pairs)_.*\.(html|png|svg)")
 PACKAGES = ("sadi_lens", "torch", "transformers", "transformer_lens", "tokenizers", "numpy")
 
 
@@ -79,7 +86,13 @@ class RunFolder:
 
         Raises:
             ValueError: With every key that changed, before and now.
+            FileExistsError: If a file that the run would write at its end is of someone else or was changed.
         """
+        for name in (WRITTEN, *OUTPUTS):
+            require_place(self.path / name, is_sealed if name == WRITTEN else self.is_ours)
+        for path in (self.path / "figures").glob("*"):
+            if FIGURES.fullmatch(path.name):
+                require_place(path)
         self.require_same(CONFIG, {"format": FORMAT, **settings}, "settings")
         self.require_same("environment.json", environment(), "library versions")
 
@@ -96,12 +109,10 @@ class RunFolder:
         """
         path = self.path / name
         plain = json.loads(json.dumps(values))
-        if not path.is_file():
-            self.write(
-                path, lambda to: to.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
-            )
+        held = _read(path)
+        if held is None:
+            write_whole(path, f"{json.dumps(plain, indent=1)}\n".encode(), lambda _: False)
             return
-        held = json.loads(path.read_text(encoding="utf-8"))
         changed = [
             f"{key}: {_short(held.get(key))} -> {_short(plain.get(key))}"
             for key in sorted({*held, *plain})
@@ -120,16 +131,14 @@ class RunFolder:
             ValueError: If it changed since the run began.
         """
         path = self.path / "inputs.json"
-        held: dict[str, str] = (
-            json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        )
+        held = _read(path) or {}
         key = f"{kind} {name}"
         if held.setdefault(key, fingerprint) != fingerprint:
             raise ValueError(
                 f"{key} has changed since {self.path} was begun ({held[key]} -> {fingerprint}); give a new folder"
             )
-        text = json.dumps(held, indent=1, sort_keys=True) + "\n"
-        self.write(path, lambda to: to.write_text(text, encoding="utf-8"))
+        text = f"{json.dumps(held, indent=1, sort_keys=True)}\n"
+        write_whole(path, text.encode(), lambda _: True)
 
     def cell(self, cell_id: str) -> Path:
         """Folder of a cell."""
@@ -139,20 +148,55 @@ class RunFolder:
         """Whether a cell is finished: its folder is moved into place as a whole."""
         return (self.cell(cell_id) / CONFIG).is_file()
 
-    def write(self, path: Path, writer: Callable[[Path], Any]) -> Path:
-        """Write beside the place and move there when complete.
+    def write(self, path: Path, data: bytes) -> Path:
+        """Write a file of the run beside its place and move it there when complete; the folder must be locked.
 
         Raises:
-            OSError: If it cannot be written (a full disk, say); what was there before is left.
+            OSError: If it cannot be written, or was changed since the run wrote it; what was there before is left.
         """
+        name, written = path.relative_to(self.path).as_posix(), self._written()
+        kept = [sha256_of(path)] if path.is_file() and self.is_ours(path) else []
+        written[name] = sorted({*kept, sha256(data)})
         try:
-            return write_whole(path, writer)
+            text = sealed_json({"format": f"{FORMAT} files", "files": written})
+            write_whole(self.path / WRITTEN, text.encode())
+            return write_whole(path, data, self.is_ours)
+        except FileExistsError:
+            raise
         except OSError as error:
             raise OSError(
-                error.errno,
-                f"{path} could not be written ({error.strerror or error}); what is finished is safe, "
-                "run again to go on",
+                error.errno, f"{error.strerror}. What is finished is safe, run again to go on"
             ) from error
+
+    def is_ours(self, path: Path) -> bool:
+        """Whether a file is as the run wrote it."""
+        name = path.relative_to(self.path).as_posix()
+        return path.is_file() and sha256_of(path) in self._written().get(name, ())
+
+    def _written(self) -> dict[str, list[str]]:
+        path = self.path / WRITTEN
+        if not path.is_file():
+            return {}
+        return parse_sealed(path.read_text(encoding="utf-8"), path)["files"]
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """A JSON object of the run's own; None where there is no file.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON ({error}); give a new folder") from error
+    if not isinstance(held, dict):
+        raise ValueError(
+            f"{path} must hold an object, got {type(held).__name__}; give a new folder"
+        )
+    return held
 
 
 def environment() -> dict[str, str]:

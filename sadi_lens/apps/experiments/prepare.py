@@ -9,22 +9,21 @@ from random import Random
 from typing import Any
 
 from sadi_lens.apps.experiments.cells import Cell
-from sadi_lens.apps.experiments.experiment import ALL, GIVEN, OWN, Experiment, TaskSpec
+from sadi_lens.apps.experiments.experiment import ALL, GIVEN, OWN, Experiment, TaskSpec, grid_method
 from sadi_lens.apps.experiments.folder import RunFolder
 from sadi_lens.engine.text import encode, encode_item, require_context
-from sadi_lens.find.differences import activation_differences
 from sadi_lens.measure.calls import items_hash
 from sadi_lens.measure.evaluation import evaluate
+from sadi_lens.measure.methods import Material
 from sadi_lens.models import load_model
 from sadi_lens.tasks import balance_pairs, make_pairs, with_chat_template, with_examples
 from sadi_lens.tasks.contrast import balance_warning, right_answer
 from sadi_lens.types.data import ContrastivePair, Sample, Task
-from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.model import HookedModel, ModelInfo
 
 
 @dataclass
-class Material:
+class Inputs:
     """What the cells of one experiment share; keeps the last of each kind only."""
 
     experiment: Experiment
@@ -125,23 +124,23 @@ class Material:
         """What is unbalanced about the pairs; empty where nothing is."""
         return balance_warning(self.pairs(cell)) or ""
 
-    def differences(self, cell: Cell) -> dict[str, ActivationDifferences]:
-        """Moments of every component that the experiment needs, in one pass."""
-        wanted = [*self.experiment.components]
-        if "caa" in self.experiment.methods:
-            wanted.append("hidden")
-        components = list(dict.fromkeys(wanted))
-
-        def make() -> dict[str, ActivationDifferences]:
-            return activation_differences(
-                self.model(cell.model),
-                self.pairs(cell),
-                components=components,
-                task=cell.task if cell.pair_task == OWN else cell.pair_task,
-                progress=False,
-            )
-
-        return self._keep("differences", cell.pairs_key, make)
+    def material(self, cell: Cell) -> Material:
+        """What a cell's method may build from; differences are read once for all cells with the same pairs."""
+        one = self.experiment
+        wanted = [*one.components, *(grid_method(name).component for name in one.methods)]
+        return Material(
+            self.model(cell.model),
+            self.pairs(cell),
+            cell.task if cell.pair_task == OWN else cell.pair_task,
+            cell.component,
+            cell.position,
+            cell.seed,
+            cell.ranking or "signed",
+            one.ks,
+            one.strengths,
+            tuple(dict.fromkeys(name for name in wanted if name)),
+            self._keep("read", cell.pairs_key, dict[str, Any]),
+        )
 
 
 def task_hash(task: Task) -> str:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sadi_lens.apps.experiments.cells import UNSTEERED, Cell, base_of
-from sadi_lens.apps.experiments.experiment import METHODS, Experiment
+from sadi_lens.apps.experiments.experiment import Experiment, grid_method
 from sadi_lens.apps.experiments.folder import RunFolder
+from sadi_lens.measure.methods import METHODS
 from sadi_lens.tasks.published import beside
 from sadi_lens.types.results import Evaluation
 from sadi_lens.types.stats import mcnemar_p, paired_interval
@@ -26,10 +27,15 @@ AXES = (
 def write_items(folder: RunFolder, cell: Cell) -> None:
     """Per-item results of a finished cell as Parquet, unless they are there."""
     path = folder.path / "items" / f"{cell.id}.parquet"
-    if path.is_file():
-        return
-    frame = _items(cell, load(folder.cell(cell.id)))
-    folder.write(path, lambda to: frame.to_parquet(to, index=False))
+    if not folder.is_ours(path):
+        folder.write(path, _parquet(_items(cell, load(folder.cell(cell.id)))))
+
+
+def _parquet(frame: "pd.DataFrame") -> bytes:
+    data: Any = frame.to_parquet(
+        None, index=False
+    )  # without a place it returns what it would write
+    return data
 
 
 def _items(cell: Cell, found: dict[str, Any]) -> "pd.DataFrame":
@@ -60,11 +66,15 @@ def write_report(
     import pandas as pd
 
     found = {cell: load(folder.cell(cell.id)) for cell in cells}
-    parts = [pd.read_parquet(folder.path / "items" / f"{cell.id}.parquet") for cell in cells]
-    frames = [part for part in parts if len(part)]
+    for cell, one in found.items():
+        if one["cell"] != asdict(cell):
+            raise ValueError(
+                f"{folder.cell(cell.id)} holds another cell ({one['cell']}); remove it and run again"
+            )
+    frames = [part for part in (_items(cell, found[cell]) for cell in cells) if len(part)]
     if frames:
         items = pd.concat(frames, ignore_index=True)
-        folder.write(folder.path / "items.parquet", lambda to: items.to_parquet(to, index=False))
+        folder.write(folder.path / "items.parquet", _parquet(items))
     tables: dict[str, pd.DataFrame] = {}
     results = results_table(experiment, found)
     if len(results):
@@ -77,9 +87,9 @@ def write_report(
     tables = {name: table for name, table in (tables | extra).items() if len(table)}
     for name, table in tables.items():
         path = folder.path / f"{name}.csv"
-        folder.write(path, lambda to, table=table: table.to_csv(to, index=False))
+        folder.write(path, table.to_csv(index=False, lineterminator="\n").encode())
     text = _markdown(experiment, tables, found)
-    folder.write(folder.path / "report.md", lambda to: to.write_text(text, encoding="utf-8"))
+    folder.write(folder.path / "report.md", text.encode())
     return found, tables
 
 
@@ -113,8 +123,10 @@ def _row(
     return {
         **asdict(cell),
         "scoring": scoring,
-        "k": choice.k if choice else missing,
+        "k": choice.k if choice and choice.axis == "K" else missing,
+        "layer": choice.k if choice and choice.axis == "layer" else missing,
         "strength": choice.strength if choice else missing,
+        "settings": choice.settings if choice else "",
         "dev_accuracy": choice.accuracy if choice else missing,
         "optimism": selection.optimism if selection else missing,
         "accuracy": own.accuracy,
@@ -187,8 +199,8 @@ def _markdown(
         "best cell adds on dev (split-half).",
         "",
     ]
-    used = [name for name in METHODS if name in experiment.methods]
-    lines += [f"- **{name}**: {METHODS[name]}" for name in used] + [""]
+    used = [grid_method(name) for name in METHODS if name in experiment.methods]
+    lines += [f"- **{one.name}**: {one.about}" for one in used] + [""]
     if "results" in tables:
         lines += [_pipe(_shown(tables["results"], experiment)), ""]
     for name, title in (
@@ -223,9 +235,7 @@ def _shown(results: "pd.DataFrame", experiment: Experiment) -> "pd.DataFrame":
     if len(experiment.scorings) > 1:
         table["scoring"] = results["scoring"]
     rows = results.to_dict("records")
-    table["K, strength"] = [
-        "" if np.isnan(row["k"]) else f"{row['k']:.0f}, {row['strength']:g}" for row in rows
-    ]
+    table["settings"] = [row["settings"] for row in rows]
     table["accuracy (se) [95%]"] = [
         f"{row['accuracy']:.1%} ({100 * row['standard_error']:.1f}) [{row['low']:.0%}, {row['high']:.0%}]"
         for row in rows

@@ -11,6 +11,7 @@ from sadi_lens.interventions.fixed import MATCHES
 from sadi_lens.measure.sweeps import KS, STRENGTHS
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
 from sadi_lens.types.data import Sample, Task
+from sadi_lens.types.files import require_place
 from sadi_lens.types.masks import RANKINGS, top_k_mask
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import ExplorerGrid
@@ -130,14 +131,12 @@ class SteeringExplorer:
 
         Raises:
             ValueError: If a prompt does not tokenise or fit the context.
-            OSError: If the file cannot be written.
+            OSError: If the file cannot be written, or is there and was not written by sadi_lens.
         """
         from sadi_lens.apps.explorer.page import explorer_html
         from sadi_lens.apps.web import write_page
 
-        path = Path(path)
-        if path.is_dir():  # before the work
-            raise IsADirectoryError(f"{path} is a folder; name a file, as in {path / 'page.html'}")
+        require_place(Path(path))  # before the work
         return write_page(explorer_html(self.grid(progress=progress)), path)
 
     def widget(self, *, theme: str = "light") -> Any:

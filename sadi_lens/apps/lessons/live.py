@@ -1,4 +1,4 @@
-"""Showing a live widget where there is a kernel to answer it, and its picture where there is none."""
+"""Shows a live widget if a kernel is running, otherwise a picture of it."""
 
 import html
 import os

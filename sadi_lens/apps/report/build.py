@@ -12,6 +12,7 @@ from sadi_lens.plots._layout import counted, percent, signed
 from sadi_lens.plots._null import p_text
 from sadi_lens.plots._theme import THEMES
 from sadi_lens.types.components import COMPONENTS
+from sadi_lens.types.files import require_place
 from sadi_lens.types.results import Choice, Comparison, Sweep
 from sadi_lens.types.store import read_header, read_json
 
@@ -53,11 +54,12 @@ def write_report(run: str | Path | Mapping[str, Any], path: str | Path | None = 
     Raises:
         FileNotFoundError: If there are no such results.
         ValueError: If they are of another version, hold nothing that a report shows, or ``path`` is missing.
-        OSError: If the file cannot be written.
+        OSError: If the file cannot be written, or is there and was not written by sadi_lens.
     """
     if isinstance(run, Mapping):
         if path is None:
             raise ValueError("path is needed when the results are given as a dict")
+        require_place(Path(path))
         return write_page(report_html(run), path)
     source = Path(run)
     if source.is_dir():
@@ -66,9 +68,11 @@ def write_report(run: str | Path | Mapping[str, Any], path: str | Path | None = 
             raise FileNotFoundError(
                 f"{run} holds no {RESULTS}; `sadi-lens demo --out {run}` writes one"
             )
+    path = source.parent / "report.html" if path is None else Path(path)
+    require_place(path)
     results = read_json(source)
     page = report_html(results, versions=read_header(source)["versions"])
-    return write_page(page, source.parent / "report.html" if path is None else path)
+    return write_page(page, path)
 
 
 def report_html(results: Mapping[str, Any], *, versions: Mapping[str, str] | None = None) -> str:

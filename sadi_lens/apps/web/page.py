@@ -10,7 +10,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from sadi_lens.plots._theme import THEMES
-from sadi_lens.types.files import write_whole
+from sadi_lens.types.files import write_or_keep
+from sadi_lens.types.seals import seal
 
 
 def script_json(data: Any) -> Markup:
@@ -93,14 +94,7 @@ def write_page(text: str, path: str | Path) -> Path:
     """Write a page whole or not at all.
 
     Raises:
-        OSError: If the place cannot be written.
+        OSError: If the place cannot be written, or holds what this library did not write; then a copy of the page is
+            kept in a temporary folder, which the message names.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; name a file, as in {path / 'page.html'}")
-    try:
-        return write_whole(path, lambda to: to.write_text(text, encoding="utf-8"))
-    except OSError as error:
-        raise type(error)(
-            error.errno, f"cannot write {path}: {error.strerror}; choose another place"
-        ) from error
+    return write_or_keep(Path(path), seal(text.encode(), ".html"))

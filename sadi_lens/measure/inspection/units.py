@@ -9,7 +9,7 @@ from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.reading import read
 from sadi_lens.engine.text import encode_pairs, encode_prompts
 from sadi_lens.find.differences import unit_differences
-from sadi_lens.types.components import n_units, require_component
+from sadi_lens.types.components import component_name, n_units
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.differences import UnitDifferences
 from sadi_lens.types.masks import Mask
@@ -138,7 +138,7 @@ def activation_shifts(
     Raises:
         ValueError: If there is no prompt or no method, or the layer does not exist.
     """
-    require_component(component)
+    component = component_name(component)
     info = ModelInfo.of(model)
     layer = info.n_layers - 1 if layer is None else layer
     if not methods:

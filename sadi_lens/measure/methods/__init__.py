@@ -1,4 +1,4 @@
-"""Ways to steer that can stand side by side, by name.
+"""Ways to steer that can stand side by side, by name: the one table of methods.
 
 A method sees the model and the contrastive pairs, never dev or test; which of its candidates runs is decided on dev.
 """
@@ -6,40 +6,174 @@ A method sees the model and the contrastive pairs, never dev or test; which of i
 from functools import partial
 
 from sadi_lens.measure.methods import rivals, sadi
-from sadi_lens.measure.methods.base import BUDGET, Control, Material, Method, UnavailableError, grid
+from sadi_lens.measure.methods.base import (
+    BUDGET,
+    Candidates,
+    Control,
+    Material,
+    Method,
+    UnavailableError,
+    grid,
+)
+from sadi_lens.measure.sweeps import Candidate
+
+_ranked = partial(Method, axis="K", is_ranked=True)
+_on_heads = partial(Method, axis="K", component="head")
+_on_layers = partial(Method, axis="layer", component="hidden")
 
 METHODS: dict[str, Method | Control] = {
     one.name: one
     for one in (
-        Method("unsteered", "unsteered", lambda _material, _budget: [None]),
-        Method("sadi-head", "adaptive", partial(sadi.sadi, "head")),
-        Method("sadi-hidden", "adaptive", partial(sadi.sadi, "hidden")),
-        Method("sadi-mlp_out", "adaptive", partial(sadi.sadi, "mlp_out")),
-        Method("sadi-neuron", "adaptive", partial(sadi.sadi, "neuron")),
-        Method("sadi-effect", "adaptive", sadi.by_effect),
-        Method("sadi-signed", "adaptive", sadi.signed),
-        Method("clamped", "adaptive", sadi.clamped),
-        Method("fixed", "fixed", partial(sadi.fixed, "coefficient")),
-        Method("fixed-norm", "fixed", partial(sadi.fixed, "norm")),
-        Method("fixed-mean", "fixed", partial(sadi.fixed, "mean")),
+        Method(
+            "unsteered",
+            "unsteered",
+            lambda _material, _budget: [Candidate(None)],
+            about="the model as it is",
+        ),
+        _ranked("sadi", "adaptive", sadi.sadi, about="scale the selected units (SADI)"),
+        *(
+            _ranked(
+                f"sadi-{component}",
+                "adaptive",
+                sadi.sadi,
+                component=component,
+                about=f"SADI on {component} units",
+            )
+            for component in ("head", "hidden", "mlp_out", "neuron")
+        ),
+        Method(
+            "sadi-effect",
+            "adaptive",
+            sadi.sadi,
+            ranking="effect",
+            axis="K",
+            about="SADI on the units whose scaling raises the margin of the pairs most, to first order",
+        ),
+        _ranked(
+            "sadi-signed",
+            "adaptive",
+            sadi.signed,
+            about="scale the selected units up where they point along D, down where against it",
+        ),
+        _ranked(
+            "clamped", "adaptive", sadi.clamped, about="SADI as its reference code runs it, clamped"
+        ),
+        _ranked(
+            "fixed",
+            "fixed",
+            partial(sadi.fixed, "coefficient"),
+            about="add the mean difference on the same units (the paper's ablation, Eq. 6)",
+        ),
+        _ranked(
+            "fixed-norm",
+            "fixed",
+            partial(sadi.fixed, "norm"),
+            about="add the mean difference on the same units, as long as SADI's push",
+        ),
+        _ranked(
+            "fixed-mean",
+            "fixed",
+            partial(sadi.fixed, "mean"),
+            about="add SADI's own mean push on the same units",
+        ),
         Control("matched-norm", "fixed", partial(sadi.matched, "norm")),
         Control("matched-mean", "fixed", partial(sadi.matched, "mean")),
         Control("matched-kl", "fixed", sadi.matched_kl),
-        Method("actadd", "fixed", rivals.actadd),
-        Method("caa", "fixed", rivals.caa_layers, "every_step"),
-        Method("iti", "fixed", rivals.iti, "every_step"),
-        Method("austeer", "adaptive", rivals.austeer, "all"),
-        Method("cast", "adaptive", rivals.cast),
-        Method("hpr", "adaptive", rivals.hpr),
-        Method("spherical", "adaptive", rivals.spherical, "every_step"),
-        Method("gate", "adaptive", rivals.gate),
-        Method("bottom-k", "other", sadi.bottom_k),
-        Method("sign-flipped", "other", sadi.sign_flipped),
+        Method(
+            "actadd", "fixed", rivals.actadd, about="add the difference of two prompts (ActAdd)"
+        ),
+        _on_layers(
+            "caa",
+            "fixed",
+            rivals.caa_layers,
+            "every_step",
+            about="add the mean difference to the residual stream after one layer (CAA)",
+        ),
+        _on_heads(
+            "iti",
+            "fixed",
+            rivals.iti,
+            "every_step",
+            draws=True,
+            about="push the heads that a probe reads best along its direction (ITI)",
+        ),
+        _on_heads(
+            "austeer",
+            "adaptive",
+            rivals.austeer,
+            "all",
+            about="scale the values of head outputs that differ most consistently (AUSteer)",
+        ),
+        _on_layers(
+            "cast",
+            "adaptive",
+            rivals.cast,
+            about="add a vector after one layer where the prompt leans to the wrong answers (CAST)",
+        ),
+        _on_layers(
+            "hpr",
+            "adaptive",
+            rivals.hpr,
+            about="turn activations past a probe's hyperplane after one layer (HPR)",
+        ),
+        _on_layers(
+            "spherical",
+            "adaptive",
+            rivals.spherical,
+            "every_step",
+            about="turn activations towards the mean difference after one layer (Spherical Steering)",
+        ),
+        Method(
+            "gate", "adaptive", rivals.gate, about="gated pushes at one layer or all (InferAligner)"
+        ),
+        Method(
+            "bottom-k",
+            "other",
+            partial(sadi.smallest, "magnitude"),
+            axis="K",
+            about="SADI on the units that differ least between right and wrong answers",
+        ),
+        Method(
+            "sign-flipped",
+            "other",
+            partial(sadi.smallest, "signed"),
+            axis="K",
+            about="SADI with the right and wrong answer of every pair exchanged",
+        ),
         Control("swapped-prompt", "other", sadi.swapped, per_prompts=True),
         Control("control-token", "other", sadi.control_token),
-        Method("random", "random", sadi.random),
+        Method(
+            "random",
+            "random",
+            sadi.random,
+            axis="K",
+            draws=True,
+            about="SADI on another random mask in every cell of the grid",
+        ),
+        Method(
+            "random-ranking",
+            "random",
+            sadi.random_ranking,
+            axis="K",
+            draws=True,
+            about="SADI on a random order of the units",
+        ),
     )
 }
-"""Every method that ``compare`` knows by name, in the order of its table."""
+"""Every method by name, in the order of a comparison's table."""
 
-__all__ = ["BUDGET", "METHODS", "Control", "Material", "Method", "UnavailableError", "grid"]
+SAME = ("sadi", "random-ranking")
+"""Methods that ``compare`` runs only when asked: it has SADI by component and a random mask in every cell already."""
+
+__all__ = [
+    "BUDGET",
+    "METHODS",
+    "SAME",
+    "Candidate",
+    "Candidates",
+    "Control",
+    "Material",
+    "Method",
+    "UnavailableError",
+    "grid",
+]

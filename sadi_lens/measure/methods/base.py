@@ -1,24 +1,26 @@
-"""What a method is: a name, and the settings it may choose from on dev.
+"""What a method is: a name, and the candidates it may choose from on dev.
 
 A method sees the model and the contrastive pairs, never dev or test (``Material``). A control is built from what
 another method chose, so that it differs in one thing only.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import product
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.find.differences import activation_differences
-from sadi_lens.measure.sweeps import KS, STRENGTHS
+from sadi_lens.find.rankings import unit_scores
+from sadi_lens.measure.sweeps import STRENGTHS, Candidate, ks_of
 from sadi_lens.types.base import DEFAULT_POSITION
-from sadi_lens.types.data import ContrastivePair
+from sadi_lens.types.data import ContrastivePair, Task
 from sadi_lens.types.differences import ActivationDifferences
+from sadi_lens.types.masks import Mask, top_k_mask
 from sadi_lens.types.model import HookedModel
+from sadi_lens.types.scores import RANKINGS, Scores
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -43,11 +45,25 @@ class Material:
     """What methods edit that leave it open."""
     position: str = DEFAULT_POSITION
     seed: int = 0
+    ranking: str = "signed"
+    """How units are ranked, of ``sadi_lens.find.rankings.ALL_RANKINGS``, by methods that leave it open."""
+    ks: Mapping[str, Sequence[int]] = field(default_factory=dict[str, Sequence[int]])
+    """Component -> numbers of units; where one is missing, the method's own."""
+    strengths: Sequence[float] = ()
+    """Empty: the method's own."""
+    components: Sequence[str] | None = None
+    """What differences are read of; default every component that the model has."""
+    read: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    """What was read of the model so far; ``dataclasses.replace`` hands it on, so that nothing is read twice."""
 
-    @cached_property
+    @property
     def differences(self) -> dict[str, ActivationDifferences]:
-        """Differences of every component the model has, read once for all methods."""
-        return activation_differences(self.model, self.pairs, task=self.task, progress=False)
+        """Differences of every component, read once for all methods."""
+        if "differences" not in self.read:
+            self.read["differences"] = activation_differences(
+                self.model, self.pairs, components=self.components, task=self.task, progress=False
+            )
+        return self.read["differences"]
 
     @property
     def own(self) -> ActivationDifferences:
@@ -59,9 +75,52 @@ class Material:
         """Prompts of the pairs."""
         return [pair.prompt for pair in self.pairs]
 
+    def scores(self, component: str, ranking: str) -> Scores:
+        """Scores of a ranking that differences are not enough for."""
+        key = f"{component} by {ranking}, seed {self.seed}"
+        if key not in self.read:
+            task = Task(self.task, self.pairs)
+            self.read[key] = unit_scores(
+                self.model, task, component, ranking, seed=self.seed, progress=False
+            )
+        return self.read[key]
 
-Candidates = Callable[[Material, int], Sequence[Intervention | None]]
-"""(material, budget) -> at most ``budget`` interventions to choose from, the mildest first (it wins ties)."""
+    def top(self, k: int) -> Mask:
+        """The ``k`` first units of ``component`` under ``ranking``."""
+        if self.ranking in RANKINGS:
+            return top_k_mask(self.own, k, ranking=self.ranking)
+        return top_k_mask(self.scores(self.component, self.ranking), k)
+
+    def cells(self, budget: int | None) -> list[tuple[int, float]]:
+        """SADI's grid of K and strength for ``component``."""
+        return self.grid(self.ks.get(self.component) or ks_of(self.own), STRENGTHS, budget)
+
+    def grid(
+        self, rows: Sequence[A], strengths: Sequence[float], budget: int | None
+    ) -> list[tuple[A, float]]:
+        """``grid`` of a method's rows and its own strengths, or those asked for."""
+        return grid(rows, [float(one) for one in self.strengths or strengths], budget)
+
+    def masked(
+        self,
+        budget: int | None,
+        make: Callable[[Mask, float], Intervention],
+        select: Callable[[int], Mask] | None = None,
+    ) -> list[Candidate]:
+        """What ``make`` builds in every cell of SADI's grid.
+
+        Args:
+            budget: Most candidates; None for the whole grid.
+            make: (mask, strength) -> intervention.
+            select: K -> mask; default ``top``.
+        """
+        cells = self.cells(budget)
+        masks = {k: (select or self.top)(k) for k, _ in cells}
+        return [Candidate(make(masks[k], s), k, s) for k, s in cells]
+
+
+Candidates = Callable[[Material, int | None], Sequence[Candidate]]
+"""(material, budget) -> at most ``budget`` candidates to choose from, the mildest first (it wins ties)."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +129,22 @@ class Method:
 
     name: str
     kind: str
-    """``"adaptive"``, ``"fixed"``, ``"random"`` or ``"other"``: colours follow it."""
+    """``"unsteered"``, ``"adaptive"``, ``"fixed"``, ``"random"`` or ``"other"``: colours follow it."""
     candidates: Candidates
     position: str = ""
     """Where it acts, if its definition says so; else where the comparison says."""
+    component: str = ""
+    """What it edits, if its definition says so."""
+    ranking: str = ""
+    """How it ranks units, if its definition says so."""
+    axis: str = ""
+    """What ``k`` of its candidates is: ``"K"`` units or the ``"layer"``; empty where they form no grid."""
+    is_ranked: bool = False
+    """Whether its units follow the ranking of the material."""
+    draws: bool = False
+    """Whether the seed decides its candidates."""
+    about: str = ""
+    """What it does, in words."""
 
 
 Build = Callable[[Material, Intervention, Sequence[str]], Intervention]
@@ -95,12 +166,14 @@ class Control:
     """Whether it must know the prompts it runs on, and is built anew for each set of them (no answers, no choice)."""
 
 
-def grid(one: Sequence[A], two: Sequence[B], budget: int) -> list[tuple[A, B]]:
+def grid(one: Sequence[A], two: Sequence[B], budget: int | None) -> list[tuple[A, B]]:
     """Every combination if the budget allows, else evenly spaced values of both with as many cells as fit.
 
     Raises:
         ValueError: If the budget is below 1.
     """
+    if budget is None:
+        return list(product(one, two))
     if budget < 1:
         raise ValueError(f"budget must be at least 1 candidate a method, got {budget}")
     shapes = product(range(1, len(one) + 1), range(1, len(two) + 1))
@@ -111,9 +184,3 @@ def grid(one: Sequence[A], two: Sequence[B], budget: int) -> list[tuple[A, B]]:
 
 def _spaced(values: Sequence[A], n: int) -> list[A]:
     return [values[int(i)] for i in np.linspace(0, len(values) - 1, n).round()]
-
-
-def cells(own: ActivationDifferences, budget: int) -> list[tuple[int, float]]:
-    """SADI's grid of K and strength for a component, as far as the model has that many units."""
-    ks = [k for k in KS[own.component] if k <= own.mean.size]
-    return grid(ks, STRENGTHS, budget)

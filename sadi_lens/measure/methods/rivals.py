@@ -8,9 +8,7 @@ from dataclasses import replace
 from itertools import product
 from typing import Any
 
-from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.text import encode
-from sadi_lens.find.rankings import unit_scores
 from sadi_lens.interventions import (
     CAST,
     ITI,
@@ -21,7 +19,8 @@ from sadi_lens.interventions import (
     SphericalSteering,
     caa,
 )
-from sadi_lens.measure.methods.base import Material, UnavailableError, grid
+from sadi_lens.measure.methods.base import Material, UnavailableError
+from sadi_lens.measure.sweeps import Candidate
 from sadi_lens.types.masks import top_k_mask
 from sadi_lens.types.model import ModelInfo
 
@@ -48,11 +47,12 @@ def _layers(material: Material) -> range:
     return range(ModelInfo.of(material.model).n_layers)
 
 
-def _at_strengths(made: dict[Any, Any], cells: list[tuple[Any, float]]) -> list[Intervention]:
-    return [replace(made[key], strength=strength) for key, strength in cells]
+def _rows(made: dict[int, Any], cells: list[tuple[int, float]]) -> list[Candidate]:
+    """A grid whose rows were made once, at any strength."""
+    return [Candidate(replace(made[k], strength=s), k, s) for k, s in cells]
 
 
-def actadd(material: Material, budget: int) -> list[Intervention]:
+def actadd(material: Material, budget: int | None) -> list[Candidate]:
     """Prompt pairs of ``WORDS`` with as many tokens on either side, by layer and strength.
 
     Raises:
@@ -72,78 +72,81 @@ def actadd(material: Material, budget: int) -> list[Intervention]:
             f"it needs two known prompts of equal length, and this tokenizer knows none of {WORDS}; "
             "give a Method with prompts of your own"
         )
-    chosen = grid(list(product(_layers(material), pairs)), VECTOR_STRENGTHS, budget)
+    chosen = material.grid(list(product(_layers(material), pairs)), VECTOR_STRENGTHS, budget)
     made = {
         (layer, pair): ActAdd.from_prompts(material.model, *pair, layer)
         for layer, pair in dict.fromkeys(key for key, _ in chosen)
     }
-    return _at_strengths(made, chosen)
+    return [Candidate(replace(made[key], strength=s)) for key, s in chosen]
 
 
-def caa_layers(material: Material, budget: int) -> list[Intervention]:
+def caa_layers(material: Material, budget: int | None) -> list[Candidate]:
     """The mean difference of the residual stream, by layer and strength."""
     own = material.differences["hidden"]
-    return [caa(own, layer, s) for layer, s in grid(_layers(material), VECTOR_STRENGTHS, budget)]
+    return [
+        Candidate(caa(own, layer, s), layer, s)
+        for layer, s in material.grid(_layers(material), VECTOR_STRENGTHS, budget)
+    ]
 
 
-def iti(material: Material, budget: int) -> list[Intervention]:
+def iti(material: Material, budget: int | None) -> list[Candidate]:
     """Heads by probe accuracy, by K and strength."""
-    scores = unit_scores(
-        material.model, material.pairs, "head", "probe", seed=material.seed, progress=False
-    )
-    chosen = grid([k for k in ITI_KS if k <= scores.values.size], ITI_STRENGTHS, budget)
+    scores = material.scores("head", "probe")
+    chosen = material.grid([k for k in ITI_KS if k <= scores.values.size], ITI_STRENGTHS, budget)
     made = {
         k: ITI.from_pairs(material.model, material.pairs, top_k_mask(scores, k), progress=False)
         for k in dict(chosen)
     }
-    return _at_strengths(made, chosen)
+    return _rows(made, chosen)
 
 
-def austeer(material: Material, budget: int) -> list[Intervention]:
+def austeer(material: Material, budget: int | None) -> list[Candidate]:
     """Single values of head outputs by consistency, by K and strength."""
     own = material.differences["head"]
-    chosen = grid([k for k in AUSTEER_KS if k <= own.vector.size], AUSTEER_STRENGTHS, budget)
+    chosen = material.grid(
+        [k for k in AUSTEER_KS if k <= own.vector.size], AUSTEER_STRENGTHS, budget
+    )
     made = {
         k: AUSteer.from_pairs(material.model, material.pairs, k, component="head", progress=False)
         for k in dict(chosen)
     }
-    return _at_strengths(made, chosen)
+    return _rows(made, chosen)
 
 
-def cast(material: Material, budget: int) -> list[Intervention]:
+def cast(material: Material, budget: int | None) -> list[Candidate]:
     """Pushes at one layer on the prompts that lean to the wrong answers in the layer before."""
-    chosen = grid(_layers(material), VECTOR_STRENGTHS, budget)
+    chosen = material.grid(_layers(material), VECTOR_STRENGTHS, budget)
     made = {
         layer: CAST.from_pairs(material.model, material.pairs, layer, progress=False)
         for layer in dict(chosen)
     }
-    return _at_strengths(made, chosen)
+    return _rows(made, chosen)
 
 
-def hpr(material: Material, budget: int) -> list[Intervention]:
+def hpr(material: Material, budget: int | None) -> list[Candidate]:
     """Turns past a probe's hyperplane, by layer and share of the mean angle."""
-    chosen = grid(_layers(material), TURNS, budget)
+    chosen = material.grid(_layers(material), TURNS, budget)
     made = {
         layer: HouseholderRotation.from_pairs(material.model, material.pairs, layer, progress=False)
         for layer in dict(chosen)
     }
-    return _at_strengths(made, chosen)
+    return _rows(made, chosen)
 
 
-def spherical(material: Material, budget: int) -> list[Intervention]:
+def spherical(material: Material, budget: int | None) -> list[Candidate]:
     """Turns towards the mean difference, by layer and alpha."""
     own = material.differences["hidden"]
     return [
-        SphericalSteering.from_differences(own, layer, s)
-        for layer, s in grid(_layers(material), TURNS, budget)
+        Candidate(SphericalSteering.from_differences(own, layer, s), layer, s)
+        for layer, s in material.grid(_layers(material), TURNS, budget)
     ]
 
 
-def gate(material: Material, budget: int) -> list[Intervention]:
+def gate(material: Material, budget: int | None) -> list[Candidate]:
     """Gated pushes along the mean difference: each layer alone, or all together."""
     own = material.differences["hidden"]
     sets = [*((layer,) for layer in _layers(material)), tuple(_layers(material))]
     return [
-        InferAlignerGate.from_differences(own, layers, s)
-        for layers, s in grid(sets, VECTOR_STRENGTHS, budget)
+        Candidate(InferAlignerGate.from_differences(own, layers, s))
+        for layers, s in material.grid(sets, VECTOR_STRENGTHS, budget)
     ]

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 
 from sadi_lens.engine.intervention import Intervention
-from sadi_lens.find.rankings import unit_scores
 from sadi_lens.interventions import (
     Clamped,
     ControlToken,
@@ -14,71 +13,65 @@ from sadi_lens.interventions import (
     MaskedScaling,
     SignedScaling,
 )
-from sadi_lens.measure.methods.base import Material, cells
+from sadi_lens.measure.methods.base import Material
 from sadi_lens.measure.neutral import match_kl
 from sadi_lens.measure.push import measure_push, swap_prompts
+from sadi_lens.measure.sweeps import Candidate
 from sadi_lens.types.masks import random_mask, top_k_mask
+from sadi_lens.types.scores import Scores
 
 MATCH_PROMPTS = 128
 """Prompts of dev on which a KL divergence is matched."""
 
 
-def sadi(component: str, material: Material, budget: int) -> list[Intervention]:
-    """SADI on a component: the top K by signed difference, by K and strength."""
-    own = material.differences[component]
-    return [MaskedScaling(top_k_mask(own, k), s) for k, s in cells(own, budget)]
+def sadi(material: Material, budget: int | None) -> list[Candidate]:
+    """SADI: the top K of a ranking, by K and strength."""
+    return material.masked(budget, MaskedScaling)
 
 
-def by_effect(material: Material, budget: int) -> list[Intervention]:
-    """SADI on the units whose scaling raises the margin of the pairs most, to first order."""
-    scores = unit_scores(
-        material.model, material.pairs, material.component, "effect", progress=False
-    )
-    return [MaskedScaling(top_k_mask(scores, k), s) for k, s in cells(material.own, budget)]
-
-
-def clamped(material: Material, budget: int) -> list[Intervention]:
+def clamped(material: Material, budget: int | None) -> list[Candidate]:
     """SADI as its reference code runs it."""
-    return [Clamped(one) for one in sadi(material.component, material, budget)]
+    return material.masked(budget, lambda mask, s: Clamped(MaskedScaling(mask, s)))
 
 
-def signed(material: Material, budget: int) -> list[Intervention]:
+def signed(material: Material, budget: int | None) -> list[Candidate]:
     """SADI that damps units whose activation points away from D."""
     own = material.own
-    return [
-        SignedScaling.from_differences(top_k_mask(own, k), own, s) for k, s in cells(own, budget)
-    ]
+    return material.masked(budget, lambda mask, s: SignedScaling.from_differences(mask, own, s))
 
 
-def fixed(match: str, material: Material, budget: int) -> list[Intervention]:
+def fixed(match: str, material: Material, budget: int | None) -> list[Candidate]:
     """The paper's ablation of adaptivity, A + strength (V * M), with V in the unit that ``match`` names."""
     own = material.own
-    return [
-        MaskedAddition.from_differences(top_k_mask(own, k), own, s, match=match)
-        for k, s in cells(own, budget)
-    ]
+    return material.masked(
+        budget, lambda mask, s: MaskedAddition.from_differences(mask, own, s, match=match)
+    )
 
 
-def sign_flipped(material: Material, budget: int) -> list[Intervention]:
-    """SADI with the right and wrong answer of every pair exchanged: the most negative differences."""
-    own = replace(material.own, mean=-material.own.mean)
-    return [MaskedScaling(top_k_mask(own, k), s) for k, s in cells(own, budget)]
+def smallest(ranking: str, material: Material, budget: int | None) -> list[Candidate]:
+    """SADI on the units that a ranking puts last."""
+    own = material.own
+    return material.masked(
+        budget, MaskedScaling, lambda k: top_k_mask(own, k, ranking=ranking, largest=False)
+    )
 
 
-def bottom_k(material: Material, budget: int) -> list[Intervention]:
-    """SADI on the units that differ least between right and wrong answers."""
-    own = replace(material.own, mean=-np.abs(material.own.mean))
-    return [MaskedScaling(top_k_mask(own, k), s) for k, s in cells(own, budget)]
-
-
-def random(material: Material, budget: int) -> list[Intervention]:
+def random(material: Material, budget: int | None) -> list[Candidate]:
     """Another random mask in every cell of SADI's grid: what choosing on dev gives without a ranking."""
-    chosen = cells(material.own, budget)
-    seeds = np.random.SeedSequence(material.seed).generate_state(len(chosen))
+    cells = material.cells(budget)
+    seeds = np.random.SeedSequence(material.seed).generate_state(len(cells))
     return [
-        MaskedScaling(random_mask(material.own, k, seed=int(seed)), s)
-        for (k, s), seed in zip(chosen, seeds, strict=True)
+        Candidate(MaskedScaling(random_mask(material.own, k, seed=int(seed)), s), k, s)
+        for (k, s), seed in zip(cells, seeds, strict=True)
     ]
+
+
+def random_ranking(material: Material, budget: int | None) -> list[Candidate]:
+    """SADI on a random order of the units: a larger mask contains the smaller ones, as under a ranking."""
+    own = material.own
+    noise = np.random.default_rng(material.seed).standard_normal(own.mean.shape)
+    order = Scores(own.component, "random", noise, own.model, own.n, own.task)
+    return material.masked(budget, MaskedScaling, lambda k: top_k_mask(order, k))
 
 
 def _require_scaling(chosen: Intervention) -> MaskedScaling:
@@ -93,9 +86,11 @@ def matched(
     chosen: Intervention,
     prompts: Sequence[str] = (),  # noqa: ARG001  # one signature for all controls
 ) -> MaskedAddition:
-    """The same mask and strength with a vector that pushes as far as SADI was measured to."""
+    """The same mask and strength with a vector that pushes as far as SADI was measured to (or by the same factor)."""
     sadi = _require_scaling(chosen)
-    push = measure_push(material.model, material.prompts, sadi, progress=False)
+    push = None
+    if match != "coefficient":
+        push = measure_push(material.model, material.prompts, sadi, progress=False)
     return MaskedAddition.from_differences(
         sadi.mask, material.differences[sadi.component], sadi.strength, match=match, push=push
     )

@@ -22,10 +22,10 @@ class SideEffects(ArrayEq):
     perplexity_ratio: float
     """Perplexity of the texts under the steered model, divided by that of the unsteered one."""
     repetition: float
-    """Share of 3-grams of tokens in short greedy continuations that had occurred before in the same continuation;
+    """Share of token 4-grams in short greedy continuations that stood before in the same continuation (seq-rep-4);
     NaN if all of them are shorter than that."""
     compression: float
-    """Bytes of the continuations before and after zlib, each compressed alone; NaN if all are empty."""
+    """Bytes of the continuations before over bytes after zlib, each compressed alone; NaN if all are empty."""
     n_texts: int
     n_tokens: int
     """Tokens that KL and perplexity are averaged over."""

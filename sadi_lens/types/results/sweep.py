@@ -28,6 +28,13 @@ class Choice:
     chosen_on: str
     """Split the choice was made on."""
     reason: str
+    axis: str = "K"
+    """What ``k`` is: ``"K"``, a number of units, or ``"layer"``."""
+
+    @property
+    def settings(self) -> str:
+        """The cell in a few words, as "K 4, strength 2"."""
+        return f"{self.axis} {self.k}, strength {self.strength:g}"
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,8 @@ class Sweep(ArrayEq):
     """Bool array [k strength item], where the items were kept (``keep_items=True``)."""
     unsteered_correct: Any = None
     """Bool array [item], where the items were kept."""
+    axis: str = "K"
+    """What ``ks`` are: ``"K"``, numbers of selected units, or ``"layer"``, where the method acts on one layer."""
 
     def frame(self) -> "pd.DataFrame":
         """One row a cell."""
@@ -212,6 +221,5 @@ class Sweep(ArrayEq):
                 stacklevel=3,
             )
         accuracy = float(self.accuracy[row, column])
-        return Choice(
-            int(self.ks[row]), float(self.strengths[column]), accuracy, self.split, reason
-        )
+        k, strength = int(self.ks[row]), float(self.strengths[column])
+        return Choice(k, strength, accuracy, self.split, reason, self.axis)

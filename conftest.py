@@ -1,0 +1,19 @@
+"""Names that the examples in docstrings find: ``sl``, the embedded ``model``, its ``task``, an empty ``folder``."""
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def embedded():
+    """The embedded model and its first task, loaded once; read-only."""
+    import sadi_lens as sl
+
+    return {"sl": sl, "model": sl.load_model("tiny"), "task": sl.load_task("hints")}
+
+
+@pytest.fixture(autouse=True)
+def _names_of_examples(request):
+    if isinstance(request.node, pytest.DoctestItem):
+        names = request.getfixturevalue("embedded")
+        folder = request.getfixturevalue("tmp_path")
+        request.getfixturevalue("doctest_namespace").update(names, folder=folder)

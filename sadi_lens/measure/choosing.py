@@ -1,0 +1,222 @@
+"""Choose on dev, report on test: the one driver behind ``compare``, the demo and experiments.
+
+1. Every method offers candidates that it builds from the pairs (``Material``).
+2. All candidates of a method are scored on dev; the best one is chosen (``choose``).
+3. When everything is chosen, each choice is scored once on test (``report``).
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+from tqdm.auto import tqdm
+
+from sadi_lens.engine.intervention import Intervention
+from sadi_lens.interventions import MaskedScaling
+from sadi_lens.measure.calls import Settings
+from sadi_lens.measure.evaluation import evaluate_all
+from sadi_lens.measure.methods import Candidate, Control, Material, Method, UnavailableError
+from sadi_lens.measure.neutral import UnreachableError
+from sadi_lens.measure.sweeps import Grid, best_of
+from sadi_lens.types.base import require_one_of
+from sadi_lens.types.data import Sample
+from sadi_lens.types.model import HookedModel
+from sadi_lens.types.results import Choice, Evaluation, Sweep
+
+RULES = ("best", "stable")
+"""``Sweep.best`` or ``Sweep.stable``; methods without a grid always take the best."""
+Rebuild = Callable[[Sequence[str]], Intervention]
+
+
+class Chosen(NamedTuple):
+    """What a method runs with on test."""
+
+    method: Method | Control
+    candidate: Candidate
+    position: str
+    dev_accuracy: float
+    n_candidates: int
+    sweep: Sweep | None = None
+    """All candidates on dev, where they form a grid."""
+    choice: Choice | None = None
+    rebuild: Rebuild | None = None
+    """Builds it anew for other prompts, where it must know them."""
+
+    @property
+    def name(self) -> str:
+        """The method's."""
+        return self.method.name
+
+    @property
+    def intervention(self) -> Intervention | None:
+        """What was chosen; None is the unsteered model."""
+        return self.candidate.intervention
+
+    def on(self, prompts: Sequence[str]) -> Intervention | None:
+        """The intervention for a run over ``prompts``."""
+        return self.intervention if self.rebuild is None else self.rebuild(prompts)
+
+
+def choose_all(
+    material: Material,
+    methods: Sequence[Method | Control],
+    dev: Sequence[Sample],
+    settings: Settings,
+    *,
+    budget: int | None,
+    progress: bool = True,
+) -> tuple[dict[str, Chosen], list[str]]:
+    """``choose`` for every method that can be had, by name; and what was left out, with the reason."""
+    chosen: dict[str, Chosen] = {}
+    notes: list[str] = []
+    bar = tqdm(methods, desc="choose on dev", unit="method", disable=not progress)
+    for method in bar:
+        bar.set_postfix_str(method.name)
+        try:
+            chosen[method.name] = choose(
+                material, method, dev, settings, budget=budget, before=chosen
+            )
+        except (UnavailableError, UnreachableError) as error:
+            notes.append(f"{method.name} left out: {error}")
+    return chosen, notes
+
+
+def choose(
+    material: Material,
+    method: Method | Control,
+    dev: Sequence[Sample],
+    settings: Settings,
+    *,
+    budget: int | None = None,
+    before: Mapping[str, Chosen] | None = None,
+    rule: str = "best",
+    keep_items: bool = False,
+) -> Chosen:
+    """The candidate of a method that does best on dev: accuracy, then margin, then the earlier one.
+
+    Args:
+        material: What candidates are built from.
+        method: Whose.
+        dev: Items to choose on.
+        settings: How they are scored; the method's own position goes before theirs.
+        budget: Most candidates; None for all that the method has.
+        before: What other methods chose, for a control.
+        rule: One of ``RULES``.
+        keep_items: Keep which items each candidate got right, for ``Sweep.selection``.
+
+    Raises:
+        UnavailableError: If the method cannot be had here.
+        ValueError: If it offers more candidates than the budget allows, or none.
+    """
+    require_one_of("choose", rule, RULES)
+    candidates, rebuild = _offer(method, material, before or {}, dev, budget)
+    if not 1 <= len(candidates) <= (budget or len(candidates)):
+        raise ValueError(
+            f"method {method.name!r} offers {len(candidates)} candidates; the budget allows 1 to {budget}"
+        )
+    settings = replace(settings, position=method.position or settings.position)
+    if isinstance(method, Method) and method.axis:
+        grid = _grid(method, candidates, settings.task)
+        found = grid.run(material.model, dev, settings, keep_items=keep_items, progress=False)
+        if found.split == "unknown":  # what a task calls dev is dev
+            found = replace(found, split="dev")
+        choice = found.best() if rule == "best" else found.stable()
+        taken = next(
+            one for one in candidates if (one.k, one.strength) == (choice.k, choice.strength)
+        )
+        return Chosen(
+            method, taken, settings.position, choice.accuracy, len(candidates), found, choice
+        )
+    scored = evaluate_all(
+        material.model, dev, [one.intervention for one in candidates], settings, progress=False
+    )
+    best = best_of(scored)
+    return Chosen(
+        method,
+        candidates[best],
+        settings.position,
+        scored[best].accuracy,
+        len(candidates),
+        rebuild=rebuild,
+    )
+
+
+def _grid(method: Method, candidates: Sequence[Candidate], task: str) -> Grid:
+    first = candidates[0].intervention
+    mask = getattr(first, "mask", None)
+    ranking = "" if mask is None else str(mask.provenance.get("ranking", ""))
+    words = "scaling" if isinstance(first, MaskedScaling) else method.name
+    return Grid.of(candidates, ranking, words, method.axis, task)
+
+
+def candidates_of(method: Method, material: Material, budget: int | None) -> Sequence[Candidate]:
+    """What a method offers, on the component and under the ranking that its definition names, if it names one."""
+    own = replace(
+        material,
+        component=method.component or material.component,
+        ranking=method.ranking or material.ranking,
+    )
+    return method.candidates(own, budget)
+
+
+def _offer(
+    method: Method | Control,
+    material: Material,
+    before: Mapping[str, Chosen],
+    dev: Sequence[Sample],
+    budget: int | None,
+) -> tuple[Sequence[Candidate], Rebuild | None]:
+    if isinstance(method, Method):
+        return candidates_of(method, material, budget), None
+    name = method.of or f"sadi-{material.component}"
+    followed = before[name].candidate if name in before else Candidate(None)
+    if followed.intervention is None:
+        raise UnavailableError(f"{name!r} chose nothing that it could be a control of")
+    build: Rebuild = partial(method.build, material, followed.intervention)
+    made = Candidate(build([one.prompt for one in dev]), followed.k, followed.strength)
+    return [made], build if method.per_prompts else None
+
+
+def report(
+    model: HookedModel,
+    chosen: Sequence[Chosen],
+    test: Sequence[Sample],
+    settings: Settings,
+    *,
+    timed: bool,
+    progress: bool = True,
+) -> dict[str, tuple[Evaluation, float]]:
+    """Score every choice once on test: name -> its result and CPU seconds an item.
+
+    Args:
+        model: A bridged model in eval mode.
+        chosen: What runs.
+        test: Items that nothing was chosen on.
+        settings: How they are scored.
+        timed: Run one after the other; else those that act at the same position share a pass, and the time is NaN.
+        progress: Show a bar.
+    """
+    prompts = [sample.prompt for sample in test]
+    groups = [[one] for one in chosen]
+    if not timed:
+        positions = dict.fromkeys(one.position for one in chosen)
+        groups = [[one for one in chosen if one.position == position] for position in positions]
+    found: dict[str, tuple[Evaluation, float]] = {}
+    bar = tqdm(groups, desc="test", unit="method", disable=not progress)
+    for group in bar:
+        bar.set_postfix_str(", ".join(one.name for one in group))
+        steering = [one.on(prompts) for one in group]
+        started = time.process_time()
+        results = evaluate_all(
+            model,
+            test,
+            steering,
+            replace(settings, position=group[0].position),
+            labels=[one.name for one in group],
+            progress=False,
+        )
+        seconds = (time.process_time() - started) / len(test) if timed else float("nan")
+        found |= {one.label: (one, seconds) for one in results}
+    return {one.name: found[one.name] for one in chosen}

@@ -1,0 +1,95 @@
+"""What is more or less than a language model: adapters to be merged, vision-language models with a text side."""
+
+import warnings
+from typing import Any
+
+import torch
+
+PREFIX_LANGUAGE_MODELS = ("paligemma",)
+"""Model types whose prompt is read with attention in both directions."""
+
+
+def merge_adapter(model: Any, folder: str) -> Any:
+    """The model with a PEFT adapter (LoRA and its kin) merged into its weights.
+
+    Raises:
+        ImportError: If PEFT is not installed.
+        ValueError: If the adapter cannot be merged, or does not belong to this model.
+    """
+    try:
+        from peft import PeftConfig, PeftModel
+    except ImportError as error:
+        raise ImportError(
+            f"{folder} is a PEFT adapter; loading it needs PEFT: pip install 'sadi_lens[adapters]'"
+        ) from error
+    config: Any = PeftConfig.from_pretrained(folder)
+    if config.is_prompt_learning:
+        raise ValueError(
+            f"{folder} is an adapter of type {config.peft_type.value}: it learns prompt vectors and changes no weight, "
+            "so it cannot be merged. LoRA and its kin can"
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", FutureWarning
+            )  # PEFT's own, between its release and transformers'
+            warnings.filterwarnings("error", message=".*missing adapter keys")
+            adapted: Any = PeftModel.from_pretrained(model, folder)
+    except (RuntimeError, ValueError, Warning) as error:
+        raise ValueError(
+            f"the adapter {folder} does not fit {type(model).__name__} of {config.base_model_name_or_path}: "
+            f"{str(error).strip().splitlines()[0]}"
+        ) from error
+    return adapted.merge_and_unload(safe_merge=True)
+
+
+def is_vision_language(config: Any) -> bool:
+    """Whether transformers loads this model as image and text to text only."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+
+    return (
+        type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+        and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING
+    )
+
+
+def require_text_side(config: Any, name: str) -> None:
+    """Refuse a vision-language model whose text side is no causal language model by itself.
+
+    Raises:
+        ValueError: With the reason.
+    """
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    kind, text = type(config).__name__.removesuffix("Config"), config.get_text_config()
+    if config.model_type in PREFIX_LANGUAGE_MODELS:
+        raise ValueError(
+            f"{name} is a vision-language model ({kind}) that reads its prompt with attention in both directions; "
+            "sadi_lens steers decoder-only language models (GPT, Llama, Mistral, ...)"
+        )
+    if type(text) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ValueError(
+            f"{name} is a vision-language model ({kind}), and transformers has no causal language model for its text "
+            f"side ({type(text).__name__}). Use the language model that it was built on"
+        )
+
+
+def text_side(place: str, **options: Any) -> tuple[Any, Any]:
+    """The language model inside a vision-language checkpoint, and what loading reported; tensors are shared."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForImageTextToText
+
+    loaded: Any = AutoModelForImageTextToText.from_pretrained(place, **options)
+    whole, report = loaded
+    text = whole.config.get_text_config()
+    architecture: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(text)]
+    with torch.device("meta"):
+        model = architecture(text)
+    body = getattr(whole.model, "language_model", None) or getattr(whole.model, "text_model", None)
+    if type(body) is not type(model.model):
+        raise ValueError(
+            f"{place} is a vision-language model whose text side is {type(body).__name__}, not the "
+            f"{type(model.model).__name__} of a {type(model).__name__}. Use the language model that it was built on"
+        )
+    model.model, model.lm_head = body, whole.lm_head
+    model.generation_config = whole.generation_config
+    return model.eval(), report

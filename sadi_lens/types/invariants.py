@@ -1,0 +1,149 @@
+"""What must hold between the parts of a saved object: types, shapes against the model and each other, ranges."""
+
+import math
+import types
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, Union, get_args, get_origin
+
+import numpy as np
+
+from sadi_lens.types.components import COMPONENTS, n_units
+from sadi_lens.types.model import ModelInfo
+
+PROBABILITIES = ("accuracy", "accuracies", "valid_rate", "unsteered_accuracy", "unsteered_valid_rate", "chance",
+                 "dev_accuracy", "mcnemar_p", "holm_p", "null_p")  # fmt: skip
+FINITE = {"ActivationDifferences": ("mean", "vector", "prompt_mean", "prompt_rms")}
+LENGTHS = {"k": "ks", "strength": "strengths", "token": "tokens", "method": "methods"}
+"""Axis of an array -> the field that names its places."""
+COMMON = {"layer", "unit", "d", "item", *LENGTHS}
+"""Axes that have one length in all arrays of an object; draws, say, may differ."""
+
+
+UNTYPED = {
+    "Mask": {"selected": ["layer", "unit"]},
+    "Scores": {"values": ["layer", "unit"]},
+    "Sweep": {"correct": ["k", "strength", "item"], "unsteered_correct": ["item"]},
+}
+"""Axes of arrays that may be given as anything that becomes one."""
+
+
+def require_invariants(thing: Any, where: str) -> None:
+    """Refuse an object whose parts contradict each other.
+
+    Raises:
+        ValueError: Naming the part.
+    """
+    kind = type(thing)
+    hints = (
+        {one.name: one.type for one in fields(kind)} if is_dataclass(kind) else kind.__annotations__
+    )
+    for name, hint in hints.items():
+        value = getattr(thing, name)
+        if not _fits(value, hint):
+            raise ValueError(
+                f"{name} of {kind.__name__} ({where}) must be {_words(hint)}, got {_words(value)}"
+            )
+        if name in PROBABILITIES and not _is_probability(value):
+            raise ValueError(
+                f"{name} of {kind.__name__} ({where}) must be in [0, 1], got {_words(value)}"
+            )
+        if name in FINITE.get(kind.__name__, ()) and not np.isfinite(value).all():
+            raise ValueError(
+                f"{name} of {kind.__name__} ({where}) must be finite, got NaN or infinity"
+            )
+    _require_shapes(thing, hints, where)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, args = get_origin(hint), get_args(hint)
+    if hint is Any or isinstance(hint, str):
+        return True
+    if hasattr(hint, "dim_str"):  # an array type of jaxtyping: dtype and number of axes
+        return isinstance(value, np.ndarray) and isinstance(value, hint)
+    if hint in (int, float):
+        numbers = (int, np.integer) if hint is int else (int, float, np.integer, np.floating)
+        return isinstance(value, numbers) and not isinstance(value, bool)
+    if hint is bool:
+        return isinstance(value, bool | np.bool_)
+    if hint is None or hint is types.NoneType:
+        return value is None
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, one) for one in args)
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        wanted = [args[0]] * len(value) if args[1:] == (...,) else args
+        return len(value) == len(wanted) and all(map(_fits, value, wanted))
+    if origin is not None:
+        return not isinstance(origin, type) or isinstance(
+            value, Mapping if origin is dict else origin
+        )
+    return not isinstance(hint, type) or isinstance(value, hint)
+
+
+def _is_probability(value: Any) -> bool:
+    values = np.asarray(value, dtype=float)
+    return bool((np.isnan(values) | ((values >= -1e-9) & (values <= 1 + 1e-9))).all())
+
+
+def _require_shapes(thing: Any, hints: Mapping[str, Any], where: str) -> None:
+    """Every axis has one length, in all arrays of an object and against its model."""
+    axes = {name: hint.dim_str.split() for name, hint in hints.items() if hasattr(hint, "dim_str")}
+    axes |= UNTYPED.get(type(thing).__name__, {})
+    sizes = _sizes(thing, {"layer", "unit"} <= {one for dims in axes.values() for one in dims})
+    for name, dims in axes.items():
+        value = getattr(thing, name)
+        if value is None:
+            continue
+        shape = np.shape(value)
+        wanted = [
+            sizes.setdefault(dim, size) if dim in COMMON else size
+            for dim, size in zip(dims, shape, strict=False)
+        ]
+        if len(shape) != len(dims) or list(shape) != wanted:
+            raise ValueError(
+                f"{name} of {type(thing).__name__} ({where}) must be {dims} = {wanted}, got {list(shape)}"
+            )
+
+
+def _sizes(thing: Any, has_all_units: bool) -> dict[str, int]:
+    """What is known of the axes from what is not an array."""
+    sizes = {
+        axis: len(getattr(thing, name)) for axis, name in LENGTHS.items() if hasattr(thing, name)
+    }
+    model, component = getattr(thing, "model", None), getattr(thing, "component", None)
+    mask = getattr(thing, "mask", None)
+    if isinstance(model, ModelInfo) and component in COMPONENTS:
+        n = n_units(model, component)
+        if has_all_units:
+            sizes |= {"layer": model.n_layers, "unit": n}
+        elif hasattr(thing, "units"):
+            _require_units(thing.units, model.n_layers, n)
+            sizes["unit"] = len(thing.units)
+    elif mask is not None:
+        sizes |= (
+            {"layer": mask.n_layers, "unit": mask.n_units} if has_all_units else {"unit": mask.k}
+        )
+    if type(thing).__name__ == "Sweep":
+        sizes["item"] = thing.n
+    return sizes
+
+
+def _require_units(units: tuple[Any, ...], n_layers: int, n: int) -> None:
+    for layer, unit in units:
+        if not (0 <= layer < n_layers and 0 <= unit < n):
+            raise ValueError(
+                f"unit must be in [0, {n_layers - 1}] x [0, {n - 1}], got ({layer}, {unit})"
+            )
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {list(value.shape)}"
+    if hasattr(value, "dim_str"):
+        return f"an array [{value.dim_str}] ({value.__name__.split('[')[0]})"
+    if isinstance(value, float) and math.isnan(value):
+        return "NaN"
+    text = value.__name__ if isinstance(value, type) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,145 @@
+"""Chat templates: what the model would see from Hugging Face's own ``apply_chat_template`` is what it sees here."""
+
+import pytest
+from factories import random_llama, word_tokenizer
+
+CHATML = (
+    "{% for m in messages %}<s>{{ m.role }} : {{ m.content }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}<s>assistant : "
+    "{% if thinks is defined and not thinks %}the box {% endif %}{% endif %}"
+)
+SPACED = (  # as Mistral's: an answer is written with a space before it
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[ {{ m.content }} ]{% else %} {{ m.content }}"
+    "{% endif %}{% endfor %}"
+)
+NO_SYSTEM = (
+    "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "<s>{{ m.content }}</s>{% endfor %}"
+)
+
+
+def _tokenizer(template: str, **options):
+    tokenizer = word_tokenizer(**options)
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+@pytest.fixture
+def task():
+    import sadi_lens as sl
+
+    return sl.Task(
+        "t",
+        pairs=(sl.ContrastivePair("p is\n\nAnswer:", " good", " bad"),),
+        dev=(sl.Sample("d is", (" red", " blue"), 0),),
+        test=(
+            sl.Sample("Q: is it red?\nA:", (" red", " blue"), 0),
+            sl.Sample("is it ?\nAnswer: It is", (" red", " blue"), 1),
+            sl.Sample("A: not the last line\nis it", (" red", " blue"), 1),
+        ),
+        prompts=("go on",),
+    )
+
+
+def test_the_line_that_announces_the_answer_leaves_the_users_turn_and_answers_lose_their_space(
+    task,
+):
+    import sadi_lens as sl
+
+    chat = sl.tasks.with_chat_template(task, _tokenizer(CHATML))
+    assert chat.test[0].prompt == "<s>user : Q: is it red?</s><s>assistant : "
+    assert chat.test[0].choices == ("red", "blue")
+    assert chat.test[1].prompt == "<s>user : is it ?</s><s>assistant : It is"
+    assert chat.test[1].choices == (" red", " blue")
+    assert chat.test[2].prompt == "<s>user : A: not the last line\nis it</s><s>assistant : "
+    assert chat.pairs[0] == sl.ContrastivePair("<s>user : p is</s><s>assistant : ", "good", "bad")
+    assert chat.prompts == ("<s>user : go on</s><s>assistant : ",)
+
+
+def test_the_space_that_the_template_itself_writes_stays(task):
+    import sadi_lens as sl
+
+    chat = sl.tasks.with_chat_template(task, _tokenizer(SPACED))
+    assert chat.test[0].prompt == "<bos>[ Q: is it red? ]"
+    assert chat.test[0].choices == (" red", " blue")
+
+
+def test_system_history_and_template_arguments_go_to_the_template(task):
+    import sadi_lens as sl
+
+    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hat"}]
+    chat = sl.tasks.with_chat_template(
+        task, _tokenizer(CHATML), system="the ball", history=turns, thinks=False
+    )
+    assert chat.dev[0].prompt == (
+        "<s>system : the ball</s><s>user : hi</s><s>assistant : hat</s><s>user : d is</s>"
+        "<s>assistant : the box "
+    )
+
+
+@pytest.mark.parametrize("template", [CHATML, SPACED, "[x] <s>{{ messages[0]['content'] }}"])
+@pytest.mark.parametrize("bos", [True, False])
+def test_tokens_are_those_of_apply_chat_template_with_nothing_doubled(template, bos, task):
+    import sadi_lens as sl
+    from sadi_lens.engine.text import encode, encode_item
+
+    tokenizer = _tokenizer(template, bos=bos)
+    sample = sl.tasks.with_chat_template(task, tokenizer).dev[0]
+    want = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "d is"}],
+        tokenize=True,
+        add_generation_prompt=True,
+        return_dict=False,
+    )
+    assert encode(tokenizer, sample.prompt) == want
+    hf, _ = random_llama()
+    model = sl.load_model(hf, tokenizer=tokenizer, self_check=False)
+    item = encode_item(model, sample.prompt, sample.choices)
+    assert list(item.prompt) == want
+    assert item.merged == 0
+    assert [len(answer) for answer in item.answers] == [1, 1]
+
+
+def test_what_a_template_refuses_is_said(task):
+    import sadi_lens as sl
+
+    with pytest.raises(ValueError, match=r"no chat template: it was not tuned for chat"):
+        sl.tasks.with_chat_template(task, word_tokenizer())
+    with pytest.raises(
+        ValueError, match=r"refuses .*'system', 'user'.*System role not supported; leave system out"
+    ):
+        sl.tasks.with_chat_template(task, _tokenizer(NO_SYSTEM), system="be kind")
+    chat = sl.tasks.with_chat_template(task, _tokenizer(CHATML))
+    with pytest.raises(ValueError, match="in a chat template already"):
+        sl.tasks.with_chat_template(chat, _tokenizer(CHATML))
+    more = sl.Task("t", dev=(chat.dev[0], sl.Sample("x", ("a", "b"), 0)))
+    with pytest.raises(ValueError, match=r"add examples before it, or as its history="):
+        sl.tasks.with_examples(more, 1)
+
+
+def test_a_rendered_prompt_is_measured_as_hugging_face_sees_it():
+    """A real tokenizer and template, where they are."""
+    import sadi_lens as sl
+    from sadi_lens.engine.text import encode
+
+    known = sl.models.KNOWN["smollm2"]
+    try:
+        known.find()
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    from transformers import AutoTokenizer
+
+    from sadi_lens.models._names import resolve
+    from sadi_lens.models.gguf import converted
+
+    tokenizer = AutoTokenizer.from_pretrained(converted(resolve("smollm2")))
+    task = sl.Task("t", dev=(sl.Sample("Is snow cold?\nAnswer:", (" yes", " no"), 0),))
+    sample = sl.tasks.with_chat_template(task, tokenizer).dev[0]
+    want = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Is snow cold?"}],
+        tokenize=True,
+        add_generation_prompt=True,
+        return_dict=False,
+    )
+    assert encode(tokenizer, sample.prompt) == want
+    assert sample.choices == ("yes", "no")
