@@ -14,6 +14,7 @@ from sadi_lens.engine.hooks import require_eval
 from sadi_lens.engine.intervention import ContextualIntervention, Intervention
 from sadi_lens.engine.memory import smaller_when_full
 from sadi_lens.engine.positions import PositionTracker
+from sadi_lens.engine.rope import rope_boundary
 from sadi_lens.engine.runner import FlatHook, RawRunner, Runner, runner_of
 from sadi_lens.engine.steering import applied
 from sadi_lens.engine.streaming import Stream, Streamer, listener
@@ -23,7 +24,6 @@ from sadi_lens.engine.text import (
     pad_id,
     pad_left,
     require_tokenizer,
-    rope_boundary,
 )
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
 from sadi_lens.types.model import HookedModel, ModelInfo

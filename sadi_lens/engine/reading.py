@@ -18,11 +18,11 @@ from sadi_lens.engine.intervention import Intervention, require_layer
 from sadi_lens.engine.memory import pass_tokens, smaller_when_full
 from sadi_lens.engine.positions import PositionTracker
 from sadi_lens.engine.prefix import branches, shares_prefix, whole_inputs
+from sadi_lens.engine.rope import batches_on_one_side
 from sadi_lens.engine.runner import GATE, FlatHook, RawRunner, Runner, runner_of
 from sadi_lens.engine.steering import applied
 from sadi_lens.engine.text import (
     EncodedItem,
-    batches_on_one_side,
     device_of,
     pad_id,
     pad_left,

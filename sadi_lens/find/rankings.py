@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from sadi_lens.find.gradients import direct_gradients, margin_gradients
+from sadi_lens.find.direct import direct_gradients
+from sadi_lens.find.gradients import margin_gradients
 from sadi_lens.find.probes import probe_units
 from sadi_lens.find.readings import read_pairs
 from sadi_lens.types.base import require_one_of

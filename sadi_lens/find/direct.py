@@ -1,0 +1,136 @@
+"""Direct effects: the gradient along the one path that leads from a unit's own output straight to the logits."""
+
+from collections.abc import Generator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from sadi_lens.engine.hooks import Hook, attached, require_eval
+from sadi_lens.engine.owner import owned
+from sadi_lens.engine.rope import batches_on_one_side
+from sadi_lens.engine.text import (
+    EncodedItem,
+    device_of,
+    encode_item,
+    pad_id,
+    pad_left,
+)
+from sadi_lens.find.gradients import MAX_TOKENS, frozen
+from sadi_lens.types.components import block_hooks, component_name, hook_name, n_units
+from sadi_lens.types.data import ContrastivePair
+from sadi_lens.types.model import HookedModel, ModelInfo
+
+
+def direct_gradients(
+    model: HookedModel,
+    pairs: Sequence[ContrastivePair],
+    component: str,
+    *,
+    prepend_bos: bool | None = None,
+    max_tokens: int = MAX_TOKENS,
+    progress: bool = True,
+) -> Float[np.ndarray, "pair layer unit d"]:
+    """Gradient of logit(right) - logit(wrong) along the direct path of every unit, at the last prompt token.
+
+    The logits are those of the first answer tokens. Direct: through the unit's own output matrix, the residual
+    stream, the final norm (differentiated, not held constant) and the unembedding; later layers do not see it.
+
+    Returns:
+        Logits per activation unit, float32 on the CPU.
+
+    Raises:
+        ValueError: If right and wrong answers begin with the same token in every pair, or a block does not add what its
+            attention and MLP put out as it is.
+    """
+    require_eval(model)
+    info, component = ModelInfo.of(model), component_name(component)
+    items = [
+        encode_item(model, one.prompt, (one.positive, one.negative), prepend_bos=prepend_bos)
+        for one in pairs
+    ]
+    if all(item.answers[0][0] == item.answers[1][0] for item in items):
+        raise ValueError(
+            "right and wrong answers begin with the same token in every pair, so there is no direct effect to "
+            "attribute; use ranking 'gradient', which sees whole answers"
+        )
+    d = info.d_head if component == "head" else 1
+    found = np.empty((len(items), info.n_layers, n_units(info, component), d), dtype=np.float32)
+    lengths = [len(item.prompt) for item in items]
+    bar = tqdm(total=len(items), desc="attribution", unit="pair", disable=not progress)
+    with bar, frozen(model):
+        whole = [(length, length) for length in lengths]
+        for indices in batches_on_one_side(model, whole, lengths, max_tokens):
+            chosen = [items[index] for index in indices]
+            for layer, values in enumerate(_direct(model, chosen, component, info)):
+                found[indices, layer] = values.reshape(len(indices), -1, d).cpu().numpy()
+            bar.update(len(indices))
+    return found
+
+
+def _direct(
+    model: HookedModel, items: list[EncodedItem], component: str, info: ModelInfo
+) -> Generator[Tensor]:
+    """Gradient of every layer's units; the graph is cut so that each backward pass crosses one output matrix."""
+    ids, mask = pad_left([item.prompt for item in items], pad_id(model), device_of(model))
+    seen: dict[tuple[str, int], Tensor] = {}
+    output = {"head": "attention", "neuron": "mlp"}.get(component)
+
+    def keep(name: str, layer: int) -> Hook:
+        def hook_fn(activation: Tensor, hook: Any) -> None:
+            seen[name, layer] = activation
+
+        return hook_fn
+
+    def cut(name: str, layer: int) -> Hook:
+        def hook_fn(activation: Tensor, hook: Any) -> Tensor:
+            seen[name, layer] = activation.detach().requires_grad_()
+            return seen[name, layer]
+
+        return hook_fn
+
+    hooks: list[tuple[str, Hook]] = []
+    for layer in range(info.n_layers):
+        names = block_hooks(layer)
+        if output:
+            hooks.append((hook_name(component, layer), cut("unit", layer)))
+        if component != "hidden":
+            hooks += [(names[name], keep(name, layer)) for name in ("read", "attention", "mlp")]
+        hooks.append((names["sum"], cut("sum", layer)))
+    with owned(model), attached(model, hooks):
+        logits = model(ids, attention_mask=mask, use_cache=False, logits_to_keep=1)[:, -1].float()
+    row = torch.arange(len(items), device=logits.device)
+    right, wrong = (
+        torch.tensor([item.answers[side][0] for item in items], device=logits.device)
+        for side in (0, 1)
+    )
+    difference = (logits[row, right] - logits[row, wrong]).sum()
+    final = seen["sum", info.n_layers - 1]
+    (direction,) = torch.autograd.grad(difference, final)
+    for layer in range(info.n_layers):
+        if component != "hidden":
+            _require_sum(seen, layer, info)
+        if output is None:
+            yield direction[:, -1].float()
+            continue
+        written = seen[output, layer]
+        (gradient,) = torch.autograd.grad(
+            written, seen["unit", layer], direction.to(written.device)
+        )
+        yield gradient[:, -1].float()
+
+
+def _require_sum(seen: dict[tuple[str, int], Tensor], layer: int, info: ModelInfo) -> None:
+    """Refuse a block whose output is not read + attention + mlp."""
+    read, attention, mlp, total = (
+        seen[name, layer][:, -1].detach().float() for name in ("read", "attention", "mlp", "sum")
+    )
+    off = float((total - read - attention - mlp).abs().max())
+    if off > 0.02 * float(total.abs().max()):
+        raise ValueError(
+            f"layer {layer} of {info.name} does not add what its attention and MLP put out to the residual stream "
+            f"as it is (off by {off:.3g}): direct attribution is not defined there. Use ranking 'gradient'."
+        )
