@@ -65,27 +65,13 @@ def activation_differences(
     components = _different(info, components)
     items = encode_pairs(model, pairs, prepend_bos=prepend_bos)
     moments = {name: _Moments(info, name, device_of(model)) for name in components}
-    bar = tqdm(total=len(items), desc="differences", unit="pair", disable=not progress)
-    with bar:
+    with tqdm(total=len(items), desc="differences", unit="pair", disable=not progress) as bar:
         for found in read(model, items, components, max_tokens=max_tokens):
             for name, values in found.values.items():
                 moments[name].update(values)
             bar.update(len(found.indices))
-    return {
-        name: ActivationDifferences(
-            component=name,
-            model=info,
-            n=len(items),
-            mean=one.scalar.mean_array(),
-            std=one.scalar.std_array(),
-            vector=one.vector.mean_array(),
-            prompt_mean=one.prompt.mean_array(),
-            prompt_rms=np.sqrt(one.square.mean_array()),
-            task=task,
-            merged_boundaries=sum(item.merged for item in items),
-        )
-        for name, one in moments.items()
-    }
+    merged = sum(item.merged for item in items)
+    return {name: one.result(info, task, merged) for name, one in moments.items()}
 
 
 def _different(info: ModelInfo, components: Sequence[str] | None) -> Sequence[str]:
@@ -143,6 +129,7 @@ class _Moments:
     """Moments of one component; heads also have a vector, elsewhere it is the unit's value."""
 
     def __init__(self, info: ModelInfo, component: str, device: torch.device) -> None:
+        self.component = component
         shape = (info.n_layers, n_units(info, component))
         wide = (*shape, info.d_head if component == "head" else 1)
         self.scalar, self.square = Moments(shape, device), Moments(shape, device)
@@ -156,6 +143,21 @@ class _Moments:
         self.vector.update(difference)
         self.prompt.update(prompt)
         self.square.update(prompt.square().sum(dim=-1))
+
+    def result(self, info: ModelInfo, task: str, merged: int) -> ActivationDifferences:
+        """What was added up."""
+        return ActivationDifferences(
+            component=self.component,
+            model=info,
+            n=self.scalar.n,
+            mean=self.scalar.mean_array(),
+            std=self.scalar.std_array(),
+            vector=self.vector.mean_array(),
+            prompt_mean=self.prompt.mean_array(),
+            prompt_rms=np.sqrt(self.square.mean_array()),
+            task=task,
+            merged_boundaries=merged,
+        )
 
 
 def unit_differences(

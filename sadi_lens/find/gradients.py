@@ -85,11 +85,8 @@ def margin_gradients(
     with bar, frozen(model):
         whole = [item.lengths for item in items]
         for indices in batches_on_one_side(model, whole, lengths, max_tokens):
-            leaf = (
-                torch.tensor(base, dtype=torch.float32, device=device_of(model))
-                .repeat(len(indices), 1, 1, 1)
-                .requires_grad_()
-            )
+            start_of_all = torch.tensor(base, dtype=torch.float32, device=device_of(model))
+            leaf = start_of_all.repeat(len(indices), 1, 1, 1).requires_grad_()
             margins = _margins(
                 model,
                 [items[index] for index in indices],
@@ -100,14 +97,18 @@ def margin_gradients(
                 position,
             )
             (gradient,) = torch.autograd.grad(margins.sum(), leaf)
-            if not gradient.isfinite().all():
-                raise ValueError(
-                    f"the gradient of the margin is not finite for component {component!r}; load the model in "
-                    "a wider dtype, or start from a smaller strength"
-                )
-            found[indices] = gradient.cpu().numpy()
+            found[indices] = _finite(gradient, component).cpu().numpy()
             bar.update(len(indices))
     return found
+
+
+def _finite(gradient: Tensor, component: str) -> Tensor:
+    if not gradient.isfinite().all():
+        raise ValueError(
+            f"the gradient of the margin is not finite for component {component!r}; load the model in "
+            "a wider dtype, or start from a smaller strength"
+        )
+    return gradient
 
 
 def _require_start(start: np.ndarray | None, shape: tuple[int, int], through: str) -> None:

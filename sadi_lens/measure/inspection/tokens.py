@@ -67,9 +67,9 @@ def trace_generation(
     if intervention is not None:
         intervention.check(info)
         steered, norms = _traced(model, ids, intervention, position, first)
-    chosen = ids[0, first + 1 :].cpu()
+    chosen = ids[0, first + 1 :].cpu()[:, None]
     kl = (plain.exp() * (plain - steered)).sum(dim=-1)
-    tokenizer = require_tokenizer(model)
+    decode = require_tokenizer(model).decode
     return GenerationTrace(
         label=label or ("unsteered" if intervention is None else intervention.label),
         kind="unsteered" if intervention is None else kind,
@@ -77,9 +77,9 @@ def trace_generation(
         component="" if intervention is None else intervention.component,
         position=position,
         prompt=prompt,
-        tokens=tuple(tokenizer.decode([token]) for token in chosen.tolist()),
-        logp_unsteered=plain.gather(1, chosen[:, None])[:, 0].numpy(),
-        logp=steered.gather(1, chosen[:, None])[:, 0].numpy(),
+        tokens=tuple(decode([token]) for (token,) in chosen.tolist()),
+        logp_unsteered=plain.gather(1, chosen)[:, 0].numpy(),
+        logp=steered.gather(1, chosen)[:, 0].numpy(),
         kl=kl.clamp(min=0).numpy(),
         edit_norm=norms,
     )
