@@ -354,7 +354,9 @@ def stop_after(monkeypatch):
         monkeypatch.setattr(choices, "score_answers", one_by_one)
         return calls
 
-    arrange(None)  # also what is not stopped goes one by one, so that its numbers are the same to the bit
+    arrange(
+        None
+    )  # also what is not stopped goes one by one, so that its numbers are the same to the bit
     return arrange
 
 

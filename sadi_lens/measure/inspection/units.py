@@ -141,8 +141,9 @@ def activation_shifts(
     component = component_name(component)
     info = ModelInfo.of(model)
     layer = info.n_layers - 1 if layer is None else layer
-    if not methods:
-        raise ValueError("methods must hold at least 1, got 0")
+    if not prompts or not methods:
+        got = f"{len(prompts)} and {len(methods)}"
+        raise ValueError(f"activation_shifts needs at least 1 prompt and 1 method, got {got}")
     items = encode_prompts(model, prompts)
     width = n_units(info, component) * (info.d_head if component == "head" else 1)
     states = np.empty((1 + len(methods), len(items), width), dtype=np.float32)
