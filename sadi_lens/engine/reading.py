@@ -75,7 +75,10 @@ def read(
         require_layer(layer, info.n_layers)
     layers = list(range(info.n_layers)) if layers is None else list(layers)
     longest = max(item.length for item in items)
-    runner = Runner(model) if GATE in components else runner_of(model)
+    runner = runner_of(model)
+    if GATE in components or intervention is not None:
+        # Read where ``steer`` acts: a push is a small difference of large numbers.
+        runner = Runner(model)
     if not isinstance(runner, RawRunner):  # otherwise that was looked at
         require_eval(model)
     is_tree = intervention is None and shares_prefix(runner, longest)
