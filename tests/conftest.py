@@ -8,8 +8,9 @@ from jaxtyping import install_import_hook
 
 ROOT = Path(__file__).parent.parent
 # Shapes and types are checked in every module but the generators of the small world's text, which call small
-# functions a million times, and the packages themselves, whose hook would cover those too.
-UNCHECKED = ("sadi_lens.tasks.world", "sadi_lens.tasks.embedded")
+# functions a million times, those whose types check their own fields, and the packages themselves, whose hook would
+# cover those too.
+UNCHECKED = ("sadi_lens.tasks.world", "sadi_lens.tasks.embedded", "sadi_lens.types.data")
 install_import_hook(
     [
         name
