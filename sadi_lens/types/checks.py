@@ -297,6 +297,19 @@ def _remedy(name: str, value: Any, options: Sequence[Any]) -> str:
     return ""
 
 
+def as_array(name: str, values: Any, dtype: Any = None) -> np.ndarray:
+    """A copy of ``values`` as an array.
+
+    Raises:
+        ValueError: If NumPy cannot make one of them.
+    """
+    try:
+        with np.errstate(over="ignore"):  # too large for float32: not finite
+            return np.array(values, dtype=dtype)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise ValueError(f"{name} must be an array of numbers, got {short(values)}") from error
+
+
 def float_array(name: str, values: Any, axes: str) -> np.ndarray:
     """``values`` as a finite float32 array that cannot be written to.
 
@@ -308,14 +321,9 @@ def float_array(name: str, values: Any, axes: str) -> np.ndarray:
     Raises:
         ValueError: If it is no array of numbers, has other axes, or a value is NaN or infinite.
     """
-    try:
-        with np.errstate(over="ignore"):  # too large for float32: not finite
-            array = np.array(values, dtype=np.float32)
-    except (TypeError, ValueError, OverflowError, RuntimeError):
-        array = None
-    if array is None or array.ndim != len(axes.split()) or not array.size:
-        got = short(values) if array is None else f"shape {array.shape}"
-        raise ValueError(f"{name} must be an array of numbers [{axes}], got {got}")
+    array = as_array(name, values, np.float32)
+    if array.ndim != len(axes.split()) or not array.size:
+        raise ValueError(f"{name} must be [{axes}], got shape {array.shape}")
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite, got NaN or infinity")
     array.setflags(write=False)
