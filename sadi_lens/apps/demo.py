@@ -7,7 +7,7 @@ from sadi_lens.engine.intervention import Intervention
 from sadi_lens.find.differences import activation_differences, unit_differences
 from sadi_lens.find.rankings import unit_scores
 from sadi_lens.interventions import MaskedAddition, MaskedScaling
-from sadi_lens.measure.evaluation import chance_of, evaluate_each
+from sadi_lens.measure.evaluation import chance_of, evaluate
 from sadi_lens.measure.push import measure_push
 from sadi_lens.measure.sweeps import STRENGTHS, null_band, sweep
 from sadi_lens.types.components import n_units
@@ -143,13 +143,13 @@ def run_demo(
             _cell(fixed),
         ),
     }
-    evaluations = evaluate_each(
+    evaluations = evaluate(
         model,
         task.test,
         [one for one, _ in methods.values()],
         position=position,
         task=task.name,
-        labels=list(methods),
+        label=list(methods),
         max_new_tokens=max_new_tokens,
         progress=progress,
     )

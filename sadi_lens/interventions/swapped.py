@@ -27,7 +27,7 @@ class SwappedPrompt(ContextualIntervention):
     ``swap_prompts``, and run like any other intervention over the prompts it was made for:
 
         swapped = swap_prompts(model, sadi, [sample.prompt for sample in samples])
-        evaluate_each(model, samples, [None, sadi, swapped])
+        evaluate(model, samples, [None, sadi, swapped])
 
     A row is recognised by the tokens of its prompt, so order, batches and subsets of the samples do not matter; a
     prompt that has no donor is refused. The push is the donor's at its last prompt token, in its own steered run, and

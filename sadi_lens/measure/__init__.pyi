@@ -1,7 +1,7 @@
+from .calls import EvaluationInterrupted as EvaluationInterrupted
 from .comparing import compare as compare
 from .costs import side_effect_curve as side_effect_curve
 from .evaluation import evaluate as evaluate
-from .evaluation import evaluate_each as evaluate_each
 from .inspection import activation_shifts as activation_shifts
 from .inspection import all_unit_differences as all_unit_differences
 from .inspection import sign_flip_null as sign_flip_null
@@ -21,7 +21,6 @@ from .push import measure_push as measure_push
 from .push import swap_prompts as swap_prompts
 from .receipts import check as check
 from .receipts import receipt as receipt
-from .resuming import EvaluationInterrupted as EvaluationInterrupted
 from .scorings import scoring_table as scoring_table
 from .scorings import truthful_scores as truthful_scores
 from .stability import mask_stability as mask_stability

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from sadi_lens.engine.dispatch import score_answers
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.text import EncodedItem, encode_item, require_tokenizer
+from sadi_lens.measure.calls import Settings
 from sadi_lens.tasks.contrast import right_answer
 from sadi_lens.types.answers import neutral_prompt, normalise
 from sadi_lens.types.data import Sample
@@ -47,11 +48,7 @@ def score_choices(
     model: HookedModel,
     samples: Sequence[Sample],
     interventions: Sequence[Intervention | None],
-    scoring: str,
-    position: str,
-    *,
-    prepend_bos: bool | None,
-    engine: str,
+    settings: Settings,
     bar: Any,
 ) -> ChoiceScores:
     """Score every choice; on Ctrl-C, what was finished.
@@ -60,20 +57,19 @@ def score_choices(
         model: A bridged model in eval mode.
         samples: With choices, or (``"teacher_forced"`` only) with targets.
         interventions: None is the unsteered model.
-        scoring: One of ``sadi_lens.types.answers.SCORINGS`` except ``"generation"``.
-        position: Where the interventions act; in the prompt's last line alone too (``"pmi"``).
-        prepend_bos: See ``sadi_lens.engine.text.encode``.
-        engine: See ``sadi_lens.engine.dispatch``.
+        settings: Any scoring except ``"generation"``. Under ``"pmi"`` the interventions act in the prompt's last line
+            alone too.
         bar: Progress bar, updated by items times interventions.
 
     Raises:
         ValueError: If a prompt or choice does not tokenise or fit, or has one line only (``"pmi"``).
     """
     choices = [one.choices or (right_answer(one),) for one in samples]
+    scoring = settings.scoring
 
     def encoded(prompts: Sequence[str]) -> list[EncodedItem]:
         return [
-            encode_item(model, prompt, answers, prepend_bos=prepend_bos)
+            encode_item(model, prompt, answers, prepend_bos=settings.prepend_bos)
             for prompt, answers in zip(prompts, choices, strict=True)
         ]
 
@@ -88,7 +84,9 @@ def score_choices(
     )
     spelling = _Spelling(require_tokenizer(model))
     try:
-        for found in score_answers(model, items, interventions, position, engine=engine):
+        for found in score_answers(
+            model, items, interventions, settings.position, engine=settings.engine
+        ):
             result.scores[:, found.indices, : found.logprobs.shape[2]] = found.logprobs
             result.valid[:, found.indices] = found.valid
             if result.spelled is not None:
@@ -102,9 +100,7 @@ def score_choices(
             bar.update(len(found.indices) * len(interventions))
         if scoring == "pmi":
             bare = encoded([neutral_prompt(one.prompt) for one in samples])
-            result.scores -= _bare_scores(
-                model, bare, interventions, position, engine, result.scores.shape
-            )
+            result.scores -= _bare_scores(model, bare, interventions, settings, result.scores.shape)
     except KeyboardInterrupt:
         result.interrupted = True
         if scoring == "pmi":  # half of a difference is no score
@@ -120,8 +116,7 @@ def _bare_scores(
     model: HookedModel,
     items: Sequence[EncodedItem],
     interventions: Sequence[Intervention | None],
-    position: str,
-    engine: str,
+    settings: Settings,
     shape: tuple[int, ...],
 ) -> np.ndarray:
     """Log-probability of every choice after the neutral prompt; most items share theirs."""
@@ -130,7 +125,7 @@ def _bare_scores(
     row_of = {key: row for row, key in enumerate(unique)}
     rows = np.array([row_of[item.prompt, item.answers] for item in items])
     for found in score_answers(
-        model, list(unique.values()), interventions, position, engine=engine
+        model, list(unique.values()), interventions, settings.position, engine=settings.engine
     ):
         for place, row in enumerate(found.indices):
             scores[:, rows == row, : found.logprobs.shape[2]] = found.logprobs[:, place][:, None]

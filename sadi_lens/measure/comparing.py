@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.interventions import MaskedAddition, MaskedScaling, VectorAddition
-from sadi_lens.measure.evaluation import chance_of, evaluate_each
+from sadi_lens.measure.evaluation import chance_of, evaluate
 from sadi_lens.measure.methods import BUDGET, METHODS, Control, Material, Method, UnavailableError
 from sadi_lens.measure.neutral import UnreachableError, halves_of, side_effects
 from sadi_lens.measure.sweeps import null_band
@@ -130,11 +130,11 @@ def compare(
         bar.set_postfix_str(one.name)
         steering = one.on([sample.prompt for sample in task.test])
         started = time.process_time()
-        evaluations += evaluate_each(
+        evaluations += evaluate(
             model,
             task.test,
             [steering],
-            labels=[one.name],
+            label=[one.name],
             position=one.position,
             progress=False,
             **settings,
@@ -166,7 +166,7 @@ def compare(
         )
         nulls, details[own]["null"] = (band,), band.label
     return Comparison.of(
-        tuple(evaluations),
+        evaluations,
         chance=chance_of(task.test),
         nulls=nulls,
         details=details,
@@ -238,8 +238,8 @@ def _choose(
                 f"method {method.name!r} offers {len(candidates)} candidates; the budget allows 1 to {budget}"
             )
         position = method.position or material.position
-        found = evaluate_each(
-            material.model, dev, candidates, position=position, progress=False, **settings
+        found = evaluate(
+            material.model, dev, list(candidates), position=position, progress=False, **settings
         )
         best = max(range(len(found)), key=lambda index: _merit(found[index]))
         chosen[method.name] = Chosen(

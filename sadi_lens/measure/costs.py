@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from sadi_lens.engine.intervention import Intervention
-from sadi_lens.measure.evaluation import evaluate_each, split_of
+from sadi_lens.measure.calls import Settings
+from sadi_lens.measure.evaluation import evaluate_all, split_of
 from sadi_lens.measure.neutral import divergence, halves_of
 from sadi_lens.types.base import POSITIONS, require_one_of
 from sadi_lens.types.data import Sample
@@ -60,14 +61,11 @@ def side_effect_curve(
     require_one_of("kind", kind, KINDS)
     made = [make(float(strength)) for strength in strengths]
     halves = [halves_of(text) for text in texts]
-    base, *found = evaluate_each(
+    base, *found = evaluate_all(
         model,
         samples,
         [None, *made],
-        position=position,
-        scoring=scoring,
-        task=task,
-        prepend_bos=prepend_bos,
+        Settings(task, position, scoring, prepend_bos),
         progress=progress,
         description="side effects",
     )

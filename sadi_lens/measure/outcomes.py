@@ -1,41 +1,70 @@
-"""From scores and texts to an ``Evaluation``; ``common`` holds what all rows of a call share."""
+"""From scores and texts to an ``Evaluation``."""
 
-import dataclasses
-import hashlib
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
+from sadi_lens.measure.calls import items_hash
 from sadi_lens.measure.choices import ChoiceRow, ChoiceScores
 from sadi_lens.types.answers import matches
 from sadi_lens.types.data import Sample
+from sadi_lens.types.model import ModelInfo
 from sadi_lens.types.results import Evaluation
 from sadi_lens.types.stats import proportion_interval
 
 
-def items_hash(samples: Sequence[Sample]) -> str:
-    """Identity of a list of samples, so that results of different items are never paired."""
-    digest = hashlib.sha256()
-    for one in samples:
-        digest.update(repr((one.prompt, one.choices, one.answer, one.target)).encode())
-        if one.also_right or one.aliases:
-            digest.update(repr((one.also_right, one.aliases)).encode())
-    return digest.hexdigest()[:16]
+@dataclass(frozen=True)
+class Origin:
+    """What all results of one call share."""
+
+    model: ModelInfo
+    task: str
+    split: str
+    position: str
+    scoring: str
+
+    def result(
+        self,
+        label: str,
+        items: str,
+        *,
+        correct: Bool[np.ndarray, " item"],
+        margins: Float[np.ndarray, " item"],
+        valid: Bool[np.ndarray, " item"],
+        scores: Float[np.ndarray, "item choice"],
+        texts: Sequence[str] = (),
+    ) -> Evaluation:
+        """The result of one intervention."""
+        return Evaluation(
+            label,
+            self.model,
+            self.task,
+            self.split,
+            self.position,
+            self.scoring,
+            correct,
+            margins,
+            valid,
+            scores,
+            proportion_interval(correct),
+            items,
+            tuple(texts),
+        )
 
 
 def text_outcome(
-    label: str, samples: Sequence[Sample], texts: list[str], common: dict[str, Any]
+    label: str, samples: Sequence[Sample], texts: list[str], origin: Origin, items: str
 ) -> Evaluation:
     """Generated texts, matched with what counts as right."""
     is_text = samples[0].target is not None
     accepted = [_accepted(sample) for sample in samples]
     correct = np.array([matches(*one) for one in zip(texts, accepted, strict=True)])
-    return Evaluation(
-        label=label,
-        scoring="exact_match" if is_text else "generation",
+    return replace(origin, scoring="exact_match" if is_text else "generation").result(
+        label,
+        items,
         correct=correct,
         margins=np.full(correct.size, np.nan, dtype=np.float32),
         valid=np.array(
@@ -44,10 +73,8 @@ def text_outcome(
                 for text, sample in zip(texts, samples, strict=True)
             ]
         ),
-        choice_scores=np.empty((correct.size, 0), dtype=np.float32),
-        interval=proportion_interval(correct),
-        texts=tuple(texts),
-        **common,
+        scores=np.empty((correct.size, 0), dtype=np.float32),
+        texts=texts,
     )
 
 
@@ -59,27 +86,22 @@ def _accepted(sample: Sample) -> tuple[str, ...]:
 
 
 def choice_outcomes(
-    samples: Sequence[Sample],
-    names: Sequence[str],
-    common: dict[str, Any],
-    found: ChoiceScores,
+    samples: Sequence[Sample], labels: Sequence[str], origin: Origin, found: ChoiceScores
 ) -> tuple[Evaluation, ...]:
-    """One an intervention, over the items that were finished."""
+    """One result an intervention, over the items that were finished."""
     kept = np.flatnonzero(found.done)
     if not kept.size:
         return ()
     chosen = [samples[index] for index in kept.tolist()]
-    own = {**common, "items": items_hash(chosen)}
+    items = items_hash(chosen)
     return tuple(
-        _outcome(name, chosen, row, own) for name, row in zip(names, found.rows(kept), strict=True)
+        _outcome(label, chosen, row, origin, items)
+        for label, row in zip(labels, found.rows(kept), strict=True)
     )
 
 
 def _outcome(
-    label: str,
-    samples: Sequence[Sample],
-    found: ChoiceRow,
-    common: dict[str, Any],
+    label: str, samples: Sequence[Sample], found: ChoiceRow, origin: Origin, items: str
 ) -> Evaluation:
     scores = found.scores
     row = np.arange(len(samples))
@@ -100,19 +122,18 @@ def _outcome(
             stacklevel=2,
         )
     correct = (margins > 0) if found.spelled is None else found.spelled & ~is_broken
-    return Evaluation(
-        label=label,
+    return origin.result(
+        label,
+        items,
         correct=correct,
         margins=margins,
         valid=found.valid & ~is_broken,
-        choice_scores=scores,
-        interval=proportion_interval(correct),
-        **common,
+        scores=scores,
     )
 
 
 def joined(
-    done: Bool[np.ndarray, " item"], one: Evaluation, two: Evaluation, **changes: Any
+    done: Bool[np.ndarray, " item"], one: Evaluation, two: Evaluation, items: str
 ) -> Evaluation:
     """Results of some items and of the others as one, in the order of the samples.
 
@@ -120,7 +141,7 @@ def joined(
         done: The items of ``one``; ``two`` has the rest.
         one: The first part.
         two: The second.
-        **changes: Fields that the whole has of its own.
+        items: Hash of the whole.
     """
     order = np.argsort(np.concatenate([np.flatnonzero(done), np.flatnonzero(~done)]))
     wide = max(one.choice_scores.shape[1], two.choice_scores.shape[1])
@@ -138,12 +159,12 @@ def joined(
             (padded(one.choice_scores), padded(two.choice_scores)),
         )
     )
-    return dataclasses.replace(
+    return replace(
         one,
         correct=correct,
         margins=margins,
         valid=valid,
         choice_scores=scores,
         interval=proportion_interval(correct),
-        **changes,
+        items=items,
     )

@@ -8,7 +8,8 @@ import numpy as np
 from sadi_lens.engine.intervention import require_strength
 from sadi_lens.find.gradients import margin_gradients
 from sadi_lens.interventions import MaskedScaling
-from sadi_lens.measure.evaluation import evaluate_each, split_of
+from sadi_lens.measure.calls import Settings
+from sadi_lens.measure.evaluation import evaluate_all, split_of
 from sadi_lens.types.data import Sample
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import HookedModel, ModelInfo
@@ -111,16 +112,14 @@ def prune_mask(
         raise ValueError(f"n_candidates must be at least 1, got {n_candidates}")
     runs = 0
 
-    def run(masks: Sequence[Mask | None]) -> tuple[Evaluation, ...]:
+    def run(masks: Sequence[Mask | None]) -> list[Evaluation]:
         nonlocal runs
         runs += len(masks)
-        return evaluate_each(
+        return evaluate_all(
             model,
             samples,
             [None if one is None else MaskedScaling(one, strength) for one in masks],
-            position=position,
-            scoring=scoring,
-            prepend_bos=prepend_bos,
+            Settings("", position, scoring, prepend_bos),
             progress=progress,
             description="prune",
         )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sadi_lens.engine.intervention import Intervention
-from sadi_lens.measure.evaluation import evaluate_each
+from sadi_lens.measure.evaluation import evaluate
 from sadi_lens.types.answers import SCORINGS
 from sadi_lens.types.data import Sample
 from sadi_lens.types.model import HookedModel
@@ -31,7 +31,7 @@ def scoring_table(
         samples: With choices.
         interventions: None is the unsteered model.
         scorings: Which of ``sadi_lens.types.answers.SCORINGS``.
-        **options: As for ``evaluate_each``.
+        **options: As for ``evaluate``.
 
     Returns:
         Columns label, scoring, accuracy, standard_error, low, high, valid_rate, n, and agrees_with_first: the share
@@ -43,7 +43,7 @@ def scoring_table(
     import pandas as pd
 
     found = {
-        scoring: evaluate_each(model, samples, interventions, scoring=scoring, **options)
+        scoring: evaluate(model, samples, list(interventions), scoring=scoring, **options)
         for scoring in scorings
     }
     first = found[scorings[0]]

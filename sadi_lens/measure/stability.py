@@ -13,7 +13,8 @@ from tqdm.auto import tqdm
 
 from sadi_lens.find.rankings import pair_arrays, pairs_of, rank_pairs
 from sadi_lens.interventions import MaskedScaling
-from sadi_lens.measure.evaluation import evaluate_each
+from sadi_lens.measure.calls import Settings
+from sadi_lens.measure.evaluation import evaluate_all
 from sadi_lens.types.components import n_units
 from sadi_lens.types.data import ContrastivePair, Sample, Task
 from sadi_lens.types.masks import Mask
@@ -161,7 +162,7 @@ def pairs_needed(
         return curve
     flat = masks.reshape(-1, *drawn.mask.selected.shape)
     unique, which = np.unique(flat.reshape(len(flat), -1), axis=0, return_inverse=True)
-    found = evaluate_each(
+    found = evaluate_all(
         model,
         samples,
         [
@@ -173,10 +174,7 @@ def pairs_needed(
                 for one in unique
             ),
         ],
-        position=position,
-        scoring=scoring,
-        max_new_tokens=max_new_tokens,
-        prepend_bos=prepend_bos,
+        Settings("", position, scoring, prepend_bos, max_new_tokens),
         progress=progress,
         description="masks of fewer pairs",
     )

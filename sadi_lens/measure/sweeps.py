@@ -7,8 +7,8 @@ import numpy as np
 
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.interventions import MaskedScaling
-from sadi_lens.measure.evaluation import chance_of, evaluate_each, split_of
-from sadi_lens.measure.resuming import EvaluationInterrupted, require_kind
+from sadi_lens.measure.calls import EvaluationInterrupted, Settings, require_kind
+from sadi_lens.measure.evaluation import chance_of, evaluate_all, split_of
 from sadi_lens.types.data import Sample
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask, random_mask, top_k_mask
@@ -99,7 +99,7 @@ def sweep(
 
     chance = chance_of(samples)
 
-    def build(found: tuple[Evaluation, ...]) -> Sweep:
+    def build(found: Sequence[Evaluation]) -> Sweep:
         shape = (len(ks), len(strengths))
 
         def table(values: list[float]) -> np.ndarray:
@@ -134,16 +134,11 @@ def sweep(
         )
 
     try:
-        found = evaluate_each(
+        found = evaluate_all(
             model,
             samples,
             [None, *cells],
-            position=position,
-            scoring=scoring,
-            max_new_tokens=max_new_tokens,
-            prepend_bos=prepend_bos,
-            engine=engine,
-            task=differences.task,
+            Settings(differences.task, position, scoring, prepend_bos, max_new_tokens, engine),
             progress=progress,
             description="sweep",
             resume=None if resume is None else resume.stopped,
@@ -203,18 +198,11 @@ def null_band(
     seeds = np.random.SeedSequence(seed).generate_state(n)
     masks = [random_mask(mask, seed=int(one), per_layer=per_layer) for one in seeds]
 
-    def score(items: Sequence[Sample], drawn: list[Intervention | None]) -> tuple[Evaluation, ...]:
-        return evaluate_each(
-            model,
-            items,
-            drawn,
-            position=position,
-            scoring=scoring,
-            max_new_tokens=max_new_tokens,
-            prepend_bos=prepend_bos,
-            task=task,
-            progress=progress,
-            description="random masks",
+    settings = Settings(task, position, scoring, prepend_bos, max_new_tokens)
+
+    def score(items: Sequence[Sample], drawn: list[Intervention | None]) -> list[Evaluation]:
+        return evaluate_all(
+            model, items, drawn, settings, progress=progress, description="random masks"
         )
 
     chosen = [float(strength)] * n

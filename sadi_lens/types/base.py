@@ -1,4 +1,4 @@
-"""What the data types share: equality with arrays, and the refusal of an unknown name."""
+"""What the data types share: equality with arrays, and the refusal of an unknown name or a wrong count."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -42,3 +42,13 @@ def require_one_of(name: str, value: str, allowed: Sequence[str] | Mapping[str, 
     close = difflib.get_close_matches(str(value), list(allowed), n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     raise ValueError(f"{name} must be one of {sorted(allowed)}, got {value!r}{hint}")
+
+
+def require_count(name: str, value: object, least: int = 1) -> None:
+    """Refuse anything but a whole number of at least ``least``.
+
+    Raises:
+        ValueError: With the bound and the value.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")

@@ -183,9 +183,7 @@ def test_an_empty_mask_is_the_identity(llama, samples, engine, component):
         steered = llama(ids, attention_mask=mask)
     with torch.inference_mode():
         assert torch.equal(steered, llama(ids, attention_mask=mask))
-    plain, same = sl.measure.evaluate_each(
-        llama, samples, [None, empty], engine=engine, progress=False
-    )
+    plain, same = sl.evaluate(llama, samples, [None, empty], engine=engine, progress=False)
     np.testing.assert_array_equal(plain.choice_scores, same.choice_scores)
 
 
@@ -555,7 +553,7 @@ def test_many_in_one_pass_equal_each_alone(llama, build, samples, engine, positi
 
     many = [None, *(build(kind, component) for kind, component in [*CASES, *MORE])]
     settings = {"position": position, "engine": engine, "progress": False}
-    together = sl.measure.evaluate_each(llama, samples, many, **settings)
+    together = sl.evaluate(llama, samples, many, **settings)
     for one, found in zip(many, together, strict=True):
         alone = sl.evaluate(llama, samples, one, **settings)
         np.testing.assert_allclose(found.choice_scores, alone.choice_scores, atol=5e-5, rtol=1e-5)
@@ -576,7 +574,7 @@ def test_saved_and_loaded_is_equal_and_acts_the_same(
     again = sl.load(sl.save(intervention, tmp_path / "one"), model=llama)
     assert again == intervention
     assert again.label == intervention.label
-    before, after = sl.measure.evaluate_each(
+    before, after = sl.evaluate(
         llama, samples, [intervention, again], engine=engine, progress=False
     )
     # Passes are cut to the memory at hand, so equal to rounding: log-probabilities are sums of some -15 nats.

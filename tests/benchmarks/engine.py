@@ -77,7 +77,7 @@ def sweep_row(model: Any, shape: str, length: int, repeats: int) -> dict[str, An
     rounds = medians(repeats, engine, reference, floor)
     few = [sl.MaskedScaling(sl.top_k_mask(found, k), strengths[0]) for k in ks[:: len(ks) // 3]]
     fast, slow = (
-        sl.measure.evaluate_each(model, samples[:2], few, engine=way, progress=False)
+        sl.evaluate(model, samples[:2], few, engine=way, progress=False)
         for way in ("shared", "plain")
     )
     return {

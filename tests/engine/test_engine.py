@@ -69,7 +69,7 @@ def test_a_sweep_runs_each_prompt_once_and_each_cell_from_its_first_edited_layer
     samples = one_token_samples(1)
     length = len(warm.tokenizer(samples[0].prompt)["input_ids"])
     with counted(warm) as (raw, bridge):
-        sl.measure.evaluate_each(warm, samples, cells(warm), progress=False)
+        sl.evaluate(warm, samples, cells(warm), progress=False)
     assert bridge == []
     # The prefix; then the unsteered copy with those that join in layers 0, 1 and 2.
     assert raw == [[length - 1] * 3, [2, 3, 4]]
@@ -94,7 +94,7 @@ def test_items_of_one_pass_share_it(warm):
     samples = one_token_samples(3)
     longest = max(len(warm.tokenizer(one.prompt)["input_ids"]) for one in samples)
     with counted(warm) as (raw, bridge):
-        sl.measure.evaluate_each(warm, samples, cells(warm), progress=False)
+        sl.evaluate(warm, samples, cells(warm), progress=False)
     assert bridge == []
     assert raw == [[3 * (longest - 1)] * 3, [6, 9, 12]]
 
@@ -116,7 +116,7 @@ def test_at_position_all_rows_join_at_their_first_edited_layer(warm):
     samples = one_token_samples(1)
     length = len(warm.tokenizer(samples[0].prompt)["input_ids"])
     with counted(warm) as (raw, bridge):
-        sl.measure.evaluate_each(warm, samples, cells(warm), position="all", progress=False)
+        sl.evaluate(warm, samples, cells(warm), position="all", progress=False)
     assert bridge == []
     assert raw == [[2 * length, 3 * length, 4 * length]]
 
@@ -141,7 +141,7 @@ def test_the_plain_way_runs_every_text_of_every_cell(warm):
     samples = one_token_samples(1)
     length = len(warm.tokenizer(samples[0].prompt)["input_ids"])
     with counted(warm) as (raw, bridge):
-        sl.measure.evaluate_each(warm, samples, cells(warm), engine="plain", progress=False)
+        sl.evaluate(warm, samples, cells(warm), engine="plain", progress=False)
     assert raw == []
     assert bridge == [[length + 1] * 3] * 8
 
@@ -160,8 +160,8 @@ def test_both_engines_give_the_same_numbers(llama, differences, samples, positio
         sl.MaskedScaling(sl.top_k_mask(differences["mlp_out"], 4), -1.0),
     ]
     options = {"position": position, "progress": False}
-    fast = sl.measure.evaluate_each(llama, samples, kinds, **options)
-    slow = sl.measure.evaluate_each(llama, samples, kinds, engine="plain", **options)
+    fast = sl.evaluate(llama, samples, kinds, **options)
+    slow = sl.evaluate(llama, samples, kinds, engine="plain", **options)
     for one, two in zip(fast, slow, strict=True):
         np.testing.assert_allclose(one.choice_scores, two.choice_scores, atol=5e-5)
         assert one.correct.tolist() == two.correct.tolist()
@@ -197,10 +197,8 @@ def test_every_architecture_scores_the_same_on_its_fastest_way(name):
     masks = [[(1, 0), (2, 3)], [(0, 2)], [(2, 1)]]
     edits = [sl.MaskedScaling(sl.Mask.from_units("head", mask, bridge), 3.0) for mask in masks]
     for position in ("last_prompt", "all"):
-        found = sl.measure.evaluate_each(
-            bridge, samples, [None, *edits], position=position, progress=False
-        )
-        slow = sl.measure.evaluate_each(
+        found = sl.evaluate(bridge, samples, [None, *edits], position=position, progress=False)
+        slow = sl.evaluate(
             bridge, samples, [None, *edits], position=position, engine="plain", progress=False
         )
         for one, two in zip(found, slow, strict=True):
@@ -331,7 +329,7 @@ def test_out_of_memory_is_retried_smaller_with_the_same_numbers(llama, samples, 
     from sadi_lens.engine import dispatch as engine
     from sadi_lens.engine import scoring as tree_scoring
 
-    whole = sl.measure.evaluate_each(llama, samples, cells(llama), progress=False)
+    whole = sl.evaluate(llama, samples, cells(llama), progress=False)
     if way == "bridge":
         monkeypatch.setattr(engine, "raw_model", lambda _model: None)
     owner = tree_scoring.TreeScorer if way == "raw" else scoring._Batch
@@ -346,7 +344,7 @@ def test_out_of_memory_is_retried_smaller_with_the_same_numbers(llama, samples, 
         return real(self, *args)
 
     monkeypatch.setattr(owner, "score", score)
-    found = sl.measure.evaluate_each(llama, samples, cells(llama), progress=False)
+    found = sl.evaluate(llama, samples, cells(llama), progress=False)
     assert max(sizes) > (1, 2)
     for one, two in zip(whole, found, strict=True):
         np.testing.assert_allclose(one.choice_scores, two.choice_scores, atol=2e-5)

@@ -22,9 +22,7 @@ def slope(model, samples, make, step, **options):
     """Change of the mean margin for one unit of strength, by central differences."""
     import sadi_lens as sl
 
-    up, down = sl.measure.evaluate_each(
-        model, samples, [make(step), make(-step)], progress=False, **options
-    )
+    up, down = sl.evaluate(model, samples, [make(step), make(-step)], progress=False, **options)
     return (up.margin - down.margin) / (2 * step)
 
 
@@ -86,7 +84,7 @@ def test_gradients_of_margins_with_several_choices_at_every_position(llama, samp
     )
     assert found.shape == (4, 3, 4, 1)
     other = sl.Mask.from_units("head", [(1, 2)], llama)
-    up, down = sl.measure.evaluate_each(
+    up, down = sl.evaluate(
         llama,
         samples,
         [sl.MaskedScaling(other, 0.52), sl.MaskedScaling(other, 0.48)],

@@ -67,21 +67,21 @@ def test_no_test_item_reaches_a_choice(planted, found):
 def test_test_is_read_once_a_method_and_only_after_all_are_chosen(planted, monkeypatch):
     import sadi_lens as sl
     from sadi_lens.measure import comparing, sweeps
-    from sadi_lens.measure.evaluation import evaluate_each
+    from sadi_lens.measure.evaluation import evaluate, evaluate_all
 
     task = planted[1]
     calls = []
 
-    def spy(where):
-        def evaluate(model, samples, interventions, **rest):
+    def spy(where, inner):
+        def evaluate(model, samples, interventions, *settings, **rest):
             assert samples in (task.dev, task.test)
             calls.append((where, "dev" if samples == task.dev else "test", len(interventions)))
-            return evaluate_each(model, samples, interventions, **rest)
+            return inner(model, samples, interventions, *settings, **rest)
 
         return evaluate
 
-    monkeypatch.setattr(comparing, "evaluate_each", spy("methods"))
-    monkeypatch.setattr(sweeps, "evaluate_each", spy("null"))
+    monkeypatch.setattr(comparing, "evaluate", spy("methods", evaluate))
+    monkeypatch.setattr(sweeps, "evaluate_all", spy("null", evaluate_all))
     sl.compare(
         *planted, ["sadi-head", "matched-norm", "random"], budget=6, n_null=20, progress=False
     )

@@ -48,11 +48,11 @@ def test_chunks_and_batches_do_not_change_the_scores(llama, differences, samples
     ]
     if way == "bridge":
         monkeypatch.setattr(engine, "raw_model", lambda _model: None)
-    whole = sl.measure.evaluate_each(llama, samples, cells, progress=False)
+    whole = sl.evaluate(llama, samples, cells, progress=False)
     monkeypatch.setattr(scoring, "ROW_BYTES", 1)
     monkeypatch.setattr(scoring, "MAX_TOKENS", 1)
     monkeypatch.setattr(tree_scoring, "pass_tokens", lambda *_: 1)
-    single = sl.measure.evaluate_each(llama, samples, cells, progress=False)
+    single = sl.evaluate(llama, samples, cells, progress=False)
     for one, two in zip(whole, single, strict=True):
         np.testing.assert_allclose(one.choice_scores, two.choice_scores, atol=2e-5)
 
@@ -76,7 +76,7 @@ def test_an_intervention_that_is_not_affine_is_run_row_by_row(llama, differences
             pass
 
     affine = sl.MaskedScaling(sl.top_k_mask(differences["head"], 4), 2.0)
-    together = sl.measure.evaluate_each(llama, samples, [None, Squash(), affine], progress=False)
+    together = sl.evaluate(llama, samples, [None, Squash(), affine], progress=False)
     for found, intervention in zip(together, [None, Squash(), affine], strict=True):
         alone = sl.evaluate(llama, samples, intervention, progress=False)
         np.testing.assert_allclose(found.choice_scores, alone.choice_scores, atol=2e-5)
@@ -92,7 +92,7 @@ def test_one_batch_may_mix_components(llama, differences, samples):
         sl.MaskedScaling(sl.top_k_mask(differences[name], 3), 2.0)
         for name in ("head", "hidden", "mlp_out", "neuron")
     ]
-    together = sl.measure.evaluate_each(llama, samples, cells, progress=False)
+    together = sl.evaluate(llama, samples, cells, progress=False)
     for found, cell in zip(together, cells, strict=True):
         alone = sl.evaluate(llama, samples, cell, progress=False)
         np.testing.assert_allclose(found.choice_scores, alone.choice_scores, atol=2e-5)
@@ -179,9 +179,7 @@ def test_a_sliding_window_shorter_than_the_prompt_is_scored_right(samples):
         torch.manual_seed(0)
         model = sl.load_model(MistralForCausalLM(config).eval(), tokenizer=tokenizer)
     cells = [None, sl.MaskedScaling(sl.Mask.from_units("head", [(0, 1), (2, 3)], model), 3.0)]
-    for found, cell in zip(
-        sl.measure.evaluate_each(model, samples, cells, progress=False), cells, strict=True
-    ):
+    for found, cell in zip(sl.evaluate(model, samples, cells, progress=False), cells, strict=True):
         for row, sample in enumerate(samples):
             length = len(tokenizer(sample.prompt)["input_ids"])
             for column, choice in enumerate(sample.choices):
@@ -202,7 +200,7 @@ def test_a_half_precision_model_is_scored_in_its_own_dtype(samples):
     hf, tokenizer = random_llama()
     model = sl.load_model(hf.bfloat16(), tokenizer=tokenizer)
     cells = [None, sl.MaskedScaling(sl.Mask.from_units("neuron", [(0, 1), (1, 3)], model), 2.3)]
-    together = sl.measure.evaluate_each(model, samples, cells, progress=False)
+    together = sl.evaluate(model, samples, cells, progress=False)
     for found, cell in zip(together, cells, strict=True):
         alone = sl.evaluate(model, samples, cell, progress=False)
         # bfloat16 keeps 8 bits; logits here reach about 20.
@@ -250,9 +248,9 @@ def test_empty_lists_and_unknown_names_are_refused(llama, differences, samples):
     import sadi_lens as sl
 
     with pytest.raises(ValueError, match="interventions must hold at least 1"):
-        sl.measure.evaluate_each(llama, samples, [])
-    with pytest.raises(ValueError, match="labels must name every intervention: 1 for 2"):
-        sl.measure.evaluate_each(llama, samples, [None, None], labels=["x"])
+        sl.evaluate(llama, samples, [])
+    with pytest.raises(ValueError, match="label must name every intervention: 1 for 2"):
+        sl.evaluate(llama, samples, [None, None], label=["x"])
 
     with pytest.raises(ValueError, match="samples must hold at least 1 item, got 0"):
         sl.evaluate(llama, [])
@@ -394,7 +392,7 @@ def test_ctrl_c_in_a_sweep_keeps_what_was_finished_and_resume_runs_the_rest(
     for name in ("accuracy", "margin", "valid_rate", "correct", "unsteered_correct"):
         np.testing.assert_allclose(getattr(again, name), getattr(whole, name), atol=1e-5)
     assert again.n == whole.n == len(samples)
-    with pytest.raises(ValueError, match="another call: interventions, labels differ"):
+    with pytest.raises(ValueError, match="another call: interventions, label differ"):
         run((1, 2), resume=first.value)
     with pytest.raises(ValueError, match="another call: position, prepend_bos differ"):
         run(resume=first.value, position="all", prepend_bos=False)
@@ -416,7 +414,7 @@ def test_resume_takes_what_stopped_the_same_call_of_the_same_model(
     from factories import random_llama
 
     import sadi_lens as sl
-    from sadi_lens.measure.resuming import require_kind
+    from sadi_lens.measure.calls import require_kind
 
     hf, tokenizer = random_llama(seed=5)
     model = sl.load_model(hf, tokenizer=tokenizer)
@@ -434,7 +432,7 @@ def test_resume_takes_what_stopped_the_same_call_of_the_same_model(
 
     def run(task="hats", **more):
         several = [None, Own(), sl.MaskedScaling(sl.top_k_mask(differences["head"], 3), 2.0)]
-        return sl.measure.evaluate_each(model, samples, several, task=task, progress=False, **more)
+        return sl.evaluate(model, samples, several, task=task, progress=False, **more)
 
     whole = run()
     stop_after(1)
@@ -450,8 +448,8 @@ def test_resume_takes_what_stopped_the_same_call_of_the_same_model(
     assert [one.accuracy for one in run(resume=stopped)] == [one.accuracy for one in whole]
     with pytest.raises(ValueError, match="another call: task differ"):
         run(task="other", resume=stopped)
-    with pytest.raises(ValueError, match="another call: labels differ"):
-        run(labels=["a", "b", "c"], resume=stopped)
+    with pytest.raises(ValueError, match="another call: label differ"):
+        run(label=["a", "b", "c"], resume=stopped)
     with torch.no_grad():
         hf.model.layers[1].mlp.down_proj.weight.mul_(1.5)
     with pytest.raises(ValueError, match="another call: weights differ"):
@@ -471,12 +469,12 @@ def test_a_resumed_evaluation_equals_one_without_a_stop(
     samples = [dataclasses.replace(one, prompt=f"the box is big\n{one.prompt}") for one in samples]
     several = [None, sl.MaskedScaling(sl.top_k_mask(differences["head"], 3), 2.0)]
     settings = {"scoring": scoring, "progress": False}
-    whole = sl.measure.evaluate_each(llama, samples, several, **settings)
+    whole = sl.evaluate(llama, samples, several, **settings)
     stop_after(2)
     with pytest.raises(sl.measure.EvaluationInterrupted) as caught:
-        sl.measure.evaluate_each(llama, samples, several, **settings)
+        sl.evaluate(llama, samples, several, **settings)
     ran = stop_after(None)
-    again = sl.measure.evaluate_each(llama, samples, several, resume=caught.value, **settings)
+    again = sl.evaluate(llama, samples, several, resume=caught.value, **settings)
     if scoring != "pmi":  # half of a difference is no score
         assert len(ran) == len(samples) - 2
     for one, two in zip(whole, again, strict=True):
@@ -505,17 +503,17 @@ def test_free_text_is_generated_for_several_interventions_in_one_batch_and_resum
 
     monkeypatch.setattr(evaluation, "generate", generate)
     stop = None
-    assert sl.measure.evaluate_each(llama, samples, several, progress=False) == tuple(alone)
+    assert sl.evaluate(llama, samples, several, progress=False) == alone
     assert batches == [12]
     monkeypatch.setattr(evaluation, "TEXTS_AT_ONCE", 6)
     batches.clear()
     stop = 1
     with pytest.raises(sl.measure.EvaluationInterrupted) as caught:
-        sl.measure.evaluate_each(llama, samples, several, progress=False)
+        sl.evaluate(llama, samples, several, progress=False)
     assert caught.value.partial == tuple(alone[:2])
     batches.clear()
-    found = sl.measure.evaluate_each(llama, samples, several, resume=caught.value, progress=False)
-    assert found == tuple(alone)
+    found = sl.evaluate(llama, samples, several, resume=caught.value, progress=False)
+    assert found == alone
     assert batches == [6]
 
 
@@ -595,7 +593,7 @@ def test_a_comparison_pairs_items_with_the_first_row(llama, differences, samples
     from sadi_lens.types.stats import mcnemar_p, paired_interval
 
     cells = [None, sl.MaskedScaling(sl.top_k_mask(differences["head"], 4), 8.0)]
-    found = sl.measure.evaluate_each(llama, samples, cells, progress=False)
+    found = sl.evaluate(llama, samples, cells, progress=False)
     table = sl.types.Comparison.of(found, chance=0.5)
     assert table.rows[0].gain == 0
     assert table.rows[1].gain == found[1].accuracy - found[0].accuracy

@@ -72,7 +72,7 @@ def test_effects_add_up_to_the_real_effect_when_small(llama, samples):
 
     mask = sl.Mask.from_units("neuron", [(0, 3), (1, 20), (1, 40), (2, 7)], llama)
     effects = sl.measure.unit_effects(llama, samples, mask, 0.02, at=0.5, progress=False)
-    base, steered = sl.measure.evaluate_each(
+    base, steered = sl.evaluate(
         llama, samples, [None, sl.MaskedScaling(mask, 0.02)], progress=False
     )
     np.testing.assert_allclose(
@@ -89,7 +89,7 @@ def test_pruned_masks_keep_what_they_promise(llama, samples, keep, n_candidates)
     found = sl.measure.prune_mask(
         llama, samples, mask, 1.0, keep=keep, n_candidates=n_candidates, progress=False
     )
-    base, small = sl.measure.evaluate_each(
+    base, small = sl.evaluate(
         llama, samples, [None, sl.MaskedScaling(found.mask, 1.0)], progress=False
     )
     share = (small.margin - base.margin) / (found.full_margin - base.margin)

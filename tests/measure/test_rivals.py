@@ -177,7 +177,7 @@ def test_a_swapped_prompt_adds_the_evidence_of_its_donor(
     expected = e + p + 4 * torch.cat([e[5:], e[:5]])
     found = logit_differences(planted, prompts, swapped)
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
-    own, other = sl.measure.evaluate_each(planted, task.test, [scaling, swapped], progress=False)
+    own, other = sl.evaluate(planted, task.test, [scaling, swapped], progress=False)
     signs = torch.tensor([1.0 if sample.answer == 0 else -1.0 for sample in task.test])
     np.testing.assert_allclose(other.margins, (expected * signs).numpy(), atol=1e-5)
     assert own.accuracy > other.accuracy + 0.3

@@ -221,7 +221,7 @@ def test_the_engine_runs_where_accelerate_replaced_forward(folder):
     for model in (split, whole):
         scaling = sl.MaskedScaling(sl.Mask.from_units("head", [(0, 2), (1, 1)], model), 3.0)
         differences = sl.activation_differences(model, pairs, progress=False)
-        scores = sl.measure.evaluate_each(model, samples, [None, scaling], progress=False)
+        scores = sl.evaluate(model, samples, [None, scaling], progress=False)
         texts = sl.generate(model, prompt, scaling, max_new_tokens=4, eos_token_id=None)
         found.append((differences, [one.choice_scores for one in scores], texts))
     for name, one in found[0][0].items():

@@ -18,7 +18,7 @@ from sadi_lens.apps.experiments.report import write_items, write_report
 from sadi_lens.engine.generation import generate
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.interventions import MaskedAddition, MaskedScaling, VectorAddition
-from sadi_lens.measure.evaluation import chance_of, evaluate_each
+from sadi_lens.measure.evaluation import chance_of, evaluate
 from sadi_lens.measure.open_ended import load_classifier, open_ended_scores
 from sadi_lens.measure.scorings import truthful_scores
 from sadi_lens.measure.sweeps import KS, STRENGTHS, sweep
@@ -188,17 +188,17 @@ def _test(
     scores: dict[str, Evaluation] = {}
     start = time.perf_counter()
     for scoring in experiment.scorings:
-        scores[scoring] = evaluate_each(
+        scores[scoring] = evaluate(
             material.model(cell.model),
             task.test,
-            [intervention],
+            intervention,
             position=cell.position or "last_prompt",
             scoring=scoring,
             task=cell.task,
-            labels=[cell.label],
+            label=cell.label,
             max_new_tokens=experiment.max_new_tokens,
             progress=False,
-        )[0]
+        )
         if scoring == experiment.scorings[0]:
             seconds["test_per_item"] = (time.perf_counter() - start) / len(task.test)
     found: dict[str, Any] = {"test": scores, "chance": chance_of(task.test)}

@@ -13,8 +13,8 @@ from sadi_lens.apps.experiments.experiment import ALL, GIVEN, OWN, Experiment, T
 from sadi_lens.apps.experiments.folder import RunFolder
 from sadi_lens.engine.text import encode, encode_item, require_context
 from sadi_lens.find.differences import activation_differences
+from sadi_lens.measure.calls import items_hash
 from sadi_lens.measure.evaluation import evaluate
-from sadi_lens.measure.outcomes import items_hash
 from sadi_lens.models import load_model
 from sadi_lens.tasks import balance_pairs, make_pairs, with_chat_template, with_examples
 from sadi_lens.tasks.contrast import balance_warning, right_answer

@@ -18,7 +18,8 @@ from sadi_lens.engine.row_edits import RowEdits
 from sadi_lens.engine.steering import steer
 from sadi_lens.engine.text import encode_item, encode_prompt, require_tokenizer
 from sadi_lens.interventions import MaskedAddition, MaskedScaling
-from sadi_lens.measure.evaluation import chance_of, evaluate_each, split_of
+from sadi_lens.measure.calls import Settings
+from sadi_lens.measure.evaluation import chance_of, evaluate, evaluate_all, split_of
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.data import Sample
 from sadi_lens.types.differences import ActivationDifferences
@@ -190,10 +191,11 @@ def compute_grid(
             place[at] = len(cells)
             cells.append(one)
     common: dict[str, Any] = {"position": position, "prepend_bos": prepend_bos}
-    found: tuple[Evaluation, ...] = ()
+    found: list[Evaluation] = []
     if dev:
-        found = evaluate_each(
-            model, dev, cells, task=task, progress=progress, description="explorer: dev", **common
+        settings = Settings(task, position, prepend_bos=prepend_bos)
+        found = evaluate_all(
+            model, dev, cells, settings, progress=progress, description="explorer: dev"
         )
         prompts = prompts or _choose(dev, found[0].correct, n_prompts)
     differences = recipe.differences
@@ -262,8 +264,8 @@ def _prompt_grid(
     probability = np.exp(logprobs)
     margins: list[float] = []
     if first and isinstance(sample, Sample):
-        scored = evaluate_each(
-            model, [sample], cells, position=position, prepend_bos=prepend_bos, progress=False
+        scored = evaluate(
+            model, [sample], list(cells), position=position, prepend_bos=prepend_bos, progress=False
         )
         margins = [one.margin for one in scored]
     shown = list(dict.fromkeys([*first, *top_tokens(logprobs[:1], UNSTEERED_TOKENS)[0].tolist()]))

@@ -103,7 +103,7 @@ class Comparison(ArrayEq):
     @classmethod
     def of(
         cls,
-        evaluations: tuple[Evaluation, ...],
+        evaluations: Sequence[Evaluation],
         *,
         chance: float = float("nan"),
         nulls: tuple[NullBand, ...] = (),

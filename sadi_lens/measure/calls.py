@@ -1,0 +1,173 @@
+"""A call of ``evaluate``: its settings, checked once; what Ctrl-C left of it, and going on from there."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from sadi_lens.engine.dispatch import ENGINES
+from sadi_lens.engine.intervention import Intervention
+from sadi_lens.types.answers import SCORINGS
+from sadi_lens.types.base import POSITIONS, require_count, require_one_of
+from sadi_lens.types.data import Sample
+from sadi_lens.types.model import HookedModel, ModelInfo, fingerprint_of
+from sadi_lens.types.results import Evaluation
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How samples are scored; see ``evaluate``.
+
+    Raises:
+        ValueError: If a name is unknown or a number out of range.
+    """
+
+    task: str = ""
+    position: str = "last_prompt"
+    scoring: str = "sum"
+    prepend_bos: bool | None = None
+    max_new_tokens: int = 16
+    engine: str = "shared"
+
+    def __post_init__(self) -> None:
+        require_one_of("position", self.position, POSITIONS)
+        require_one_of("scoring", self.scoring, SCORINGS)
+        require_one_of("engine", self.engine, ENGINES)
+        require_count("max_new_tokens", self.max_new_tokens)
+
+
+@dataclass(frozen=True)
+class Call:
+    """Which interventions are scored on which samples, and how."""
+
+    samples: Sequence[Sample]
+    interventions: Sequence[Intervention | None]
+    labels: Sequence[str]
+    settings: Settings
+
+    @classmethod
+    def of(
+        cls,
+        model: HookedModel,
+        samples: Sequence[Sample],
+        interventions: Sequence[Intervention | None],
+        labels: Sequence[str] | None,
+        settings: Settings,
+    ) -> "Call":
+        """A call that the model can run.
+
+        Raises:
+            ValueError: If a list is empty, the labels are not as many as the interventions, samples of both kinds are
+                given, or an intervention is for another model.
+        """
+        if not samples:
+            raise ValueError("samples must hold at least 1 item, got 0")
+        if not interventions:
+            raise ValueError(
+                "interventions must hold at least 1 (None is the unsteered model), got 0"
+            )
+        info = ModelInfo.of(model)
+        for one in interventions:
+            if one is not None:
+                one.check(info)
+        labels = labels or ["unsteered" if one is None else one.label for one in interventions]
+        if len(labels) != len(interventions):
+            raise ValueError(
+                f"label must name every intervention: {len(labels)} for {len(interventions)}"
+            )
+        if len({sample.target is not None for sample in samples}) > 1:
+            raise ValueError("samples must all have choices or all have a target, got both kinds")
+        return cls(samples, interventions, labels, settings)
+
+    def described(self, model: HookedModel) -> dict[str, object]:
+        """What must be the same for ``resume``, by the name of the argument; the engine need not."""
+        settings = asdict(self.settings)
+        del settings["engine"]
+        return {
+            "samples": items_hash(self.samples),
+            "interventions": described(self.interventions),
+            "label": tuple(self.labels),
+            **settings,
+            "weights": weights_of(model),
+        }
+
+
+def items_hash(samples: Sequence[Sample]) -> str:
+    """Identity of a list of samples, so that results of different items are never paired."""
+    digest = hashlib.sha256()
+    for one in samples:
+        digest.update(repr((one.prompt, one.choices, one.answer, one.target)).encode())
+        if one.also_right or one.aliases:
+            digest.update(repr((one.also_right, one.aliases)).encode())
+    return digest.hexdigest()[:16]
+
+
+class EvaluationInterrupted(KeyboardInterrupt):
+    """Ctrl-C during an evaluation. The same call with ``resume=`` this exception runs only what is missing.
+
+    Args:
+        partial: One result an intervention, over the items that were finished; for free text, the interventions that
+            were finished, over all items.
+        done: The items that ``partial`` holds (for free text: all).
+        call: What was called, by the name of the argument.
+    """
+
+    def __init__(
+        self,
+        partial: tuple[Evaluation, ...],
+        done: Bool[np.ndarray, " item"],
+        call: Mapping[str, object],
+    ) -> None:
+        super().__init__(
+            f"interrupted with {partial[0].n if partial else 0} items scored; they are in .partial. evaluate and "
+            "sweep go on from there with resume= this exception (in a notebook: sys.last_value)"
+        )
+        self.partial = partial
+        self.done = done
+        self.call = call
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.partial, self.done, self.call)
+
+    def require(self, call: Mapping[str, object]) -> None:
+        """Refuse to go on with another call.
+
+        Raises:
+            ValueError: Naming the arguments that differ.
+        """
+        other = [name for name, value in call.items() if self.call[name] != value]
+        if other:
+            raise ValueError(
+                f"resume was interrupted in another call: {', '.join(other)} differ. Call it as it was called, or "
+                "leave resume out"
+            )
+
+
+def require_kind(resume: object, kind: type[BaseException]) -> None:
+    """Refuse to go on from anything but what stopped this kind of call.
+
+    Raises:
+        TypeError: Naming both types.
+    """
+    if resume is not None and not isinstance(resume, kind):
+        raise TypeError(
+            f"resume must be the {kind.__name__} of this call, got {type(resume).__name__}"
+        )
+
+
+def weights_of(model: HookedModel) -> tuple[str, str]:
+    """Weights and dtype as they are now: items scored before and after a change are not one result."""
+    return fingerprint_of(model), str(next(model.original_model.parameters()).dtype)
+
+
+def described(interventions: Sequence[Intervention | None]) -> tuple[object, ...]:
+    """What tells interventions apart: themselves, or their words where a class of one's own knows no equality."""
+    return tuple(
+        one
+        if one is None or type(one).__module__.startswith("sadi_lens.")
+        else (type(one), one.label, one.component, tuple(one.layers))
+        for one in interventions
+    )
