@@ -14,6 +14,7 @@ from sadi_lens.engine.hooks import Hook, attached
 from sadi_lens.engine.intervention import ContextualIntervention, Intervention
 from sadi_lens.engine.passes import PassReader, chooses_positions
 from sadi_lens.engine.positions import PositionTracker
+from sadi_lens.types.checks import checked
 from sadi_lens.types.components import hook_name
 from sadi_lens.types.model import HookedModel, ModelInfo
 
@@ -74,6 +75,7 @@ def tracked(
                 handle.remove()
 
 
+@checked()
 @contextmanager
 def steer(
     model: HookedModel,
@@ -110,6 +112,7 @@ def steer(
         yield model
 
 
+@checked()
 def fwd_hooks(
     intervention: Intervention | None,
     *,

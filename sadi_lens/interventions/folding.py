@@ -21,12 +21,14 @@ from sadi_lens.engine.hooks import require_eval
 from sadi_lens.engine.intervention import AffineIntervention, Intervention
 from sadi_lens.engine.runner import RawModel, raw_model
 from sadi_lens.types.base import require_one_of
+from sadi_lens.types.checks import checked
 from sadi_lens.types.components import COMPONENTS
 from sadi_lens.types.model import HookedModel, ModelInfo
 
 FOLDABLE = ("head", "neuron")
 
 
+@checked()
 def export_folded(
     model: HookedModel,
     intervention: Intervention,

@@ -24,7 +24,7 @@ from sadi_lens.engine.text import encode, encode_prompt, require_tokenizer
 from sadi_lens.find.differences import read_activations
 from sadi_lens.interventions.fixed import VectorAddition
 from sadi_lens.interventions.pairs import pair_activations
-from sadi_lens.types.checks import float_array, require_fields
+from sadi_lens.types.checks import checked, float_array, require_fields
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask
@@ -34,6 +34,7 @@ ITI_HEADS, ITI_STRENGTH = 48, 15.0
 """K and alpha of Li et al. (2023), for LLaMA-7B."""
 
 
+@checked()
 def caa(differences: ActivationDifferences, layer: int, strength: float = 1.0) -> VectorAddition:
     """Contrastive activation addition: the mean difference of the residual stream, added at one layer.
 

@@ -17,6 +17,7 @@ from sadi_lens.measure.sweeps import null_band
 from sadi_lens.tasks import load_task
 from sadi_lens.tasks.embedded import EMBEDDED_TASKS
 from sadi_lens.types.base import POSITIONS, require_one_of
+from sadi_lens.types.checks import checked
 from sadi_lens.types.components import n_units
 from sadi_lens.types.data import Sample, Task
 from sadi_lens.types.model import HookedModel, ModelInfo
@@ -48,6 +49,7 @@ class Chosen(NamedTuple):
         return self.intervention if self.rebuild is None else self.rebuild(prompts)
 
 
+@checked()
 def compare(
     model: HookedModel,
     task: Task,

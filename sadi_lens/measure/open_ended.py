@@ -9,6 +9,7 @@ import numpy as np
 
 from sadi_lens.engine.dispatch import score_answers
 from sadi_lens.engine.text import encode_item
+from sadi_lens.types.checks import checked
 from sadi_lens.types.model import HookedModel
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def perplexities(model: HookedModel, prompts: Sequence[str], texts: Sequence[str
     return found
 
 
+@checked()
 def open_ended_scores(
     model: HookedModel,
     prompts: Sequence[str],

@@ -9,6 +9,7 @@ from sadi_lens.engine.intervention import Intervention
 from sadi_lens.interventions import MaskedScaling
 from sadi_lens.measure.calls import EvaluationInterrupted, Settings, require_kind
 from sadi_lens.measure.evaluation import chance_of, evaluate_all, split_of
+from sadi_lens.types.checks import checked
 from sadi_lens.types.data import Sample
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask, random_mask, top_k_mask
@@ -41,6 +42,7 @@ class SweepInterrupted(KeyboardInterrupt):
         return type(self), (self.partial, self.stopped)
 
 
+@checked()
 def sweep(
     model: HookedModel,
     samples: Sequence[Sample],
@@ -149,6 +151,7 @@ def sweep(
     return build(found)
 
 
+@checked()
 def null_band(
     model: HookedModel,
     samples: Sequence[Sample],

@@ -40,6 +40,8 @@ AT_LEAST: dict[str, int] = {
     "n_folds": 2,
 }
 """Smallest value of every argument of this name."""
+MOST = 1_000_000
+"""Largest value of a number of draws, rounds or tokens: more is a slip, and would run for days."""
 ONE_OF: dict[str, Any] = {
     "position": POSITIONS,
     "text_position": POSITIONS,
@@ -140,6 +142,13 @@ def check_value(name: str, value: Any, hint: Any, at_least: int | None = None) -
         least = AT_LEAST.get(word) if at_least is None else at_least
         if least is not None and isinstance(item, int | float) and item < least:
             raise ValueError(f"{name} must be at least {least}, got {short(found)}")
+        if (
+            word in AT_LEAST
+            and word not in ("layer", "seed")
+            and isinstance(item, int)
+            and item > MOST
+        ):
+            raise ValueError(f"{name} must be at most {MOST}, got {short(found)}")
         if word in ONE_OF and isinstance(item, str):
             require_one_of(name, item, ONE_OF[word])
     if word in DISTINCT and isinstance(found, list | tuple):

@@ -170,6 +170,20 @@ class Task:
                 )
 
 
+def require_one_prompt(pairs: Sequence[ContrastivePair], what: str) -> None:
+    """Refuse pairs whose texts have different prompts, where only answers to one prompt can be compared.
+
+    Raises:
+        ValueError: Naming the first.
+    """
+    for row, pair in enumerate(pairs):
+        if pair.negative_prompt is not None:
+            raise ValueError(
+                f"{what} compares two answers to one prompt; pairs[{row}] has two prompts "
+                f"(negative_prompt {pair.negative_prompt[-40:]!r}). Use a ranking of the moments"
+            )
+
+
 def _answers(samples: Sequence[Sample]) -> dict[tuple[str, str], int]:
     return {
         (one.prompt, text.strip()): row

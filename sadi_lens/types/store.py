@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from sadi_lens.types.checks import checked
 from sadi_lens.types.files import partial, write_whole
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import HookedModel, ModelInfo
@@ -75,6 +76,7 @@ MODULES = {
 }
 
 
+@checked()
 def save(thing: Any, path: str | Path) -> Path:
     """Write a mask, differences, an intervention or a result as a folder; replaces an earlier one whole.
 
@@ -135,6 +137,7 @@ def _swap(new: Path, path: Path) -> None:
     shutil.rmtree(old)
 
 
+@checked()
 def load(
     path: str | Path,
     *,
