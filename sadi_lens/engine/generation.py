@@ -25,6 +25,7 @@ from sadi_lens.engine.steering import hooks_for, tracked
 from sadi_lens.engine.streaming import Stream, Streamer, listener
 from sadi_lens.engine.text import encode_prompt, pad_id, pad_left, require_tokenizer
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
+from sadi_lens.types.checks import checked
 from sadi_lens.types.model import HookedModel, ModelInfo
 
 _RESERVED = {
@@ -36,6 +37,7 @@ _RESERVED = {
 }
 
 
+@checked()
 @torch.inference_mode()
 def generate(
     model: HookedModel,

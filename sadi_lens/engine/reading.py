@@ -137,7 +137,8 @@ def _from_prompts(
         past + start - 1 + torch.tensor([len(item.answers[side]) for item in items])
         for side, start in enumerate(tree.starts())
     ]
-    places = torch.stack([*ends, torch.full_like(row, past)]).to(device)
+    prompt_end = past + tree.starts()[0] - 1 + torch.tensor([item.lead for item in items])
+    places = torch.stack([*ends, prompt_end]).to(device)
     row = row.to(device)
 
     def bind(component: str, layer: int) -> RawHook:
@@ -167,7 +168,7 @@ def _from_texts(
     rows = [item.prompt + item.answers[side] for side in (0, 1) for item in items]
     ids, mask = pad_left(rows, pad_id(model), device)
     n = len(items)
-    prompt_end = [ids.shape[1] - 1 - len(item.answers[0]) for item in items]
+    prompt_end = [ids.shape[1] - 1 - len(item.answers[0]) + item.lead for item in items]
 
     def bind(component: str, layer: int) -> Hook:
         def hook_fn(activation: Tensor, hook: Any) -> None:

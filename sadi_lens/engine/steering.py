@@ -15,6 +15,7 @@ from sadi_lens.engine.intervention import ContextualIntervention, Intervention
 from sadi_lens.engine.passes import PassReader, chooses_positions
 from sadi_lens.engine.positions import PositionTracker
 from sadi_lens.types.base import DEFAULT_POSITION
+from sadi_lens.types.checks import checked
 from sadi_lens.types.components import hook_name
 from sadi_lens.types.model import HookedModel, ModelInfo
 
@@ -75,6 +76,7 @@ def tracked(
                 handle.remove()
 
 
+@checked()
 @contextmanager
 def steer(
     model: HookedModel,
@@ -120,6 +122,7 @@ def steer(
         yield model
 
 
+@checked()
 def fwd_hooks(
     intervention: Intervention | None,
     *,

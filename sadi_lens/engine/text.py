@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from sadi_lens.types.data import ChatPrompt
+from sadi_lens.types.data import ChatPrompt, ContrastivePair
 from sadi_lens.types.model import HookedModel
 
 
@@ -26,6 +26,9 @@ class EncodedItem:
     answers: tuple[tuple[int, ...], ...]
     merged: int
     """Answers whose first characters the tokenizer merged with the end of the prompt."""
+    lead: int = 0
+    """Tokens of the first answer that still belong to its prompt, where the texts have different prompts; then
+    ``prompt`` is what the prompts share."""
 
     @property
     def length(self) -> int:
@@ -131,6 +134,45 @@ def encode_item(
         _require_rows(model, text)
     require_context(model, item.length, prompt)
     return item
+
+
+def encode_pairs(
+    model: HookedModel, pairs: Sequence[ContrastivePair], *, prepend_bos: bool | None = None
+) -> list[EncodedItem]:
+    """Tokens of each pair: its prompt, the positive answer, the negative one.
+
+    Raises:
+        ValueError: If there is no pair, or two prompts of a pair begin with different tokens; otherwise as
+            ``encode_item``.
+    """
+    if not len(pairs):
+        raise ValueError("pairs must hold at least 1 contrastive pair, got 0")
+    return [_encode_pair(model, pair, prepend_bos) for pair in pairs]
+
+
+def _encode_pair(
+    model: HookedModel, pair: ContrastivePair, prepend_bos: bool | None
+) -> EncodedItem:
+    if pair.negative_prompt is None:
+        answers = (pair.positive, pair.negative)
+        return encode_item(model, pair.prompt, answers, prepend_bos=prepend_bos)
+    sides = [
+        encode_item(model, prompt, (answer,), prepend_bos=prepend_bos)
+        for prompt, answer in zip(pair.prompts, (pair.positive, pair.negative), strict=True)
+    ]
+    texts = [side.prompt + side.answers[0] for side in sides]
+    shared = min(_common(*texts), *(len(side.prompt) for side in sides))
+    if not shared:
+        raise ValueError(
+            f"the prompts of a pair must begin with the same token, got {pair.prompts[0][:40]!r} and "
+            f"{pair.prompts[1][:40]!r}; prepend_bos=True begins both with BOS"
+        )
+    return EncodedItem(
+        sides[0].prompt[:shared],
+        tuple(text[shared:] for text in texts),
+        sum(side.merged for side in sides),
+        len(sides[0].prompt) - shared,
+    )
 
 
 def encode_prompt(

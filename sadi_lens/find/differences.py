@@ -17,7 +17,8 @@ from tqdm.auto import tqdm
 from sadi_lens.engine.hooks import Hook, attached, device_of, require_eval
 from sadi_lens.engine.moments import Moments
 from sadi_lens.engine.reading import read_pairs
-from sadi_lens.engine.text import EncodedItem, encode_item
+from sadi_lens.engine.text import EncodedItem, encode_pairs
+from sadi_lens.types.checks import checked
 from sadi_lens.types.components import COMPONENTS, component_name, hook_name, n_units
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.differences import ActivationDifferences, UnitDifferences
@@ -67,6 +68,7 @@ def read_activations(
     return found
 
 
+@checked()
 def activation_differences(
     model: HookedModel,
     pairs: Sequence[ContrastivePair],
@@ -176,6 +178,7 @@ class _MomentReader:
                 one.keep(len(indices))
 
 
+@checked()
 def unit_differences(
     model: HookedModel,
     pairs: Sequence[ContrastivePair],
@@ -237,9 +240,4 @@ def _encode_pairs(
     model: HookedModel, pairs: Sequence[ContrastivePair], prepend_bos: bool | None
 ) -> list[EncodedItem]:
     require_eval(model)
-    if not pairs:
-        raise ValueError("pairs must hold at least 1 contrastive pair, got 0")
-    return [
-        encode_item(model, pair.prompt, (pair.positive, pair.negative), prepend_bos=prepend_bos)
-        for pair in pairs
-    ]
+    return encode_pairs(model, pairs, prepend_bos=prepend_bos)

@@ -10,7 +10,15 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from sadi_lens.engine.hooks import Hook, attached, device_of, require_eval
-from sadi_lens.engine.text import batches_by_tokens, encode_item, encode_prompt, pad_id, pad_left
+from sadi_lens.engine.text import (
+    batches_by_tokens,
+    encode_item,
+    encode_pairs,
+    encode_prompt,
+    pad_id,
+    pad_left,
+)
+from sadi_lens.types.checks import checked
 from sadi_lens.types.components import component_name, gate_hook, hook_name, n_units
 from sadi_lens.types.data import ContrastivePair, Sample
 from sadi_lens.types.differences import ActivationDifferences
@@ -42,12 +50,7 @@ def read_pairs(
     Raises:
         ValueError: If there is no pair, a text does not fit, or an activation is not finite.
     """
-    if not len(pairs):
-        raise ValueError("pairs must hold at least 1 contrastive pair, got 0")
-    items = [
-        encode_item(model, one.prompt, (one.positive, one.negative), prepend_bos=prepend_bos)
-        for one in pairs
-    ]
+    items = encode_pairs(model, pairs, prepend_bos=prepend_bos)
     rows = [item.prompt + item.answers[side] for side in (0, 1) for item in items]
     found = read_last(model, rows, component, before_gate=before_gate, progress=progress)
     return found[: len(pairs)], found[len(pairs) :]
@@ -112,6 +115,7 @@ def _non_linearity(model: HookedModel) -> Any:
     return ACT2FN[name]
 
 
+@checked()
 def sign_agreement(
     model: HookedModel,
     inputs: Sequence[ContrastivePair | Sample | str],
@@ -170,7 +174,8 @@ def _prompt_tokens(
 ) -> Sequence[int]:
     """Tokens up to the last prompt token: where an answer is known, the last one before it."""
     if isinstance(one, ContrastivePair):
-        answers: tuple[str, ...] = (one.positive, one.negative)
+        own = one.negative_prompt is not None
+        answers: tuple[str, ...] = (one.positive,) if own else (one.positive, one.negative)
     else:
         answers = () if isinstance(one, str) else one.choices
     prompt = one if isinstance(one, str) else one.prompt

@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 
 from sadi_lens.engine.hooks import Hook, attached, device_of, require_eval
 from sadi_lens.engine.intervention import require_layer
-from sadi_lens.engine.text import batches_by_tokens, encode_item, encode_prompt, pad_id, pad_left
+from sadi_lens.engine.text import batches_by_tokens, encode_pairs, encode_prompt, pad_id, pad_left
 from sadi_lens.find.differences import MAX_TOKENS
 from sadi_lens.types.components import hook_name, n_units
 from sadi_lens.types.data import ContrastivePair
@@ -54,17 +54,14 @@ def pair_activations(
         ValueError: If there is no pair, a text does not fit, the model is in training mode or lacks the component or
             a layer, or an activation is not finite.
     """
-    if not pairs:
-        raise ValueError("pairs must hold at least 1 contrastive pair, got 0")
-    items = [
-        encode_item(model, pair.prompt, (pair.positive, pair.negative), prepend_bos=prepend_bos)
-        for pair in pairs
-    ]
+    items = encode_pairs(model, pairs, prepend_bos=prepend_bos)
     with tqdm(total=len(items), desc="pairs", unit="pair", disable=not progress) as bar:
         for indices in batches_by_tokens([2 * item.length for item in items], max_tokens):
             chosen = [items[index] for index in indices]
             rows = [item.prompt + item.answers[side] for side in (0, 1) for item in chosen]
-            back = [(1, 1 + len(item.answers[side])) for side in (0, 1) for item in chosen]
+            back = [
+                (1, 1 + len(item.answers[side]) - item.lead) for side in (0, 1) for item in chosen
+            ]
             values = _read(model, rows, component, layers, back)
             n = len(chosen)
             yield PairActivations(indices, values[:n, 0], values[n:, 0], values[:n, 1])

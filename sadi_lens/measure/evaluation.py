@@ -13,6 +13,7 @@ from sadi_lens.measure.calls import Call, EvaluationInterrupted, Settings, items
 from sadi_lens.measure.choices import score_choices
 from sadi_lens.measure.outcomes import Origin, choice_outcomes, joined, text_outcome
 from sadi_lens.types.base import DEFAULT_POSITION
+from sadi_lens.types.checks import checked
 from sadi_lens.types.data import Sample
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import Evaluation
@@ -49,6 +50,7 @@ def evaluate(
     intervention: Sequence[Intervention | None],
     **options: Unpack[Options],
 ) -> list[Evaluation]: ...
+@checked()
 def evaluate(
     model: HookedModel,
     samples: Sequence[Sample],

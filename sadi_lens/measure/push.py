@@ -17,10 +17,12 @@ from sadi_lens.engine.steering import hooks_for, tracked
 from sadi_lens.engine.text import batches_by_tokens, encode_prompt, pad_id, pad_left
 from sadi_lens.find.differences import MAX_TOKENS
 from sadi_lens.interventions import Push, SwappedPrompt
+from sadi_lens.types.checks import checked
 from sadi_lens.types.components import n_units
 from sadi_lens.types.model import HookedModel, ModelInfo
 
 
+@checked()
 @torch.inference_mode()
 def measure_push(
     model: HookedModel,
@@ -60,6 +62,7 @@ def measure_push(
     return Push(mean, rms, len(rows))
 
 
+@checked()
 @torch.inference_mode()
 def swap_prompts(
     model: HookedModel,

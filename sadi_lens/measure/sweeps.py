@@ -13,6 +13,7 @@ from sadi_lens.interventions import MaskedScaling
 from sadi_lens.measure.calls import EvaluationInterrupted, Settings, require_kind
 from sadi_lens.measure.evaluation import chance_of, evaluate_all
 from sadi_lens.types.base import DEFAULT_POSITION, require_count
+from sadi_lens.types.checks import checked
 from sadi_lens.types.data import Sample
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask, random_mask, top_k_mask
@@ -55,6 +56,7 @@ class SweepInterrupted(KeyboardInterrupt):
         return type(self), (self.partial, self.stopped)
 
 
+@checked()
 def sweep(
     model: HookedModel,
     samples: Sequence[Sample],
@@ -251,6 +253,7 @@ class Grid:
         )
 
 
+@checked()
 def null_band(
     model: HookedModel,
     samples: Sequence[Sample],

@@ -273,7 +273,7 @@ def test_empty_lists_and_unknown_names_are_refused(llama, differences, samples):
         sl.sweep(llama, samples, differences["head"], [1, 13], [1.0])
     with pytest.raises(ValueError, match="ks and strengths must not be empty"):
         sl.sweep(llama, samples, differences["head"], [], [1.0])
-    with pytest.raises(ValueError, match="strength must be finite, got nan"):
+    with pytest.raises(ValueError, match="strengths must be finite, got nan"):
         sl.sweep(llama, samples, differences["head"], [1], [float("nan")])
     with pytest.raises(ValueError, match="n must be at least 1, got 0"):
         sl.measure.null_band(llama, samples, sl.top_k_mask(differences["head"], 2), 1.0, n=0)

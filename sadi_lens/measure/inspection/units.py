@@ -10,8 +10,9 @@ from tqdm.auto import tqdm
 from sadi_lens.engine.hooks import device_of, require_eval
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.steering import steer
-from sadi_lens.engine.text import batches_by_tokens, encode_item, encode_prompt, pad_id, pad_left
+from sadi_lens.engine.text import batches_by_tokens, encode_pairs, encode_prompt, pad_id, pad_left
 from sadi_lens.find.differences import MAX_TOKENS, read_activations, unit_differences
+from sadi_lens.types.checks import checked
 from sadi_lens.types.components import component_name, n_units
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.differences import UnitDifferences
@@ -20,6 +21,7 @@ from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import ActivationShifts, SignFlipNull, UnitActivations
 
 
+@checked()
 def unit_activations(
     model: HookedModel,
     pairs: Sequence[ContrastivePair],
@@ -37,13 +39,11 @@ def unit_activations(
         ValueError: If there are no pairs, the mask is empty or of another shape, or a text does not fit.
     """
     require_eval(model)
-    if not pairs:
-        raise ValueError("pairs must hold at least 1 contrastive pair, got 0")
     if not mask.k:
         raise ValueError("mask must select at least 1 unit, got 0")
     info = ModelInfo.of(model)
     mask.check(info)
-    items = [encode_item(model, pair.prompt, (pair.positive, pair.negative)) for pair in pairs]
+    items = encode_pairs(model, pairs)
     layers, units = (list(axis) for axis in zip(*mask.units, strict=True))
     values = np.empty((2, len(items), mask.k), dtype=np.float32)
     bar = tqdm(total=2 * len(items), desc="unit activations", unit="text", disable=not progress)
@@ -68,6 +68,7 @@ def _last_activations(
     return [one if one.ndim == 3 else one[..., None] for one in last]
 
 
+@checked()
 def sign_flip_null(
     differences: UnitDifferences, *, draws: int = 200, seed: int = 0
 ) -> SignFlipNull:
@@ -110,6 +111,7 @@ def sign_flip_null(
     )
 
 
+@checked()
 def all_unit_differences(
     model: HookedModel,
     pairs: Sequence[ContrastivePair],
@@ -125,6 +127,7 @@ def all_unit_differences(
     return unit_differences(model, pairs, mask, task=task, progress=progress)
 
 
+@checked()
 @torch.inference_mode()
 def activation_shifts(
     model: HookedModel,
