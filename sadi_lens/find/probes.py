@@ -73,7 +73,8 @@ def probe_accuracy(
                 f"in the {len(train)} items beside fold {held}"
             )
     probe = LogisticRegression(max_iter=1000)
-    return float((cross_val_predict(probe, features, labels, cv=folds) == labels).mean())
+    found = np.asarray(cross_val_predict(probe, features, labels, cv=folds))
+    return float(np.mean(found == labels))
 
 
 def probe_units(
