@@ -5,8 +5,8 @@ import pytest
 from oracle.calls import MODELS, numbers
 from oracle.make import FROZEN
 
-# Log-probabilities are sums in float32: how rows share a pass decides the order of addition, worth a few 1e-6 nats
-# on answers of some -13 nats (at most 3e-6 between whole texts and shared prefixes). Tokens and masks are equal to the bit.
+# Log-probabilities are sums in float32, and how rows share a pass decides the order of addition: at most 3e-6 nats of
+# some -13 between whole texts and shared prefixes. Tokens and masks are equal to the bit.
 ATOL, RTOL = 1e-5, 2e-6
 
 
