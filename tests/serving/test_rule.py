@@ -3,12 +3,13 @@
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 POSITIONS = ("last_prompt", "every_step", "all")
 
 
+@settings(deadline=None)  # the first example imports torch
 @given(
     st.sampled_from(POSITIONS),
     st.integers(1, 12),
@@ -32,6 +33,7 @@ def test_any_chunking_edits_the_tokens_that_the_tracker_edits(position, prompt, 
         computed += n_new
 
 
+@settings(deadline=None)  # the first example imports torch
 @given(st.sampled_from(POSITIONS), st.integers(1, 40), st.integers(1, 60), st.data())
 def test_chunks_together_edit_what_one_pass_edits(position, prompt, total, data):
     from sadi_lens.serving.rule import edited_span, first_edited
