@@ -1,5 +1,7 @@
 """Small random models and tokenizers for the tests; nothing of sadi_lens."""
 
+import contextlib
+
 WORDS = [
     "the",
     "a",
@@ -76,3 +78,25 @@ def random_llama(seed: int = 0, **changes):
         torch.manual_seed(seed)
         hf = LlamaForCausalLM(LlamaConfig(**settings)).eval()
     return hf, tokenizer
+
+
+@contextlib.contextmanager
+def on_the_bridge(model):
+    """A hook that does nothing, as a user may put one on: everything then runs on the bridge, text by text."""
+    point = model.get_hook_point("blocks.0.hook_resid_pre")
+    point.add_hook(lambda _activation, hook: None)
+    mine = point.fwd_hooks[-1]
+    try:
+        yield
+    finally:
+        mine.hook.remove()
+        point.fwd_hooks[:] = [one for one in point.fwd_hooks if one is not mine]
+
+
+def no_free_memory(monkeypatch):
+    """A machine without free memory: passes become as small as they can."""
+    import types
+
+    import psutil
+
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: types.SimpleNamespace(available=4))

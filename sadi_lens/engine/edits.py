@@ -1,62 +1,134 @@
-"""Affine interventions at the sites of the raw Hugging Face model, where heads lie flat beside one another."""
+"""The edit itself: A' = scale * A + shift, or what an intervention makes of A, row by row of a pass.
 
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, NamedTuple
+Activations are flat, [row pos width]: heads lie beside one another. ``Edits`` says which row gets which
+intervention, ``sadi_lens.engine.positions`` at which tokens, ``sadi_lens.engine.runner`` in which modules.
+"""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from sadi_lens.engine.intervention import AffineIntervention, Intervention
+from sadi_lens.engine.intervention import (
+    Affine,
+    AffineIntervention,
+    Context,
+    ContextualIntervention,
+    Intervention,
+)
+from sadi_lens.engine.positions import Positions, TreePositions
+from sadi_lens.engine.runner import FlatHook
+
+Site = tuple[str, int]
+"""(component, layer)."""
 
 
-class FlatAffine(NamedTuple):
-    """Scales and shifts of several interventions in one layer; None stands for 1 and 0."""
-
-    scale: Float[Tensor, "intervention width"] | None
-    shift: Float[Tensor, "intervention width"] | None
-
-    def pick(self, which: object) -> "FlatAffine":
-        """An index into the interventions, or new axes beside them, for both parts."""
-        return FlatAffine(*(None if part is None else part[which] for part in self))  # type: ignore[index]
-
-    def __call__(self, activation: Tensor) -> Tensor:
-        """Scale * activation + shift, as a new tensor of the same dtype; parts must broadcast."""
-        edited = activation if self.scale is None else activation * self.scale
-        return edited if self.shift is None else edited + self.shift
-
-    def function(self) -> Callable[[Tensor], Tensor]:
-        """The same as a plain function: what runs at every token must not cost more than its product."""
-        if self.scale is None or self.shift is not None:
-            return self
-        return partial(torch.mul, self.scale)
-
-
-class AffineEdits:
-    """Several affine interventions side by side.
+class Edits:
+    """Interventions side by side: row r of a pass gets ``interventions[which[r]]``.
 
     Args:
         interventions: None stands for the unsteered model.
+        which: Broadcasts over the row axes of the positions they are run with; None if there is but one.
+        n_heads: Heads of an activation of component ``"head"``.
     """
 
-    def __init__(self, interventions: Sequence[Intervention | None]) -> None:
+    def __init__(
+        self,
+        interventions: Sequence[Intervention | None],
+        which: Int[Tensor, "..."] | None = None,
+        *,
+        n_heads: int,
+    ) -> None:
         self.interventions = interventions
-        self._tables: dict[tuple[str, int], FlatAffine] = {}
+        self.which = torch.zeros(1, dtype=torch.long) if which is None else which
+        self.n_heads = n_heads
+        self._here: dict[Site, list[tuple[int, Any]]] = {}
+        """Which interventions edit at a site, by their number."""
+        self._reads: set[Site] = set()
+        """Where an activation at the last prompt token must be known."""
+        self.needs: set[str] = set()
+        """Fields of a ``Context`` that some of them ask for."""
+        for index, one in enumerate(interventions):
+            layers = () if one is None else one.layers
+            for layer in layers:
+                self._here.setdefault((one.component, layer), []).append((index, one))  # type: ignore[union-attr]
+            if layers and isinstance(one, ContextualIntervention):
+                self.needs.add(one.need)
+                if one.need == "prompt_end":
+                    self._reads |= {(one.component, one.source(layer)) for layer in layers}  # type: ignore[attr-defined]
+        self._tables: dict[Site, Affine] = {}
+        self._read: dict[Site, Tensor] = {}
+        """Activations at the last prompt token, before any edit there."""
+        self._clean: dict[Site, Tensor] = {}
+        """Activations of a clean run of its own."""
 
-    @property
-    def sites(self) -> list[tuple[str, int]]:
-        """(component, layer) that any of them edits."""
-        return sorted(
-            {(one.component, layer) for one in self.interventions if one for layer in one.layers}
+    def hooks(self, positions: Positions) -> list[tuple[str, int, FlatHook]]:
+        """(component, layer, hook) of every place that some row edits or must know."""
+        return [
+            (component, layer, self._hook((component, layer), positions))
+            for component, layer in sorted(self._here.keys() | self._reads)
+        ]
+
+    def _hook(self, site: Site, positions: Positions) -> FlatHook:
+        here, is_read = self._here.get(site, []), site in self._reads
+        has_affine = any(_is_affine(one) for _, one in here)
+        others = [(index, one) for index, one in here if not _is_affine(one)]
+        keeps_clean = "clean" in self.needs
+
+        is_tree, tables = isinstance(positions, TreePositions), self._tables
+
+        def hook(activation: Tensor) -> Tensor | None:
+            if positions.is_paused:
+                if keeps_clean:
+                    self._clean[site] = activation
+                return None
+            before = positions.split(activation) if is_tree else activation
+            if is_read:
+                self._note(site, before, positions)
+            after = before
+            if has_affine:
+                after = positions.apply(tables.get(site) or self._table(site, before), before)
+            for index, one in others:
+                after = self._edit_rows(index, one, site, before, after, positions)
+            if after is before:
+                return None
+            return positions.join(after) if is_tree else after
+
+        return hook
+
+    def _table(self, site: Site, like: Tensor) -> Affine:
+        """Scale and shift of every row there, kept."""
+        with torch.inference_mode(False):  # kept tensors must also work under autograd
+            self._tables[site] = self._build(site, like)
+        return self._tables[site]
+
+    def _build(self, site: Site, like: Tensor) -> Affine:
+        """In float32, whatever the model's dtype: 1 + 0.003 is 1 in bfloat16."""
+        shape = (len(self.interventions), like.shape[-1])
+        found: dict[str, Tensor] = {}
+        for row, one in self._here[site]:
+            own = one.affine(site[1]) if _is_affine(one) else Affine(None, None)
+            for name, values, rest in zip(Affine._fields, own, (1.0, 0.0), strict=True):
+                if values is not None:
+                    if name not in found:
+                        found[name] = torch.full(shape, rest)
+                    found[name][row] = flat(values, shape[1])
+        if "scale" in found:
+            _say_what_rounds_away(found["scale"], like.dtype)
+        return Affine(
+            *(
+                self._of_rows(found[name]).to(like.device) if name in found else None
+                for name in Affine._fields
+            )
         )
 
-    def at(self, component: str, layer: int, like: Tensor) -> FlatAffine:
-        """Scales and shifts in the dtype and on the device of the activations there; made once."""
-        key = (component, layer)
-        if key not in self._tables:
-            self._tables[key] = self._build(component, layer, like)
-        return self._tables[key]
+    def _of_rows(self, table: Float[Tensor, "intervention width"]) -> Float[Tensor, "... width"]:
+        if len(self.interventions) == 1:
+            return table[:, None]
+        return table[self.which.cpu()][..., None, :]
 
     @property
     def nbytes(self) -> int:
@@ -68,49 +140,105 @@ class AffineEdits:
         """Drop the tables; they are made again when they are needed."""
         self._tables.clear()
 
-    def _build(self, component: str, layer: int, like: Tensor) -> FlatAffine:
-        if len(self.interventions) == 1:
-            return _alone(self.interventions[0], layer, like)
-        shape = (len(self.interventions), like.shape[-1])
-        scale, shift = torch.ones(shape), torch.zeros(shape)
-        for row, one in enumerate(self.interventions):
-            if one is None or one.component != component or layer not in one.layers:
-                continue
-            assert isinstance(one, AffineIntervention)
-            for target, values in zip((scale, shift), one.affine(layer), strict=True):
-                if values is not None:
-                    target[row] = flat(values, shape[1])
-        return FlatAffine(
-            scale.to(like.device, like.dtype) if bool((scale != 1).any()) else None,
-            shift.to(like.device, like.dtype) if bool((shift != 0).any()) else None,
+    def _note(self, site: Site, before: Tensor, positions: Positions) -> None:
+        found = positions.at_prompt_end(before)
+        if found is not None:
+            self._read[site] = found
+        elif positions.is_start:
+            self._read.pop(site, None)
+
+    def _edit_rows(
+        self,
+        index: int,
+        one: Any,
+        site: Site,
+        before: Tensor,
+        after: Tensor,
+        positions: Positions,
+    ) -> Tensor:
+        """``after``, with the rows of an intervention that is not affine as it makes them from ``before``."""
+        everywhere = chooses_positions(one)
+        start, stop = positions.columns
+        if stop <= start and not everywhere:
+            return after
+        rows = (self.which.to(before.device) == index).expand(before.shape[:-2])
+        is_alone = len(self.interventions) == 1
+        part = before.flatten(0, -3) if is_alone else before[rows]
+        heads = (self.n_heads, -1)
+        shaped = part.unflatten(-1, heads) if site[0] == "head" else part
+        if isinstance(one, ContextualIntervention):
+            context = self._context(one, site, before, positions)
+            context = context if is_alone else context.rows(rows.flatten())
+            edited = one.edit(shaped, site[1], context)
+        else:
+            edited = one.edit(shaped, site[1])
+        edited = edited.reshape(part.shape)
+        if is_alone:
+            edited = edited.reshape(before.shape)
+        else:
+            whole = before.clone()
+            whole[rows] = edited
+            edited = whole
+        chosen = rows[..., None] if everywhere else _chosen(positions, before) & rows[..., None]
+        if is_alone and bool(chosen.all()):
+            return edited
+        return torch.where(chosen[..., None], edited, after)
+
+    def _context(self, one: Any, site: Site, before: Tensor, positions: Positions) -> Context:
+        """What it asked for, for all rows of the pass, their axes flattened."""
+
+        def shaped(values: Tensor) -> Tensor:
+            return values.unflatten(-1, (self.n_heads, -1)) if site[0] == "head" else values
+
+        if one.need == "place":
+            return Context(place=positions.place().flatten(0, -2))
+        if one.need == "prompts":
+            return Context(prompts=positions.row_prompts())
+        if one.need == "clean":
+            is_tree = isinstance(positions, TreePositions)
+            clean = positions.unsteered(before) if is_tree else self._clean[site]
+            return Context(clean=shaped(clean.flatten(0, -3)))
+        source = (site[0], one.source(site[1]))
+        if source not in self._read:
+            raise ValueError(
+                f"{type(one).__name__} decides at the last prompt token, but no pass has held it: "
+                "the KV cache or prompt_lengths given put it before this pass"
+            )
+        found = positions.per_row(self._read[source])
+        return Context(prompt_end=shaped(found.flatten(0, -2)))
+
+
+def _chosen(positions: Positions, activation: Tensor) -> Tensor:
+    """Bool, broadcasts over [row ... pos]: the edited tokens."""
+    if positions.real is not None:
+        return positions.real.to(activation.device)
+    index = torch.arange(activation.shape[-2], device=activation.device)
+    return (index >= positions.columns[0]) & (index < positions.columns[1])
+
+
+def _say_what_rounds_away(scale: Tensor, dtype: torch.dtype) -> None:
+    """A scale nearer to 1 than the dtype's own numbers are to one another."""
+    if dtype not in (torch.float16, torch.bfloat16):
+        return
+    change = (scale - 1).abs()
+    lost = change[(change > 0) & (change < torch.finfo(dtype).eps / 2)]
+    if lost.numel():
+        warnings.warn(
+            f"scaling by 1 + {float(lost.max()):.2g} is finer than {dtype} can express "
+            f"({torch.finfo(dtype).eps:.2g} at 1): some or all values stay as they are. Load the model in float32",
+            stacklevel=2,
         )
 
 
-def _alone(one: Intervention | None, layer: int, like: Tensor) -> FlatAffine:
-    """The table of a single intervention, kept on it: an answer of a few tokens is over before tables are made."""
-    assert isinstance(one, AffineIntervention)
-    cache: dict[Any, FlatAffine] = one.__dict__.setdefault("_flat_cache", {})
-    key = (layer, like.shape[-1], like.device, like.dtype)
-    if key not in cache:
-        with torch.inference_mode(False):
-            cache[key] = FlatAffine(
-                *(
-                    None if values is None else flat(values, like.shape[-1])[None].to(like)
-                    for values in one.affine(layer)
-                )
-            )
-    return cache[key]
-
-
-def flat(values: Tensor, width: int) -> Float[Tensor, " width"]:
+def flat(values: Tensor, width: int) -> Tensor:
     """[unit d] or [unit 1] as one value for every place of the width."""
     return values.expand(-1, width // values.shape[0]).flatten()
 
 
-def is_affine(intervention: Intervention | None) -> bool:
-    """Whether ``AffineEdits`` takes it; what edits no layer is the identity, of whatever kind it is."""
-    return (
-        intervention is None
-        or not intervention.layers
-        or isinstance(intervention, AffineIntervention)
-    )
+def chooses_positions(intervention: Intervention | None) -> bool:
+    """Whether it acts on tokens of its own choice, wherever in the prompt these are."""
+    return isinstance(intervention, ContextualIntervention) and intervention.need == "place"
+
+
+def _is_affine(one: Any) -> bool:
+    return isinstance(one, AffineIntervention)

@@ -1,12 +1,8 @@
-"""Steered generation: batched, KV-cached, streamed; every prompt may have its own intervention.
+"""Steered generation: batched, KV-cached, streamed; every prompt may have its own intervention."""
 
-Runs on the raw Hugging Face model with hooks at the same places as on the bridge, which spares the bridge's half
-millisecond of Python per layer and token; on the bridge where the two were not found to agree
-(``sadi_lens.engine.runner``), without a KV cache, and for interventions that are not affine.
-"""
-
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,16 +10,21 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from sadi_lens.engine.edits import AffineEdits, is_affine
-from sadi_lens.engine.hooks import device_of, require_eval
+from sadi_lens.engine.hooks import require_eval
 from sadi_lens.engine.intervention import ContextualIntervention, Intervention
 from sadi_lens.engine.memory import smaller_when_full
 from sadi_lens.engine.positions import PositionTracker
-from sadi_lens.engine.row_edits import RowEdits
-from sadi_lens.engine.runner import RawHook, RawModel, raw_model
-from sadi_lens.engine.steering import hooks_for, tracked
+from sadi_lens.engine.runner import FlatHook, RawRunner, Runner, runner_of
+from sadi_lens.engine.steering import applied
 from sadi_lens.engine.streaming import Stream, Streamer, listener
-from sadi_lens.engine.text import encode_prompt, pad_id, pad_left, require_tokenizer
+from sadi_lens.engine.text import (
+    device_of,
+    encode_prompt,
+    pad_id,
+    pad_left,
+    require_tokenizer,
+    rope_boundary,
+)
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
 from sadi_lens.types.checks import checked
 from sadi_lens.types.model import HookedModel, ModelInfo
@@ -38,7 +39,6 @@ _RESERVED = {
 
 
 @checked()
-@torch.inference_mode()
 def generate(
     model: HookedModel,
     prompts: str | Sequence[str],
@@ -89,66 +89,124 @@ def generate(
         >>> len(texts)
         2
     """
-    if isinstance(prompts, str):
-        prompts = [prompts]
-    require_one_of("position", position, POSITIONS)
-    if max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
+    options = Options(position, seed, skip_special_tokens, stream, sampling)
+    sampling["max_new_tokens"], sampling["use_cache"] = max_new_tokens, use_cache
+    # Without a KV cache the bridge generates: the slow way that the other is checked by.
+    runner = runner_of(model) if use_cache else Runner(model)
+    return continued(
+        runner, prompts, intervention, options, prepend_bos=prepend_bos, batch_size=batch_size
+    )
+
+
+@dataclass
+class Options:
+    """What all batches of a call share; see ``generate``."""
+
+    position: str
+    seed: int = 0
+    skip_special_tokens: bool = True
+    stream: bool | Stream = False
+    sampling: dict[str, Any] = field(default_factory=dict)
+    before: Sequence[tuple[str, int, FlatHook]] = ()
+    after: Sequence[tuple[str, int, FlatHook]] = ()
+    """Hooks before and after the edits."""
+
+
+@torch.inference_mode()
+def continued(
+    runner: Runner,
+    prompts: str | Sequence[str],
+    intervention: Intervention | Sequence[Intervention | None] | None,
+    options: Options,
+    *,
+    prepend_bos: bool | None = None,
+    batch_size: int = 32,
+) -> list[str]:
+    """``generate`` on a given runner."""
+    model, sampling = runner.model, options.sampling
+    prompts = [prompts] if isinstance(prompts, str) else prompts
+    require_one_of("position", options.position, POSITIONS)
+    if sampling["max_new_tokens"] < 1:
+        raise ValueError(f"max_new_tokens must be at least 1, got {sampling['max_new_tokens']}")
     if _RESERVED & set(sampling):
         raise ValueError(
             f"generate returns one text a prompt and sets {sorted(_RESERVED & set(sampling))} itself; "
             "repeat a prompt for several samples of it"
         )
-    tokenizer = require_tokenizer(model)
+    require_tokenizer(model)
     edits = _one_a_prompt(model, intervention, len(prompts))
-    raw = raw_model(model) if use_cache and all(map(is_affine, edits)) else None
-    if raw is None:  # otherwise that was looked at
+    if not isinstance(runner, RawRunner):  # otherwise that was looked at
         require_eval(model)
     beams = int(sampling.get("num_beams") or 1)
-    told = listener(stream, len(prompts), beams)
-    if use_cache and beams > 1 and position != "last_prompt":
-        _require_no_clean_cache(edits, position)
-    rows = [
-        encode_prompt(model, prompt, prepend_bos=prepend_bos, room=max_new_tokens)
-        for prompt in prompts
-    ]
-    own = getattr(model.original_model, "generation_config", None)
-    settings = {
-        "do_sample": False,
-        "eos_token_id": getattr(own, "eos_token_id", None),
-        "max_new_tokens": max_new_tokens,
-        "use_cache": use_cache,
-        **sampling,
-    }
-    devices = list(range(torch.cuda.device_count()))
+    told = listener(options.stream, len(prompts), beams)
+    if sampling["use_cache"] and beams > 1 and options.position != "last_prompt":
+        _require_no_clean_cache(edits, options.position)
+    room = sampling["max_new_tokens"]
+    rows = [encode_prompt(model, one, prepend_bos=prepend_bos, room=room) for one in prompts]
 
     def run(group: list[int], _at_once: int) -> list[str]:
-        ids, mask = pad_left([rows[index] for index in group], pad_id(model), device_of(model))
         batch = [edits[index] for index in group]
-        if told is not None:
-            settings["streamer"] = Streamer(tokenizer, group, told, skip_special_tokens)
-        is_random = bool(sampling.get("do_sample"))
-        with torch.random.fork_rng(devices=devices, enabled=is_random):
-            if is_random:
-                first = np.random.SeedSequence([seed, group[0]]).generate_state(1)
-                torch.manual_seed(int(first[0]))
-            where = (
-                _on_bridge(model, batch, position, beams, mask)
-                if raw is None
-                else _on_raw(raw, batch, position, beams, mask)
-            )
-            with where as module, _own_generation_config(module, pad_id(model)):
-                found = module.generate(ids, attention_mask=mask, **settings)
-        new = found[:, ids.shape[1] :]
-        return tokenizer.batch_decode(new, skip_special_tokens=skip_special_tokens)
+        return _run(runner, [rows[index] for index in group], batch, group, told, options)
 
-    starts = range(0, len(rows), batch_size)
-    groups = (list(range(start, min(start + batch_size, len(rows)))) for start in starts)
+    groups = _groups(model, [len(row) for row in rows], room, batch_size)
     texts = [""] * len(rows)
     for group, found in smaller_when_full(groups, run):
         for index, text in zip(group, found, strict=True):
             texts[index] = text
     return texts
+
+
+def _groups(
+    model: HookedModel, lengths: Sequence[int], room: int, batch_size: int
+) -> list[list[int]]:
+    """Which prompts are continued together; alone those whose text grows across a ``rope_boundary``."""
+    boundary = rope_boundary(model)
+    sides: dict[int, list[int]] = {}
+    for index, length in enumerate(lengths):
+        is_crossed = boundary is not None and length <= boundary < length + room
+        side = 2 + index if is_crossed else int(boundary is not None and length > boundary)
+        sides.setdefault(side, []).append(index)
+    return [
+        members[start : start + batch_size]
+        for members in sides.values()
+        for start in range(0, len(members), batch_size)
+    ]
+
+
+def _run(
+    runner: Runner,
+    rows: list[list[int]],
+    edits: list[Intervention | None],
+    group: list[int],
+    told: Stream | None,
+    options: Options,
+) -> list[str]:
+    """One batch."""
+    model, tokenizer = runner.model, require_tokenizer(runner.model)
+    own = getattr(model.original_model, "generation_config", None)
+    settings: dict[str, Any] = {
+        "do_sample": False,
+        "eos_token_id": getattr(own, "eos_token_id", None),
+    }
+    settings |= options.sampling
+    if told is not None:
+        settings["streamer"] = Streamer(tokenizer, group, told, options.skip_special_tokens)
+    ids, mask = pad_left(rows, pad_id(model), device_of(model))
+    different, which = _different(edits, int(settings.get("num_beams") or 1))
+    tracker = PositionTracker(options.position, prompt_end=ids.shape[1] - 1)
+    is_random = bool(settings["do_sample"])
+    devices = list(range(torch.cuda.device_count()))
+    with torch.random.fork_rng(devices=devices, enabled=is_random):
+        if is_random:
+            first = np.random.SeedSequence([options.seed, group[0]]).generate_state(1)
+            torch.manual_seed(int(first[0]))
+        with (
+            applied(runner, different, tracker, which, options.before, options.after),
+            _own_generation_config(runner.module, pad_id(model)),
+        ):
+            found = runner.module.generate(ids, attention_mask=mask, **settings)
+    new = found[:, ids.shape[1] :]
+    return tokenizer.batch_decode(new, skip_special_tokens=options.skip_special_tokens)
 
 
 def _one_a_prompt(model: HookedModel, given: Any, n: int) -> list[Intervention | None]:
@@ -175,89 +233,13 @@ def _require_no_clean_cache(edits: Sequence[Intervention | None], position: str)
 
 def _different(
     edits: Sequence[Intervention | None], beams: int
-) -> tuple[list[Intervention | None], Int[Tensor, " row"]]:
+) -> tuple[list[Intervention | None], Int[Tensor, " row"] | None]:
     """Each different intervention once, and which of them a row has; the beams of a prompt stand together."""
     different = list({id(one): one for one in edits}.values())
     place = {id(one): index for index, one in enumerate(different)}
-    which = torch.tensor([place[id(one)] for one in edits])
-    return different, which.repeat_interleave(beams)
-
-
-@contextmanager
-def _on_bridge(
-    model: HookedModel,
-    edits: Sequence[Intervention | None],
-    position: str,
-    beams: int,
-    mask: Int[Tensor, "row pos"],
-) -> Generator[Any]:
-    """The bridge's module with hooks on, positions counted from the mask of every pass."""
-    tracker = PositionTracker(position, prompt_end=[mask.shape[1] - 1])
-    different, which = _different(edits, beams)
-    if len(different) > 1:
-        hooks = RowEdits(different, which.to(mask.device)).hooks(tracker)
-    else:
-        hooks = [] if different[0] is None else hooks_for(different[0], tracker)
-    with tracked(model, hooks, tracker):
-        yield model.original_model
-
-
-@contextmanager
-def _on_raw(
-    raw: RawModel,
-    edits: Sequence[Intervention | None],
-    position: str,
-    beams: int,
-    mask: Int[Tensor, "row pos"],
-) -> Generator[Any]:
-    """The Hugging Face model with hooks on; what to edit is worked out once a pass, from the cache's length."""
-    different, which = _different(edits, beams)
-    rows = AffineEdits(different)
-    end, padding = mask.shape[1] - 1, None if bool(mask.all()) else (mask == 0)[..., None]
-    start, stop = 0, 0
-    is_idle = is_plain = is_whole = False
-
-    def before(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        nonlocal start, stop, is_idle, is_plain, is_whole
-        cache = kwargs.get("past_key_values")
-        past = 0 if cache is None else int(cache.get_seq_length())
-        tokens = args[0] if args else kwargs.get("input_ids")
-        n_new = (kwargs["inputs_embeds"] if tokens is None else tokens).shape[1]
-        start = 0 if position == "all" else max(0, end - past)
-        stop = min(n_new, end - past + 1) if position == "last_prompt" else n_new
-        is_idle = stop <= start
-        is_whole = start == 0 and stop == n_new
-        is_plain = is_whole and (past > 0 or padding is None)
-
-    def hook_for(component: str, layer: int) -> RawHook:
-        own: Callable[[Tensor], Tensor] | None = None
-
-        def hook(activation: Tensor) -> Tensor | None:
-            nonlocal own
-            if is_idle:
-                return None
-            if own is None:
-                edit = rows.at(component, layer, activation)
-                edit = edit.pick(0 if len(different) == 1 else which.to(activation.device))
-                own = (edit if len(different) == 1 else edit.pick(np.s_[:, None])).function()
-            if is_plain:
-                return own(activation)
-            edited = activation.clone()
-            edited[:, start:stop] = own(activation[:, start:stop])
-            if is_whole and padding is not None:  # no token attends to it, but 0 * infinity is NaN
-                left = padding.repeat_interleave(beams, dim=0).to(activation.device)
-                edited = torch.where(left, activation, edited)
-            return edited
-
-        return hook
-
-    with raw.attached([(*site, hook_for(*site)) for site in rows.sites]):
-        handle = raw.hf.register_forward_pre_hook(before, with_kwargs=True) if rows.sites else None
-        try:
-            yield raw.hf
-        finally:
-            if handle is not None:
-                handle.remove()
+    if len(different) == 1:
+        return different, None
+    return different, torch.tensor([place[id(one)] for one in edits]).repeat_interleave(beams)
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from sadi_lens.types.model import HookedModel, ModelInfo
@@ -48,9 +47,3 @@ def require_eval(model: HookedModel) -> None:
                 f"model must be in eval mode; found training mode at {name or 'the top'}. "
                 "Call model.eval() first."
             )
-
-
-def device_of(model: HookedModel) -> torch.device:
-    """Device that the token ids go to; weights that accelerate keeps off-loaded (meta) do not count."""
-    devices = (one.device for one in model.original_model.parameters() if not one.is_meta)
-    return next(devices, torch.device("cpu"))

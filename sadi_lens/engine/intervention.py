@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -19,10 +20,19 @@ Need = Literal["clean", "prompt_end", "place", "prompts"]
 
 
 class Affine(NamedTuple):
-    """A' = scale * A + shift in one layer; None stands for 1 and 0."""
+    """A' = scale * A + shift in one layer; None stands for 1 and 0.
 
-    scale: Float[Tensor, "unit d"] | None
-    shift: Float[Tensor, "unit d"] | None
+    Of one intervention [unit d], float32 on the CPU; of the rows of a pass as it broadcasts over them.
+    """
+
+    scale: Float[Tensor, "..."] | None
+    shift: Float[Tensor, "..."] | None
+
+    def __call__(self, activation: Tensor) -> Tensor:
+        """Worked out in float32 at least, and rounded once to the activation's dtype; parts must broadcast."""
+        edited = activation if self.scale is None else activation * self.scale
+        edited = edited if self.shift is None else edited + self.shift
+        return edited if edited.dtype == activation.dtype else edited.to(activation.dtype)
 
 
 @runtime_checkable
@@ -56,17 +66,20 @@ class Intervention(Protocol):
 class Placing(ArrayEq):
     """Keeps an intervention's arrays on the device and in the dtype of the activations it meets."""
 
+    @cached_property
+    def _placed(self) -> dict[Any, Tensor]:
+        return {}
+
     def placed(self, key: Any, values: Any, like: Tensor) -> Tensor:
         """``values`` (an array or tensor) as ``like`` has them; converted once per device and dtype."""
-        cache: dict[Any, Tensor] = self.__dict__.setdefault("_placed_cache", {})
         where = (key, like.device, like.dtype)
-        if where not in cache:
+        if where not in self._placed:
             with torch.inference_mode(False):  # kept tensors must also work under autograd
-                cache[where] = torch.tensor(np.asarray(values)).to(like.device, like.dtype)
-        return cache[where]
+                self._placed[where] = torch.tensor(np.asarray(values)).to(like.device, like.dtype)
+        return self._placed[where]
 
 
-class AffineIntervention(Placing):
+class AffineIntervention(ArrayEq):
     """Shared by interventions that are affine in the activation, so that rows of a batch can differ."""
 
     def affine(self, layer: int) -> Affine:
@@ -74,24 +87,13 @@ class AffineIntervention(Placing):
         raise NotImplementedError
 
     def edit(self, activation: Tensor, layer: int) -> Tensor:
-        """Scale * activation + shift, in the activation's dtype and on its device."""
-        scale, shift = self._parts(layer, activation)
-        edited = activation if scale is None else activation * scale
-        return edited if shift is None else edited + shift
-
-    def _parts(self, layer: int, like: Tensor) -> Affine:
-        cache: dict[Any, Affine] = self.__dict__.setdefault("_affine_cache", {})
-        key = (layer, like.device, like.dtype)
-        if key not in cache:
-            cache[key] = Affine(
-                *(
-                    None
-                    if part is None
-                    else self.placed((layer, name), match_component(part, self.component), like)  # type: ignore[attr-defined]
-                    for name, part in zip(Affine._fields, self.affine(layer), strict=True)
-                )
-            )
-        return cache[key]
+        """Scale * activation + shift, as a new tensor of the activation's dtype."""
+        component: str = self.component  # type: ignore[attr-defined]
+        parts = (
+            None if part is None else match_component(part, component).to(activation.device)
+            for part in self.affine(layer)
+        )
+        return Affine(*parts)(activation)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import torch
 
-from sadi_lens.engine.hooks import device_of
+from sadi_lens.engine.text import device_of
 from sadi_lens.types.model import HookedModel
 
 Result = TypeVar("Result")

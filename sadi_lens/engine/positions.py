@@ -11,26 +11,134 @@ token ids, so padding on either side, cached and uncached passes and beams give 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import cached_property
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sadi_lens.types.base import POSITIONS, require_one_of
 
-Edit = Callable[[Tensor, int], Tensor]
-"""(activation, layer) -> the edited activation."""
+
+class Positions:
+    """Tokens of the pass under way, where activations are [row ... pos width] with one axis or two over rows."""
+
+    columns: tuple[int, int] = (0, 0)
+    """Columns from ... to that hold edited tokens."""
+    real: Bool[Tensor, "row ... pos"] | None = None
+    """Which tokens within the columns are edited; None for all of them."""
+    is_start = True
+    """Whether the pass starts a new text."""
+    is_paused = False
+    """While true nothing is edited: a clean run is under way."""
+
+    def split(self, activation: Float[Tensor, "row pos width"]) -> Tensor:
+        """The axes of a module's activation as this class speaks of them."""
+        return activation
+
+    def join(self, activation: Tensor) -> Float[Tensor, "row pos width"]:
+        """``split`` undone."""
+        return activation
+
+    def apply(self, edit: Callable[[Tensor], Tensor], activation: Tensor) -> Tensor:
+        """The activation with ``edit`` at the chosen tokens, as a new tensor; itself where there is none."""
+        start, stop = self.columns
+        if stop <= start:
+            return activation
+        if self.real is not None:  # 0 * infinity is NaN, also at padding that no token attends to
+            real = self.real[..., None].to(activation.device)
+            return torch.where(real, edit(activation), activation)
+        if stop - start == activation.shape[-2]:
+            return edit(activation)
+        edited = activation.clone()
+        edited[..., start:stop, :] = edit(activation[..., start:stop, :])
+        return edited
+
+    def at_prompt_end(self, activation: Tensor) -> Tensor | None:
+        """[row ... width] at each row's last prompt token; None if the pass does not hold all of them."""
+        raise NotImplementedError
+
+    def place(self) -> Int[Tensor, "row ... pos"]:
+        """Number of each token in its prompt, 0 for the first; -1 for padding and what follows the prompt."""
+        raise NotImplementedError
+
+    def row_prompts(self) -> tuple[tuple[int, ...], ...]:
+        """Tokens of each row's prompt, row axes flattened."""
+        raise NotImplementedError
+
+    def per_row(self, values: Tensor) -> Tensor:
+        """What was read in an earlier pass for the rows of this one."""
+        return values
 
 
-class PositionTracker:
-    """Says for each forward pass which of its tokens are edited.
+class TreePositions(Positions):
+    """Tokens of a tree (``sadi_lens.engine.prefix``): copies side by side in a row, or each copy in rows of its own.
 
     Args:
         position: ``"last_prompt"``, ``"every_step"`` or ``"all"``.
-        prompt_end: Absolute index (padding counted) of the last prompt token of each row, when the caller knows it.
+        prompts: Tokens of each item's prompt.
+        prefix_mask: 1 for the real tokens of each item's prompt without its last.
+        n_nodes: The last prompt token and what follows it.
+        copies: How many.
+        is_whole: Every copy has rows of its own, with the whole prompt: [copy item pos width]; otherwise the prompt
+            is cached: [item copy node width].
+    """
+
+    def __init__(
+        self,
+        position: str,
+        prompts: Sequence[tuple[int, ...]],
+        prefix_mask: Int[Tensor, "item past"],
+        n_nodes: int,
+        copies: int,
+        is_whole: bool,
+    ) -> None:
+        self.copies, self.axis = copies, 0 if is_whole else 1
+        self._prompts, self._prefix, self._n_nodes = prompts, prefix_mask, n_nodes
+        self.end = prefix_mask.shape[1] if is_whole else 0
+        stop = self.end + (1 if position == "last_prompt" else n_nodes)
+        self.columns = (0 if position == "all" else self.end, stop)
+        if position == "all" and not bool(prefix_mask.all()):
+            self.real = torch.nn.functional.pad(prefix_mask, (0, n_nodes), value=1).bool()
+
+    def split(self, activation: Float[Tensor, "row pos width"]) -> Tensor:
+        """[item copy node width], or [copy item pos width]."""
+        return activation.unflatten(self.axis, (self.copies, -1))
+
+    def join(self, activation: Tensor) -> Float[Tensor, "row pos width"]:
+        """``split`` undone."""
+        return activation.flatten(self.axis, self.axis + 1)
+
+    def at_prompt_end(self, activation: Tensor) -> Tensor:
+        """[item copy width], or [copy item width]."""
+        return activation[..., self.end, :]
+
+    def unsteered(self, activation: Tensor) -> Tensor:
+        """The first copy, which nothing edits, in the place of every copy."""
+        return activation.narrow(self.axis, 0, 1).expand(activation.shape)
+
+    def place(self) -> Int[Tensor, "copy item pos"]:
+        """Number of each token in its prompt, 0 for the first; -1 for padding and what follows the prompt."""
+        before = torch.where(self._prefix == 1, self._prefix.cumsum(dim=1) - 1, -1)
+        last = self._prefix.sum(dim=1, keepdim=True)
+        after = torch.full((last.shape[0], self._n_nodes - 1), -1, device=last.device)
+        return torch.cat([before, last, after], dim=1).expand(self.copies, -1, -1)
+
+    def row_prompts(self) -> tuple[tuple[int, ...], ...]:
+        """Tokens of each row's prompt, item and copy in the order of the axes."""
+        if self.axis == 0:
+            return tuple(self._prompts) * self.copies
+        return tuple(one for one in self._prompts for _ in range(self.copies))
+
+
+class PositionTracker(Positions):
+    """Says for each forward pass over rows of text which of its tokens are edited.
+
+    Args:
+        position: ``"last_prompt"``, ``"every_step"`` or ``"all"``.
+        prompt_end: Absolute index (padding counted) of the last prompt token, when the caller knows it: of all rows
+            alike (prompts padded on the left), or one a row.
         prompt_lengths: Real tokens of each prompt, when rows also hold what follows the prompt.
-        prompts: Tokens of each prompt, when passes do not show them whole (a shared prefix).
 
     Without either, a pass that starts a new text is taken to be the prompt, up to its last attended token; passes
     that continue its KV cache (or a fork of it) are steps.
@@ -40,30 +148,17 @@ class PositionTracker:
         self,
         position: str,
         *,
-        prompt_end: Sequence[int] | Int[Tensor, " row"] | None = None,
+        prompt_end: int | Int[Tensor, " row"] | None = None,
         prompt_lengths: Sequence[int] | Int[Tensor, " row"] | None = None,
-        prompts: Sequence[tuple[int, ...]] | None = None,
     ) -> None:
         require_one_of("position", position, POSITIONS)
         self.position = position
         self.is_fixed = prompt_end is not None
-        self.prompt_end = None if prompt_end is None else torch.as_tensor(prompt_end)
+        self.prompt_end = prompt_end
         self.lengths = None if prompt_lengths is None else torch.as_tensor(prompt_lengths)
-        self.prompts = None if prompts is None else tuple(prompts)
-        self._are_read = False
-        self.seen = 0
-        self.rows = self.past = 0
-        self.is_start = True
-        self.attended: Bool[Tensor, "row total"] | None = None
-        self.edited: Bool[Tensor, "row pos"] | None = None
-        self.share = "none"
-        """How many of the tokens are edited: ``"none"``, ``"some"`` or ``"all"``."""
-        self.paused = False
-        """While true nothing is edited: a clean run is under way."""
-        self.before_pass: Callable[..., None] | None = None
-        """Called with (module, args, kwargs) once the positions of a pass are known."""
-        self.after_pass: Callable[[Any], None] | None = None
-        """Called with the output of a pass."""
+        self.seen = self.rows = self.past = self.n_new = 0
+        self._mask: Tensor | None = None
+        self._prompts: tuple[tuple[int, ...], ...] = ()
 
     def begin(self, rows: int, n_new: int, past: int, attention_mask: Tensor | None) -> None:
         """Prepare a pass over ``n_new`` tokens a row that follow ``past`` cached ones.
@@ -73,45 +168,62 @@ class PositionTracker:
                 and rows do not match.
         """
         total = past + n_new
-        if (
-            attention_mask is not None and attention_mask.ndim == 4
-        ):  # static caches; True or 0 where seen
-            last = attention_mask[:, 0, -1]
-            attention_mask = last if last.dtype == torch.bool else last == 0
-            attention_mask = attention_mask.expand(rows, -1)
-        if attention_mask is None:
-            attended = torch.ones((rows, total), dtype=torch.bool)
-        elif attention_mask.ndim != 2 or attention_mask.shape[1] < total:
-            raise ValueError(
-                f"attention_mask must be [row, {total}] (cached and new tokens), "
-                f"got {tuple(attention_mask.shape)}"
-            )
-        else:
-            attended = attention_mask[:, :total].bool()
-        index = torch.arange(total, device=attended.device)
         # A cache longer than anything seen here was filled elsewhere: this pass ends its prompt.
-        starts = past == 0 or past > self.seen
-        if not self.is_fixed and (starts or self.prompt_end is None):
-            self.prompt_end = self._find_end(attended, index)
+        self.is_start = past == 0 or past > self.seen
+        self.rows, self.past, self.n_new, self._mask = rows, past, n_new, attention_mask
+        self.__dict__.pop("attended", None)
+        if not self.is_fixed and (self.is_start or self.prompt_end is None):
+            self.prompt_end = self._find_end()
             self.seen = 0
         self.seen = max(self.seen, total)
-        self.rows, self.past, self.attended, self.is_start = rows, past, attended, starts
-        if self.position == "all":
-            chosen = attended
+        end = self.prompt_end
+        if isinstance(end, int):  # padded on the left: no padding from the end on
+            start = 0 if self.position == "all" else max(0, end - past)
+            stop = min(n_new, end - past + 1) if self.position == "last_prompt" else n_new
+            self.columns = (start, stop)
+            reaches_padding = self.position == "all" and past <= end
+            chosen = self.attended[:, past:] if reaches_padding else None
         else:
-            assert self.prompt_end is not None
-            end = per_row(self.prompt_end, rows, "prompts").to(attended.device).reshape(-1, 1)
-            chosen = attended & (index == end if self.position == "last_prompt" else index >= end)
-        self.edited = chosen[:, past:]
-        self.share = "all" if self.edited.all() else "some" if self.edited.any() else "none"
+            chosen = self._chosen(self._ends())
+            self.columns = (0, n_new if bool(chosen.any()) else 0)
+        self.real = None if chosen is None or bool(chosen.all()) else chosen
 
-    def _find_end(
-        self, attended: Bool[Tensor, "row total"], index: Int[Tensor, " total"]
-    ) -> Int[Tensor, " row"]:
+    @cached_property
+    def attended(self) -> Bool[Tensor, "row total"]:
+        """Real tokens, cached and new."""
+        mask, total = self._mask, self.past + self.n_new
+        if mask is None:
+            return torch.ones((self.rows, total), dtype=torch.bool)
+        if mask.ndim == 4:  # static caches; True or 0 where seen
+            last = mask[:, 0, -1]
+            mask = (last if last.dtype == torch.bool else last == 0).expand(self.rows, -1)
+        if mask.ndim != 2 or mask.shape[1] < total:
+            raise ValueError(
+                f"attention_mask must be [row, {total}] (cached and new tokens), got {tuple(mask.shape)}"
+            )
+        return mask[:, :total].bool()
+
+    def _ends(self) -> Int[Tensor, "row 1"]:
+        assert self.prompt_end is not None
+        end = torch.as_tensor(self.prompt_end).reshape(-1)
+        return self.per_row(end).to(self.attended.device)[:, None]
+
+    def _chosen(self, end: Int[Tensor, "row 1"]) -> Bool[Tensor, "row pos"]:
+        index = torch.arange(self.attended.shape[1], device=self.attended.device)
+        if self.position == "all":
+            chosen = self.attended
+        else:
+            chosen = self.attended & (
+                index == end if self.position == "last_prompt" else index >= end
+            )
+        return chosen[:, self.past :]
+
+    def _find_end(self) -> Int[Tensor, " row"]:
+        attended = self.attended
         if self.lengths is None:
+            index = torch.arange(attended.shape[1], device=attended.device)
             return (attended * index).amax(dim=1)
-        rows = attended.shape[0]
-        lengths = per_row(self.lengths, rows, "prompt_lengths").to(attended.device).reshape(-1, 1)
+        lengths = self.per_row(self.lengths, "prompt_lengths").to(attended.device).reshape(-1, 1)
         real = attended.sum(dim=1, keepdim=True)
         if bool(((lengths < 1) | (lengths > real)).any()):
             raise ValueError(
@@ -120,40 +232,35 @@ class PositionTracker:
             )
         return (attended.cumsum(dim=1) == lengths).int().argmax(dim=1)
 
-    def prompt_end_in_pass(self) -> Int[Tensor, " row"] | None:
-        """Index within the pass of each row's last prompt token; None if the pass does not hold all of them."""
-        assert self.attended is not None
-        assert self.prompt_end is not None
-        end = per_row(self.prompt_end, self.rows, "prompts").to(self.attended.device) - self.past
-        n_new = self.attended.shape[1] - self.past
-        return end if bool(((end >= 0) & (end < n_new)).all()) else None
+    def at_prompt_end(self, activation: Float[Tensor, "row pos width"]) -> Tensor | None:
+        """[row width] at each row's last prompt token; None if the pass does not hold all of them."""
+        end = self._ends()[:, 0] - self.past
+        if not bool(((end >= 0) & (end < self.n_new)).all()):
+            return None
+        row = torch.arange(activation.shape[0], device=activation.device)
+        return activation[row, end.to(activation.device)]
 
     def place(self) -> Int[Tensor, "row pos"]:
         """Number of each token in its prompt, 0 for the first; -1 for padding and what follows the prompt."""
-        assert self.attended is not None
-        assert self.prompt_end is not None
-        end = per_row(self.prompt_end, self.rows, "prompts").to(self.attended.device).reshape(-1, 1)
         index = torch.arange(self.attended.shape[1], device=self.attended.device)
         number = self.attended.cumsum(dim=1) - 1
-        return torch.where(self.attended & (index <= end), number, -1)[:, self.past :]
+        return torch.where(self.attended & (index <= self._ends()), number, -1)[:, self.past :]
 
     def note_prompts(self, tokens: Int[Tensor, "row pos"]) -> None:
-        """Read the prompts off a pass that starts a new text, unless they were given."""
-        assert self.attended is not None
-        if self.past == 0 and (self.prompts is None or self._are_read):
+        """Read the prompts off a pass that starts a new text."""
+        if self.past == 0:
             inside = self.place() >= 0
-            self.prompts = tuple(
+            self._prompts = tuple(
                 tuple(row[keep].tolist()) for row, keep in zip(tokens, inside, strict=True)
             )
-            self._are_read = True
 
     def row_prompts(self) -> tuple[tuple[int, ...], ...]:
         """Tokens of each row's prompt.
 
         Raises:
-            ValueError: If they were neither given nor seen, or do not match the rows.
+            ValueError: If they were not seen, or do not match the rows.
         """
-        found = self.prompts or ()
+        found = self._prompts
         if not found or self.rows % len(found):
             raise ValueError(
                 f"prompts must be known and match the batch: got {len(found)} for {self.rows} rows; "
@@ -161,30 +268,13 @@ class PositionTracker:
             )
         return tuple(one for one in found for _ in range(self.rows // len(found)))
 
-    def apply(
-        self, edit: Edit, activation: Tensor, layer: int, *, everywhere: bool = False
-    ) -> Tensor | None:
-        """The activation with ``edit`` at the chosen positions; None where there is none.
+    def per_row(self, values: Tensor, name: str = "prompts") -> Tensor:
+        """One entry of the first axis a row; several rows a prompt (beams) stand together.
 
-        Args:
-            edit: Makes the edited activation of a whole pass.
-            activation: [row pos ...].
-            layer: Handed to ``edit``.
-            everywhere: ``edit`` chooses its own positions.
+        Raises:
+            ValueError: If they do not match the rows.
         """
-        if self.paused or (self.share == "none" and not everywhere):
-            return None
-        if self.share == "all" or everywhere:
-            return edit(activation, layer)
-        assert self.edited is not None
-        edited = self.edited.to(activation.device)
-        where = edited.reshape(*edited.shape, *(1,) * (activation.ndim - 2))
-        return torch.where(where, edit(activation, layer), activation)
-
-
-def per_row(values: Tensor, rows: int, name: str) -> Tensor:
-    """One entry of the first axis a row; several rows a prompt (beams) stand together."""
-    given = values.shape[0] if values.ndim else 0
-    if given == 0 or rows % given:
-        raise ValueError(f"{name} must match the batch: got {given} for {rows} rows")
-    return values.repeat_interleave(rows // given, dim=0)
+        given = values.shape[0] if values.ndim else 0
+        if given == 0 or self.rows % given:
+            raise ValueError(f"{name} must match the batch: got {given} for {self.rows} rows")
+        return values.repeat_interleave(self.rows // given, dim=0)

@@ -1,208 +1,254 @@
-"""Forward passes over contrastive pairs: activations at the last token of both texts and at the last prompt token.
+"""The one reader: activations at the last token of every text of an item, and at the last prompt token.
 
-Both texts begin with the prompt, so it is run once, with the two answers behind it
-(``sadi_lens.engine.branches``), on the raw Hugging Face model and without unembedding. Where a model cannot be
-run that way, both whole texts pass through the bridge. The numbers are the same to rounding.
+All texts of an item begin with its prompt, so it is run once, with the answers behind it side by side
+(``sadi_lens.engine.prefix``), without unembedding. Where a model cannot be run that way, every text is a row of its
+own. The numbers are the same to rounding.
 """
 
+import math
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from sadi_lens.engine.branches import branches, whole_mask, whole_positions
-from sadi_lens.engine.hooks import Hook, attached, device_of
+from sadi_lens.engine.hooks import Hook, attached, require_eval
+from sadi_lens.engine.intervention import Intervention, require_layer
 from sadi_lens.engine.memory import pass_tokens, smaller_when_full
-from sadi_lens.engine.prefix import shares_prefix
-from sadi_lens.engine.runner import RawHook, RawModel, raw_model
-from sadi_lens.engine.text import EncodedItem, batches_by_tokens, pad_id, pad_left
-from sadi_lens.types.components import hook_name
+from sadi_lens.engine.positions import PositionTracker
+from sadi_lens.engine.prefix import branches, shares_prefix, whole_inputs
+from sadi_lens.engine.runner import GATE, FlatHook, RawRunner, Runner, runner_of
+from sadi_lens.engine.steering import applied
+from sadi_lens.engine.text import (
+    EncodedItem,
+    batches_on_one_side,
+    device_of,
+    pad_id,
+    pad_left,
+)
+from sadi_lens.types.components import hook_name, n_units
 from sadi_lens.types.model import HookedModel, ModelInfo
 
-PAIR_TOKENS = 512
+CPU_TOKENS = 512
 """One pass on a CPU: with more, the holes that large activations leave in the heap decide the peak memory."""
+READ_BYTES = 2**29
+"""Bound on the activations that are kept of one pass."""
 
 
-@runtime_checkable
-class PairReader(Protocol):
-    """What gets the activations of pairs, float32 on the model's device, while a pass runs."""
+class Read(NamedTuple):
+    """Activations of some items, float32 on the model's device; places: the end of each text, of the prompt."""
 
-    def take(
-        self,
-        component: str,
-        layer: int,
-        difference: Float[Tensor, "pair unit d"],
-        prompt: Float[Tensor, "pair unit d"],
-    ) -> None:
-        """Positive minus negative at the last token, and what is at the last prompt token; not yet to be counted."""
-        ...
-
-    def keep(self, indices: list[int]) -> None:
-        """The pass is complete and finite; it had the pairs ``indices``, in this order."""
-        ...
+    indices: list[int]
+    values: dict[str, Float[Tensor, "item place layer unit d"]]
+    """By component; d = d_head for heads, else 1."""
+    unedited: dict[str, Float[Tensor, "item place layer unit d"]]
+    """The same before the edit of that very place, where there is an intervention."""
 
 
-class _Taker(NamedTuple):
-    """Hands the activations of one pass to a reader and notes which of them are not finite."""
-
-    reader: PairReader
-    finite: dict[tuple[str, int], Tensor]
-    d_head: int
-
-    def __call__(self, component: str, layer: int, difference: Tensor, prompt: Tensor) -> None:
-        self.finite[component, layer] = difference.isfinite().all() & prompt.isfinite().all()
-        d = self.d_head if component == "head" else 1
-        shape = (difference.shape[0], -1, d)
-        self.reader.take(component, layer, difference.reshape(shape), prompt.reshape(shape))
-
-
-def read_pairs(
+def read(
     model: HookedModel,
     items: Sequence[EncodedItem],
     components: Sequence[str],
-    reader: PairReader,
+    layers: Sequence[int] | None = None,
+    *,
+    intervention: Intervention | None = None,
     max_tokens: int | None = None,
-) -> Iterator[list[int]]:
-    """Run both texts of every pair, shortest first, in smaller passes where memory runs out.
+) -> Iterator[Read]:
+    """Read components at the end of every text and of every prompt, a few items at a time, shortest first.
 
     Args:
-        model: A bridged model.
-        items: Prompts with two answers: positive, negative.
+        model: A bridged model in eval mode.
+        items: Prompts with answers, as many in each; without answers the prompt's end is the only place.
         components: Which to read.
-        reader: Gets every layer of every component as soon as it is there: no activations of a whole pass stand in
-            memory.
+        layers: Which to read; default all.
+        intervention: What the run is steered with at the last prompt token; for items without answers.
         max_tokens: Tokens (padding included) of one pass; default what the memory allows.
 
-    Yields:
-        The pairs of a pass that the reader has kept.
-
     Raises:
-        ValueError: If an activation is not finite; the pass it is in is not kept.
-        MemoryError: If one pair does not fit alone.
+        ValueError: If the model is in training mode, a layer does not exist, or an activation is not finite (the
+            first layer and component are named).
+        MemoryError: If one item does not fit alone.
     """
     info = ModelInfo.of(model)
-    raw = raw_model(model)
+    for layer in layers or ():
+        require_layer(layer, info.n_layers)
+    layers = list(range(info.n_layers)) if layers is None else list(layers)
     longest = max(item.length for item in items)
-    shared = raw if raw is not None and shares_prefix(raw, longest) else None
+    runner = Runner(model) if GATE in components else runner_of(model)
+    if not isinstance(runner, RawRunner):  # otherwise that was looked at
+        require_eval(model)
+    is_tree = intervention is None and shares_prefix(runner, longest)
     bound = max_tokens or pass_tokens(model, longest)
     if max_tokens is None and device_of(model).type == "cpu":
-        bound = max(longest, min(bound, PAIR_TOKENS))
-    sizes = [_tokens(item, is_shared=shared is not None) for item in items]
+        bound = max(longest, min(bound, CPU_TOKENS))
+    n_texts = len(items[0].answers)
+    values = 4 * (n_texts + 1) * len(layers) * sum(_width(info, one) for one in components)
+    least = math.ceil(bound * values / READ_BYTES)
+    sizes = [max(least, _tokens(item, is_tree=is_tree)) for item in items]
 
-    def run(indices: list[int], _at_once: int) -> None:
-        taker = _Taker(reader, {}, info.d_head)
-        _run(model, shared, [items[index] for index in indices], components, taker)
-        _require_finite(taker.finite, components, info)
+    @torch.inference_mode()
+    def run(indices: list[int], _at_once: int) -> Read:
+        chosen = [items[index] for index in indices]
+        note = _Notes(components, layers, device_of(model))
+        if is_tree and isinstance(runner, RawRunner):
+            _run_trees(runner, chosen, note)
+        else:
+            _run_texts(runner, chosen, note, intervention)
+        return Read(indices, note.values(info), note.values(info, edited=False))
 
-    for indices, _ in smaller_when_full(batches_by_tokens(sizes, bound), run):
-        reader.keep(indices)
-        yield indices
+    groups = batches_on_one_side(model, [item.lengths for item in items], sizes, bound)
+    for _, found in smaller_when_full(groups, run):
+        _require_finite(found.values, layers)
+        yield found
+
+
+def _tokens(item: EncodedItem, *, is_tree: bool) -> int:
+    """Tokens that one item takes up in a pass."""
+    n, widest = len(item.answers), max((len(answer) for answer in item.answers), default=0)
+    return len(item.prompt) + n * widest if is_tree else max(1, n) * item.length
+
+
+def _width(info: ModelInfo, component: str) -> int:
+    units = n_units(info, "neuron" if component == GATE else component)
+    return units * (info.d_head if component == "head" else 1)
+
+
+class _Notes:
+    """Hooks that keep what is at some places, before and after edits."""
+
+    def __init__(
+        self, components: Sequence[str], layers: Sequence[int], device: torch.device
+    ) -> None:
+        self.components, self.layers, self.device = components, layers, device
+        self._found: dict[tuple[str, int, bool], Tensor] = {}
+
+    def hooks(
+        self,
+        rows: Int[Tensor, "item place"],
+        columns: Int[Tensor, "item place"],
+        *,
+        edited: bool = True,
+    ) -> list[tuple[str, int, FlatHook]]:
+        """One a component and layer."""
+
+        def bind(component: str, layer: int) -> FlatHook:
+            def hook(activation: Tensor) -> None:
+                where = activation.device  # layers may lie on several
+                taken = activation[rows.to(where), columns.to(where)]
+                self._found[component, layer, edited] = taken.to(self.device, torch.float32)
+
+            return hook
+
+        return [
+            (name, layer, bind(name, layer))
+            for name in self.components
+            for layer in dict.fromkeys(self.layers)
+        ]
+
+    def values(
+        self, info: ModelInfo, *, edited: bool = True
+    ) -> dict[str, Float[Tensor, "item place layer unit d"]]:
+        """What was kept."""
+        if (self.components[0], self.layers[0], edited) not in self._found:
+            return {}
+        stacked = {
+            name: torch.stack([self._found[name, layer, edited] for layer in self.layers], dim=2)
+            for name in self.components
+        }
+        return {
+            name: one.unflatten(-1, (-1, info.d_head if name == "head" else 1))
+            for name, one in stacked.items()
+        }
+
+
+def _run_trees(runner: RawRunner, items: list[EncodedItem], notes: _Notes) -> None:
+    """One sequence an item: the prompt, and behind it all answers side by side."""
+    device = notes.device
+    tree = branches(items, drop_last=False, pad=pad_id(runner.model), device=device)
+    past, starts = tree.prefix.shape[1], tree.starts()
+    columns = torch.tensor(
+        [
+            [
+                past + start - 1 + len(answer)
+                for start, answer in zip(starts, item.answers, strict=True)
+            ]
+            + [past + item.lead]
+            for item in items
+        ],
+        device=device,
+    )
+    rows = torch.arange(len(items), device=device)[:, None].expand_as(columns)
+    with runner.attach(notes.hooks(rows, columns)):
+        runner.body(**whole_inputs(runner, tree), use_cache=False)
+
+
+def _run_texts(
+    runner: Runner, items: list[EncodedItem], notes: _Notes, intervention: Intervention | None
+) -> None:
+    """Every text whole, one row each, padded on the left."""
+    device, n_texts = notes.device, len(items[0].answers)
+    texts = [item.prompt + answer for item in items for answer in item.answers or ((),)]
+    ids, mask = pad_left(texts, pad_id(runner.model), device)
+    end = ids.shape[1] - 1
+    ends = [
+        [end] * n_texts + [end - (len(item.answers[0]) if item.answers else 0) + item.lead]
+        for item in items
+    ]
+    columns = torch.tensor(ends, device=device)
+    first = torch.arange(len(items), device=device)[:, None] * max(1, n_texts)
+    rows = torch.cat([first + torch.arange(n_texts, device=device), first], dim=1)
+    tracker = PositionTracker("last_prompt", prompt_end=end)
+    before = [] if intervention is None else notes.hooks(rows, columns, edited=False)
+    with applied(runner, [intervention], tracker, before=before, after=notes.hooks(rows, columns)):
+        runner.forward(ids, mask)
+
+
+def _require_finite(values: dict[str, Tensor], layers: Sequence[int]) -> None:
+    """Name the first place, in the order of the computation, where something is not finite."""
+    finite = {
+        name: one.isfinite().movedim(2, 0).flatten(1).all(dim=1).tolist()
+        for name, one in values.items()
+    }
+    for place, layer in enumerate(layers):
+        for name in ("head", GATE, "neuron", "mlp_out", "hidden"):
+            if name in finite and not finite[name][place]:
+                raise ValueError(
+                    f"activations of component {name!r} are not finite in layer {layer}, the first of those read "
+                    f"({', '.join(values)}). Load the model in a wider dtype (bfloat16 or float32), or find the "
+                    "weight that is NaN"
+                )
 
 
 @torch.inference_mode()
-def _run(
+def read_activations(
     model: HookedModel,
-    shared: RawModel | None,
-    items: list[EncodedItem],
-    components: Sequence[str],
-    taker: _Taker,
-) -> None:
-    if shared is None:
-        _from_texts(model, items, components, taker)
-    else:
-        _from_prompts(model, shared, items, components, taker)
+    ids: Int[Tensor, "batch pos"],
+    attention_mask: Int[Tensor, "batch pos"] | None = None,
+    components: Sequence[str] = ("head", "hidden", "neuron"),
+) -> dict[str, list[Tensor]]:
+    """Activations of every layer at every position, in the model's dtype, as TransformerLens has them.
 
+    Args:
+        model: A bridged model; what is steered or hooked on it counts.
+        ids: Token ids.
+        attention_mask: 1 for real tokens; needed wherever rows are padded on the left.
+        components: Which to read.
 
-def _tokens(item: EncodedItem, *, is_shared: bool) -> int:
-    """Tokens that one pair takes up in a pass."""
-    widest = max(len(answer) for answer in item.answers)
-    return len(item.prompt) + 2 * widest if is_shared else 2 * item.length
+    Returns:
+        Component -> one tensor a layer, [batch pos head d_head] or [batch pos unit].
+    """
+    info = ModelInfo.of(model)
+    for name in components:
+        n_units(info, name)
+    found: dict[tuple[str, int], Tensor] = {}
 
+    def keep(site: tuple[str, int]) -> Hook:
+        # What an intervention runs clean before the pass is overwritten by the pass itself.
+        return lambda activation, hook: found.update({site: activation.clone()})
 
-def _from_prompts(
-    model: HookedModel,
-    raw: RawModel,
-    items: list[EncodedItem],
-    components: Sequence[str],
-    taker: _Taker,
-) -> None:
-    """One sequence a pair: the prompt, and behind it both answers side by side."""
-    device = device_of(model)
-    tree = branches(items, drop_last=False, pad=pad_id(model), device=device)
-    past = tree.prefix.shape[1]
-    row = torch.arange(len(items))
-    ends = [
-        past + start - 1 + torch.tensor([len(item.answers[side]) for item in items])
-        for side, start in enumerate(tree.starts())
-    ]
-    prompt_end = past + tree.starts()[0] - 1 + torch.tensor([item.lead for item in items])
-    places = torch.stack([*ends, prompt_end]).to(device)
-    row = row.to(device)
-
-    def bind(component: str, layer: int) -> RawHook:
-        def hook(activation: Tensor) -> None:
-            where = activation.device  # layers may lie on several
-            taken = activation[row.to(where), places.to(where)]
-            positive, negative, prompt = taken.to(device, torch.float32)
-            taker(component, layer, positive - negative, prompt)
-
-        return hook
-
-    sites = [(name, layer, bind(name, layer)) for name in components for layer in raw.layers]
-    with raw.attached(sites):
-        raw.body(
-            torch.cat([tree.prefix, tree.ids], dim=1),
-            attention_mask=whole_mask(tree, raw.hf.dtype),
-            use_cache=False,
-            **raw.given_positions(whole_positions(tree)),
-        )
-
-
-def _from_texts(
-    model: HookedModel, items: list[EncodedItem], components: Sequence[str], taker: _Taker
-) -> None:
-    """Two sequences a pair, left padded, through the bridge."""
-    device = device_of(model)
-    rows = [item.prompt + item.answers[side] for side in (0, 1) for item in items]
-    ids, mask = pad_left(rows, pad_id(model), device)
-    n = len(items)
-    prompt_end = [ids.shape[1] - 1 - len(item.answers[0]) + item.lead for item in items]
-
-    def bind(component: str, layer: int) -> Hook:
-        def hook_fn(activation: Tensor, hook: Any) -> None:
-            last = activation[:, -1].to(device, torch.float32)
-            prompt = activation[list(range(n)), prompt_end].to(device, torch.float32)
-            taker(component, layer, last[:n] - last[n:], prompt)
-
-        return hook_fn
-
-    hooks = [
-        (hook_name(name, layer), bind(name, layer))
-        for name in components
-        for layer in range(ModelInfo.of(model).n_layers)
-    ]
-    with attached(model, hooks):
-        model(ids, attention_mask=mask, use_cache=False, logits_to_keep=1)
-
-
-def _require_finite(
-    finite: dict[tuple[str, int], Tensor], components: Sequence[str], info: ModelInfo
-) -> None:
-    """Name the first place, in the order of the computation, where something is not finite."""
-    order = [
-        (name, layer)
-        for layer in range(info.n_layers)
-        for name in ("head", "neuron", "mlp_out", "hidden")
-        if name in components
-    ]
-    for (name, layer), is_finite in zip(
-        order, torch.stack([finite[site] for site in order]).tolist(), strict=True
-    ):
-        if not is_finite:
-            raise ValueError(
-                f"activations of component {name!r} are not finite in layer {layer}, the first of "
-                f"those read ({', '.join(components)}). Load the model in a wider dtype (bfloat16 or float32), "
-                "or find the weight that is NaN."
-            )
+    layers = range(info.n_layers)
+    sites = [(name, layer) for name in components for layer in layers]
+    with attached(model, [(hook_name(*site), keep(site)) for site in sites]):
+        model(ids, attention_mask=attention_mask, use_cache=False, logits_to_keep=1)
+    return {name: [found[name, layer] for layer in layers] for name in components}

@@ -1,11 +1,16 @@
-"""Scores of answers under many affine interventions on the raw Hugging Face model, with as little computed as is exact.
+"""Log-probabilities of answers under many interventions, with as little computed as is exact.
 
-``"last_prompt"`` and ``"every_step"``: the prompt without its last token is run once per item, and then, for every
-intervention, one copy of [last prompt token, answers side by side] (``sadi_lens.engine.prefix``). ``"all"``: the prompt
-itself is edited, so every intervention gets a row of its own with the whole prompt; only the answers share it. Both
-ways a copy or row joins at the first layer that its intervention edits; below, nothing differs.
+An edit at the last prompt token or later leaves everything before it as it was. So the prompt without its last token is
+run once per item, and then, for every intervention, one copy of [last prompt token, answers side by side]
+(``sadi_lens.engine.prefix``). Where an edit reaches the prompt (position ``"all"``, or an intervention that chooses its
+own tokens), every intervention gets a row of its own with the whole prompt; only the answers share it. Values of a
+clean run are those of an unsteered copy beside it.
+
+Where an architecture takes no such tree (alibi, a short window), or the bridge carries hooks of someone else, whole
+texts are run in batches (``sadi_lens.engine.whole_texts``).
 """
 
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -15,54 +20,110 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sadi_lens.engine.branches import Branches, branches
-from sadi_lens.engine.bridge_scoring import ItemScores
-from sadi_lens.engine.edits import AffineEdits
-from sadi_lens.engine.hooks import device_of
+from sadi_lens.engine.edits import Edits, chooses_positions
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.memory import pass_bytes, pass_tokens, smaller_when_full, token_bytes
-from sadi_lens.engine.prefix import prefill, run_copies, run_rows
-from sadi_lens.engine.runner import RawHook, RawModel
-from sadi_lens.engine.text import EncodedItem, batches_by_tokens, pad_id
+from sadi_lens.engine.positions import TreePositions
+from sadi_lens.engine.prefix import Branches, branches, prefill, run_copies, run_rows, shares_prefix
+from sadi_lens.engine.runner import RawRunner, Runner, runner_of
+from sadi_lens.engine.text import EncodedItem, batches_by_tokens, by_side, device_of, pad_id
+from sadi_lens.engine.whole_texts import ItemScores, score_texts
+from sadi_lens.types.base import require_one_of
 from sadi_lens.types.model import HookedModel
 
+logger = logging.getLogger(__name__)
+
+ENGINES = ("shared", "plain")
 MAX_NODES = 512
 """Tokens of all copies behind one prompt: their mask and their attention grow with the square."""
-
 TABLE_BYTES = 32 * 2**20
 """Scales and shifts that are kept from one batch of items to the next; more are made again."""
 
 
-class _Chunk(NamedTuple):
-    """Interventions of one pass, in the order in which they join."""
-
-    copy_of: dict[int, int]
-    """Intervention (its place in the whole list) -> the copy that has its scores."""
-    edits: AffineEdits
-    present: tuple[int, ...]
-    """Copies that run in each layer."""
-
-
-class TreeScorer:
-    """Scores items under a fixed list of affine interventions.
+def score_answers(
+    model: HookedModel,
+    items: Sequence[EncodedItem],
+    interventions: Sequence[Intervention | None],
+    position: str,
+    *,
+    engine: str = "shared",
+) -> Iterator[ItemScores]:
+    """Score every answer of every item under every intervention, a few items at a time.
 
     Args:
         model: A bridged model in eval mode.
-        raw: Its Hugging Face model, which ``shares_prefix``.
+        items: Encoded prompts with answers.
+        interventions: None stands for the unsteered model.
+        position: Where the interventions act.
+        engine: ``"shared"``, or ``"plain"``: one full text at a time through the bridge, nothing shared, the slow way
+            that the other is checked by. Both give the same numbers to rounding.
+
+    Yields:
+        Scores of a batch of items; together, every item once, shortest first.
+
+    Raises:
+        ValueError: If the engine is unknown, or an item lies on both sides of a ``rope_boundary``.
+        MemoryError: If an item does not fit into memory even alone.
+    """
+    require_one_of("engine", engine, ENGINES)
+    # The last token of a text predicts nothing and is not run.
+    for members in by_side(model, [(one.lengths[0] - 1, one.lengths[1] - 1) for one in items]):
+        few = [items[index] for index in members]
+        for found in _score(model, few, interventions, position, engine):
+            yield found._replace(indices=[members[index] for index in found.indices])
+
+
+def _score(
+    model: HookedModel,
+    items: Sequence[EncodedItem],
+    interventions: Sequence[Intervention | None],
+    position: str,
+    engine: str,
+) -> Iterator[ItemScores]:
+    if engine == "plain":
+        yield from score_texts(Runner(model), items, interventions, position, is_shared=False)
+        return
+    runner = runner_of(model)
+    longest = max((item.length for item in items), default=0)
+    if isinstance(runner, RawRunner) and shares_prefix(runner, longest):
+        yield from TreeScorer(runner, interventions, position).batches(items)
+        return
+    why = "takes no tree" if isinstance(runner, RawRunner) else "runs as a bridge"
+    logger.info("%s %s: scoring whole texts, which is slower", runner.info.name, why)
+    yield from score_texts(runner, items, interventions, position, is_shared=True)
+
+
+class _Chunk(NamedTuple):
+    """Interventions of one pass."""
+
+    copy_of: dict[int, int]
+    """Intervention (its place in the whole list) -> the copy that has its scores."""
+    edits: Edits
+    copies: int
+    is_whole: bool
+    """Every copy has rows of its own, with the whole prompt."""
+
+
+class TreeScorer:
+    """Scores items under a fixed list of interventions.
+
+    Args:
+        runner: A Hugging Face model that ``shares_prefix``.
         interventions: None stands for the unsteered model.
         position: Where they act.
     """
 
     def __init__(
-        self,
-        model: HookedModel,
-        raw: RawModel,
-        interventions: Sequence[Intervention | None],
-        position: str,
+        self, runner: RawRunner, interventions: Sequence[Intervention | None], position: str
     ) -> None:
-        self.model, self.raw, self.interventions = model, raw, interventions
-        self.position = position
-        self.device = device_of(model)
+        self.runner, self.interventions, self.position = runner, interventions, position
+        idle = [index for index, one in enumerate(interventions) if one is None or not one.layers]
+        rest = [index for index in range(len(interventions)) if index not in set(idle)]
+        whole = [
+            index for index in rest if position == "all" or chooses_positions(interventions[index])
+        ]
+        self.idle, self.whole = idle, whole
+        self.branching = [index for index in rest if index not in set(whole)]
         self._chunks: dict[int, list[_Chunk]] = {}
 
     def batches(self, items: Sequence[EncodedItem]) -> Iterator[ItemScores]:
@@ -72,29 +133,29 @@ class TreeScorer:
             is_single = all(len(answer) == 1 for answer in item.answers)
             groups.setdefault((is_single, len(item.prompt) > 1), []).append(index)
 
-        def run(chosen: list[int], at_once: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-            return self.score([items[index] for index in chosen], at_once)
+        def run(chosen: list[int], at_once: int) -> ItemScores:
+            return ItemScores(chosen, *self.score([items[index] for index in chosen], at_once))
 
         for _, members in sorted(groups.items()):
             at_once, loads = self._plan([items[index] for index in members])
             found = batches_by_tokens([math.ceil(load * 1e6) for load in loads], 10**6)
             batches = ([members[place] for place in places] for places in found)
-            for chosen, scores in smaller_when_full(batches, run, at_once):
-                yield ItemScores(chosen, *scores)
+            for _, scores in smaller_when_full(batches, run, at_once):
+                yield scores
 
     def _plan(self, items: Sequence[EncodedItem]) -> tuple[int, list[float]]:
         """Copies of an item in one pass, and the share of a pass that each item with its copies takes."""
-        longest = max(item.length for item in items)
-        tokens, memory = pass_tokens(self.model, longest), pass_bytes(self.model)
-        logits = 12 * int(self.model.cfg.d_vocab)
+        model, longest = self.runner.model, max(item.length for item in items)
+        tokens, memory = pass_tokens(model, longest), pass_bytes(model)
+        logits = 12 * int(model.cfg.d_vocab)
 
         def copy_load(item: EncodedItem) -> float:
             nodes = 1 + len(item.answers) * (max(len(answer) for answer in item.answers) - 1)
-            seen = len(item.prompt) + (nodes if self.position == "all" else MAX_NODES)
-            run = seen if self.position == "all" else nodes
+            seen = len(item.prompt) + (nodes if self.whole else MAX_NODES)
+            run = seen if self.whole else nodes
             return max(
                 run / tokens,
-                (run * (token_bytes(self.model, seen) + 4 * seen) + nodes * logits) / memory,
+                (run * (token_bytes(model, seen) + 4 * seen) + nodes * logits) / memory,
                 nodes / MAX_NODES,
             )
 
@@ -114,21 +175,19 @@ class TreeScorer:
         Int[np.ndarray, "intervention item choice token"],
     ]:
         """Scores of items that fit into one pass with ``at_once`` copies each; see ``ItemScores``."""
-        tree = branches(items, drop_last=True, pad=pad_id(self.model), device=self.device)
-        answers, real = _padded(items, self.device)
-        cache = None if self.position == "all" else prefill(self.raw, tree)
+        runner, device = self.runner, device_of(self.runner.model)
+        tree = branches(items, drop_last=True, pad=pad_id(runner.model), device=device)
+        answers, real = _padded(items, device)
         logprobs = np.empty((len(self.interventions), *answers.shape[:2]), dtype=np.float32)
         valid = np.empty(logprobs.shape[:2], dtype=bool)
         argmax = np.empty((len(self.interventions), *answers.shape), dtype=np.int64)
-        chunks = self._chunked(at_once)
+        if at_once not in self._chunks:
+            self._chunks = {at_once: list(self._chunk(at_once))}
+        chunks = self._chunks[at_once]
+        cache = None if all(one.is_whole for one in chunks) else prefill(runner, tree)
         for chunk in chunks:
-            hooks = [(*site, self._hook(chunk, tree, *site)) for site in chunk.edits.sites]
-            with self.raw.attached(hooks):
-                if self.position == "all":
-                    logits = run_rows(self.raw, tree, chunk.present)
-                else:
-                    logits = run_copies(self.raw, tree, cache, chunk.present)
-            found = _read(logits, tree, answers, real)
+            logits = self._run(chunk, items, tree, cache)
+            found = _read_off(logits, tree, answers, real)
             where, copies = list(chunk.copy_of), list(chunk.copy_of.values())
             logprobs[where], valid[where], argmax[where] = (part[copies] for part in found)
             if sum(one.edits.nbytes for one in chunks) > TABLE_BYTES:
@@ -137,59 +196,43 @@ class TreeScorer:
             logprobs[:, row, len(item.answers) :] = np.nan
         return logprobs, valid, argmax
 
-    def _chunked(self, at_once: int) -> list[_Chunk]:
-        if at_once not in self._chunks:
-            self._chunks = {at_once: list(self._chunk(at_once))}
-        return self._chunks[at_once]
+    def _run(
+        self, chunk: _Chunk, items: Sequence[EncodedItem], tree: Branches, cache: object
+    ) -> Float[Tensor, "item copy node vocab"]:
+        prompts = [item.prompt for item in items]
+        positions = TreePositions(
+            self.position,
+            prompts,
+            tree.prefix_mask,
+            tree.ids.shape[1],
+            chunk.copies,
+            chunk.is_whole,
+        )
+        with self.runner.attach(chunk.edits.hooks(positions)):
+            if chunk.is_whole:
+                return run_rows(self.runner, tree, chunk.copies)
+            return run_copies(self.runner, tree, cache, chunk.copies)
 
     def _chunk(self, at_once: int) -> Iterator[_Chunk]:
-        """Interventions in the order of their first layer; the unsteered model goes ahead where some join later."""
-        n_layers = self.raw.info.n_layers
-        first = {
-            index: n_layers if one is None or not one.layers else min(one.layers)
-            for index, one in enumerate(self.interventions)
-        }
-        idle = [index for index, layer in first.items() if layer == n_layers]
-        order = sorted((index for index in first if index not in idle), key=first.__getitem__)
-        starts = range(0, len(order), at_once) if order else [0]
-        for start in starts:
-            members = order[start : start + at_once]
-            own = idle if start == 0 else []
-            leads = bool(own) or any(first[index] for index in members)
-            copies = [None, *members] if leads else members
-            copy_of = {index: copies.index(index) for index in members} | dict.fromkeys(own, 0)
-            edits = [None if one is None else self.interventions[one] for one in copies]
-            present = tuple(
-                leads + sum(first[index] <= layer for index in members) for layer in range(n_layers)
-            )
-            yield _Chunk(copy_of, AffineEdits(edits), present)
-
-    def _hook(self, chunk: _Chunk, tree: Branches, component: str, layer: int) -> RawHook:
-        """Each copy's own edit, at the tokens that ``position`` names."""
-        copies = chunk.present[layer]
-        nodes = 1 if self.position == "last_prompt" else tree.ids.shape[1]
-        padding = tree.prefix_mask == 0
-        padding = padding if bool(padding.any()) else None
-
-        def in_copies(activation: Tensor) -> Tensor:
-            split = activation.unflatten(1, (copies, -1))
-            own = chunk.edits.at(component, layer, activation).pick(np.s_[:copies, None])
-            edited = own(split[:, :, :nodes])
-            if nodes < split.shape[2]:
-                edited = torch.cat([edited, split[:, :, nodes:]], dim=2)
-            return edited.flatten(1, 2)
-
-        def in_rows(activation: Tensor) -> Tensor:
-            split = activation.unflatten(0, (copies, -1))
-            own = chunk.edits.at(component, layer, activation).pick(np.s_[:copies, None, None])
-            edited = own(split)
-            if padding is not None:  # no token attends to it, but 0 * infinity is NaN
-                past = padding.shape[1]
-                left = padding[..., None].to(activation.device)
-                edited[:, :, :past] = torch.where(left, split[:, :, :past], edited[:, :, :past])
-            return edited.flatten(0, 1)
-
-        return in_rows if self.position == "all" else in_copies
+        """Passes of at most ``at_once`` interventions; the unsteered copy goes ahead where one is asked for."""
+        idle = self.idle
+        for is_whole, order in ((False, self.branching), (True, self.whole)):
+            is_idle = bool(idle) and not order and not self.whole
+            for start in [0] if is_idle else range(0, len(order), at_once):
+                members = order[start : start + at_once]
+                several = [self.interventions[index] for index in members]
+                leads = bool(idle) or any(getattr(one, "need", "") == "clean" for one in several)
+                copies = [None] * leads + several
+                copy_of = {index: leads + at for at, index in enumerate(members)}
+                copy_of |= dict.fromkeys(idle, 0)
+                idle = []
+                which = torch.arange(len(copies))
+                edits = Edits(
+                    copies,
+                    which[:, None] if is_whole else which,
+                    n_heads=self.runner.info.n_heads,
+                )
+                yield _Chunk(copy_of, edits, len(copies), is_whole)
 
 
 def _padded(items: Sequence[EncodedItem], device: torch.device) -> tuple[Tensor, Tensor]:
@@ -205,7 +248,7 @@ def _padded(items: Sequence[EncodedItem], device: torch.device) -> tuple[Tensor,
     return answers.to(device), real.to(device)
 
 
-def _read(
+def _read_off(
     logits: Float[Tensor, "item copy node vocab"], tree: Branches, answers: Tensor, real: Tensor
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What ``ItemScores`` holds: [copy item choice], [copy item] and [copy item choice token]."""

@@ -1,4 +1,4 @@
-"""Putting an intervention on a model: which tokens it acts on, for one pass or for generation.
+"""Putting interventions on a model for whatever passes come: one text, or a generation step by step.
 
 The words for positions, and how they are found in a padded or cached batch: ``sadi_lens.engine.positions``.
 """
@@ -7,73 +7,109 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from sadi_lens.engine.hooks import Hook, attached
+from sadi_lens.engine.edits import Edits
+from sadi_lens.engine.hooks import Hook
 from sadi_lens.engine.intervention import ContextualIntervention, Intervention
-from sadi_lens.engine.passes import PassReader, chooses_positions
+from sadi_lens.engine.owner import Hold
 from sadi_lens.engine.positions import PositionTracker
+from sadi_lens.engine.prefix import fork_cache
+from sadi_lens.engine.runner import FlatHook, Runner, on_point
 from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.checks import checked
 from sadi_lens.types.components import hook_name
 from sadi_lens.types.model import HookedModel, ModelInfo
 
-
-def hooks_for(intervention: Intervention, tracker: PositionTracker) -> list[tuple[str, Hook]]:
-    """Hooks that read what the intervention must know, then one a layer that edits; positions from ``tracker``."""
-    reader = PassReader([intervention], tracker)
-    everywhere = chooses_positions(intervention)
-
-    def edit(activation: Tensor, layer: int) -> Tensor:
-        return reader.edit(intervention, activation, layer)
-
-    def bind(layer: int) -> Hook:
-        def hook_fn(activation: Tensor, hook: Any) -> Tensor | None:
-            return tracker.apply(edit, activation, layer, everywhere=everywhere)
-
-        return hook_fn
-
-    edits = [
-        (hook_name(intervention.component, layer), bind(layer)) for layer in intervention.layers
-    ]
-    return reader.hooks() + edits
+CLEAN = "sadi_lens_clean"
+"""Attribute of a KV cache filled by a steered run: the cache of the clean run over the same text."""
 
 
 @contextmanager
-def tracked(
-    model: HookedModel, hooks: Sequence[tuple[str, Hook]], tracker: PositionTracker
+def applied(
+    runner: Runner,
+    interventions: Sequence[Intervention | None],
+    tracker: PositionTracker,
+    which: Int[Tensor, " row"] | None = None,
+    before: Sequence[tuple[str, int, FlatHook]] = (),
+    after: Sequence[tuple[str, int, FlatHook]] = (),
+    steered_by: str = "",
 ) -> Generator[None]:
-    """``hooks`` attached, and ``tracker`` told about every forward pass before it runs."""
+    """Interventions on a model, one a row, with other hooks before and after them; see ``Runner.attach``."""
+    edits = Edits(interventions, which, n_heads=runner.info.n_heads)
+    hooks = edits.hooks(tracker)
+    steered_by = steered_by if hooks else ""
+    with runner.attach([*before, *hooks, *after], steered_by) as hold:
+        if not hooks:
+            yield
+            return
+        with _watched(runner, _Passes(edits, tracker, hold)):
+            yield
 
-    def before(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if tracker.paused:  # the clean run inside a pass
+
+class _Passes:
+    """Works out positions before each pass, and runs it clean first where an edit must know that."""
+
+    def __init__(self, edits: Edits, tracker: PositionTracker, hold: Hold) -> None:
+        self.needs, self.tracker, self.hold = edits.needs, tracker, hold
+        self._clean_cache: Any = None
+
+    def before(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.hold.require_own()
+        tracker = self.tracker
+        if tracker.is_paused:  # the clean run inside a pass
             return
         tokens = args[0] if args else kwargs.get("input_ids")
-        tokens = kwargs["inputs_embeds"] if tokens is None else tokens
+        shape = (kwargs["inputs_embeds"] if tokens is None else tokens).shape
         cache = kwargs.get("past_key_values")
         past = 0 if cache is None else int(cache.get_seq_length())
-        tracker.begin(tokens.shape[0], tokens.shape[1], past, kwargs.get("attention_mask"))
-        if tracker.before_pass is not None:
-            tracker.before_pass(module, args, kwargs)
+        tracker.begin(shape[0], shape[1], past, kwargs.get("attention_mask"))
+        if "prompts" in self.needs and tokens is not None:
+            tracker.note_prompts(tokens)
+        if "clean" in self.needs and tracker.columns[1] > tracker.columns[0]:
+            self._run_clean(module, args, kwargs)
 
-    def after(_module: Any, _args: tuple[Any, ...], output: Any) -> None:
-        if tracker.after_pass is not None and not tracker.paused:
-            tracker.after_pass(output)
+    def after(self, _module: Any, _args: tuple[Any, ...], output: Any) -> None:
+        """The clean cache of a pass travels with the cache it filled, also into copies of it."""
+        if self.tracker.is_paused:
+            return
+        cache = getattr(output, "past_key_values", None)
+        # No later token is edited at last_prompt, so nothing clean is needed again.
+        if None not in (self._clean_cache, cache) and self.tracker.position != "last_prompt":
+            setattr(cache, CLEAN, self._clean_cache)
+        self._clean_cache = None
 
-    if not hooks:
-        yield
-        return
-    with attached(model, hooks):
-        handles = [
-            model.original_model.register_forward_pre_hook(before, with_kwargs=True),
-            model.original_model.register_forward_hook(after),
-        ]
+    def _run_clean(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        given: Any = kwargs.get("past_key_values")
+        cache = fork_cache(getattr(given, CLEAN, given))
+        if given is not None and cache.get_seq_length() != given.get_seq_length():
+            raise ValueError(
+                f"the KV cache holds {given.get_seq_length()} tokens, its clean run {cache.get_seq_length()}: "
+                "some were added outside of steer; continue it inside"
+            )
+        own = {**kwargs, "past_key_values": cache, "logits_to_keep": 1}
+        own.pop("labels", None)
+        self.tracker.is_paused = True
         try:
-            yield
+            with torch.no_grad():
+                output = module(*args, **own)
         finally:
-            for handle in handles:
-                handle.remove()
+            self.tracker.is_paused = False
+        self._clean_cache = getattr(output, "past_key_values", None)
+
+
+@contextmanager
+def _watched(runner: Runner, passes: _Passes) -> Generator[None]:
+    handles = [runner.module.register_forward_pre_hook(passes.before, with_kwargs=True)]
+    if "clean" in passes.needs:
+        handles.append(runner.module.register_forward_hook(passes.after))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @checked()
@@ -98,8 +134,12 @@ def steer(
         prompt_lengths: Real tokens of each prompt, for rows that also hold the answer. Default: a pass that starts
             a new text is the prompt; passes that continue its KV cache are steps.
 
+    Inside, other calls of this library that measure the model are refused: they would measure it steered. So is a
+    pass of another thread or task; another thread that steers or measures waits until this block is left.
+
     Raises:
         ValueError: If the intervention was made for a model of another shape, or the position is unknown.
+        RuntimeError: If another task of this thread steers the model.
 
     Example:
         >>> mask = sl.Mask.from_units("head", [(2, 2), (3, 1)], model)
@@ -111,14 +151,10 @@ def steer(
         [True, False]
     """
     tracker = PositionTracker(position, prompt_lengths=prompt_lengths)
-    if intervention is None:
-        yield model
-        return
-    intervention.check(ModelInfo.of(model))
-    if not intervention.layers:
-        yield model
-        return
-    with tracked(model, hooks_for(intervention, tracker), tracker):
+    if intervention is not None:
+        intervention.check(ModelInfo.of(model))
+    label = "" if intervention is None else intervention.label
+    with applied(Runner(model), [intervention], tracker, steered_by=label or "an intervention"):
         yield model
 
 
@@ -139,23 +175,25 @@ def fwd_hooks(
             (``Clamped``) or the prompts (``SwappedPrompt``). Use ``steer`` for those.
     """
     tracker = PositionTracker(position, prompt_lengths=prompt_lengths)
-    if intervention is None:
-        return []
     need = intervention.need if isinstance(intervention, ContextualIntervention) else None
     if need in ("clean", "prompts"):
         raise ValueError(
             f"fwd_hooks cannot give {type(intervention).__name__} what it needs ({need!r}): hooks see activations "
             "only; use steer"
         )
+    edits = Edits([intervention], n_heads=1)
 
-    def bind(hook: Hook) -> Hook:
-        def hook_fn(activation: Tensor, hook_point: Any) -> Tensor | None:
+    def bind(hook: FlatHook) -> Hook:
+        flat = on_point(hook)
+
+        def hook_fn(activation: Tensor, hook: Any) -> Tensor | None:
             rows, n_new = activation.shape[:2]
             past = 0 if attention_mask is None else attention_mask.shape[1] - n_new
             tracker.begin(rows, n_new, past, attention_mask)
-            return hook(activation, hook_point)
+            if activation.ndim == 4:
+                edits.n_heads = activation.shape[2]
+            return flat(activation, hook=hook)
 
-        # TransformerLens passes the hook point by the keyword `hook`.
-        return lambda activation, hook: hook_fn(activation, hook)
+        return hook_fn
 
-    return [(name, bind(hook)) for name, hook in hooks_for(intervention, tracker)]
+    return [(hook_name(name, layer), bind(hook)) for name, layer, hook in edits.hooks(tracker)]

@@ -19,21 +19,27 @@ from sadi_lens.types.model import HookedModel
 
 @dataclass(frozen=True)
 class EncodedItem:
-    """A prompt with its answers as tokens; every text is ``prompt + answer``."""
+    """A prompt with its answers as tokens, or none; every text is ``prompt + answer``."""
 
     prompt: tuple[int, ...]
     """Tokens before the answer; the last one is the last prompt token."""
-    answers: tuple[tuple[int, ...], ...]
-    merged: int
+    answers: tuple[tuple[int, ...], ...] = ()
+    merged: int = 0
     """Answers whose first characters the tokenizer merged with the end of the prompt."""
     lead: int = 0
     """Tokens of the first answer that still belong to its prompt, where the texts have different prompts; then
     ``prompt`` is what the prompts share."""
 
     @property
+    def lengths(self) -> tuple[int, int]:
+        """Tokens of the shortest and of the longest text."""
+        answers = [len(answer) for answer in self.answers] or [0]
+        return len(self.prompt) + min(answers), len(self.prompt) + max(answers)
+
+    @property
     def length(self) -> int:
         """Tokens of the longest text."""
-        return len(self.prompt) + max(len(answer) for answer in self.answers)
+        return len(self.prompt) + max((len(answer) for answer in self.answers), default=0)
 
 
 def require_tokenizer(model: HookedModel) -> Any:
@@ -175,6 +181,21 @@ def _encode_pair(
     )
 
 
+def encode_prompts(
+    model: HookedModel, prompts: Sequence[str], *, prepend_bos: bool | None = None
+) -> list[EncodedItem]:
+    """Tokens of each prompt, as an item without answers.
+
+    Raises:
+        ValueError: If there is no prompt, otherwise as ``encode_prompt``.
+    """
+    if not len(prompts):
+        raise ValueError("prompts must hold at least 1, got 0")
+    return [
+        EncodedItem(tuple(encode_prompt(model, one, prepend_bos=prepend_bos))) for one in prompts
+    ]
+
+
 def encode_prompt(
     model: HookedModel, prompt: str, *, prepend_bos: bool | None = None, room: int = 0
 ) -> list[int]:
@@ -215,6 +236,12 @@ def require_context(model: HookedModel, length: int, prompt: str, room: int = 0)
         )
 
 
+def device_of(model: HookedModel) -> torch.device:
+    """Device that the token ids go to; weights that accelerate keeps off-loaded (meta) do not count."""
+    devices = (one.device for one in model.original_model.parameters() if not one.is_meta)
+    return next(devices, torch.device("cpu"))
+
+
 def pad_left(
     rows: Sequence[Sequence[int]], pad: int, device: Any
 ) -> tuple[Int[Tensor, "row pos"], Int[Tensor, "row pos"]]:
@@ -232,6 +259,58 @@ def pad_id(model: HookedModel) -> int:
     """Any valid id to pad with; padding is told apart by the attention mask, never by the id."""
     pad = require_tokenizer(model).pad_token_id
     return 0 if pad is None else int(pad)
+
+
+def rope_boundary(model: HookedModel) -> int | None:
+    """Tokens beyond which LongRoPE (Phi-3 and its kin) encodes every position of a batch in another way, if it does."""
+    config = model.original_model.config.get_text_config()
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = [one for one in (rope, *rope.values()) if isinstance(one, dict)]
+    found = [
+        one.get("original_max_position_embeddings")
+        or getattr(config, "original_max_position_embeddings", None)
+        for one in kinds
+        if one.get("rope_type") == "longrope"
+    ]
+    return min((int(one) for one in found if one), default=None)
+
+
+def by_side(model: HookedModel, lengths: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """Indices of texts that may share a batch without changing one another: on one side of ``rope_boundary``.
+
+    Args:
+        model: A bridged model.
+        lengths: Tokens of the shortest and of the longest text of each item.
+
+    Raises:
+        ValueError: If an item has texts on both sides.
+    """
+    boundary = rope_boundary(model)
+    if boundary is None:
+        return [list(range(len(lengths)))]
+    for shortest, longest in lengths:
+        if shortest <= boundary < longest:
+            raise ValueError(
+                f"the texts of one item must be on one side of {boundary} tokens, where this model's LongRoPE changes "
+                f"every position of a text; got texts of {shortest} to {longest} tokens"
+            )
+    sides = [
+        [index for index, one in enumerate(lengths) if (one[1] > boundary) == is_long]
+        for is_long in (False, True)
+    ]
+    return [one for one in sides if one]
+
+
+def batches_on_one_side(
+    model: HookedModel,
+    lengths: Sequence[tuple[int, int]],
+    sizes: Sequence[int],
+    max_tokens: int,
+) -> Iterator[list[int]]:
+    """``batches_by_tokens`` of the sizes, within the groups of ``by_side``."""
+    for members in by_side(model, lengths):
+        for batch in batches_by_tokens([sizes[index] for index in members], max_tokens):
+            yield [members[index] for index in batch]
 
 
 def batches_by_tokens(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:

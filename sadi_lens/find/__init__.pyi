@@ -1,5 +1,4 @@
 from .differences import activation_differences as activation_differences
-from .differences import read_activations as read_activations
 from .differences import unit_differences as unit_differences
 from .probes import probe_accuracy as probe_accuracy
 from .rankings import unit_scores as unit_scores

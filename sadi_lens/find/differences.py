@@ -1,8 +1,7 @@
-"""Reading activations, and the one streaming pass that gives the differences of contrastive pairs.
+"""The differences of contrastive pairs, in one streaming pass.
 
 D = mean_i [A(x_i y_i+) - A(x_i y_i-)] at the last token of the text (Wang et al., ICLR 2025, step 1).
-Moments are merged pass by pass on the model's device (``sadi_lens.engine.moments``), so memory does not grow
-with the number of pairs.
+Moments are merged pass by pass on the model's device, so memory does not grow with the number of pairs.
 """
 
 from collections.abc import Sequence
@@ -10,62 +9,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from sadi_lens.engine.hooks import Hook, attached, device_of, require_eval
-from sadi_lens.engine.moments import Moments
-from sadi_lens.engine.reading import read_pairs
-from sadi_lens.engine.text import EncodedItem, encode_pairs
+from sadi_lens.engine.reading import read
+from sadi_lens.engine.text import device_of, encode_pairs
 from sadi_lens.types.checks import checked
-from sadi_lens.types.components import COMPONENTS, component_name, hook_name, n_units
+from sadi_lens.types.components import COMPONENTS, component_name, n_units
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.differences import ActivationDifferences, UnitDifferences
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import HookedModel, ModelInfo
-
-MAX_TOKENS = 4096
-"""Tokens of one forward pass: enough to fill two cores or a small GPU, little enough to fit either."""
-
-
-@torch.inference_mode()
-def read_activations(
-    model: HookedModel,
-    ids: Int[Tensor, "batch pos"],
-    attention_mask: Int[Tensor, "batch pos"] | None = None,
-    components: Sequence[str] = ("head", "hidden", "neuron"),
-) -> dict[str, list[Tensor]]:
-    """Activations of every layer at every position, in the model's dtype.
-
-    Args:
-        model: A bridged model.
-        ids: Token ids.
-        attention_mask: 1 for real tokens; needed wherever rows are padded on the left.
-        components: Which to read.
-
-    Returns:
-        Component -> one tensor a layer, [batch pos head d_head] or [batch pos unit].
-    """
-    info = ModelInfo.of(model)
-    found: dict[str, list[Tensor]] = {name: [] for name in components}
-
-    def keep(component: str) -> Hook:
-        def hook_fn(activation: Tensor, hook: Any) -> None:
-            found[component].append(activation.clone())
-
-        return hook_fn
-
-    for name in components:
-        n_units(info, name)
-    hooks = [
-        (hook_name(name, layer), keep(name))
-        for name in components
-        for layer in range(info.n_layers)
-    ]
-    with attached(model, hooks):
-        model(ids, attention_mask=attention_mask, use_cache=False, logits_to_keep=1)
-    return found
 
 
 @checked()
@@ -109,73 +64,100 @@ def activation_differences(
         ((5, 16), (5, 16, 8))
     """
     info = ModelInfo.of(model)
-    if components is None:
-        components = [name for name in COMPONENTS if name != "neuron" or info.d_mlp]
-    names = () if isinstance(components, str) else tuple(map(component_name, components))
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"components must be a list of different names, got {components!r}")
-    components = names
-    for name in components:
-        n_units(info, name)
-    items = _encode_pairs(model, pairs, prepend_bos)
-    reader = _MomentReader(info, components, device_of(model))
+    components = _different(info, components)
+    items = encode_pairs(model, pairs, prepend_bos=prepend_bos)
+    moments = {name: _Moments(info, name, device_of(model)) for name in components}
     bar = tqdm(total=len(items), desc="differences", unit="pair", disable=not progress)
     with bar:
-        for indices in read_pairs(model, items, components, reader, max_tokens):
-            bar.update(len(indices))
-    merged = sum(item.merged for item in items)
-    found: dict[str, ActivationDifferences] = {}
-    for name in components:
-        scalar = reader.scalars[name]
-        found[name] = ActivationDifferences(
+        for found in read(model, items, components, max_tokens=max_tokens):
+            for name, values in found.values.items():
+                moments[name].update(values)
+            bar.update(len(found.indices))
+    return {
+        name: ActivationDifferences(
             component=name,
             model=info,
             n=len(items),
-            mean=scalar.mean_array(),
-            std=scalar.std_array(),
-            vector=reader.vectors[name].mean_array(),
-            prompt_mean=reader.prompts[name].mean_array(),
-            prompt_rms=np.sqrt(reader.squares[name].mean_array()),
+            mean=one.scalar.mean_array(),
+            std=one.scalar.std_array(),
+            vector=one.vector.mean_array(),
+            prompt_mean=one.prompt.mean_array(),
+            prompt_rms=np.sqrt(one.square.mean_array()),
             task=task,
-            merged_boundaries=merged,
+            merged_boundaries=sum(item.merged for item in items),
         )
-    return found
+        for name, one in moments.items()
+    }
 
 
-class _MomentReader:
-    """Adds up what ``activation_differences`` reports; heads also have a vector, elsewhere it is the unit's value."""
+def _different(info: ModelInfo, components: Sequence[str] | None) -> Sequence[str]:
+    if components is None:
+        return [name for name in COMPONENTS if name != "neuron" or info.d_mlp]
+    names = () if isinstance(components, str) else tuple(map(component_name, components))
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"components must be a list of different names, got {components!r}")
+    for name in names:
+        n_units(info, name)
+    return names
 
-    def __init__(self, info: ModelInfo, components: Sequence[str], device: torch.device) -> None:
-        self.scalars: dict[str, Moments] = {}
-        self.vectors: dict[str, Moments] = {}
-        self.prompts: dict[str, Moments] = {}
-        self.squares: dict[str, Moments] = {}
-        for name in components:
-            shape = (info.n_layers, n_units(info, name))
-            d = info.d_head if name == "head" else 1
-            self.scalars[name], self.squares[name] = Moments(shape, device), Moments(shape, device)
-            self.vectors[name], self.prompts[name] = (
-                Moments((*shape, d), device) for _ in range(2)
-            )
 
-    def take(
-        self,
-        component: str,
-        layer: int,
-        difference: Float[Tensor, "pair unit d"],
-        prompt: Float[Tensor, "pair unit d"],
-    ) -> None:
-        """One layer of the running pass."""
-        self.scalars[component].take(difference.mean(dim=-1), layer)
-        self.vectors[component].take(difference, layer)
-        self.prompts[component].take(prompt, layer)
-        self.squares[component].take(prompt.square().sum(dim=-1), layer)
+class Moments:
+    """Mean and sum of squared deviations over rows of values of one shape, pass by pass, in place.
 
-    def keep(self, indices: list[int]) -> None:
-        """The pass counts."""
-        for moments in (self.scalars, self.vectors, self.prompts, self.squares):
-            for one in moments.values():
-                one.keep(len(indices))
+    Merged by the formula of Chan, Golub and LeVeque (1983), in float64 where the device has it. What is kept has no
+    axis over rows and stays where it is.
+
+    Args:
+        shape: Of the values of one row.
+        device: Where to accumulate.
+    """
+
+    def __init__(self, shape: Sequence[int], device: Any = "cpu") -> None:
+        dtype = torch.float32 if torch.device(device).type == "mps" else torch.float64
+        self.n = 0
+        self.mean, self.squared = (
+            torch.zeros(tuple(shape), dtype=dtype, device=device) for _ in range(2)
+        )
+
+    def update(self, rows: Tensor) -> None:
+        """More values, [row ...]."""
+        wide = rows.to(self.mean.device, self.mean.dtype)
+        mean = wide.mean(dim=0)
+        total = self.n + rows.shape[0]
+        shift = mean - self.mean
+        self.mean += shift * (rows.shape[0] / total)
+        self.squared += (wide - mean).square_().sum(dim=0)
+        self.squared += shift.square_() * (self.n * rows.shape[0] / total)
+        self.n = total
+
+    def mean_array(self) -> np.ndarray:
+        """Mean, float32 on the CPU."""
+        return self.mean.float().cpu().numpy()
+
+    def std_array(self) -> np.ndarray:
+        """Standard deviation with n - 1, float32 on the CPU; NaN for one value."""
+        if self.n < 2:
+            return np.full(tuple(self.squared.shape), np.nan, dtype=np.float32)
+        return (self.squared / (self.n - 1)).sqrt().float().cpu().numpy()
+
+
+class _Moments:
+    """Moments of one component; heads also have a vector, elsewhere it is the unit's value."""
+
+    def __init__(self, info: ModelInfo, component: str, device: torch.device) -> None:
+        shape = (info.n_layers, n_units(info, component))
+        wide = (*shape, info.d_head if component == "head" else 1)
+        self.scalar, self.square = Moments(shape, device), Moments(shape, device)
+        self.vector, self.prompt = Moments(wide, device), Moments(wide, device)
+
+    def update(self, values: Float[Tensor, "pair 3 layer unit d"]) -> None:
+        """Some pairs: at the last token of the positive and the negative text, at the last prompt token."""
+        positive, negative, prompt = values.unbind(dim=1)
+        difference = positive - negative
+        self.scalar.update(difference.mean(dim=-1))
+        self.vector.update(difference)
+        self.prompt.update(prompt)
+        self.square.update(prompt.square().sum(dim=-1))
 
 
 @checked()
@@ -197,47 +179,15 @@ def unit_differences(
     if not mask.k:
         raise ValueError("mask must select at least 1 unit, got 0")
     mask.check(ModelInfo.of(model))
-    items = _encode_pairs(model, pairs, prepend_bos)
-    reader = _UnitReader(len(items), mask)
+    items = encode_pairs(model, pairs, prepend_bos=prepend_bos)
+    touched = sorted({layer for layer, _ in mask.units})
+    at = ([touched.index(layer) for layer, _ in mask.units], [unit for _, unit in mask.units])
+    differences = np.empty((len(items), mask.k), dtype=np.float32)
     bar = tqdm(total=len(items), desc="unit differences", unit="pair", disable=not progress)
     with bar:
-        for indices in read_pairs(model, items, [mask.component], reader, max_tokens):
-            bar.update(len(indices))
-    found = reader.values
-    return UnitDifferences(mask.component, ModelInfo.of(model), mask.units, found, task)
-
-
-class _UnitReader:
-    """Keeps the differences of a mask's units."""
-
-    def __init__(self, n: int, mask: Mask) -> None:
-        self.values = np.empty((n, mask.k), dtype=np.float32)
-        self._columns: dict[int, list[tuple[int, int]]] = {}
-        for column, (layer, unit) in enumerate(mask.units):
-            self._columns.setdefault(layer, []).append((column, unit))
-        self._taken: dict[int, Tensor] = {}
-
-    def take(
-        self,
-        component: str,  # noqa: ARG002 - as in PairReader
-        layer: int,
-        difference: Float[Tensor, "pair unit d"],
-        prompt: Float[Tensor, "pair unit d"],  # noqa: ARG002
-    ) -> None:
-        """One layer of the running pass."""
-        if layer in self._columns:
-            units = [unit for _, unit in self._columns[layer]]
-            self._taken[layer] = difference[:, units].mean(dim=-1)
-
-    def keep(self, indices: list[int]) -> None:
-        """The pass counts."""
-        for layer, columns in self._columns.items():
-            where = np.ix_(indices, [column for column, _ in columns])
-            self.values[where] = self._taken[layer].cpu().numpy()
-
-
-def _encode_pairs(
-    model: HookedModel, pairs: Sequence[ContrastivePair], prepend_bos: bool | None
-) -> list[EncodedItem]:
-    require_eval(model)
-    return encode_pairs(model, pairs, prepend_bos=prepend_bos)
+        for found in read(model, items, [mask.component], touched, max_tokens=max_tokens):
+            values = found.values[mask.component]
+            scalar = (values[:, 0] - values[:, 1]).mean(dim=-1)
+            differences[found.indices] = scalar[:, at[0], at[1]].cpu().numpy()
+            bar.update(len(found.indices))
+    return UnitDifferences(mask.component, ModelInfo.of(model), mask.units, differences, task)

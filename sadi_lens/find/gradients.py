@@ -20,10 +20,18 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from sadi_lens.engine.hooks import Hook, attached, device_of, require_eval
+from sadi_lens.engine.hooks import Hook, attached, require_eval
+from sadi_lens.engine.owner import owned
 from sadi_lens.engine.positions import PositionTracker
-from sadi_lens.engine.steering import tracked
-from sadi_lens.engine.text import EncodedItem, batches_by_tokens, encode_item, pad_id, pad_left
+from sadi_lens.engine.runner import FlatHook, runner_of
+from sadi_lens.engine.text import (
+    EncodedItem,
+    batches_on_one_side,
+    device_of,
+    encode_item,
+    pad_id,
+    pad_left,
+)
 from sadi_lens.types.base import DEFAULT_POSITION, require_one_of
 from sadi_lens.types.components import block_hooks, component_name, hook_name, n_units
 from sadi_lens.types.data import ContrastivePair, Sample
@@ -69,25 +77,16 @@ def margin_gradients(
     require_one_of("through", through, ("scale", "shift"))
     info, component = ModelInfo.of(model), component_name(component)
     shape = (info.n_layers, n_units(info, component))
-    if start is not None and (through == "shift" or start.shape != shape):
-        raise ValueError(
-            f"start must be scales [layer unit] of shape {shape} for through='scale', got {start.shape} "
-            f"for through={through!r}"
-        )
-    if not samples or any(not sample.choices for sample in samples):
-        raise ValueError(
-            "samples must hold at least 1 item, all with choices: free text has no margin"
-        )
-    items = [
-        encode_item(model, one.prompt, one.choices, prepend_bos=prepend_bos) for one in samples
-    ]
+    _require_start(start, shape, through)
+    items = _encode(model, samples, prepend_bos)
     d = info.d_head if through == "shift" and component == "head" else 1
     base = np.zeros((*shape, d)) if start is None else start[..., None]
     found = np.empty((len(items), *shape, d), dtype=np.float32)
     lengths = [item.length * len(item.answers) for item in items]
     bar = tqdm(total=len(items), desc="gradients", unit="item", disable=not progress)
     with bar, _frozen(model):
-        for indices in batches_by_tokens(lengths, max_tokens):
+        whole = [item.lengths for item in items]
+        for indices in batches_on_one_side(model, whole, lengths, max_tokens):
             leaf = (
                 torch.tensor(base, dtype=torch.float32, device=device_of(model))
                 .repeat(len(indices), 1, 1, 1)
@@ -113,6 +112,24 @@ def margin_gradients(
     return found
 
 
+def _require_start(start: np.ndarray | None, shape: tuple[int, int], through: str) -> None:
+    if start is not None and (through == "shift" or start.shape != shape):
+        raise ValueError(
+            f"start must be scales [layer unit] of shape {shape} for through='scale', got {start.shape} "
+            f"for through={through!r}"
+        )
+
+
+def _encode(
+    model: HookedModel, samples: Sequence[Sample], prepend_bos: bool | None
+) -> list[EncodedItem]:
+    if not samples or any(not sample.choices for sample in samples):
+        raise ValueError(
+            "samples must hold at least 1 item, all with choices: free text has no margin"
+        )
+    return [encode_item(model, one.prompt, one.choices, prepend_bos=prepend_bos) for one in samples]
+
+
 def _margins(
     model: HookedModel,
     items: list[EncodedItem],
@@ -135,23 +152,24 @@ def _margins(
         known[row, : len(answer)] = True
     ids = torch.cat([ids, answers[:, :-1]], dim=1)
     mask = torch.cat([mask, known[:, :-1].to(mask)], dim=1)
-    tracker = PositionTracker(position, prompt_end=[width - 1])
+    tracker = PositionTracker(position, prompt_end=width - 1)
+    tracker.begin(ids.shape[0], ids.shape[1], 0, mask)
+    runner = runner_of(model)
 
-    def edit(activation: Tensor, layer: int) -> Tensor:
-        values = leaf[which, layer].to(activation.device)
-        if component != "head":
-            values = values[..., 0]
-        values = values[:, None]
-        if through == "shift":
-            return activation + values.to(activation.dtype)
-        return activation * (1 + values).to(activation.dtype)
+    def bind(layer: int) -> FlatHook:
+        def edit(activation: Tensor) -> Tensor:
+            values = leaf[which, layer].to(activation.device)
+            wide = values.expand(-1, -1, activation.shape[-1] // values.shape[1]).flatten(1)[
+                :, None
+            ]
+            if through == "shift":
+                return activation + wide.to(activation.dtype)
+            return activation * (1 + wide).to(activation.dtype)
 
-    def bind(layer: int) -> Hook:
-        return lambda activation, hook: tracker.apply(edit, activation, layer)
+        return lambda activation: tracker.apply(edit, activation)
 
-    hooks = [(hook_name(component, layer), bind(layer)) for layer in range(leaf.shape[1])]
-    with tracked(model, hooks, tracker):
-        logits = model(ids, attention_mask=mask, use_cache=False, logits_to_keep=longest)
+    with runner.attach([(component, layer, bind(layer)) for layer in range(leaf.shape[1])]):
+        logits = runner.logits(ids, mask, longest)
     tokens = torch.log_softmax(logits[:, -longest:].float(), dim=-1)
     tokens = tokens.gather(-1, answers[..., None].to(tokens.device))[..., 0]
     score = (tokens * known.to(tokens.device)).sum(dim=1)
@@ -202,7 +220,8 @@ def direct_gradients(
     lengths = [len(item.prompt) for item in items]
     bar = tqdm(total=len(items), desc="attribution", unit="pair", disable=not progress)
     with bar, _frozen(model):
-        for indices in batches_by_tokens(lengths, max_tokens):
+        whole = [(length, length) for length in lengths]
+        for indices in batches_on_one_side(model, whole, lengths, max_tokens):
             chosen = [items[index] for index in indices]
             for layer, values in enumerate(_direct(model, chosen, component, info)):
                 found[indices, layer] = values.reshape(len(indices), -1, d).cpu().numpy()
@@ -239,7 +258,7 @@ def _direct(
         if component != "hidden":
             hooks += [(names[name], keep(name, layer)) for name in ("read", "attention", "mlp")]
         hooks.append((names["sum"], cut("sum", layer)))
-    with attached(model, hooks):
+    with owned(model), attached(model, hooks):
         logits = model(ids, attention_mask=mask, use_cache=False, logits_to_keep=1)[:, -1].float()
     row = torch.arange(len(items), device=logits.device)
     right, wrong = (

@@ -6,26 +6,22 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
 from tqdm.auto import tqdm
 
-from sadi_lens.engine.hooks import Hook, attached, device_of, require_eval
+from sadi_lens.engine.reading import read
+from sadi_lens.engine.runner import GATE
 from sadi_lens.engine.text import (
-    batches_by_tokens,
+    EncodedItem,
     encode_item,
     encode_pairs,
     encode_prompt,
-    pad_id,
-    pad_left,
 )
 from sadi_lens.types.checks import checked
-from sadi_lens.types.components import component_name, gate_hook, hook_name, n_units
+from sadi_lens.types.components import component_name, n_units
 from sadi_lens.types.data import ContrastivePair, Sample
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import SignAgreement
-
-MAX_TOKENS = 4096
 
 
 def read_pairs(
@@ -51,55 +47,23 @@ def read_pairs(
         ValueError: If there is no pair, a text does not fit, or an activation is not finite.
     """
     items = encode_pairs(model, pairs, prepend_bos=prepend_bos)
-    rows = [item.prompt + item.answers[side] for side in (0, 1) for item in items]
-    found = read_last(model, rows, component, before_gate=before_gate, progress=progress)
-    return found[: len(pairs)], found[len(pairs) :]
+    found = _read_all(model, items, GATE if before_gate else component_name(component), progress)
+    if before_gate:
+        found = _non_linearity(model)(torch.from_numpy(found)).numpy()
+    return found[:, 0], found[:, 1]
 
 
-def read_last(
-    model: HookedModel,
-    rows: Sequence[Sequence[int]],
-    component: str,
-    *,
-    before_gate: bool = False,
-    progress: bool = True,
-) -> Float[np.ndarray, "row layer unit d"]:
-    """Activations at the last token of each row of token ids.
-
-    Raises:
-        ValueError: If an activation is not finite.
-    """
-    require_eval(model)
-    info, component = ModelInfo.of(model), component_name(component)
-    d = info.d_head if component == "head" else 1
-    found = np.empty((len(rows), info.n_layers, n_units(info, component), d), dtype=np.float32)
-    act = _non_linearity(model) if before_gate else None
-    bar = tqdm(total=len(rows), desc="activations", unit="text", disable=not progress)
-    with bar, torch.inference_mode():
-        for indices in batches_by_tokens([len(row) for row in rows], MAX_TOKENS):
-            ids, mask = pad_left([rows[i] for i in indices], pad_id(model), device_of(model))
-
-            def bind(layer: int, indices: list[int] = indices) -> Hook:
-                def hook_fn(activation: Tensor, hook: Any) -> None:
-                    last = activation[:, -1] if act is None else act(activation[:, -1])
-                    found[indices, layer] = last.float().cpu().reshape(len(indices), -1, d)
-
-                return hook_fn
-
-            names = [
-                gate_hook(layer) if act else hook_name(component, layer)
-                for layer in range(info.n_layers)
-            ]
-            with attached(model, [(name, bind(layer)) for layer, name in enumerate(names)]):
-                model(ids, attention_mask=mask, use_cache=False, logits_to_keep=1)
-            bar.update(len(indices))
-    broken = ~np.isfinite(found).all(axis=(0, 2, 3))
-    if broken.any():
-        raise ValueError(
-            f"activations of component {component!r} are not finite in layer {int(broken.argmax())}; load the "
-            "model in a wider dtype (bfloat16 or float32)"
-        )
-    return found
+def _read_all(
+    model: HookedModel, items: Sequence[EncodedItem], component: str, progress: bool
+) -> Float[np.ndarray, "item place layer unit d"]:
+    parts: list[np.ndarray] = []
+    indices: list[int] = []
+    with tqdm(total=len(items), desc="activations", unit="text", disable=not progress) as bar:
+        for found in read(model, items, [component]):
+            parts.append(found.values[component].cpu().numpy())
+            indices += found.indices
+            bar.update(len(found.indices))
+    return np.concatenate(parts)[np.argsort(indices)]
 
 
 def _non_linearity(model: HookedModel) -> Any:
@@ -152,15 +116,15 @@ def sign_agreement(
             f"differences are {differences.mean.shape} [layer unit], {info.name} has {wanted} "
             f"{differences.component} units; make them on this model"
         )
-    rows = [_prompt_tokens(model, one, prepend_bos) for one in inputs]
-    found = read_last(model, rows, differences.component, progress=progress)
+    items = [EncodedItem(_prompt_tokens(model, one, prepend_bos)) for one in inputs]
+    found = _read_all(model, items, differences.component, progress)[:, 0]
     scalar = found.mean(axis=3) * np.sign(differences.mean)
     projection = (found * differences.vector).sum(axis=3)
     none = ~differences.vector.any(axis=2)
     return SignAgreement(
         component=differences.component,
         model=info,
-        n=len(rows),
+        n=len(items),
         scalar=np.where(differences.mean == 0, np.nan, (scalar > 0).mean(axis=0)).astype(
             np.float32
         ),
@@ -171,7 +135,7 @@ def sign_agreement(
 
 def _prompt_tokens(
     model: HookedModel, one: ContrastivePair | Sample | str, prepend_bos: bool | None
-) -> Sequence[int]:
+) -> tuple[int, ...]:
     """Tokens up to the last prompt token: where an answer is known, the last one before it."""
     if isinstance(one, ContrastivePair):
         own = one.negative_prompt is not None
@@ -180,5 +144,5 @@ def _prompt_tokens(
         answers = () if isinstance(one, str) else one.choices
     prompt = one if isinstance(one, str) else one.prompt
     if not answers:
-        return encode_prompt(model, prompt, prepend_bos=prepend_bos)
+        return tuple(encode_prompt(model, prompt, prepend_bos=prepend_bos))
     return encode_item(model, prompt, answers, prepend_bos=prepend_bos).prompt

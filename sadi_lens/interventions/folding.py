@@ -21,7 +21,7 @@ from torch import Tensor
 from sadi_lens.engine.edits import flat
 from sadi_lens.engine.hooks import require_eval
 from sadi_lens.engine.intervention import AffineIntervention, Intervention
-from sadi_lens.engine.runner import RawModel, raw_model
+from sadi_lens.engine.runner import RawRunner, runner_of
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.checks import checked
 from sadi_lens.types.components import COMPONENTS
@@ -71,8 +71,8 @@ def export_folded(
     info = ModelInfo.of(model)
     _require_foldable(intervention, position, info)
     intervention.check(info)
-    raw = raw_model(model)
-    if raw is None:
+    raw = runner_of(model)
+    if not isinstance(raw, RawRunner):
         raise ValueError(
             f"{info.name} cannot be folded: it was not loaded by load_model, carries hooks, or its Hugging Face model "
             "does not compute what the bridge does"
@@ -155,9 +155,9 @@ def _require_foldable(intervention: Intervention, position: str, info: ModelInfo
         )
 
 
-def _folded(raw: RawModel, intervention: Any) -> dict[str, Tensor]:
+def _folded(raw: RawRunner, intervention: Any) -> dict[str, Tensor]:
     """Name -> new tensor, for every weight and bias that changes."""
-    names = {id(module): name for name, module in raw.hf.named_modules()}
+    names = {id(module): name for name, module in raw.module.named_modules()}
     new: dict[str, Tensor] = {}
     for layer in intervention.layers:
         module = raw.sites[intervention.component, layer].module
@@ -195,12 +195,12 @@ def _folded(raw: RawModel, intervention: Any) -> dict[str, Tensor]:
 
 def _write(
     model: HookedModel,
-    raw: RawModel,
+    raw: RawRunner,
     weights: dict[str, Tensor],
     intervention: Intervention,
     folder: Path,
 ) -> None:
-    state = raw.hf.state_dict()
+    state = raw.module.state_dict()
     unknown = sorted(set(weights) - set(state))
     if unknown:
         raise ValueError(f"{raw.info.name} has no weight {unknown[0]!r} in its state_dict")
@@ -213,10 +213,10 @@ def _write(
         "base_fingerprint": raw.info.fingerprint,
         "changed": sorted(weights),
     }
-    raw.hf.save_pretrained(folder, state_dict=state | weights)
-    config = copy.deepcopy(raw.hf.config)
+    raw.module.save_pretrained(folder, state_dict=state | weights)
+    config = copy.deepcopy(raw.module.config)
     config.sadi_lens = record
-    config.architectures = [type(raw.hf).__name__]
+    config.architectures = [type(raw.module).__name__]
     config.save_pretrained(folder)
     model.tokenizer.save_pretrained(folder)
     (folder / "README.md").write_text(_card(record), encoding="utf-8")

@@ -8,13 +8,14 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from sadi_lens.engine.hooks import Hook, attached, device_of, require_eval
-from sadi_lens.engine.intervention import require_layer
-from sadi_lens.engine.text import batches_by_tokens, encode_pairs, encode_prompt, pad_id, pad_left
-from sadi_lens.find.differences import MAX_TOKENS
-from sadi_lens.types.components import hook_name, n_units
+from sadi_lens.engine.reading import read
+from sadi_lens.engine.text import (
+    encode_pairs,
+    encode_prompts,
+)
+from sadi_lens.types.components import component_name
 from sadi_lens.types.data import ContrastivePair
-from sadi_lens.types.model import HookedModel, ModelInfo
+from sadi_lens.types.model import HookedModel
 
 
 class PairActivations(NamedTuple):
@@ -33,7 +34,7 @@ def pair_activations(
     layers: Sequence[int] | None = None,
     *,
     prepend_bos: bool | None = None,
-    max_tokens: int = MAX_TOKENS,
+    max_tokens: int | None = None,
     progress: bool = True,
 ) -> Iterator[PairActivations]:
     """Read a component at the tokens that pairs differ in, a few pairs at a time.
@@ -44,7 +45,7 @@ def pair_activations(
         component: Which to read.
         layers: Default: all.
         prepend_bos: See ``sadi_lens.engine.text.encode``.
-        max_tokens: Tokens (padding included) of one forward pass.
+        max_tokens: Tokens (padding included) of one forward pass; default what memory allows.
         progress: Show a bar.
 
     Yields:
@@ -54,18 +55,13 @@ def pair_activations(
         ValueError: If there is no pair, a text does not fit, the model is in training mode or lacks the component or
             a layer, or an activation is not finite.
     """
+    component = component_name(component)
     items = encode_pairs(model, pairs, prepend_bos=prepend_bos)
     with tqdm(total=len(items), desc="pairs", unit="pair", disable=not progress) as bar:
-        for indices in batches_by_tokens([2 * item.length for item in items], max_tokens):
-            chosen = [items[index] for index in indices]
-            rows = [item.prompt + item.answers[side] for side in (0, 1) for item in chosen]
-            back = [
-                (1, 1 + len(item.answers[side]) - item.lead) for side in (0, 1) for item in chosen
-            ]
-            values = _read(model, rows, component, layers, back)
-            n = len(chosen)
-            yield PairActivations(indices, values[:n, 0], values[n:, 0], values[:n, 1])
-            bar.update(n)
+        for found in read(model, items, [component], layers, max_tokens=max_tokens):
+            positive, negative, prompt = found.values[component].cpu().unbind(dim=1)
+            yield PairActivations(found.indices, positive, negative, prompt)
+            bar.update(len(found.indices))
 
 
 def whole_pairs(
@@ -100,49 +96,8 @@ def prompt_activations(
     Raises:
         ValueError: As ``pair_activations``.
     """
-    if not prompts:
-        raise ValueError("prompts must hold at least 1, got 0")
-    rows = [tuple(encode_prompt(model, one, prepend_bos=prepend_bos)) for one in prompts]
-    found: dict[int, Tensor] = {}
-    for indices in batches_by_tokens([len(row) for row in rows], MAX_TOKENS):
-        chosen = [rows[index] for index in indices]
-        values = _read(model, chosen, component, layers, [(1,)] * len(chosen))
-        found |= dict(zip(indices, values[:, 0], strict=True))
-    return torch.stack([found[index] for index in range(len(rows))])
-
-
-@torch.inference_mode()
-def _read(
-    model: HookedModel,
-    rows: Sequence[tuple[int, ...]],
-    component: str,
-    layers: Sequence[int] | None,
-    back: Sequence[tuple[int, ...]],
-) -> Float[Tensor, "row place layer unit d"]:
-    """Row r at its ``back[r]``-th tokens from the end."""
-    require_eval(model)
-    info = ModelInfo.of(model)
-    n_units(info, component)
-    layers = range(info.n_layers) if layers is None else layers
-    for layer in layers:
-        require_layer(layer, info.n_layers)
-    ids, mask = pad_left(rows, pad_id(model), device_of(model))
-    at = ids.shape[1] - torch.tensor(back)
-    row = torch.arange(len(rows))[:, None]
-    found: dict[int, Tensor] = {}
-
-    def keep(layer: int) -> Hook:
-        def hook_fn(activation: Tensor, hook: Any) -> None:
-            found[layer] = activation[row, at].float().cpu()
-
-        return hook_fn
-
-    with attached(model, [(hook_name(component, layer), keep(layer)) for layer in set(layers)]):
-        model(ids, attention_mask=mask, use_cache=False, logits_to_keep=1)
-    stacked = torch.stack([found[layer] for layer in layers], dim=2)
-    if not bool(stacked.isfinite().all()):
-        raise ValueError(
-            f"activations of component {component!r} are not finite; load the model in a wider dtype "
-            "(bfloat16 or float32)"
-        )
-    return stacked if component == "head" else stacked[..., None]
+    component = component_name(component)
+    items = encode_prompts(model, prompts, prepend_bos=prepend_bos)
+    found = list(read(model, items, [component], layers))
+    order = torch.tensor([index for one in found for index in one.indices]).argsort()
+    return torch.cat([one.values[component].cpu()[:, 0] for one in found])[order]

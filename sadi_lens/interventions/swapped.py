@@ -1,6 +1,7 @@
 """The control "swapped prompt": every prompt gets the push that was computed on another one."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -79,13 +80,15 @@ class SwappedPrompt(ContextualIntervention):
         times = "" if self.strength == 1 else f", times {self.strength:g}"
         return f"swapped prompt: {self.name}{times}"
 
+    @cached_property
+    def _numbers(self) -> dict[tuple[int, ...], int]:
+        return {prompt: number for number, prompt in enumerate(self.prompts)}
+
     def edit(self, activation: Tensor, layer: int, context: Context | None = None) -> Tensor:
         """Each row plus the push of its own donor."""
         if not self.layers:
             return activation.clone()
-        numbers: dict[tuple[int, ...], int] = self.__dict__.setdefault(
-            "_numbers", {prompt: number for number, prompt in enumerate(self.prompts)}
-        )
+        numbers = self._numbers
         prompts: tuple[tuple[int, ...], ...] = self.known(context)
         unknown = [prompt for prompt in prompts if prompt not in numbers]
         if unknown:

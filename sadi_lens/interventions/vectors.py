@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sadi_lens.engine.hooks import device_of, require_eval
+from sadi_lens.engine.hooks import require_eval
 from sadi_lens.engine.intervention import (
     Affine,
     AffineIntervention,
@@ -20,8 +20,8 @@ from sadi_lens.engine.intervention import (
     require_width,
     unit_vector,
 )
-from sadi_lens.engine.text import encode, encode_prompt, require_tokenizer
-from sadi_lens.find.differences import read_activations
+from sadi_lens.engine.reading import read_activations
+from sadi_lens.engine.text import device_of, encode, encode_prompt, require_tokenizer
 from sadi_lens.interventions.fixed import VectorAddition
 from sadi_lens.interventions.pairs import pair_activations
 from sadi_lens.types.checks import checked, float_array, require_fields

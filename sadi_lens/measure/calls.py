@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from sadi_lens.engine.dispatch import ENGINES
 from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.scoring import ENGINES
 from sadi_lens.types.answers import SCORINGS
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_count, require_one_of
 from sadi_lens.types.data import Sample

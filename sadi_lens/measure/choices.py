@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from sadi_lens.engine.dispatch import score_answers
 from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.scoring import score_answers
 from sadi_lens.engine.text import EncodedItem, encode_item, require_tokenizer
 from sadi_lens.measure.calls import Settings
 from sadi_lens.tasks.contrast import right_answer

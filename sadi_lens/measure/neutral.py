@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from sadi_lens.engine.generation import generate
-from sadi_lens.engine.hooks import device_of, require_eval
+from sadi_lens.engine.hooks import require_eval
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.steering import steer
 from sadi_lens.engine.text import (
     batches_by_tokens,
+    device_of,
     encode_item,
     encode_prompt,
     pad_id,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sadi_lens.engine.dispatch import score_answers
+from sadi_lens.engine.scoring import score_answers
 from sadi_lens.engine.text import encode_item, require_tokenizer
 from sadi_lens.types.checks import checked
 from sadi_lens.types.model import HookedModel

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sadi_lens.engine.generation import generate
-from sadi_lens.engine.hooks import Hook, attached, device_of, require_eval
+from sadi_lens.engine.generation import Options, continued
+from sadi_lens.engine.hooks import require_eval
 from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.runner import FlatHook, runner_of
 from sadi_lens.engine.steering import steer
-from sadi_lens.engine.text import encode_prompt, pad_id, pad_left, require_tokenizer
+from sadi_lens.engine.text import device_of, encode_prompt, pad_id, pad_left, require_tokenizer
 from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.checks import checked
-from sadi_lens.types.components import hook_name
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import CheckReport, CheckRow, Edit, Receipt
 
@@ -72,43 +72,33 @@ def receipt(
         starts.append(len(tokens))
         tokens.extend(ids[0].tolist())
 
-    def first(layer: int) -> Hook:
-        def hook_fn(activation: Tensor, hook: Any) -> None:
+    def first(layer: int) -> FlatHook:
+        def hook(activation: Tensor) -> None:
             fired[layer] += 1
             before[layer] = activation
 
-        return hook_fn
+        return hook
 
-    def last(layer: int) -> Hook:
-        def hook_fn(activation: Tensor, hook: Any) -> None:
-            old, new = (one[0].float().flatten(1) for one in (before.pop(layer), activation))
+    def last(layer: int) -> FlatHook:
+        def hook(activation: Tensor) -> None:
+            old, new = (one[0].float() for one in (before.pop(layer), activation))
             norms = torch.stack([one.norm(dim=1) for one in (old, new, new - old)], dim=1)
             where = (old != new).any(dim=1).nonzero()[:, 0].tolist()
             changed[layer] += bool(where)
             for index in where:
                 found.append((len(starts) - 1, starts[-1] + index, layer, norms[index].tolist()))
 
-        return hook_fn
+        return hook
 
-    def around(make: Callable[[int], Hook]) -> list[tuple[str, Hook]]:
-        return [(hook_name(intervention.component, one), make(one)) for one in intervention.layers]
+    def around(make: Callable[[int], FlatHook]) -> list[tuple[str, int, FlatHook]]:
+        return [(intervention.component, one, make(one)) for one in intervention.layers]
 
-    handle = model.original_model.register_forward_pre_hook(begin, with_kwargs=True)
+    runner = runner_of(model)
+    sampling = {"max_new_tokens": max_new_tokens, "use_cache": True, **sampling}
+    options = Options(position, sampling=sampling, before=around(first), after=around(last))
+    handle = runner.module.register_forward_pre_hook(begin, with_kwargs=True)
     try:
-        # Hooks of one point run in the order in which they were attached.
-        with (
-            attached(model, around(first)),
-            steer(model, intervention, position=position),
-            attached(model, around(last)),
-        ):
-            (text,) = generate(
-                model,
-                prompt,
-                None,
-                max_new_tokens=max_new_tokens,
-                prepend_bos=prepend_bos,
-                **sampling,
-            )
+        (text,) = continued(runner, prompt, intervention, options, prepend_bos=prepend_bos)
     finally:
         handle.remove()
     tokenizer = require_tokenizer(model)

@@ -37,6 +37,7 @@ from sadi_lens.models._parts import (
 )
 from sadi_lens.models._record import LoadRecord
 from sadi_lens.models._selfcheck import SelfCheck, self_check
+from sadi_lens.types.model import Kept
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ def bridge_from(
     bridge = boot_twin(model, label)
     attach_tokenizer(bridge, tokenizer)
     bridge.__dict__["raw_model"] = share_tensors(model).eval() if model.training else model
-    bridge.__dict__["sadi_lens_name"] = label
+    Kept.of(bridge).name = label
     checked = _check(bridge, model, notes) if check else None
     record = LoadRecord(
         name=label,
@@ -86,7 +87,7 @@ def bridge_from(
         notes=tuple(notes),
         check=checked,
     )
-    bridge.__dict__["sadi_lens_load"] = record
+    Kept.of(bridge).record = record
     said = "; ".join(notes) or "nothing assumed"
     logger.info("loaded %s: %s on %s; %s", label, record.dtype, record.device, said)
     return bridge
@@ -103,7 +104,7 @@ def _check(bridge: Any, model: Any, notes: list[str]) -> SelfCheck:
             f"{check.default_attention:.2g} standard deviations of a token's logits. TransformerLens "
             "computes the eager one: what is measured here is not what the default computes"
         )
-        logger.warning("%s: %s", bridge.__dict__["sadi_lens_name"], notes[-1])
+        logger.warning("%s: %s", Kept.of(bridge).name, notes[-1])
     return check
 
 

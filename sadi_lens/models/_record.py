@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from sadi_lens.models._selfcheck import SelfCheck
-from sadi_lens.types.model import HookedModel
+from sadi_lens.types.model import HookedModel, Kept
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def load_record(model: HookedModel) -> LoadRecord:
     Raises:
         ValueError: If the model was not loaded by ``load_model``.
     """
-    record = model.__dict__.get("sadi_lens_load")
+    record = Kept.of(model).record
     if record is None:
         raise ValueError("this model was not loaded by load_model, so there is no record of it")
     return record

@@ -18,6 +18,30 @@ class HookedModel(Protocol):
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
 
+@dataclass
+class Kept:
+    """What this library knows of a model, kept on the model itself."""
+
+    name: str = ""
+    """What the user called it."""
+    info: "ModelInfo | None" = None
+    record: Any = None
+    """How ``load_model`` loaded it."""
+    checked: Any = None
+    """(weights, what runs it as long as these are the weights): ``sadi_lens.engine.runner``."""
+    owner: Any = None
+    """Whose hooks are on it now: ``sadi_lens.engine.owner``."""
+
+    def __deepcopy__(self, memo: Any) -> "Kept":
+        """A copied model is nobody's, and not yet looked at."""
+        return Kept(self.name, self.info, self.record)
+
+    @classmethod
+    def of(cls, model: HookedModel) -> "Kept":
+        """The one of a model; made on the first call."""
+        return model.__dict__.setdefault("_sadi_lens", cls())
+
+
 @dataclass(frozen=True)
 class ModelInfo:
     """Shape and identity of a model, as written into every result and artifact.
@@ -52,13 +76,13 @@ class ModelInfo:
         """Read shape and fingerprint off a bridged model; cached on the model."""
         if isinstance(model, ModelInfo):
             return model
-        cached = model.__dict__.get("sadi_lens_info")
-        if cached is not None:
-            return cached
+        kept = Kept.of(model)
+        if kept.info is not None:
+            return kept.info
         cfg = model.cfg
         is_moe = bool(getattr(cfg, "num_experts", None))
-        info = cls(
-            name=str(model.__dict__.get("sadi_lens_name") or cfg.model_name),
+        kept.info = cls(
+            name=str(kept.name or cfg.model_name),
             architecture=str(getattr(cfg, "architecture", None) or type(model).__name__),
             n_layers=int(cfg.n_layers),
             n_heads=int(cfg.n_heads),
@@ -67,8 +91,7 @@ class ModelInfo:
             d_mlp=0 if is_moe else int(cfg.d_mlp or 0),
             fingerprint=fingerprint_of(model),
         )
-        model.__dict__["sadi_lens_info"] = info
-        return info
+        return kept.info
 
 
 def fingerprint_of(model: HookedModel) -> str:

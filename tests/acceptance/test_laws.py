@@ -3,6 +3,7 @@
 By default every pair of (kind, component, position, engine) is met once; ``make test-full`` runs the whole product.
 """
 
+import contextlib
 from functools import cache
 
 import pytest
@@ -53,15 +54,10 @@ NOT_BY_HOOKS = ("clamped all", "clamped selected", "swapped")
 @pytest.fixture(params=ENGINES)
 def engine(request, llama):
     """The engine on, and off: text by text, and everything on the bridge, as a hook of someone else on it asks for."""
-    if request.param == "shared":
+    from factories import on_the_bridge
+
+    with on_the_bridge(llama) if request.param == "plain" else contextlib.nullcontext():
         yield request.param
-        return
-    point = llama.get_hook_point("blocks.0.hook_out")
-    point.add_hook(lambda _activation, hook: None)
-    other = point.fwd_hooks[-1]
-    yield request.param
-    other.hook.remove()
-    point.fwd_hooks.remove(other)
 
 
 @pytest.fixture(scope="session")

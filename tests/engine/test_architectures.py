@@ -212,7 +212,7 @@ def _raw_edit_hooks(subject: Subject, component: str, mask: torch.Tensor, where:
     ("subject", "component"), every_pair(list(CASES), COMPONENTS), indirect=["subject"]
 )
 def test_activations_equal_those_of_plain_hugging_face_hooks(subject, batch, component):
-    from sadi_lens.find.differences import read_activations
+    from sadi_lens.engine import read_activations
 
     got = read_activations(subject.bridge, batch.ids, batch.mask, [component])[component]
     want = _raw_values(subject, batch, component)

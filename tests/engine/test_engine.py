@@ -5,6 +5,7 @@ import contextlib
 import numpy as np
 import pytest
 from architectures import CASES, number_tokenizer, random_model
+from factories import no_free_memory, on_the_bridge
 
 POSITIONS = ["last_prompt", "every_step", "all"]
 
@@ -38,7 +39,7 @@ def counted(model):
 
 
 def cells(model):
-    """Unsteered, and one cell that first edits each of the layers 0, 1, 2."""
+    """Unsteered, and three cells."""
     import sadi_lens as sl
 
     return [None] + [
@@ -63,7 +64,7 @@ def one_token_samples(n):
     return [sl.Sample(prompt, (" red", " blue"), 0) for prompt in prompts[:n]]
 
 
-def test_a_sweep_runs_each_prompt_once_and_each_cell_from_its_first_edited_layer(warm):
+def test_a_sweep_runs_each_prompt_once_and_one_token_a_cell(warm):
     import sadi_lens as sl
 
     samples = one_token_samples(1)
@@ -71,8 +72,8 @@ def test_a_sweep_runs_each_prompt_once_and_each_cell_from_its_first_edited_layer
     with counted(warm) as (raw, bridge):
         sl.evaluate(warm, samples, cells(warm), progress=False)
     assert bridge == []
-    # The prefix; then the unsteered copy with those that join in layers 0, 1 and 2.
-    assert raw == [[length - 1] * 3, [2, 3, 4]]
+    # The prefix; then the unsteered copy and one a cell.
+    assert raw == [[length - 1] * 3, [4] * 3]
 
 
 def test_the_prefix_ends_once_the_last_layer_has_its_keys_and_values(warm):
@@ -96,7 +97,7 @@ def test_items_of_one_pass_share_it(warm):
     with counted(warm) as (raw, bridge):
         sl.evaluate(warm, samples, cells(warm), progress=False)
     assert bridge == []
-    assert raw == [[3 * (longest - 1)] * 3, [6, 9, 12]]
+    assert raw == [[3 * (longest - 1)] * 3, [12] * 3]
 
 
 def test_answers_of_several_tokens_share_the_last_prompt_token(warm):
@@ -110,7 +111,7 @@ def test_answers_of_several_tokens_share_the_last_prompt_token(warm):
     assert raw == [[length - 1] * 3, [1 + 3 * 2] * 3]
 
 
-def test_at_position_all_rows_join_at_their_first_edited_layer(warm):
+def test_at_position_all_every_cell_runs_the_prompt(warm):
     import sadi_lens as sl
 
     samples = one_token_samples(1)
@@ -118,7 +119,7 @@ def test_at_position_all_rows_join_at_their_first_edited_layer(warm):
     with counted(warm) as (raw, bridge):
         sl.evaluate(warm, samples, cells(warm), position="all", progress=False)
     assert bridge == []
-    assert raw == [[2 * length, 3 * length, 4 * length]]
+    assert raw == [[4 * length] * 3]
 
 
 def test_extraction_runs_a_prompt_once_for_both_answers(warm):
@@ -143,7 +144,7 @@ def test_the_plain_way_runs_every_text_of_every_cell(warm):
     with counted(warm) as (raw, bridge):
         sl.evaluate(warm, samples, cells(warm), engine="plain", progress=False)
     assert raw == []
-    assert bridge == [[length + 1] * 3] * 8
+    assert bridge == [[length] * 3] * 8
 
 
 @pytest.mark.parametrize("position", POSITIONS)
@@ -179,7 +180,7 @@ def test_both_engines_give_the_same_numbers(llama, differences, samples, positio
 def test_every_architecture_scores_the_same_on_its_fastest_way(name):
     import sadi_lens as sl
     from sadi_lens.engine.prefix import shares_prefix
-    from sadi_lens.engine.runner import raw_model
+    from sadi_lens.engine.runner import runner_of
 
     bridge = sl.load_model(random_model(name, seed=1), tokenizer=number_tokenizer())
     words = bridge.tokenizer.convert_ids_to_tokens(list(range(10, 24)))
@@ -196,9 +197,9 @@ def test_every_architecture_scores_the_same_on_its_fastest_way(name):
         )
         for one, two in zip(found, slow, strict=True):
             np.testing.assert_allclose(one.choice_scores, two.choice_scores, atol=1e-4)
-    raw = raw_model(bridge)
-    takes_trees = raw is not None and shares_prefix(raw, 4)
-    assert takes_trees == (name not in {"mistral_sliding", "gemma2", "bloom", "falcon_alibi"})
+    assert shares_prefix(runner_of(bridge), 4) == (
+        name not in {"mistral_sliding", "gemma2", "bloom", "falcon_alibi"}
+    )
 
 
 def test_a_window_shorter_than_the_texts_goes_to_the_bridge():
@@ -206,11 +207,11 @@ def test_a_window_shorter_than_the_texts_goes_to_the_bridge():
 
     import sadi_lens as sl
     from sadi_lens.engine.prefix import shares_prefix
-    from sadi_lens.engine.runner import raw_model
+    from sadi_lens.engine.runner import runner_of
 
     hf, tokenizer = random_llama(seed=4)
     model = sl.load_model(hf, tokenizer=tokenizer)
-    raw = raw_model(model)
+    raw = runner_of(model)
     assert shares_prefix(raw, 60)
     hf.config.sliding_window = 12
     assert shares_prefix(raw, 12)
@@ -229,9 +230,9 @@ def test_hooks_and_changed_weights_are_never_passed_over(samples, differences):
     other = sl.MaskedScaling(sl.top_k_mask(differences["neuron"], 9), 4.0)
     plain = sl.evaluate(model, samples, progress=False)
     steered = sl.evaluate(model, samples, other, position="all", progress=False)
-    with sl.steer(model, other, position="all"):
-        inside = sl.evaluate(model, samples, progress=False)
-    np.testing.assert_allclose(inside.choice_scores, steered.choice_scores, atol=5e-5)
+    with model.hooks(fwd_hooks=sl.fwd_hooks(other, position="all")):
+        inside = sl.evaluate(model, samples[:1], progress=False)
+    np.testing.assert_allclose(inside.choice_scores, steered.choice_scores[:1, :2], atol=5e-5)
     point = model.get_hook_point("blocks.0.attn.hook_z")
     point.add_hook(lambda activation, hook: activation * 0)
     hooked = sl.evaluate(model, samples, progress=False)
@@ -250,38 +251,37 @@ def test_hooks_and_changed_weights_are_never_passed_over(samples, differences):
 
 
 def test_a_raw_model_in_training_mode_is_not_run(llama):
-    from sadi_lens.engine.runner import raw_model
+    from sadi_lens.engine.runner import RawRunner, runner_of
 
-    assert raw_model(llama) is not None
+    assert isinstance(runner_of(llama), RawRunner)
     parts = [llama.raw_model.model.layers[1].mlp, llama.original_model, llama.original_model.model]
     for part in parts:
         part.training = True
         try:
-            assert raw_model(llama) is None
+            assert not isinstance(runner_of(llama), RawRunner)
         finally:
             part.training = False
-    assert raw_model(llama) is not None
+    assert isinstance(runner_of(llama), RawRunner)
 
 
-def test_runs_that_overlap_leave_nothing_in_whatever_order_they_end(llama):
-    """Threads, or generators left open: each takes off its own hook, and the last one the wrapper."""
+def test_hooks_are_taken_off_in_whatever_order_runs_end(llama):
     import torch
 
-    from sadi_lens.engine.runner import raw_model
+    from sadi_lens.engine.runner import runner_of
 
-    raw = raw_model(llama)
-    module = raw.sites["head", 1].module
+    runner = runner_of(llama)
+    module = runner.sites["head", 1].module
     x = torch.ones(1, 2, 32)
     plain = module(x)
-    first = raw.attached([("head", 1, lambda activation: activation * 2)])
-    second = raw.attached([("head", 1, lambda activation: activation + 1)])
+    first = runner.attach([("head", 1, lambda activation: activation * 2)])
+    second = runner.attach([("head", 1, lambda activation: activation + 1)])
     first.__enter__()
     second.__enter__()
     torch.testing.assert_close(module(x), plain * 3)
     first.__exit__(None, None, None)
     torch.testing.assert_close(module(x), plain * 2)
     second.__exit__(None, None, None)
-    assert "forward" not in vars(module)
+    assert not module._forward_pre_hooks
     assert torch.equal(module(x), plain)
 
 
@@ -313,82 +313,82 @@ def test_what_overflows_at_padding_does_not_reach_the_text(position):
     )
 
 
+@contextlib.contextmanager
+def passes_that_fail(model, way, fails):
+    """Whatever ``fails(rows, tokens)`` raises, raised in the middle of such a pass."""
+
+    def hook(_module, args):
+        error = fails(*args[0].shape[:2])
+        if error is not None:
+            raise error
+
+    block = model.raw_model.model.layers[1] if way == "raw" else model.blocks[1].original_component
+    handle = block.input_layernorm.register_forward_pre_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 @pytest.mark.parametrize("way", ["raw", "bridge"])
-def test_out_of_memory_is_retried_smaller_with_the_same_numbers(llama, samples, monkeypatch, way):
+def test_out_of_memory_is_retried_smaller_with_the_same_numbers(warm, samples, way):
     import torch
 
     import sadi_lens as sl
-    from sadi_lens.engine import bridge_scoring as scoring
-    from sadi_lens.engine import dispatch as engine
-    from sadi_lens.engine import scoring as tree_scoring
 
-    whole = sl.evaluate(llama, samples, cells(llama), progress=False)
-    if way == "bridge":
-        monkeypatch.setattr(engine, "raw_model", lambda _model: None)
-    owner = tree_scoring.TreeScorer if way == "raw" else scoring._Batch
-    real, sizes = owner.score, []
+    sizes = []
 
-    def score(self, *args):
-        n = len(args[0]) if way == "raw" else len(self.items)
-        at_once = args[1] if way == "raw" else args[2]
-        sizes.append((n, at_once))
-        if n > 1 or at_once > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return real(self, *args)
+    def small(rows, tokens):
+        sizes.append((rows, tokens))
+        return torch.OutOfMemoryError("CUDA out of memory") if rows > 1 or tokens > 16 else None
 
-    monkeypatch.setattr(owner, "score", score)
-    found = sl.evaluate(llama, samples, cells(llama), progress=False)
-    assert max(sizes) > (1, 2)
-    for one, two in zip(whole, found, strict=True):
-        np.testing.assert_allclose(one.choice_scores, two.choice_scores, atol=2e-5)
-
-    def never(_self, *_args):
-        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
-
-    monkeypatch.setattr(owner, "score", never)
-    with pytest.raises(MemoryError, match="does not fit into memory even alone"):
-        sl.evaluate(llama, samples, progress=False)
-
-    def broken(_self, *_args):
-        raise RuntimeError("something else")
-
-    monkeypatch.setattr(owner, "score", broken)
-    with pytest.raises(RuntimeError, match="something else"):
-        sl.evaluate(llama, samples, progress=False)
+    where = on_the_bridge(warm) if way == "bridge" else contextlib.nullcontext()
+    with where:
+        whole = sl.evaluate(warm, samples, cells(warm), progress=False)
+        with passes_that_fail(warm, way, small):
+            found = sl.evaluate(warm, samples, cells(warm), progress=False)
+        assert max(sizes) > (1, 16)
+        for one, two in zip(whole, found, strict=True):
+            np.testing.assert_allclose(one.choice_scores, two.choice_scores, atol=2e-5)
+        full = RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        with (
+            passes_that_fail(warm, way, lambda *_: full),
+            pytest.raises(MemoryError, match="does not fit into memory even alone"),
+        ):
+            sl.evaluate(warm, samples, progress=False)
+        other = RuntimeError("something else")
+        with (
+            passes_that_fail(warm, way, lambda *_: other),
+            pytest.raises(RuntimeError, match="something else"),
+        ):
+            sl.evaluate(warm, samples, progress=False)
 
 
 def test_tables_of_many_cells_are_kept_up_to_a_bound_with_the_same_numbers(
     llama, samples, differences, monkeypatch
 ):
     import sadi_lens as sl
-    from sadi_lens.engine import edits as raw_edits
-    from sadi_lens.engine import scoring as tree_scoring
+    from sadi_lens.engine import scoring
 
-    monkeypatch.setattr(tree_scoring, "MAX_NODES", 4)  # a few cells a pass
-    monkeypatch.setattr(tree_scoring, "pass_tokens", lambda *_: 1)  # one item a batch
-    real, made, held = raw_edits.AffineEdits._build, [], []
+    no_free_memory(monkeypatch)  # one item a batch, one cell a pass
+    made = []
 
-    def build(self, *args):
-        made.append(self)
-        held.append(sum(one.nbytes for one in set(made)))
-        return real(self, *args)
-
-    monkeypatch.setattr(raw_edits.AffineEdits, "_build", build)
+    class Counted(sl.MaskedScaling):
+        def affine(self, layer):
+            made.append(layer)
+            return super().affine(layer)
 
     def run():
         made.clear()
-        held.clear()
-        settings = {"progress": False, "keep_items": True}
+        settings = {"progress": False, "keep_items": True, "make": Counted}
         grid = sl.sweep(llama, samples, differences["head"], [1, 3, 6], [1.0, 4.0], **settings)
-        return grid, len(made), max(held)
+        return grid, len(made)
 
-    whole, n_made, most = run()
-    bound = most // 2
-    monkeypatch.setattr(tree_scoring, "TABLE_BYTES", bound)
-    again, n_again, most_again = run()
+    whole, n_made = run()
+    monkeypatch.setattr(scoring, "TABLE_BYTES", 0)
+    again, n_again = run()
     assert again == whole
-    assert n_again > n_made
-    assert most_again <= bound + most // 3  # and the chunk that runs
+    assert n_again == len(samples) * n_made
 
 
 def test_a_batch_fits_the_memory_that_is_free(llama, monkeypatch):

@@ -22,20 +22,19 @@ def options(**more):
 
 @pytest.mark.parametrize("position", ["last_prompt", "every_step", "all"])
 @pytest.mark.parametrize("beams", [1, 2])
-def test_the_raw_model_writes_what_the_bridge_writes(
-    llama, differences, monkeypatch, position, beams
-):
+def test_the_raw_model_writes_what_the_bridge_writes(llama, differences, position, beams):
+    from factories import on_the_bridge
+
     import sadi_lens as sl
-    from sadi_lens.engine import generation
 
     several = kinds(differences)
     settings = options(position=position, num_beams=beams)
     fast = sl.generate(llama, PROMPTS, several, **settings)
     each = [sl.generate(llama, PROMPTS, one, **settings) for one in several]
     assert fast == [each[index][index] for index in range(3)]
-    monkeypatch.setattr(generation, "raw_model", lambda _model: None)
-    assert fast == sl.generate(llama, PROMPTS, several, **settings)
-    assert each == [sl.generate(llama, PROMPTS, one, **settings) for one in several]
+    with on_the_bridge(llama):
+        assert fast == sl.generate(llama, PROMPTS, several, **settings)
+        assert each == [sl.generate(llama, PROMPTS, one, **settings) for one in several]
     assert len({tuple(one) for one in each}) == 3
 
 

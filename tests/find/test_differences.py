@@ -98,16 +98,13 @@ def test_the_same_pair_has_the_same_row_whatever_its_batch(llama, pairs, differe
 def test_moments_of_uneven_passes_equal_those_of_the_whole_and_stay_where_they_are():
     import torch
 
-    from sadi_lens.engine.moments import Moments
+    from sadi_lens.find.differences import Moments
 
     values = torch.randn(23, 2, 5) * 3 + 100
     moments = Moments((2, 5))
     places = [one.data_ptr() for one in (moments.mean, moments.squared)]
     for start, stop in ((0, 1), (1, 9), (9, 23)):
-        moments.take(torch.full((4, 5), float("nan")), 1)  # a pass that failed before its end
-        for layer in range(2):
-            moments.take(values[start:stop, layer], layer)
-        moments.keep(stop - start)
+        moments.update(values[start:stop])
     torch.testing.assert_close(torch.from_numpy(moments.mean_array()), values.mean(dim=0))
     torch.testing.assert_close(
         torch.from_numpy(moments.std_array()), values.std(dim=0), rtol=1e-4, atol=1e-5
@@ -172,37 +169,33 @@ def test_one_component_is_asked_for_once(llama, pairs):
 
 
 def test_out_of_memory_in_the_middle_of_a_pass_is_retried_smaller_with_the_same_moments(
-    llama, pairs, differences, monkeypatch
+    llama, pairs, differences
 ):
     import numpy as np
     import torch
 
     import sadi_lens as sl
-    from sadi_lens.find import differences as activations
 
-    real, sizes = activations._MomentReader.take, []
+    sizes, most = [], 2
 
-    def take(self, component, layer, difference, prompt):
-        real(self, component, layer, difference, prompt)
-        if layer == 1:  # half of the pass has been handed over
-            sizes.append(len(difference))
-            if len(difference) > 2:
-                raise torch.OutOfMemoryError("CUDA out of memory")
+    def full(_module, args):
+        sizes.append(len(args[0]))
+        if len(args[0]) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(activations._MomentReader, "take", take)
-    found = sl.activation_differences(llama, pairs, progress=False)
-    assert max(sizes) > 2
-    for name, one in found.items():
-        assert one.n == len(pairs)
-        np.testing.assert_allclose(one.mean, differences[name].mean, rtol=1e-5, atol=1e-5)
-        np.testing.assert_allclose(one.std, differences[name].std, rtol=1e-4, atol=1e-5)
-
-    def never(*_args):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(activations._MomentReader, "take", never)
-    with pytest.raises(MemoryError, match="does not fit into memory even alone"):
-        sl.activation_differences(llama, pairs, progress=False)
+    handle = llama.raw_model.model.layers[1].register_forward_pre_hook(full)
+    try:
+        found = sl.activation_differences(llama, pairs, progress=False)
+        assert max(sizes) > 2
+        for name, one in found.items():
+            assert one.n == len(pairs)
+            np.testing.assert_allclose(one.mean, differences[name].mean, rtol=1e-5, atol=1e-5)
+            np.testing.assert_allclose(one.std, differences[name].std, rtol=1e-4, atol=1e-5)
+        most = 0
+        with pytest.raises(MemoryError, match="does not fit into memory even alone"):
+            sl.activation_differences(llama, pairs, progress=False)
+    finally:
+        handle.remove()
 
 
 def test_prepend_bos_reaches_the_texts(llama, pairs, differences):

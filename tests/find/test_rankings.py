@@ -389,7 +389,7 @@ def test_sign_agreement_by_hand(component, pairs):
     scalar, projection = np.zeros((2, *differences.mean.shape))
     for pair in pairs:
         ids = torch.tensor([tokenizer(pair.prompt)["input_ids"]])
-        layers = sl.find.read_activations(model, ids, components=[component])[component]
+        layers = sl.engine.read_activations(model, ids, components=[component])[component]
         last = torch.stack([one[0, -1].reshape(*differences.vector.shape[1:]) for one in layers])
         a = last.double().numpy()
         scalar += np.sign(a.mean(axis=2)) == np.sign(differences.mean)

@@ -487,7 +487,7 @@ def test_places_are_counted_within_the_prompt_whatever_the_padding_and_the_cache
 
     mask = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]])
     expected = [[0, 1, 2, -1, -1], [-1, -1, 0, -1, -1]]
-    for given in ({"prompt_lengths": [3, 1]}, {"prompt_end": [2]}):
+    for given in ({"prompt_lengths": [3, 1]}, {"prompt_end": 2}):
         tracker = PositionTracker("last_prompt", **given)
         tracker.begin(2, 5, 0, mask)
         assert tracker.place().tolist() == expected

@@ -1,5 +1,6 @@
 """Scoring, sweeps, controls: values, bad input, interruption."""
 
+import contextlib
 import dataclasses
 
 import pytest
@@ -36,23 +37,18 @@ def test_an_answer_is_valid_when_the_next_token_begins_a_choice(llama):
 @pytest.mark.parametrize("way", ["raw", "bridge"])
 def test_chunks_and_batches_do_not_change_the_scores(llama, differences, samples, monkeypatch, way):
     import numpy as np
+    from factories import no_free_memory, on_the_bridge
 
     import sadi_lens as sl
-    from sadi_lens.engine import bridge_scoring as scoring
-    from sadi_lens.engine import dispatch as engine
-    from sadi_lens.engine import scoring as tree_scoring
 
     cells = [
         None,
         *(sl.MaskedScaling(sl.top_k_mask(differences["neuron"], k), 2.0) for k in (1, 5, 9)),
     ]
-    if way == "bridge":
-        monkeypatch.setattr(engine, "raw_model", lambda _model: None)
-    whole = sl.evaluate(llama, samples, cells, progress=False)
-    monkeypatch.setattr(scoring, "ROW_BYTES", 1)
-    monkeypatch.setattr(scoring, "MAX_TOKENS", 1)
-    monkeypatch.setattr(tree_scoring, "pass_tokens", lambda *_: 1)
-    single = sl.evaluate(llama, samples, cells, progress=False)
+    with on_the_bridge(llama) if way == "bridge" else contextlib.nullcontext():
+        whole = sl.evaluate(llama, samples, cells, progress=False)
+        no_free_memory(monkeypatch)
+        single = sl.evaluate(llama, samples, cells, progress=False)
     for one, two in zip(whole, single, strict=True):
         np.testing.assert_allclose(one.choice_scores, two.choice_scores, atol=2e-5)
 
@@ -340,21 +336,22 @@ def test_scores_that_are_not_finite_are_counted_and_said(llama, differences, sam
 @pytest.fixture
 def stop_after(monkeypatch):
     """Ctrl-C after so many items: stop_after(n) -> the list of items scored from then on."""
-    from sadi_lens.engine import scoring as tree_scoring
+    from sadi_lens.measure import choices
 
-    monkeypatch.setattr(tree_scoring, "pass_tokens", lambda *_: 1)  # one item a batch
-    real = tree_scoring.TreeScorer.score
+    real = choices.score_answers
 
     def arrange(n):
         calls = []
 
-        def score(self, *args):
-            if len(calls) == n:
-                raise KeyboardInterrupt
-            calls.extend(args[0])
-            return real(self, *args)
+        def one_by_one(model, items, *args, **settings):
+            for index, item in enumerate(items):
+                if len(calls) == n:
+                    raise KeyboardInterrupt
+                calls.append(item)
+                for found in real(model, [item], *args, **settings):
+                    yield found._replace(indices=[index])
 
-        monkeypatch.setattr(tree_scoring.TreeScorer, "score", score)
+        monkeypatch.setattr(choices, "score_answers", one_by_one)
         return calls
 
     return arrange
@@ -646,7 +643,7 @@ def test_the_measured_push_is_edited_minus_unedited_in_the_steered_run(llama, di
     for prompt in prompts:
         ids = torch.tensor([llama.tokenizer(prompt)["input_ids"]])
         with torch.inference_mode(), sl.steer(llama, sadi):
-            steered = sl.find.read_activations(llama, ids, components=["head"])["head"]
+            steered = sl.engine.read_activations(llama, ids, components=["head"])["head"]
         after = torch.stack(steered)[:, 0, -1]  # hooks run in order, so this is 5 A where selected
         chosen = torch.from_numpy(mask.selected.copy())[..., None]
         pushes.append(torch.where(chosen, after * 4 / 5, 0))

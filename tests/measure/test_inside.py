@@ -300,7 +300,7 @@ def test_a_receipt_lists_what_was_edited(llama, position, wanted):
     assert frame.query("token == 4").text.unique().tolist() == [" ball"]
     # Layer 0 sees nothing of the edits, so its norms follow from a clean run.
     ids = torch.tensor([llama.tokenizer(prompt)["input_ids"]])
-    z = sl.find.read_activations(llama, ids, components=["head"])["head"][0][0, 4]
+    z = sl.engine.read_activations(llama, ids, components=["head"])["head"][0][0, 4]
     scaled = z.clone()
     scaled[[1, 3]] *= 3
     row = frame.query("token == 4 and layer == 0").iloc[0]

@@ -119,6 +119,29 @@ def test_shifts_are_the_states_of_the_steered_model(llama, samples, mask):
     assert np.abs(found.after[0] - found.before).max() > 1e-3
 
 
+def test_shifts_of_a_clamped_run_are_not_those_of_its_clean_run(llama, samples, mask):
+    import torch
+
+    import sadi_lens as sl
+
+    clamped = sl.interventions.Clamped(sl.MaskedScaling(mask, 4.0))
+    prompt = samples[1].prompt
+    found = sl.measure.activation_shifts(llama, [prompt], {"clamped": clamped}, layer=2)
+    ids = torch.tensor([llama.tokenizer(prompt)["input_ids"]])
+    seen = []
+    block = llama.blocks[2].original_component
+    handle = block.register_forward_hook(lambda *args: seen.append(args[2][0][..., -1, :]))
+    try:
+        with torch.inference_mode(), sl.steer(llama, clamped):
+            llama.original_model(ids)
+    finally:
+        handle.remove()
+    clean, steered = (one.flatten().numpy() for one in seen)
+    np.testing.assert_allclose(found.before[0], clean, atol=1e-5)
+    np.testing.assert_allclose(found.after[0, 0], steered, atol=1e-5)
+    assert np.abs(clean - steered).max() > 1e-3
+
+
 def test_shifts_see_an_edit_at_the_place_that_is_read(llama, samples, differences):
     """The reading hook must come after the steering hook of the same place."""
     import sadi_lens as sl
@@ -182,7 +205,7 @@ def test_the_norm_of_an_edit_is_strength_times_the_selected_values(llama, differ
     import torch
 
     ids = torch.tensor([llama.tokenizer("the ball is")["input_ids"]])
-    z = sl.find.read_activations(llama, ids, components=["head"])["head"][layer][0, -1, unit]
+    z = sl.engine.read_activations(llama, ids, components=["head"])["head"][layer][0, -1, unit]
     assert trace.edit_norm[layer, 0] == pytest.approx(3 * float(z.norm()), rel=1e-4)
 
 

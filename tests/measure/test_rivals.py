@@ -55,7 +55,7 @@ def evidence_and_pull(prompts):
 
 def last_token_values(model, text, component, layer, back=1):
     """Activation [d ...] near the end of one text, by a plain hooked pass."""
-    from sadi_lens.find.differences import read_activations
+    from sadi_lens.engine import read_activations
 
     ids = torch.tensor([model.tokenizer(text)["input_ids"]])
     return read_activations(model, ids, components=(component,))[component][layer][0, -back]
@@ -221,7 +221,7 @@ def test_the_swapped_push_is_the_donors_in_its_own_steered_run(llama, difference
 
 def test_the_push_of_a_clamped_intervention_is_measured_with_its_clean_run(llama, differences):
     import sadi_lens as sl
-    from sadi_lens.find.differences import read_activations
+    from sadi_lens.engine import read_activations
 
     scaling = sl.MaskedScaling(sl.top_k_mask(differences["head"], 6), 3.0)
     push = sl.measure.measure_push(

@@ -198,7 +198,7 @@ def test_device_map_goes_to_accelerate(folder):
 def test_the_engine_runs_where_accelerate_replaced_forward(folder):
     """Modules of an off-loaded layer have a ``forward`` of accelerate's; ours stands before it and is gone after."""
     import sadi_lens as sl
-    from sadi_lens.engine.runner import raw_model
+    from sadi_lens.engine.runner import RawRunner, runner_of
 
     layers = {"model.layers.0": "disk", "model.layers.1": "cpu"}
     rest = dict.fromkeys(("model.embed_tokens", "model.norm", "model.rotary_emb", "lm_head"), "cpu")
@@ -214,7 +214,7 @@ def test_the_engine_runs_where_accelerate_replaced_forward(folder):
             name: module.__dict__.get("forward") for name, module in model.raw_model.named_modules()
         }
 
-    assert raw_model(split) is not None
+    assert isinstance(runner_of(split), RawRunner)
     before = forwards(split)
     assert any(before.values())
     found = []

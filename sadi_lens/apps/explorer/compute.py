@@ -10,13 +10,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from sadi_lens.engine.bridge_scoring import MAX_TOKENS
 from sadi_lens.engine.generation import generate
-from sadi_lens.engine.hooks import device_of, require_eval
+from sadi_lens.engine.hooks import require_eval
 from sadi_lens.engine.intervention import Intervention
-from sadi_lens.engine.row_edits import RowEdits
-from sadi_lens.engine.steering import steer
-from sadi_lens.engine.text import encode_item, encode_prompt, require_tokenizer
+from sadi_lens.engine.positions import PositionTracker
+from sadi_lens.engine.runner import runner_of
+from sadi_lens.engine.steering import applied
+from sadi_lens.engine.text import device_of, encode_item, encode_prompt, require_tokenizer
 from sadi_lens.interventions import MaskedAddition, MaskedScaling
 from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.evaluation import chance_of, evaluate, evaluate_all, split_of
@@ -28,6 +28,8 @@ from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import Evaluation, ExplorerGrid, PromptGrid
 from sadi_lens.types.results.explorer import METHODS
 
+MAX_TOKENS = 8192
+"""Tokens of one pass."""
 UNSTEERED_TOKENS = 4
 """Favourites of the unsteered model that are followed through every cell, beside the choices."""
 TOP_TOKENS = 5
@@ -70,26 +72,6 @@ class Recipe:
         return MaskedScaling(mask, strength)
 
 
-class PerRow:
-    """Interventions on one component as one: row r of a batch gets the r-th."""
-
-    def __init__(self, interventions: Sequence[Intervention | None]) -> None:
-        self.rows = RowEdits(interventions, torch.arange(len(interventions)))
-        self.found = [one for one in interventions if one is not None]
-        self.component = self.found[0].component if self.found else "head"
-        self.layers = tuple(sorted({layer for one in self.found for layer in one.layers}))
-        self.label = f"{len(interventions)} interventions, one a row"
-
-    def edit(self, activation: Tensor, layer: int) -> Tensor:
-        """Every row with its own edit."""
-        return self.rows.edit(activation, self.component, layer)
-
-    def check(self, info: ModelInfo) -> None:
-        """Refuse a model that one of them was not made for."""
-        for one in self.found:
-            one.check(info)
-
-
 def read_prompt(
     model: HookedModel, sample: Sample | str, *, prepend_bos: bool | None
 ) -> tuple[list[int], list[int]]:
@@ -116,15 +98,15 @@ def next_logprobs(
 ) -> Float[np.ndarray, "intervention token"]:
     """Log-probability (nats) of every next token of one prompt, under each intervention."""
     require_eval(model)
+    runner = runner_of(model)
     found: list[Tensor] = []
     at_once = max(1, MAX_TOKENS // len(ids))
     for start in range(0, len(interventions), at_once):
         chunk = interventions[start : start + at_once]
         rows = torch.tensor(ids, device=device_of(model)).expand(len(chunk), -1)
-        with steer(model, PerRow(chunk), position=position):
-            logits = model(
-                rows, attention_mask=torch.ones_like(rows), use_cache=False, logits_to_keep=1
-            )
+        tracker = PositionTracker(position, prompt_end=len(ids) - 1)
+        with applied(runner, chunk, tracker, torch.arange(len(chunk))):
+            logits = runner.logits(rows, torch.ones_like(rows), 1)
         found.append(torch.log_softmax(logits[:, -1].float(), dim=-1).cpu())
     return torch.cat(found).numpy()
 
@@ -146,7 +128,7 @@ def continuations(
         texts += generate(
             model,
             [prompt] * len(chunk),
-            PerRow(chunk),
+            chunk,
             position=position,
             max_new_tokens=max_new_tokens,
             prepend_bos=prepend_bos,

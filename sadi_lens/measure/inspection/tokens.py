@@ -1,16 +1,17 @@
 """One text token by token: what steering did to a continuation, and which tokens are read and steered."""
 
-from typing import Any
-
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sadi_lens.engine.generation import generate
-from sadi_lens.engine.hooks import attached, device_of, require_eval
+from sadi_lens.engine.hooks import require_eval
 from sadi_lens.engine.intervention import Intervention
-from sadi_lens.engine.steering import fwd_hooks
-from sadi_lens.engine.text import encode_item, require_tokenizer
+from sadi_lens.engine.positions import PositionTracker
+from sadi_lens.engine.runner import FlatHook, Runner
+from sadi_lens.engine.steering import applied
+from sadi_lens.engine.text import device_of, encode_item, require_tokenizer
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import ContrastivePair, require_one_prompt
@@ -52,8 +53,9 @@ def trace_generation(
     require_eval(model)
     require_one_of("position", position, POSITIONS)
     if text is None:
-        settings: dict[str, Any] = {"position": position, "max_new_tokens": max_new_tokens}
-        text = generate(model, prompt, intervention, **settings)[0]
+        (text,) = generate(
+            model, prompt, intervention, position=position, max_new_tokens=max_new_tokens
+        )
     if not text:
         raise ValueError(
             f"the continuation of {prompt[-40:]!r} is empty; there is nothing to trace"
@@ -61,17 +63,12 @@ def trace_generation(
     info = ModelInfo.of(model)
     item = encode_item(model, prompt, (text,))
     ids = torch.tensor([item.prompt + item.answers[0]], device=device_of(model))
-    first, n = len(item.prompt) - 1, len(item.answers[0])
-    norms = np.zeros((info.n_layers, n), dtype=np.float32)
-    plain = _logps(model, ids)[first : first + n]
+    first = len(item.prompt) - 1
+    plain, norms = _traced(model, ids, None, position, first)
     steered = plain
     if intervention is not None:
         intervention.check(info)
-        recorder = _Recorder(intervention, norms, first)
-        hooks = fwd_hooks(recorder, position=position, prompt_lengths=[len(item.prompt)])
-        with attached(model, hooks):
-            steered = _logps(model, ids)[first : first + n]
-        norms *= _edited(position, n)
+        steered, norms = _traced(model, ids, intervention, position, first)
     chosen = ids[0, first + 1 :].cpu()
     kl = (plain.exp() * (plain - steered)).sum(dim=-1)
     tokenizer = require_tokenizer(model)
@@ -83,42 +80,37 @@ def trace_generation(
         position=position,
         prompt=prompt,
         tokens=tuple(tokenizer.decode([token]) for token in chosen.tolist()),
-        logp_unsteered=plain[range(n), chosen].numpy(),
-        logp=steered[range(n), chosen].numpy(),
+        logp_unsteered=plain.gather(1, chosen[:, None])[:, 0].numpy(),
+        logp=steered.gather(1, chosen[:, None])[:, 0].numpy(),
         kl=kl.clamp(min=0).numpy(),
         edit_norm=norms,
     )
 
 
-def _edited(position: str, n: int) -> np.ndarray:
-    """1 where the token that predicts a continuation token is edited."""
-    return np.arange(n) == 0 if position == "last_prompt" else np.ones(n, dtype=bool)
+def _traced(
+    model: HookedModel, ids: Tensor, intervention: Intervention | None, position: str, first: int
+) -> tuple[Float[Tensor, "token vocab"], Float[np.ndarray, "layer token"]]:
+    """From token ``first`` on: log-probabilities of the next, and how far each was moved in each layer."""
+    runner = Runner(model)
+    component, layers = (
+        ("", ()) if intervention is None else (intervention.component, intervention.layers)
+    )
+    found: dict[tuple[int, bool], Tensor] = {}
 
+    def note(layer: int, is_after: bool) -> FlatHook:
+        return lambda activation: found.update({(layer, is_after): activation[0, first:-1].float()})
 
-def _logps(model: HookedModel, ids: Tensor) -> Tensor:
-    logits = model(ids, use_cache=False)
-    logits = logits if isinstance(logits, Tensor) else logits.logits
-    return logits[0].float().log_softmax(dim=-1).cpu()
-
-
-class _Recorder:
-    """An intervention that also writes down how far it moved each token from ``first`` on."""
-
-    def __init__(self, intervention: Intervention, norms: np.ndarray, first: int) -> None:
-        self.intervention, self.norms, self.first = intervention, norms, first
-        self.component, self.layers = intervention.component, intervention.layers
-        self.label = intervention.label
-
-    def edit(self, activation: Tensor, layer: int) -> Tensor:
-        """The edited activation of one row."""
-        edited = self.intervention.edit(activation, layer)
-        moved = (edited - activation)[0].float().flatten(1).norm(dim=-1).cpu().numpy()
-        self.norms[layer] = moved[self.first : self.first + self.norms.shape[1]]
-        return edited
-
-    def check(self, info: ModelInfo) -> None:
-        """As the intervention's own."""
-        self.intervention.check(info)
+    before, after = (
+        [(component, layer, note(layer, is_after)) for layer in layers]
+        for is_after in (False, True)
+    )
+    tracker = PositionTracker(position, prompt_end=first)
+    with applied(runner, [intervention], tracker, before=before, after=after):
+        logits = runner.logits(ids, torch.ones_like(ids), ids.shape[1] - first)[0, :-1]
+    norms = np.zeros((runner.info.n_layers, len(logits)), dtype=np.float32)
+    for layer in layers:
+        norms[layer] = (found[layer, True] - found[layer, False]).norm(dim=-1).cpu().numpy()
+    return logits.float().log_softmax(dim=-1).cpu(), norms
 
 
 @checked()

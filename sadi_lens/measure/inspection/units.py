@@ -3,15 +3,15 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
 from tqdm.auto import tqdm
 
-from sadi_lens.engine.hooks import device_of, require_eval
 from sadi_lens.engine.intervention import Intervention
-from sadi_lens.engine.steering import steer
-from sadi_lens.engine.text import batches_by_tokens, encode_pairs, encode_prompt, pad_id, pad_left
-from sadi_lens.find.differences import MAX_TOKENS, read_activations, unit_differences
+from sadi_lens.engine.reading import read
+from sadi_lens.engine.text import (
+    encode_pairs,
+    encode_prompts,
+)
+from sadi_lens.find.differences import unit_differences
 from sadi_lens.types.checks import checked
 from sadi_lens.types.components import component_name, n_units
 from sadi_lens.types.data import ContrastivePair
@@ -28,7 +28,7 @@ def unit_activations(
     mask: Mask,
     *,
     task: str = "",
-    max_tokens: int = MAX_TOKENS,
+    max_tokens: int | None = None,
     progress: bool = True,
 ) -> UnitActivations:
     """Activation of each selected unit at the last token of prompt + right and prompt + wrong answer.
@@ -38,7 +38,6 @@ def unit_activations(
     Raises:
         ValueError: If there are no pairs, the mask is empty or of another shape, or a text does not fit.
     """
-    require_eval(model)
     if not mask.k:
         raise ValueError("mask must select at least 1 unit, got 0")
     info = ModelInfo.of(model)
@@ -46,26 +45,13 @@ def unit_activations(
     items = encode_pairs(model, pairs)
     layers, units = (list(axis) for axis in zip(*mask.units, strict=True))
     values = np.empty((2, len(items), mask.k), dtype=np.float32)
-    bar = tqdm(total=2 * len(items), desc="unit activations", unit="text", disable=not progress)
+    bar = tqdm(total=len(items), desc="unit activations", unit="pair", disable=not progress)
     with bar:
-        for side in (0, 1):
-            rows = [item.prompt + item.answers[side] for item in items]
-            for indices in batches_by_tokens([len(row) for row in rows], max_tokens):
-                last = _last_activations(model, [rows[i] for i in indices], mask.component)
-                scalar = torch.stack([one.mean(dim=-1) for one in last], dim=1)
-                values[side, indices] = scalar[:, layers, units].cpu().numpy()
-                bar.update(len(indices))
+        for found in read(model, items, [mask.component], max_tokens=max_tokens):
+            scalar = found.values[mask.component].mean(dim=-1)[:, :2, layers, units]
+            values[:, found.indices] = scalar.transpose(0, 1).cpu().numpy()
+            bar.update(len(found.indices))
     return UnitActivations(mask.component, info, mask.units, values[0], values[1], task)
-
-
-def _last_activations(
-    model: HookedModel, rows: Sequence[Sequence[int]], component: str
-) -> list[Tensor]:
-    """Float32 activations at the last token of each row, one [row unit d] a layer."""
-    ids, attention_mask = pad_left(rows, pad_id(model), device_of(model))
-    found = read_activations(model, ids, attention_mask, [component])[component]
-    last = [one[:, -1].float() for one in found]
-    return [one if one.ndim == 3 else one[..., None] for one in last]
 
 
 @checked()
@@ -128,7 +114,6 @@ def all_unit_differences(
 
 
 @checked()
-@torch.inference_mode()
 def activation_shifts(
     model: HookedModel,
     prompts: Sequence[str],
@@ -141,7 +126,7 @@ def activation_shifts(
     confounds: Sequence[str] = (),
     matched: str = "",
     task: str = "",
-    max_tokens: int = MAX_TOKENS,
+    max_tokens: int | None = None,
 ) -> ActivationShifts:
     """One layer's activations at the last prompt token, unsteered and under each method.
 
@@ -156,38 +141,31 @@ def activation_shifts(
         confounds: One an item: a property that should not matter.
         matched: How the methods were matched, ``"norm"``, ``"kl"`` or ``"coefficient"``; stated in the figure.
         task: Name written into the result.
-        max_tokens: Tokens (padding included) of one forward pass.
+        max_tokens: Tokens (padding included) of one forward pass; default what memory allows.
 
     Raises:
         ValueError: If there is no prompt or no method, or the layer does not exist.
     """
-    require_eval(model)
     component = component_name(component)
     info = ModelInfo.of(model)
     layer = info.n_layers - 1 if layer is None else layer
-    if not prompts or not methods:
-        raise ValueError(
-            f"activation_shifts needs at least 1 prompt and 1 method, got {len(prompts)} and {len(methods)}"
-        )
-    if not 0 <= layer < info.n_layers:
-        raise ValueError(f"layer must be in [0, {info.n_layers - 1}], got {layer}")
-    rows = [encode_prompt(model, prompt) for prompt in prompts]
-    states: list[np.ndarray] = []
-    for intervention in (None, *methods.values()):
-        found: list[Tensor | None] = [None] * len(rows)
-        for indices in batches_by_tokens([len(row) for row in rows], max_tokens):
-            with steer(model, intervention):
-                last = _last_activations(model, [rows[i] for i in indices], component)[layer]
-            for index, one in zip(indices, last.flatten(1), strict=True):
-                found[index] = one
-        states.append(torch.stack([one for one in found if one is not None]).cpu().numpy())
+    if not methods:
+        raise ValueError("methods must hold at least 1, got 0")
+    items = encode_prompts(model, prompts)
+    width = n_units(info, component) * (info.d_head if component == "head" else 1)
+    states = np.empty((1 + len(methods), len(items), width), dtype=np.float32)
+    for state, one in zip(states, (None, *methods.values()), strict=True):
+        for found in read(
+            model, items, [component], [layer], intervention=one, max_tokens=max_tokens
+        ):
+            state[found.indices] = found.values[component].flatten(1).cpu().numpy()
     return ActivationShifts(
         model=info,
         component=component,
         layer=layer,
         position="last_prompt",
         before=states[0],
-        after=np.stack(states[1:]),
+        after=states[1:],
         methods=tuple(methods),
         kinds=tuple((kinds or {}).get(label, "other") for label in methods),
         prompts=tuple(prompts),

@@ -1,0 +1,53 @@
+"""One table of edits: what it costs in precision, and that rows get their own."""
+
+import pytest
+
+
+def test_a_small_strength_survives_bfloat16_and_one_that_cannot_is_said():
+    """bfloat16 steps by 1/128 at 1, so 1 + 0.003 is 1 there; in float32 x (1 + 0.003) often rounds to the next x."""
+    import torch
+    from factories import random_llama
+
+    import sadi_lens as sl
+
+    hf, tokenizer = random_llama()
+    model = sl.load_model(hf.to(torch.bfloat16), tokenizer=tokenizer)
+    mask = sl.Mask.from_units("hidden", [(1, unit) for unit in range(32)], model)
+    ids = torch.tensor([tokenizer("Tom says the big red hat is in the")["input_ids"]])
+
+    def hidden(strength):
+        with torch.inference_mode(), sl.steer(model, sl.MaskedScaling(mask, strength)):
+            return sl.engine.read_activations(model, ids, components=["hidden"])["hidden"][1][0, -1]
+
+    plain, twice = hidden(0.0), hidden(1.0)
+    assert torch.equal(twice, 2 * plain)
+    with pytest.warns(UserWarning, match=r"scaling by 1 \+ 0.003 is finer than torch.bfloat16"):
+        small = hidden(0.003)
+    assert torch.equal(small, (plain.float() * 1.003).bfloat16())
+    assert 0 < (small != plain).sum() < 32
+    with pytest.warns(UserWarning, match=r"scaling by 1 \+ 0.001 .* Load the model in float32"):
+        assert torch.equal(hidden(0.001), plain)
+
+
+def test_rows_of_a_pass_have_their_own_scale_shift_or_neither():
+    """By hand: unit 0 doubled in row 0, row 1 left alone, 3 added to unit 1 in row 2."""
+    import numpy as np
+    import torch
+
+    import sadi_lens as sl
+    from sadi_lens.engine.edits import Edits
+    from sadi_lens.engine.positions import PositionTracker
+
+    info = sl.types.ModelInfo("toy", "Toy", 1, 2, 1, 2, 4, "0")
+    doubled = sl.MaskedScaling(sl.Mask.from_units("hidden", [(0, 0)], info), 1.0)
+    pushed = sl.VectorAddition(np.array([0.0, 3.0]), 0, 1.0)
+    edits = Edits([None, doubled, pushed], torch.tensor([1, 0, 2]), n_heads=2)
+    tracker = PositionTracker("every_step", prompt_end=1)
+    ((component, layer, hook),) = edits.hooks(tracker)
+    assert (component, layer) == ("hidden", 0)
+    tracker.begin(3, 3, 0, torch.ones(3, 3))
+    before = torch.tensor([[5.0, 7.0]]).repeat(3, 3, 1)
+    after = hook(before)
+    assert after[:, 0].tolist() == [[5, 7]] * 3
+    for column in (1, 2):
+        assert after[:, column].tolist() == [[10, 7], [5, 7], [5, 10]]

@@ -1,0 +1,87 @@
+"""LongRoPE encodes all positions of a batch by its longest row: rows must not depend on their neighbours."""
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A random Llama whose position encoding changes beyond 12 tokens."""
+    from factories import random_llama
+
+    import sadi_lens as sl
+
+    rope = {
+        "rope_type": "longrope",
+        "rope_theta": 10000.0,
+        "short_factor": [1.0] * 4,
+        "long_factor": [1.0, 3.0, 9.0, 27.0],
+        "factor": 4.0,
+        "original_max_position_embeddings": 12,
+    }
+    hf, tokenizer = random_llama(rope_parameters=rope)
+    return sl.load_model(hf, tokenizer=tokenizer)
+
+
+SHORT, LONG = "the ball is", "Tom says the big red hat is in the small blue box and Ann was good"
+
+
+def test_the_boundary_is_read_off_the_configuration(model, llama):
+    from sadi_lens.engine.text import rope_boundary
+
+    assert rope_boundary(model) == 12
+    assert rope_boundary(llama) is None
+    lengths = [len(model.tokenizer(text)["input_ids"]) for text in (SHORT, LONG)]
+    assert lengths[0] + 3 < 12 < lengths[1]
+
+
+@pytest.mark.parametrize("engine", ["shared", "plain"])
+@pytest.mark.parametrize("position", ["last_prompt", "all"])
+def test_scores_of_a_short_text_are_its_own_beside_a_long_one(model, engine, position):
+    import numpy as np
+    import torch
+
+    import sadi_lens as sl
+
+    samples = [sl.Sample(text, (" red", " blue hat"), 0) for text in (SHORT, LONG)]
+    scaling = sl.MaskedScaling(sl.Mask.from_units("head", [(0, 1), (1, 2)], model), 2.0)
+    settings = {"position": position, "engine": engine, "progress": False}
+    for one in (None, scaling):
+        together = sl.evaluate(model, samples, one, **settings).choice_scores
+        alone = [sl.evaluate(model, [sample], one, **settings).choice_scores for sample in samples]
+        np.testing.assert_allclose(together, np.concatenate(alone), atol=2e-5)
+    plain = sl.evaluate(model, samples, **settings).choice_scores
+    for row, text in enumerate((SHORT, LONG)):
+        ids = torch.tensor([model.tokenizer(text)["input_ids"]])
+        with torch.inference_mode():
+            logprobs = model.raw_model(ids).logits[0, -1].log_softmax(dim=-1)
+        red = model.tokenizer(" red", add_special_tokens=False)["input_ids"][0]
+        assert plain[row, 0] == pytest.approx(float(logprobs[red]), abs=2e-5)
+
+
+def test_differences_and_texts_of_a_short_prompt_are_its_own_beside_a_long_one(model):
+    import numpy as np
+
+    import sadi_lens as sl
+
+    pairs = [sl.ContrastivePair(text, " red", " blue") for text in (SHORT, LONG)]
+    mask = sl.Mask.from_units(
+        "head", [(layer, head) for layer in (1, 2) for head in range(4)], model
+    )
+    together = sl.find.unit_differences(model, pairs, mask, progress=False).values
+    alone = [sl.find.unit_differences(model, [one], mask, progress=False).values for one in pairs]
+    np.testing.assert_allclose(together, np.concatenate(alone), atol=1e-5)
+    prompts = [SHORT, LONG, "Tom says the big red", "Ann was"]
+    settings = {"max_new_tokens": 6, "eos_token_id": None, "skip_special_tokens": False}
+    texts = sl.generate(model, prompts, **settings)
+    assert texts == [sl.generate(model, one, **settings)[0] for one in prompts]
+
+
+def test_an_item_on_both_sides_is_refused(model):
+    import sadi_lens as sl
+
+    room = 12 - len(model.tokenizer(SHORT)["input_ids"])
+    sample = sl.Sample(SHORT, (" red", " red" * (room + 2)), 0)
+    with pytest.raises(
+        ValueError, match="must be on one side of 12 tokens, where this model's LongRoPE"
+    ):
+        sl.evaluate(model, [sample], progress=False)

@@ -1,0 +1,182 @@
+"""One owner at a time: what runs on a model in one thread, task or ``with`` is never seen by another."""
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+PROMPTS = ["the ball is", "Tom says the big red hat is in the"]
+
+
+@pytest.fixture(scope="module")
+def scaling(differences):
+    import sadi_lens as sl
+
+    return sl.MaskedScaling(sl.top_k_mask(differences["head"], 9), 6.0)
+
+
+def last_logits(model):
+    import torch
+
+    ids = torch.tensor([model.tokenizer(PROMPTS[1])["input_ids"]])
+    with torch.inference_mode():
+        return model(ids)[0, -1]
+
+
+def in_threads(*calls, rounds=6):
+    """Every call some times over, all of them at once; what each returned."""
+    with ThreadPoolExecutor(len(calls)) as pool:
+        barrier = threading.Barrier(len(calls))
+
+        def run(call):
+            barrier.wait()
+            return [call() for _ in range(rounds)]
+
+        return [one.result(timeout=120) for one in [pool.submit(run, call) for call in calls]]
+
+
+def test_threads_that_generate_take_turns(llama, scaling):
+    import sadi_lens as sl
+
+    before = llama.raw_model.generation_config
+    settings = {"max_new_tokens": 6, "eos_token_id": None, "skip_special_tokens": False}
+    wanted = [sl.generate(llama, PROMPTS, one, **settings) for one in (None, scaling)]
+    assert wanted[0] != wanted[1]
+    found = in_threads(
+        lambda: sl.generate(llama, PROMPTS, None, **settings),
+        lambda: sl.generate(llama, PROMPTS, scaling, **settings),
+    )
+    assert found == [[one] * 6 for one in wanted]
+    assert llama.raw_model.generation_config is before
+
+
+def test_threads_that_steer_take_turns_with_those_that_measure(
+    llama, scaling, differences, samples
+):
+    import torch
+
+    import sadi_lens as sl
+
+    def steered():
+        with sl.steer(llama, scaling):
+            return last_logits(llama)
+
+    def clean():
+        with sl.steer(llama, None):
+            return last_logits(llama)
+
+    def swept():
+        return sl.sweep(llama, samples, differences["head"], [1, 3], [2.0], progress=False).margin
+
+    wanted = [steered(), clean(), torch.from_numpy(swept())]
+    assert not torch.equal(wanted[0], wanted[1])
+    found = in_threads(steered, clean, swept, swept)
+    for want, own in zip([*wanted, wanted[2]], found, strict=True):
+        for one in own:
+            torch.testing.assert_close(torch.as_tensor(one), want, atol=2e-5, rtol=1e-5)
+
+
+def test_a_pass_of_another_thread_is_not_steered_but_refused(llama, scaling):
+    import sadi_lens as sl
+
+    with sl.steer(llama, scaling), ThreadPoolExecutor(1) as pool:
+        other = pool.submit(last_logits, llama)
+        with pytest.raises(
+            RuntimeError, match=r"is being steered by 'SADI head, K 9.* another thread"
+        ):
+            other.result(timeout=60)
+
+
+def test_tasks_of_one_thread_are_refused_instead_of_steered_or_hung(llama, scaling, samples):
+    import torch
+
+    import sadi_lens as sl
+
+    plain = last_logits(llama)
+    inside = asyncio.Event()
+
+    async def owner():
+        with sl.steer(llama, scaling):
+            first = last_logits(llama)
+            inside.set()
+            await asyncio.sleep(0.05)
+            return first, last_logits(llama)
+
+    async def late(call):
+        await inside.wait()
+        return call()
+
+    async def main():
+        return await asyncio.gather(
+            owner(),
+            late(lambda: last_logits(llama)),
+            late(lambda: sl.evaluate(llama, samples, progress=False)),
+            late(lambda: sl.steer(llama, scaling).__enter__()),
+            return_exceptions=True,
+        )
+
+    (first, second), passed, evaluated, steered = asyncio.run(main())
+    assert torch.equal(first, second)
+    assert not torch.equal(first, plain)
+    assert "is being steered by 'SADI head, K 9" in str(passed)
+    for refused in (evaluated, steered):
+        assert isinstance(refused, RuntimeError)
+        assert "in use by 'SADI head, K 9, strength 6' in another task of this thread" in str(
+            refused
+        )
+    assert torch.equal(last_logits(llama), plain)
+
+
+@pytest.mark.parametrize(
+    "call", ["evaluate", "plain", "sweep", "generate", "no cache", "differences", "scores", "push"]
+)
+def test_measuring_inside_steer_is_refused(llama, scaling, differences, samples, pairs, call):
+    import sadi_lens as sl
+
+    quiet = {"progress": False}
+    run = {
+        "evaluate": lambda: sl.evaluate(llama, samples, scaling, **quiet),
+        "plain": lambda: sl.evaluate(llama, samples, engine="plain", **quiet),
+        "sweep": lambda: sl.sweep(llama, samples, differences["head"], [1], [1.0], **quiet),
+        "generate": lambda: sl.generate(llama, PROMPTS, scaling, max_new_tokens=2),
+        "no cache": lambda: sl.generate(llama, PROMPTS, max_new_tokens=2, use_cache=False),
+        "differences": lambda: sl.activation_differences(llama, pairs, **quiet),
+        "scores": lambda: sl.unit_scores(llama, pairs, "head", "attribution", **quiet),
+        "push": lambda: sl.measure.measure_push(llama, PROMPTS, scaling, **quiet),
+    }[call]
+    with (
+        sl.steer(llama, scaling),
+        pytest.raises(
+            RuntimeError, match=r"steered by 'SADI head, K 9, strength 6' in an enclosing"
+        ),
+    ):
+        run()
+    run()
+    with sl.steer(llama, None):  # nothing is on the model
+        run()
+
+
+def test_steer_in_steer_composes(llama):
+    import torch
+
+    import sadi_lens as sl
+
+    first, second = (
+        sl.MaskedScaling(sl.Mask.from_units("head", [(layer, 1)], llama), 4.0) for layer in (0, 2)
+    )
+    both = sl.MaskedScaling(sl.Mask.from_units("head", [(0, 1), (2, 1)], llama), 4.0)
+    with sl.steer(llama, first), sl.steer(llama, second):
+        inside = last_logits(llama)
+    with sl.steer(llama, both):
+        torch.testing.assert_close(inside, last_logits(llama), atol=1e-6, rtol=1e-6)
+
+
+def test_a_copied_model_is_nobodys():
+    import copy
+
+    from sadi_lens.types.model import Kept
+
+    kept = Kept("a", record=1)
+    kept.owner = threading.Lock()  # cannot be copied
+    assert copy.deepcopy(kept) == Kept("a", record=1)
