@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from sadi_lens.engine.hooks import Hook, attached, device_of, require_eval
 from sadi_lens.engine.moments import Moments
 from sadi_lens.engine.reading import read_pairs
-from sadi_lens.engine.text import EncodedItem, encode_pairs
+from sadi_lens.engine.text import EncodedItem, encode_pairs, fitting, warn_unknown
 from sadi_lens.types.checks import checked
 from sadi_lens.types.components import COMPONENTS, hook_name, n_units
 from sadi_lens.types.data import ContrastivePair
@@ -77,6 +77,7 @@ def activation_differences(
     task: str = "",
     prepend_bos: bool | None = None,
     max_tokens: int | None = None,
+    too_long: str = "error",
     progress: bool = True,
 ) -> dict[str, ActivationDifferences]:
     """Mean and spread of positive minus negative activations, all components in one pass.
@@ -92,6 +93,7 @@ def activation_differences(
         task: Name written into the result.
         prepend_bos: See ``sadi_lens.engine.text.encode``.
         max_tokens: Tokens (padding included) of one forward pass; default what memory allows.
+        too_long: A pair that does not fit the context is an ``"error"``, or left out and counted: ``"skip"``.
         progress: Show a bar.
 
     Returns:
@@ -108,6 +110,10 @@ def activation_differences(
         raise ValueError(f"components must be a list of different names, got {components!r}")
     for name in components:
         n_units(info, name)
+    given = [(pair.prompts, (pair.positive, pair.negative)) for pair in pairs]
+    kept = fitting(model, given, "pairs", too_long=too_long, prepend_bos=prepend_bos)
+    skipped, pairs = len(pairs) - len(kept), [pairs[row] for row in kept]
+    warn_unknown(model, [pair.texts for pair in pairs])
     items = _encode_pairs(model, pairs, prepend_bos)
     reader = _MomentReader(info, components, device_of(model))
     bar = tqdm(total=len(items), desc="differences", unit="pair", disable=not progress)
@@ -129,6 +135,7 @@ def activation_differences(
             prompt_rms=np.sqrt(reader.squares[name].mean_array()),
             task=task,
             merged_boundaries=merged,
+            skipped=skipped,
         )
     return found
 

@@ -8,7 +8,7 @@ import numpy as np
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.interventions import MaskedScaling
 from sadi_lens.measure.calls import EvaluationInterrupted, Settings, require_kind
-from sadi_lens.measure.evaluation import chance_of, evaluate_all, split_of
+from sadi_lens.measure.evaluation import chance_of, evaluate_all, fitting_samples, split_of
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import Sample
 from sadi_lens.types.differences import ActivationDifferences
@@ -59,6 +59,7 @@ def sweep(
     prepend_bos: bool | None = None,
     engine: str = "shared",
     keep_items: bool = False,
+    too_long: str = "error",
     progress: bool = True,
     resume: SweepInterrupted | None = None,
 ) -> Sweep:
@@ -81,6 +82,7 @@ def sweep(
         prepend_bos: See ``evaluate``.
         engine: See ``evaluate``.
         keep_items: Keep which items each cell got right, for ``Sweep.selection``.
+        too_long: See ``evaluate``.
         progress: Show a bar.
         resume: What stopped this sweep before: only what is missing is run.
 
@@ -99,6 +101,8 @@ def sweep(
     masks = [top_k_mask(differences, k, ranking=ranking) for k in ks]
     cells = [make(mask, float(strength)) for mask in masks for strength in strengths]
 
+    settings = Settings(differences.task, position, scoring, prepend_bos, max_new_tokens, engine)
+    given, samples = len(samples), fitting_samples(model, samples, settings, too_long=too_long)
     chance = chance_of(samples)
 
     def build(found: Sequence[Evaluation]) -> Sweep:
@@ -133,6 +137,7 @@ def sweep(
             if keep_items and len(rest) == len(cells)
             else None,
             unsteered_correct=base.correct if keep_items else None,
+            skipped=given - len(samples),
         )
 
     try:
@@ -140,7 +145,7 @@ def sweep(
             model,
             samples,
             [None, *cells],
-            Settings(differences.task, position, scoring, prepend_bos, max_new_tokens, engine),
+            settings,
             progress=progress,
             description="sweep",
             resume=None if resume is None else resume.stopped,

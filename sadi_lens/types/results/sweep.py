@@ -71,6 +71,8 @@ class Sweep(ArrayEq):
     """Bool array [k strength item], where the items were kept (``keep_items=True``)."""
     unsteered_correct: Any = None
     """Bool array [item], where the items were kept."""
+    skipped: int = 0
+    """Items left out because they do not fit the context."""
 
     def frame(self) -> "pd.DataFrame":
         """One row a cell."""
