@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from sadi_lens.engine.reading import read
-from sadi_lens.engine.text import device_of, encode_pairs
+from sadi_lens.engine.text import device_of, encode_pairs, fitting, warn_unknown
 from sadi_lens.types.checks import checked
 from sadi_lens.types.components import COMPONENTS, component_name, n_units
 from sadi_lens.types.data import ContrastivePair
@@ -32,6 +32,7 @@ def activation_differences(
     task: str = "",
     prepend_bos: bool | None = None,
     max_tokens: int | None = None,
+    too_long: str = "error",
     progress: bool = True,
 ) -> dict[str, ActivationDifferences]:
     """Mean and spread of positive minus negative activations, all components in one pass.
@@ -47,6 +48,7 @@ def activation_differences(
         task: Name written into the result.
         prepend_bos: See ``sadi_lens.engine.text.encode``.
         max_tokens: Tokens (padding included) of one forward pass; default what memory allows.
+        too_long: A pair that does not fit the context is an ``"error"``, or left out and counted: ``"skip"``.
         progress: Show a bar.
 
     Returns:
@@ -65,6 +67,10 @@ def activation_differences(
     """
     info = ModelInfo.of(model)
     components = _different(info, components)
+    given = [(pair.prompts, (pair.positive, pair.negative)) for pair in pairs]
+    kept = fitting(model, given, "pairs", too_long=too_long, prepend_bos=prepend_bos)
+    skipped, pairs = len(pairs) - len(kept), [pairs[row] for row in kept]
+    warn_unknown(model, [pair.texts for pair in pairs])
     items = encode_pairs(model, pairs, prepend_bos=prepend_bos)
     moments = {name: _Moments(info, name, device_of(model)) for name in components}
     bar = tqdm(total=len(items), desc="differences", unit="pair", disable=not progress)
@@ -85,6 +91,7 @@ def activation_differences(
             prompt_rms=np.sqrt(one.square.mean_array()),
             task=task,
             merged_boundaries=sum(item.merged for item in items),
+            skipped=skipped,
         )
         for name, one in moments.items()
     }

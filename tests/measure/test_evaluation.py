@@ -225,7 +225,10 @@ def test_texts_that_do_not_fit_or_tokenise_are_refused(llama):
     import sadi_lens as sl
 
     long = ("the red ball is in the box . " * 9).strip()  # 72 tokens and BOS, context 64
-    with pytest.raises(ValueError, match="text must fit the context of 64 tokens, got 74"):
+    with pytest.raises(
+        ValueError,
+        match=r"1 of 1 samples must fit the context of 64 tokens; too long are rows \(tokens\) 0 \(74\)",
+    ):
         sl.evaluate(llama, [sl.Sample(long, (" red", " blue"), 0)], progress=False)
     with pytest.raises(ValueError, match="context of 64 tokens, got 74"):
         sl.activation_differences(
