@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := $(shell git ls-files 'sadi_lens/*.py' 2>/dev/null)
 
-.PHONY: demo demo-real test test-full shapes check figures format lint types layers lab lab-test lessons kills notebooks lock clean
+.PHONY: demo demo-real test test-full shapes check figures format fuzz lint types layers lab lab-test lessons kills notebooks lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sadi-lens demo --out demo
@@ -59,6 +59,10 @@ figures: $(VENV)/.demo
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Ten thousand bad arguments; counts by outcome.
+fuzz: $(VENV)/.dev
+	$(BIN)/python tests/fuzz/arguments.py --count 10000 2>/dev/null
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

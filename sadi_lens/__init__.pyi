@@ -1,10 +1,12 @@
 from . import apps as apps
 from . import engine as engine
 from . import find as find
+from . import interop as interop
 from . import interventions as interventions
 from . import measure as measure
 from . import models as models
 from . import plots as plots
+from . import serving as serving
 from . import tasks as tasks
 from . import types as types
 from .engine.generation import generate as generate

@@ -26,6 +26,7 @@ from sadi_lens.engine.text import (
     require_tokenizer,
 )
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
+from sadi_lens.types.checks import checked
 from sadi_lens.types.model import HookedModel, ModelInfo
 
 _RESERVED = {
@@ -37,6 +38,7 @@ _RESERVED = {
 }
 
 
+@checked()
 def generate(
     model: HookedModel,
     prompts: str | Sequence[str],

@@ -170,21 +170,6 @@ def masked_layers(mask: Mask, strength: float) -> tuple[int, ...]:
     return tuple(layer for layer, count in enumerate(mask.per_layer) if count)
 
 
-def require_vector(name: str, values: Any, ndim: int, shape: str) -> np.ndarray:
-    """``values`` as a finite float32 array that cannot be written to.
-
-    Raises:
-        ValueError: If the number of axes is another, or a value is NaN or infinite.
-    """
-    array = np.array(values, dtype=np.float32)
-    if array.ndim != ndim or not array.size:
-        raise ValueError(f"{name} must be [{shape}], got shape {array.shape}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} must be finite, got NaN or infinity")
-    array.setflags(write=False)
-    return array
-
-
 def unit_vector(name: str, values: Any) -> np.ndarray:
     """``values`` with length 1 along the last axis.
 

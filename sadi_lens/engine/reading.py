@@ -176,7 +176,7 @@ def _run_trees(runner: RawRunner, items: list[EncodedItem], notes: _Notes) -> No
                 past + start - 1 + len(answer)
                 for start, answer in zip(starts, item.answers, strict=True)
             ]
-            + [past]
+            + [past + item.lead]
             for item in items
         ],
         device=device,
@@ -195,7 +195,8 @@ def _run_texts(
     ids, mask = pad_left(texts, pad_id(runner.model), device)
     end = ids.shape[1] - 1
     ends = [
-        [end] * n_texts + [end - (len(item.answers[0]) if item.answers else 0)] for item in items
+        [end] * n_texts + [end - (len(item.answers[0]) if item.answers else 0) + item.lead]
+        for item in items
     ]
     columns = torch.tensor(ends, device=device)
     first = torch.arange(len(items), device=device)[:, None] * max(1, n_texts)

@@ -19,6 +19,7 @@ from sadi_lens.engine.positions import PositionTracker
 from sadi_lens.engine.prefix import fork_cache
 from sadi_lens.engine.runner import FlatHook, Runner, on_point
 from sadi_lens.types.base import DEFAULT_POSITION
+from sadi_lens.types.checks import checked
 from sadi_lens.types.components import hook_name
 from sadi_lens.types.model import HookedModel, ModelInfo
 
@@ -111,6 +112,7 @@ def _watched(runner: Runner, passes: _Passes) -> Generator[None]:
             handle.remove()
 
 
+@checked()
 @contextmanager
 def steer(
     model: HookedModel,
@@ -156,6 +158,7 @@ def steer(
         yield model
 
 
+@checked()
 def fwd_hooks(
     intervention: Intervention | None,
     *,

@@ -14,7 +14,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from sadi_lens.engine.reading import read
-from sadi_lens.engine.text import device_of, encode_pairs
+from sadi_lens.engine.text import device_of, encode_pairs, fitting, warn_unknown
+from sadi_lens.types.checks import checked
 from sadi_lens.types.components import COMPONENTS, component_name, n_units
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.differences import ActivationDifferences, UnitDifferences
@@ -22,6 +23,7 @@ from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import HookedModel, ModelInfo
 
 
+@checked()
 def activation_differences(
     model: HookedModel,
     pairs: Sequence[ContrastivePair],
@@ -30,6 +32,7 @@ def activation_differences(
     task: str = "",
     prepend_bos: bool | None = None,
     max_tokens: int | None = None,
+    too_long: str = "error",
     progress: bool = True,
 ) -> dict[str, ActivationDifferences]:
     """Mean and spread of positive minus negative activations, all components in one pass.
@@ -45,6 +48,7 @@ def activation_differences(
         task: Name written into the result.
         prepend_bos: See ``sadi_lens.engine.text.encode``.
         max_tokens: Tokens (padding included) of one forward pass; default what memory allows.
+        too_long: A pair that does not fit the context is an ``"error"``, or left out and counted: ``"skip"``.
         progress: Show a bar.
 
     Returns:
@@ -63,6 +67,10 @@ def activation_differences(
     """
     info = ModelInfo.of(model)
     components = _different(info, components)
+    given = [(pair.prompts, (pair.positive, pair.negative)) for pair in pairs]
+    kept = fitting(model, given, "pairs", too_long=too_long, prepend_bos=prepend_bos)
+    skipped, pairs = len(pairs) - len(kept), [pairs[row] for row in kept]
+    warn_unknown(model, [pair.texts for pair in pairs])
     items = encode_pairs(model, pairs, prepend_bos=prepend_bos)
     moments = {name: _Moments(info, name, device_of(model)) for name in components}
     with tqdm(total=len(items), desc="differences", unit="pair", disable=not progress) as bar:
@@ -71,7 +79,10 @@ def activation_differences(
                 moments[name].update(values)
             bar.update(len(found.indices))
     merged = sum(item.merged for item in items)
-    return {name: one.result(info, task, merged) for name, one in moments.items()}
+    return {
+        name: one.result(info, task=task, merged_boundaries=merged, skipped=skipped)
+        for name, one in moments.items()
+    }
 
 
 def _different(info: ModelInfo, components: Sequence[str] | None) -> Sequence[str]:
@@ -144,7 +155,7 @@ class _Moments:
         self.prompt.update(prompt)
         self.square.update(prompt.square().sum(dim=-1))
 
-    def result(self, info: ModelInfo, task: str, merged: int) -> ActivationDifferences:
+    def result(self, info: ModelInfo, **more: Any) -> ActivationDifferences:
         """What was added up."""
         return ActivationDifferences(
             component=self.component,
@@ -155,11 +166,11 @@ class _Moments:
             vector=self.vector.mean_array(),
             prompt_mean=self.prompt.mean_array(),
             prompt_rms=np.sqrt(self.square.mean_array()),
-            task=task,
-            merged_boundaries=merged,
+            **more,
         )
 
 
+@checked()
 def unit_differences(
     model: HookedModel,
     pairs: Sequence[ContrastivePair],

@@ -7,7 +7,10 @@ import numpy as np
 from jaxtyping import Float
 from tqdm.auto import tqdm
 
+from sadi_lens.types.checks import checked
 
+
+@checked()
 def probe_accuracy(
     features: Float[np.ndarray, "item d"],
     labels: Sequence[int] | np.ndarray,
@@ -43,6 +46,10 @@ def probe_accuracy(
 
     features, labels = np.asarray(features), np.asarray(labels)
     groups = np.arange(len(labels)) if groups is None else np.asarray(groups)
+    if not len(features) == len(labels) == len(groups):
+        raise ValueError(
+            f"labels and groups must be one an item of features ({len(features)}), got {len(labels)} and {len(groups)}"
+        )
     if not np.isfinite(features).all():
         raise ValueError(
             f"{int((~np.isfinite(features)).sum())} features of the probe are NaN or infinite; "
@@ -66,7 +73,8 @@ def probe_accuracy(
                 f"in the {len(train)} items beside fold {held}"
             )
     probe = LogisticRegression(max_iter=1000)
-    return float((cross_val_predict(probe, features, labels, cv=folds) == labels).mean())
+    found = np.asarray(cross_val_predict(probe, features, labels, cv=folds))
+    return float(np.mean(found == labels))
 
 
 def probe_units(

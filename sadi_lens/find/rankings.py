@@ -22,8 +22,9 @@ from sadi_lens.find.gradients import margin_gradients
 from sadi_lens.find.probes import probe_units
 from sadi_lens.find.readings import read_pairs
 from sadi_lens.types.base import require_one_of
+from sadi_lens.types.checks import checked
 from sadi_lens.types.components import component_name
-from sadi_lens.types.data import ContrastivePair, Sample, Task
+from sadi_lens.types.data import ContrastivePair, Sample, Task, require_one_prompt
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.scores import RANKINGS, Scores, t_values
 
@@ -39,6 +40,7 @@ ALL_RANKINGS = {
 """Every ranking of ``unit_scores``; those of ``RANKINGS`` can also be had from ``activation_differences``."""
 
 
+@checked()
 def unit_scores(
     model: HookedModel,
     task_or_pairs: Task | Sequence[ContrastivePair],
@@ -146,7 +148,10 @@ def pair_arrays(
     if ranking == "probe":
         raise ValueError("ranking 'probe' is fitted on all pairs together; use another ranking")
     options: dict[str, Any] = {"prepend_bos": prepend_bos, "progress": progress}
-    samples = [Sample(one.prompt, (one.positive, one.negative), 0) for one in pairs]
+    samples: list[Sample] = []
+    if ranking in ("effect", "gradient", "attribution"):
+        require_one_prompt(pairs, f"ranking {ranking!r}")
+        samples = [Sample(one.prompt, (one.positive, one.negative), 0) for one in pairs]
     if ranking == "effect":
         return (margin_gradients(model, samples, component, **options),)
     before_gate = ranking == "reference" and component == "neuron" and bool(model.cfg.gated_mlp)

@@ -10,7 +10,13 @@ from tqdm.auto import tqdm
 
 from sadi_lens.engine.reading import read
 from sadi_lens.engine.runner import GATE
-from sadi_lens.engine.text import EncodedItem, encode_item, encode_pairs, encode_prompt
+from sadi_lens.engine.text import (
+    EncodedItem,
+    encode_item,
+    encode_pairs,
+    encode_prompt,
+)
+from sadi_lens.types.checks import checked
 from sadi_lens.types.components import component_name, n_units
 from sadi_lens.types.data import ContrastivePair, Sample
 from sadi_lens.types.differences import ActivationDifferences
@@ -73,6 +79,7 @@ def _non_linearity(model: HookedModel) -> Any:
     return ACT2FN[name]
 
 
+@checked()
 def sign_agreement(
     model: HookedModel,
     inputs: Sequence[ContrastivePair | Sample | str],
@@ -131,7 +138,8 @@ def _prompt_tokens(
 ) -> tuple[int, ...]:
     """Tokens up to the last prompt token: where an answer is known, the last one before it."""
     if isinstance(one, ContrastivePair):
-        answers: tuple[str, ...] = (one.positive, one.negative)
+        own = one.negative_prompt is not None
+        answers: tuple[str, ...] = (one.positive,) if own else (one.positive, one.negative)
     else:
         answers = () if isinstance(one, str) else one.choices
     prompt = one if isinstance(one, str) else one.prompt

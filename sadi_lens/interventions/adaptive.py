@@ -10,6 +10,7 @@ from sadi_lens.engine.intervention import (
     masked_layers,
     require_strength,
 )
+from sadi_lens.types.checks import require_fields
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import ModelInfo
 
@@ -36,7 +37,7 @@ class MaskedScaling(AffineIntervention):
     strength: float
 
     def __post_init__(self) -> None:
-        require_strength(self.strength)
+        require_fields(self)
         object.__setattr__(self, "strength", float(self.strength))
 
     @classmethod

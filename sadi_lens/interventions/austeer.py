@@ -10,10 +10,9 @@ import torch
 from sadi_lens.engine.intervention import (
     Affine,
     AffineIntervention,
-    require_strength,
-    require_vector,
 )
 from sadi_lens.interventions.pairs import pair_activations
+from sadi_lens.types.checks import float_array, require_fields
 from sadi_lens.types.components import component_name, n_units
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.model import HookedModel, ModelInfo
@@ -45,10 +44,9 @@ class AUSteer(AffineIntervention):
     component: str = "mlp_out"
 
     def __post_init__(self) -> None:
-        require_strength(self.strength)
-        object.__setattr__(self, "component", component_name(self.component))
+        require_fields(self)
         object.__setattr__(self, "strength", float(self.strength))
-        object.__setattr__(self, "gain", require_vector("gain", self.gain, 3, "layer unit d"))
+        object.__setattr__(self, "gain", float_array("gain", self.gain, "layer unit d"))
 
     @classmethod
     def from_pairs(

@@ -1,6 +1,5 @@
 """CAST: a push that is added only to prompts which meet a condition."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -15,12 +14,11 @@ from sadi_lens.engine.intervention import (
     Need,
     require_layer,
     require_not_heads,
-    require_strength,
-    require_vector,
     require_width,
     unit_vector,
 )
 from sadi_lens.interventions.pairs import prompt_activations, whole_pairs
+from sadi_lens.types.checks import float_array, require_fields
 from sadi_lens.types.components import component_name
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.model import HookedModel, ModelInfo
@@ -54,14 +52,11 @@ class CAST(ContextualIntervention):
     need: ClassVar[Need] = "prompt_end"
 
     def __post_init__(self) -> None:
-        require_strength(self.strength)
+        require_fields(self)
         object.__setattr__(self, "strength", float(self.strength))
-        if not math.isfinite(self.threshold):
-            raise ValueError(f"threshold must be finite, got {self.threshold}")
-        object.__setattr__(self, "component", component_name(self.component))
         require_not_heads(self.component)
-        vector = require_vector("vector", self.vector, 1, "unit")
-        condition = require_vector("condition", self.condition, 1, "unit")
+        vector = float_array("vector", self.vector, "unit")
+        condition = float_array("condition", self.condition, "unit")
         if vector.shape != condition.shape:
             raise ValueError(
                 f"vector and condition must have one width, got {vector.size} and {condition.size}"

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sadi_lens.engine.intervention import AffineIntervention, Context, ContextualIntervention, Need
 from sadi_lens.types.base import require_one_of
+from sadi_lens.types.checks import require_fields
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import ModelInfo
 
@@ -43,6 +44,7 @@ class Clamped(ContextualIntervention):
     need: ClassVar[Need] = "clean"
 
     def __post_init__(self) -> None:
+        require_fields(self)
         require_one_of("scope", self.scope, SCOPES)
         if not isinstance(self.inner, AffineIntervention) or not hasattr(self.inner, "mask"):
             raise ValueError(

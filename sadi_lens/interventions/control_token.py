@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from sadi_lens.engine.intervention import AffineIntervention, Context, ContextualIntervention, Need
+from sadi_lens.types.checks import require_fields
 from sadi_lens.types.model import ModelInfo
 
 
@@ -30,6 +31,7 @@ class ControlToken(ContextualIntervention):
     need: ClassVar[Need] = "place"
 
     def __post_init__(self) -> None:
+        require_fields(self)
         if not isinstance(self.inner, AffineIntervention):
             raise ValueError(
                 f"inner must be affine, as MaskedScaling, got {type(self.inner).__name__}"

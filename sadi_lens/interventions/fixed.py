@@ -10,10 +10,11 @@ from sadi_lens.engine.intervention import (
     Affine,
     AffineIntervention,
     masked_layers,
-    require_strength,
+    require_not_heads,
 )
 from sadi_lens.types.base import ArrayEq, require_one_of
-from sadi_lens.types.components import component_name, n_units
+from sadi_lens.types.checks import float_array, require_fields
+from sadi_lens.types.components import n_units
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import ModelInfo
@@ -60,17 +61,14 @@ class MaskedAddition(AffineIntervention):
     name: str = "fixed vector"
 
     def __post_init__(self) -> None:
-        require_strength(self.strength)
+        require_fields(self)
         object.__setattr__(self, "strength", float(self.strength))
-        vector = np.array(self.vector, dtype=np.float32)
-        if vector.ndim != 3 or vector.shape[:2] != self.mask.selected.shape:
+        vector = float_array("vector", self.vector, "layer unit d")
+        if vector.shape[:2] != self.mask.selected.shape:
             raise ValueError(
                 f"vector must be [layer unit d] with the mask's {self.mask.selected.shape}, "
                 f"got {vector.shape}"
             )
-        if not np.isfinite(vector).all():
-            raise ValueError("vector must be finite, got NaN or infinity")
-        vector.setflags(write=False)
         object.__setattr__(self, "vector", vector)
 
     @classmethod
@@ -182,18 +180,10 @@ class VectorAddition(AffineIntervention):
     name: str = "fixed vector"
 
     def __post_init__(self) -> None:
-        require_strength(self.strength)
+        require_fields(self)
         object.__setattr__(self, "strength", float(self.strength))
-        vector = np.array(self.vector, dtype=np.float32)
-        if vector.ndim != 1 or not np.isfinite(vector).all():
-            raise ValueError(
-                f"vector must be finite and one-dimensional [unit], got shape {vector.shape}"
-            )
-        vector.setflags(write=False)
-        object.__setattr__(self, "vector", vector)
-        object.__setattr__(self, "component", component_name(self.component))
-        if self.component == "head":
-            raise ValueError("component must be 'hidden', 'mlp_out' or 'neuron', got 'head'")
+        object.__setattr__(self, "vector", float_array("vector", self.vector, "unit"))
+        require_not_heads(self.component)
 
     @classmethod
     def from_differences(

@@ -23,6 +23,7 @@ from sadi_lens.engine.hooks import require_eval
 from sadi_lens.engine.intervention import AffineIntervention, Intervention
 from sadi_lens.engine.runner import RawRunner, runner_of
 from sadi_lens.types.base import require_one_of
+from sadi_lens.types.checks import checked
 from sadi_lens.types.components import COMPONENTS
 from sadi_lens.types.files import partial, remove_abandoned, replace_folder, require_place
 from sadi_lens.types.model import HookedModel, ModelInfo
@@ -33,6 +34,7 @@ FILES = "sadi_lens.json"
 """Names every file of a folded checkpoint with its hash: the folder may be replaced as long as they hold."""
 
 
+@checked()
 def export_folded(
     model: HookedModel,
     intervention: Intervention,

@@ -13,11 +13,10 @@ from sadi_lens.engine.intervention import (
     Need,
     require_layer,
     require_not_heads,
-    require_strength,
-    require_vector,
     require_width,
     unit_vector,
 )
+from sadi_lens.types.checks import float_array, require_fields
 from sadi_lens.types.components import component_name
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.model import ModelInfo
@@ -50,13 +49,13 @@ class InferAlignerGate(ContextualIntervention):
     need: ClassVar[Need] = "prompt_end"
 
     def __post_init__(self) -> None:
-        require_strength(self.strength)
+        require_fields(self)
         object.__setattr__(self, "strength", float(self.strength))
         object.__setattr__(self, "component", component_name(self.component))
         require_not_heads(self.component)
-        push = require_vector("push", self.push, 2, "steered unit")
-        gate = require_vector("gate", self.gate, 2, "steered unit")
-        bias = require_vector("bias", self.bias, 1, "steered")
+        push = float_array("push", self.push, "steered unit")
+        gate = float_array("gate", self.gate, "steered unit")
+        bias = float_array("bias", self.bias, "steered")
         steered = tuple(int(layer) for layer in self.steered)
         if push.shape != gate.shape or len(push) != len(steered) or len(bias) != len(steered):
             raise ValueError(

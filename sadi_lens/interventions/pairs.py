@@ -9,7 +9,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from sadi_lens.engine.reading import read
-from sadi_lens.engine.text import encode_pairs, encode_prompts
+from sadi_lens.engine.text import (
+    encode_pairs,
+    encode_prompts,
+)
 from sadi_lens.types.components import component_name
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.model import HookedModel

@@ -13,12 +13,11 @@ from sadi_lens.engine.intervention import (
     Placing,
     require_layer,
     require_not_heads,
-    require_strength,
-    require_vector,
     require_width,
     unit_vector,
 )
 from sadi_lens.interventions.pairs import whole_pairs
+from sadi_lens.types.checks import float_array, require_fields
 from sadi_lens.types.components import component_name
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.differences import ActivationDifferences
@@ -34,12 +33,12 @@ class _Rotation(Placing):
     component: str
 
     def _check_fields(self) -> None:
-        require_strength(self.strength)
+        require_fields(self)
         if self.strength < 0:
             raise ValueError(f"strength must be at least 0, got {self.strength}")
         object.__setattr__(self, "component", component_name(self.component))
         require_not_heads(self.component)
-        direction = require_vector("direction", self.direction, 1, "unit")
+        direction = float_array("direction", self.direction, "unit")
         if not math.isclose(float(np.linalg.norm(direction)), 1, abs_tol=1e-4):
             raise ValueError(
                 f"direction must have length 1, got {np.linalg.norm(direction):.4g}; divide by it"

@@ -11,10 +11,9 @@ from sadi_lens.engine.intervention import (
     Placing,
     masked_layers,
     match_component,
-    require_strength,
-    require_vector,
 )
 from sadi_lens.types.base import require_one_of
+from sadi_lens.types.checks import float_array, require_fields
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import ModelInfo
@@ -55,12 +54,12 @@ class SignedScaling(Placing):
     opposed: str = "damp"
 
     def __post_init__(self) -> None:
-        require_strength(self.strength)
+        require_fields(self)
         if self.strength < 0:
             raise ValueError(f"strength must be at least 0, got {self.strength}")
         object.__setattr__(self, "strength", float(self.strength))
         require_one_of("opposed", self.opposed, OPPOSED)
-        direction = require_vector("direction", self.direction, 3, "layer unit d")
+        direction = float_array("direction", self.direction, "layer unit d")
         if direction.shape[:2] != self.mask.selected.shape:
             raise ValueError(
                 f"direction is {direction.shape[:2]} [layer unit], the mask is "

@@ -13,9 +13,8 @@ from sadi_lens.engine.intervention import (
     ContextualIntervention,
     Need,
     match_component,
-    require_strength,
-    require_vector,
 )
+from sadi_lens.types.checks import float_array, require_fields
 from sadi_lens.types.components import n_units
 from sadi_lens.types.model import ModelInfo
 
@@ -53,12 +52,12 @@ class SwappedPrompt(ContextualIntervention):
     need: ClassVar[Need] = "prompts"
 
     def __post_init__(self) -> None:
-        require_strength(self.strength)
+        require_fields(self)
         object.__setattr__(self, "strength", float(self.strength))
         prompts = tuple(tuple(int(token) for token in prompt) for prompt in self.prompts)
         pushes = np.array(self.pushes, dtype=np.float32)
         if self.steered:
-            pushes = require_vector("pushes", self.pushes, 4, "prompt layer unit d")
+            pushes = float_array("pushes", self.pushes, "prompt layer unit d")
             if pushes.shape[:2] != (len(prompts), len(self.steered)):
                 raise ValueError(
                     f"pushes must be for {len(prompts)} prompts and {len(self.steered)} layers, "

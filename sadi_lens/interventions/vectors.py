@@ -17,8 +17,6 @@ from sadi_lens.engine.intervention import (
     Need,
     masked_layers,
     require_layer,
-    require_strength,
-    require_vector,
     require_width,
     unit_vector,
 )
@@ -26,7 +24,7 @@ from sadi_lens.engine.reading import read_activations
 from sadi_lens.engine.text import device_of, encode, encode_prompt, require_tokenizer
 from sadi_lens.interventions.fixed import VectorAddition
 from sadi_lens.interventions.pairs import pair_activations
-from sadi_lens.types.components import component_name
+from sadi_lens.types.checks import checked, float_array, require_fields
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask
@@ -36,6 +34,7 @@ ITI_HEADS, ITI_STRENGTH = 48, 15.0
 """K and alpha of Li et al. (2023), for LLaMA-7B."""
 
 
+@checked()
 def caa(differences: ActivationDifferences, layer: int, strength: float = 1.0) -> VectorAddition:
     """Contrastive activation addition: the mean difference of the residual stream, added at one layer.
 
@@ -83,10 +82,9 @@ class ActAdd(ContextualIntervention):
     need: ClassVar[Need] = "place"
 
     def __post_init__(self) -> None:
-        require_strength(self.strength)
+        require_fields(self)
         object.__setattr__(self, "strength", float(self.strength))
-        object.__setattr__(self, "vector", require_vector("vector", self.vector, 2, "pos unit"))
-        object.__setattr__(self, "component", component_name(self.component))
+        object.__setattr__(self, "vector", float_array("vector", self.vector, "pos unit"))
 
     @classmethod
     def from_prompts(
@@ -182,10 +180,10 @@ class ITI(AffineIntervention):
     strength: float = ITI_STRENGTH
 
     def __post_init__(self) -> None:
-        require_strength(self.strength)
+        require_fields(self)
         object.__setattr__(self, "strength", float(self.strength))
-        directions = require_vector("directions", self.directions, 3, "layer unit d")
-        sigma = require_vector("sigma", self.sigma, 2, "layer unit")
+        directions = float_array("directions", self.directions, "layer unit d")
+        sigma = float_array("sigma", self.sigma, "layer unit")
         for name, array in (("directions", directions), ("sigma", sigma)):
             if array.shape[:2] != self.mask.selected.shape:
                 raise ValueError(

@@ -8,10 +8,19 @@ from sadi_lens.interventions import MaskedAddition, MaskedScaling, VectorAdditio
 from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.choosing import Chosen, choose_all, report
 from sadi_lens.measure.evaluation import chance_of
-from sadi_lens.measure.methods import BUDGET, METHODS, SAME, Candidate, Control, Material, Method
+from sadi_lens.measure.methods import (
+    BUDGET,
+    METHODS,
+    SAME,
+    Candidate,
+    Control,
+    Material,
+    Method,
+)
 from sadi_lens.measure.neutral import halves_of, side_effects
 from sadi_lens.measure.sweeps import STRENGTHS, null_band
 from sadi_lens.types.base import DEFAULT_POSITION, require_one_of
+from sadi_lens.types.checks import checked
 from sadi_lens.types.components import component_name, n_units
 from sadi_lens.types.data import Task
 from sadi_lens.types.model import HookedModel, ModelInfo
@@ -22,6 +31,7 @@ N_NEUTRAL = 32
 """Neutral texts used of those given."""
 
 
+@checked()
 def compare(
     model: HookedModel,
     task: Task,

@@ -9,6 +9,7 @@ from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.evaluation import evaluate_all, split_of
 from sadi_lens.measure.neutral import divergence, halves_of
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
+from sadi_lens.types.checks import checked
 from sadi_lens.types.data import Sample
 from sadi_lens.types.model import HookedModel
 from sadi_lens.types.results import SideEffectCurve
@@ -16,6 +17,7 @@ from sadi_lens.types.results import SideEffectCurve
 KINDS = ("adaptive", "fixed", "random", "other")
 
 
+@checked()
 def side_effect_curve(
     model: HookedModel,
     samples: Sequence[Sample],

@@ -1,6 +1,7 @@
 """Scoring samples: log-probability of choices, exact match of free text, each with n and an interval."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
@@ -9,10 +10,12 @@ from tqdm.auto import tqdm
 from sadi_lens.engine.generation import generate
 from sadi_lens.engine.hooks import require_eval
 from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.text import fitting, warn_unknown
 from sadi_lens.measure.calls import Call, EvaluationInterrupted, Settings, items_hash, require_kind
 from sadi_lens.measure.choices import score_choices
 from sadi_lens.measure.outcomes import Origin, choice_outcomes, joined, text_outcome
 from sadi_lens.types.base import DEFAULT_POSITION
+from sadi_lens.types.checks import checked
 from sadi_lens.types.data import Sample
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import Evaluation
@@ -31,6 +34,7 @@ class Options(TypedDict, total=False):
     prepend_bos: bool | None
     max_new_tokens: int
     engine: str
+    too_long: str
     progress: bool
     resume: EvaluationInterrupted | None
 
@@ -49,6 +53,7 @@ def evaluate(
     intervention: Sequence[Intervention | None],
     **options: Unpack[Options],
 ) -> list[Evaluation]: ...
+@checked()
 def evaluate(
     model: HookedModel,
     samples: Sequence[Sample],
@@ -61,6 +66,7 @@ def evaluate(
     prepend_bos: bool | None = None,
     max_new_tokens: int = 16,
     engine: str = "shared",
+    too_long: str = "error",
     progress: bool = True,
     resume: EvaluationInterrupted | None = None,
 ) -> Evaluation | list[Evaluation]:
@@ -80,6 +86,7 @@ def evaluate(
         prepend_bos: See ``sadi_lens.engine.text.encode``.
         max_new_tokens: Room for a free-text answer.
         engine: ``"shared"``, or ``"plain"``: text by text, nothing shared (slow; the same numbers to rounding).
+        too_long: An item that does not fit the context is an ``"error"``, or left out and counted: ``"skip"``.
         progress: Show a bar.
         resume: What stopped this call before: only what is missing is run.
 
@@ -102,13 +109,36 @@ def evaluate(
     settings = Settings(task, position, scoring, prepend_bos, max_new_tokens, engine)
     labels = [label] if isinstance(label, str) else label
     if intervention is None or isinstance(intervention, Intervention):
-        one = [intervention]
-        return evaluate_all(
-            model, samples, one, settings, labels=labels, progress=progress, resume=resume
-        )[0]
-    return evaluate_all(
-        model, samples, intervention, settings, labels=labels, progress=progress, resume=resume
+        is_one, interventions = True, [intervention]
+    else:
+        is_one, interventions = False, list(intervention)
+    kept = fitting_samples(model, samples, settings, too_long=too_long)
+    found = evaluate_all(
+        model, kept, interventions, settings, labels=labels, progress=progress, resume=resume
     )
+    skipped = len(samples) - len(kept)
+    found = [replace(one, skipped=skipped) for one in found] if skipped else found
+    return found[0] if is_one else found
+
+
+def fitting_samples(
+    model: HookedModel, samples: Sequence[Sample], settings: Settings, *, too_long: str
+) -> Sequence[Sample]:
+    """The samples that fit the context; words that the model does not know are warned about.
+
+    Raises:
+        ValueError: As ``sadi_lens.engine.text.fitting``.
+    """
+    if settings.scoring == "generation":
+        items = [((one.prompt,), ()) for one in samples]
+    else:
+        items = [((one.prompt,), one.choices) for one in samples]
+    is_continued = bool(samples) and not items[0][1]
+    room = settings.max_new_tokens if is_continued and settings.scoring != "teacher_forced" else 0
+    options: dict[str, Any] = {"too_long": too_long, "prepend_bos": settings.prepend_bos}
+    rows = fitting(model, items, "samples", room=room, **options)
+    warn_unknown(model, [[one.prompt + end for end in one.choices or ("",)] for one in samples])
+    return samples if len(rows) == len(samples) else [samples[row] for row in rows]
 
 
 def evaluate_all(

@@ -24,6 +24,7 @@ from sadi_lens.engine.text import (
 )
 from sadi_lens.measure.open_ended import compression, repetition, token_rows
 from sadi_lens.types.base import DEFAULT_POSITION
+from sadi_lens.types.checks import checked
 from sadi_lens.types.model import HookedModel
 from sadi_lens.types.results import SideEffects
 
@@ -45,6 +46,7 @@ class UnreachableError(ValueError):
     """A KL divergence that no strength gives; the message says how far it got."""
 
 
+@checked()
 @torch.inference_mode()
 def divergence(
     model: HookedModel,
@@ -110,6 +112,7 @@ def divergence(
     )
 
 
+@checked()
 def side_effects(
     model: HookedModel,
     texts: Sequence[str],
@@ -160,6 +163,7 @@ def halves_of(text: str) -> tuple[str, str]:
     return text[:cut], text[cut:]
 
 
+@checked()
 def match_kl(
     model: HookedModel,
     prompts: Sequence[str],
@@ -188,6 +192,8 @@ def match_kl(
     def measure(one: Intervention) -> float:
         return divergence(model, [(prompt, "") for prompt in prompts], one, position=position).kl
 
+    if not prompts:
+        raise ValueError("prompts must hold at least 1, got 0")
     wanted = measure(intervention)
     tried = {0.0: 0.0}
 

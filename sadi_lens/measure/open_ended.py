@@ -9,6 +9,7 @@ import numpy as np
 
 from sadi_lens.engine.scoring import score_answers
 from sadi_lens.engine.text import encode_item, require_tokenizer
+from sadi_lens.types.checks import checked
 from sadi_lens.types.model import HookedModel
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def perplexities(model: HookedModel, prompts: Sequence[str], texts: Sequence[str
     return found
 
 
+@checked()
 def open_ended_scores(
     model: HookedModel,
     prompts: Sequence[str],

@@ -11,12 +11,14 @@ from sadi_lens.interventions import MaskedScaling
 from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.evaluation import evaluate_all, split_of
 from sadi_lens.types.base import DEFAULT_POSITION
+from sadi_lens.types.checks import checked
 from sadi_lens.types.data import Sample
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import Evaluation, Pruned, PruneStep, UnitEffects
 
 
+@checked()
 def unit_effects(
     model: HookedModel,
     samples: Sequence[Sample],
@@ -70,6 +72,7 @@ def unit_effects(
     )
 
 
+@checked()
 def prune_mask(
     model: HookedModel,
     samples: Sequence[Sample],

@@ -13,10 +13,12 @@ from sadi_lens.engine.reading import read
 from sadi_lens.engine.text import EncodedItem, encode_prompts
 from sadi_lens.find.differences import Moments
 from sadi_lens.interventions import Push, SwappedPrompt
+from sadi_lens.types.checks import checked
 from sadi_lens.types.components import n_units
 from sadi_lens.types.model import HookedModel, ModelInfo
 
 
+@checked()
 @torch.inference_mode()
 def measure_push(
     model: HookedModel,
@@ -55,6 +57,7 @@ def measure_push(
     return Push(mean, rms, len(items))
 
 
+@checked()
 @torch.inference_mode()
 def swap_prompts(
     model: HookedModel,

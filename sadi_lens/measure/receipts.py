@@ -17,6 +17,7 @@ from sadi_lens.engine.runner import FlatHook, runner_of
 from sadi_lens.engine.steering import steer
 from sadi_lens.engine.text import device_of, encode_prompt, pad_id, pad_left, require_tokenizer
 from sadi_lens.types.base import DEFAULT_POSITION
+from sadi_lens.types.checks import checked
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import CheckReport, CheckRow, Edit, Receipt
 
@@ -28,6 +29,7 @@ PROMPTS = (
 """What ``check`` runs when no prompts are given: unequal lengths are what matters."""
 
 
+@checked()
 def receipt(
     model: HookedModel,
     prompt: str,
@@ -116,6 +118,7 @@ def receipt(
     )
 
 
+@checked()
 @torch.inference_mode()
 def check(
     model: HookedModel,

@@ -8,6 +8,7 @@ import numpy as np
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.measure.evaluation import evaluate
 from sadi_lens.types.answers import SCORINGS
+from sadi_lens.types.checks import checked
 from sadi_lens.types.data import Sample
 from sadi_lens.types.model import HookedModel
 from sadi_lens.types.results import Evaluation
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+@checked()
 def scoring_table(
     model: HookedModel,
     samples: Sequence[Sample],
@@ -42,6 +44,8 @@ def scoring_table(
     """
     import pandas as pd
 
+    if not scorings:
+        raise ValueError("scorings must name at least 1, got none")
     found = {
         scoring: evaluate(model, samples, list(interventions), scoring=scoring, **options)
         for scoring in scorings
@@ -67,6 +71,7 @@ def scoring_table(
     )
 
 
+@checked()
 def truthful_scores(evaluation: Evaluation, samples: Sequence[Sample]) -> "pd.DataFrame":
     """MC1, MC2 and MC3 of TruthfulQA (Lin et al., 2022; MC3 as in Li et al., 2023), one row an item.
 

@@ -16,6 +16,7 @@ from sadi_lens.interventions import MaskedScaling
 from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.evaluation import evaluate_all
 from sadi_lens.types.base import DEFAULT_POSITION
+from sadi_lens.types.checks import checked
 from sadi_lens.types.components import n_units
 from sadi_lens.types.data import ContrastivePair, Sample, Task
 from sadi_lens.types.masks import Mask
@@ -28,6 +29,7 @@ CHUNK_BYTES = 64 * 2**20
 """Bound on the scores of resampled pairs held at once."""
 
 
+@checked()
 def mask_stability(
     model: HookedModel,
     task_or_pairs: Task | Sequence[ContrastivePair],
@@ -81,6 +83,7 @@ def mask_stability(
     )
 
 
+@checked()
 def pairs_needed(
     model: HookedModel,
     task_or_pairs: Task | Sequence[ContrastivePair],

@@ -11,8 +11,9 @@ import numpy as np
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.interventions import MaskedScaling
 from sadi_lens.measure.calls import EvaluationInterrupted, Settings, require_kind
-from sadi_lens.measure.evaluation import chance_of, evaluate_all
+from sadi_lens.measure.evaluation import chance_of, evaluate_all, fitting_samples
 from sadi_lens.types.base import DEFAULT_POSITION, require_count
+from sadi_lens.types.checks import checked
 from sadi_lens.types.data import Sample
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask, random_mask, top_k_mask
@@ -55,6 +56,7 @@ class SweepInterrupted(KeyboardInterrupt):
         return type(self), (self.partial, self.stopped)
 
 
+@checked()
 def sweep(
     model: HookedModel,
     samples: Sequence[Sample],
@@ -71,6 +73,7 @@ def sweep(
     prepend_bos: bool | None = None,
     engine: str = "shared",
     keep_items: bool = False,
+    too_long: str = "error",
     progress: bool = True,
     resume: SweepInterrupted | None = None,
 ) -> Sweep:
@@ -92,6 +95,7 @@ def sweep(
         prepend_bos: See ``evaluate``.
         engine: See ``evaluate``.
         keep_items: Keep which items each cell got right, for ``Sweep.selection``.
+        too_long: See ``evaluate``.
         progress: Show a bar.
         resume: What stopped this sweep before: only what is missing is run.
 
@@ -112,8 +116,15 @@ def sweep(
     settings = Settings(differences.task, position, scoring, prepend_bos, max_new_tokens, engine)
     if not isinstance(differences, Grid):
         differences = _grid(differences, ks, strengths, ranking, make, method)
+    kept = fitting_samples(model, samples, settings, too_long=too_long)
     return differences.run(
-        model, samples, settings, keep_items=keep_items, progress=progress, resume=resume
+        model,
+        kept,
+        settings,
+        keep_items=keep_items,
+        skipped=len(samples) - len(kept),
+        progress=progress,
+        resume=resume,
     )
 
 
@@ -193,6 +204,7 @@ class Grid:
         settings: Settings,
         *,
         keep_items: bool = False,
+        skipped: int = 0,
         progress: bool = True,
         resume: SweepInterrupted | None = None,
     ) -> Sweep:
@@ -211,11 +223,13 @@ class Grid:
         except EvaluationInterrupted as stopped:
             left = None
             if stopped.partial:
-                left = self._table(stopped.partial, chance_of(samples), keep_items=keep_items)
+                left = self._table(stopped.partial, chance_of(samples), keep_items, skipped)
             raise SweepInterrupted(left, stopped) from None
-        return self._table(found, chance_of(samples), keep_items=keep_items)
+        return self._table(found, chance_of(samples), keep_items, skipped)
 
-    def _table(self, found: Sequence[Evaluation], chance: float, *, keep_items: bool) -> Sweep:
+    def _table(
+        self, found: Sequence[Evaluation], chance: float, keep_items: bool, skipped: int
+    ) -> Sweep:
         """Results of the unsteered model and of the first cells, as far as they were finished."""
         base, rest = found[0], found[1:]
         shape = (len(self.ks), len(self.strengths))
@@ -248,9 +262,11 @@ class Grid:
             correct=None if correct is None else correct.reshape(*shape, base.n),
             unsteered_correct=base.correct if keep_items else None,
             axis=self.axis,
+            skipped=skipped,
         )
 
 
+@checked()
 def null_band(
     model: HookedModel,
     samples: Sequence[Sample],

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sadi_lens.types.checks import short
 from sadi_lens.types.data import Sample
 
 LETTERS = "ABCDEFGHIJ"
@@ -55,7 +56,7 @@ def text_of(row: Mapping[str, Any], *names: str) -> str:
     for name in names:
         if name in row:
             if not isinstance(row[name], str) or not row[name].strip():
-                raise ValueError(f"column {name!r} must be text, got {row[name]!r}")
+                raise ValueError(f"column {name!r} must be text, got {short(row[name])}")
             return row[name].strip()
     raise ValueError(f"lacks the column {names[0]!r}; got {sorted(row)}")
 
@@ -70,12 +71,14 @@ def label_of(row: Mapping[str, Any], name: str, n: int, *, first: int = 0) -> in
         raise ValueError(f"lacks the column {name!r}; got {sorted(row)}")
     value = row[name]
     try:
-        label = int(value) - first
-    except (TypeError, ValueError):
+        label = float(value) - first
+    except (TypeError, ValueError, OverflowError):
         label = -1
-    if not 0 <= label < n or (isinstance(value, float) and value % 1):
-        raise ValueError(f"column {name!r} must be in [{first}, {n - 1 + first}], got {value!r}")
-    return label
+    if not 0 <= label < n or label % 1:
+        raise ValueError(
+            f"column {name!r} must be in [{first}, {n - 1 + first}], got {short(value)}"
+        )
+    return int(label)
 
 
 def lettered(options: list[str], *, mark: str = ".") -> str:

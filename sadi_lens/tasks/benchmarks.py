@@ -15,6 +15,7 @@ from sadi_lens.tasks.judgement import JUDGEMENT
 from sadi_lens.tasks.knowledge import KNOWLEDGE
 from sadi_lens.tasks.reading import SUFFIXES, find_file, read_hub, read_rows
 from sadi_lens.types.base import require_one_of
+from sadi_lens.types.checks import as_path, checked
 from sadi_lens.types.data import SPLITS, Sample, Task
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -26,6 +27,7 @@ SHARES = {"pairs": 2, "dev": 1, "test": 2}
 DUPLICATES = ("refuse", "drop")
 
 
+@checked()
 def load_benchmark(
     name: str,
     data: str | Path | None = None,
@@ -66,7 +68,7 @@ def load_benchmark(
     for split in sizes or {}:
         require_one_of("split in sizes", split, SPLITS)
     subset = _subset(benchmark, subset)
-    folder = None if data is None else _folder(benchmark, Path(data))
+    folder = None if data is None else _folder(benchmark, as_path("data", data))
     plan = _hub_plan(benchmark) if folder is None else _local_plan(benchmark, folder, subset)
     parts: dict[str, list[Sample]] = {}
     for source in dict.fromkeys(plan.values()):
@@ -96,6 +98,7 @@ def load_benchmark(
     )
 
 
+@checked()
 def read_benchmark(
     name: str, split: str, data: str | Path | None = None, *, subset: str | None = None
 ) -> list[Sample]:
@@ -117,7 +120,7 @@ def read_benchmark(
         config = benchmark.hub_config and benchmark.hub_config.format(subset=subset)
         rows = read_hub(benchmark.hub, config, split, local_instead=_needs(benchmark))
     else:
-        folder = _folder(benchmark, Path(data))
+        folder = _folder(benchmark, as_path("data", data))
         stem = benchmark.file.format(split=split, subset=subset)
         path = find_file(folder, stem)
         if path is None:

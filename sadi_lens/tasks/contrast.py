@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
+from sadi_lens.types.answers import takes_space
 from sadi_lens.types.base import require_one_of
+from sadi_lens.types.checks import checked
 from sadi_lens.types.data import ContrastivePair, Sample
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ LABEL_SHARE = 0.1
 """Fewer distinct answers than this share of the pairs are taken for labels."""
 
 
+@checked()
 def make_pairs(
     items: Sequence[Sample],
     negatives: str = "random",
@@ -112,9 +115,11 @@ def right_answer(item: Sample) -> str:
 
 
 def _spaced(prompt: str, text: str) -> str:
-    return text.strip() if prompt[-1:].isspace() or prompt[-1:] in "\"'(" else f" {text.strip()}"
+    text = text.strip()
+    return f" {text}" if takes_space(prompt, text) else text
 
 
+@checked()
 def answer_balance(pairs: Sequence[ContrastivePair]) -> "pd.DataFrame":
     """One row an answer: how often it is the right and the wrong one, and the excess (share of pairs)."""
     import pandas as pd
@@ -155,6 +160,7 @@ def check_balance(pairs: Sequence[ContrastivePair]) -> None:
         warnings.warn(message, stacklevel=2)
 
 
+@checked()
 def balance_pairs(
     pairs: Sequence[ContrastivePair], *, seed: int = 0
 ) -> tuple[ContrastivePair, ...]:

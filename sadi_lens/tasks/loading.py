@@ -1,28 +1,29 @@
-"""``load_task``: embedded tasks by name, or a user's own pairs and samples from JSONL, a data frame or dicts."""
+"""``load_task``: embedded tasks by name, or a user's own pairs and samples from whatever holds them."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sadi_lens.tasks.benchmarks import BENCHMARKS, load_benchmark
 from sadi_lens.tasks.embedded import EMBEDDED_TASKS
-from sadi_lens.tasks.reading import read_jsonl
+from sadi_lens.tasks.reading import SUFFIXES, read_rows
+from sadi_lens.tasks.rows import FIELDS, read_row, renamed
+from sadi_lens.tasks.sources import rows_of
 from sadi_lens.tasks.suggest import suggest_task
 from sadi_lens.types.base import require_one_of
-from sadi_lens.types.data import SPLITS, ContrastivePair, Sample, Task
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-PAIR_FIELDS = ("prompt", "positive", "negative")
-CHOICE_FIELDS = ("prompt", "choices", "answer")
-TARGET_FIELDS = ("prompt", "target")
+from sadi_lens.types.checks import as_path, checked, short
+from sadi_lens.types.data import ContrastivePair, Sample, Task
 
 
+@checked()
 def load_task(
-    source: "str | Path | pd.DataFrame | Sequence[Mapping[str, Any]]",
+    source: Any,
     *,
     name: str | None = None,
+    split: str | None = None,
+    columns: Mapping[str, str | Sequence[str]] | None = None,
+    space: bool | None = None,
     **options: Any,
 ) -> Task:
     """A task by name, or from a user's own rows.
@@ -31,47 +32,53 @@ def load_task(
     language models; also the published data sets
     (``sadi_lens.tasks.BENCHMARKS``), which come from the Hub (``load_benchmark`` has the options).
 
-    A row holds ``prompt, positive, negative`` (a pair), ``prompt, choices, answer`` (the index of the right
-    choice) or ``prompt, target`` (free text), and may hold ``split``: ``"pairs"``, ``"dev"`` or ``"test"``. Rows
-    without one go to ``pairs`` (pairs) and ``test`` (samples).
+    A row holds ``prompt, positive, negative`` (a pair; with ``negative_prompt`` for personas), ``prompt, choices,
+    answer`` (the index of the right choice, its label or its text) or ``prompt, target`` (free text), and may hold
+    ``aliases``, ``also_right`` and ``split``: ``"pairs"``, ``"dev"`` or ``"test"``. Rows without one go to ``pairs``
+    (pairs) and ``test`` (samples). Other columns are not read.
 
     Args:
-        source: A name, a ``.jsonl`` file, a data frame or a list of dicts.
+        source: A name; a file (JSONL, JSON, CSV or TSV in any usual encoding, Parquet, each perhaps compressed with
+            gzip); a folder with one file a split, or of ``datasets``' ``save_to_disk``; a data frame, an Arrow table, a
+            ``datasets.Dataset`` or ``DatasetDict``; dicts, as a list or generator, or columns.
         name: Name of the task; default the file's.
+        split: Which part of a source that has several.
+        columns: Names of this source's own columns, as in ``{"prompt": "question", "answer": "label"}``. ``choices``
+            may stand in several: ``{"choices": ["A", "B", "C"]}``.
+        space: Whether an answer gets the space that parts it from its prompt. Default: it stays as it is given, and
+            answers that lack one are warned about.
         **options: Of ``suggest``: ``families``, ``wordings``, ``ending``, ``seed``, ``known`` (see
             ``sadi_lens.tasks.suggest_items``).
 
     Raises:
         ValueError: If the name is unknown or a row is wrong; the message names the file and line (or row number).
         FileNotFoundError: If a file does not exist.
+        TypeError: If the source is of no kind that holds rows.
 
     Example:
         >>> task = sl.load_task("hints")
         >>> len(task.pairs), len(task.dev), len(task.test)
         (240, 240, 360)
-        >>> rows = [{"prompt": "The sky is", "choices": [" blue", " red"], "answer": 0}]
-        >>> sl.load_task(rows, name="colours").test[0].choices
+        >>> rows = [{"question": "The sky is", "options": ["blue", "red"], "label": 0}]
+        >>> names = {"prompt": "question", "choices": "options", "answer": "label"}
+        >>> load_task(rows, columns=names, space=True).test[0].choices
         (' blue', ' red')
     """
+    for field in columns or {}:
+        require_one_of("columns", field, FIELDS)
     if isinstance(source, str | Path):
-        path = Path(source)
-        if path.suffix not in (".jsonl", ".json") and not path.is_file():
-            require_one_of("task", str(source), [*EMBEDDED_TASKS, "suggest", *BENCHMARKS])
-            if str(source) == "suggest":
-                return suggest_task(**options)
-            _refuse_options(options)
-            if str(source) in BENCHMARKS:
-                return load_benchmark(str(source))
-            return EMBEDDED_TASKS[str(source)]()
+        path = as_path("source", source)
+        if not path.exists():
+            given = {"split": split, "columns": columns, "space": space}
+            own = {key for key, value in given.items() if value is not None}
+            return _by_name(str(source), own, options)
         _refuse_options(options)
-        if not path.is_file():
-            raise FileNotFoundError(f"task file {path} does not exist")
-        return _build(read_jsonl(path), name or path.stem)
-    _refuse_options(options)
-    frame: Any = source
-    records = frame.to_dict("records") if hasattr(frame, "columns") else list(source)
-    rows = ((f"row {index}", record) for index, record in enumerate(records))
-    return _build(rows, name or "custom")
+        rows = read_rows(path, split=split)
+        name = name or path.name.removesuffix(".gz").rsplit(".", 1)[0]
+    else:
+        _refuse_options(options)
+        rows = rows_of(source, split=split)
+    return _build(rows, name or "custom", columns or {}, space)
 
 
 def _refuse_options(options: Mapping[str, Any]) -> None:
@@ -79,64 +86,52 @@ def _refuse_options(options: Mapping[str, Any]) -> None:
         raise ValueError(f"only the task 'suggest' has options, got {sorted(options)}")
 
 
-def _build(rows: Iterable[tuple[str, Any]], name: str) -> Task:
+def _by_name(name: str, own: set[str], options: Mapping[str, Any]) -> Task:
+    is_file = Path(name).suffix in (*SUFFIXES, ".gz") or "/" in name or "\\" in name
+    if is_file and name not in BENCHMARKS:
+        raise FileNotFoundError(f"task file {name} does not exist")
+    require_one_of("task", name, [*EMBEDDED_TASKS, "suggest", *BENCHMARKS])
+    if own:
+        raise ValueError(
+            f"{', '.join(sorted(own))} can be given for a user's own rows only, not for the task {name!r}"
+        )
+    if name == "suggest":
+        return suggest_task(**options)
+    _refuse_options(options)
+    return load_benchmark(name) if name in BENCHMARKS else EMBEDDED_TASKS[name]()
+
+
+def _build(
+    rows: Iterable[tuple[str, Any]],
+    name: str,
+    columns: Mapping[str, str | Sequence[str]],
+    space: bool | None,
+) -> Task:
     pairs: list[ContrastivePair] = []
     samples: dict[str, list[Sample]] = {"dev": [], "test": []}
+    unspaced: list[tuple[str, str, str]] = []
     for where, row in rows:
         if not isinstance(row, Mapping):
-            raise ValueError(f"{where}: a row must be an object with named fields, got {row!r}")
+            raise ValueError(
+                f"{where}: a row must be an object with named fields, got {short(row)}"
+            )
         try:
-            thing, split = _read_row(row)
+            thing, split, bare = read_row(renamed(row, columns), space=bool(space))
         except (ValueError, TypeError) as error:
             raise ValueError(f"{where}: {error}") from error
+        unspaced += [(where, *bare)] if bare else []
         if isinstance(thing, ContrastivePair):
             pairs.append(thing)
         else:
             samples[split].append(thing)
     if not pairs and not samples["dev"] and not samples["test"]:
         raise ValueError(f"task {name!r} has no rows")
-    return Task(name, tuple(pairs), tuple(samples["dev"]), tuple(samples["test"]))
-
-
-def _read_row(row: Mapping[str, Any]) -> tuple[ContrastivePair | Sample, str]:
-    given = {key for key, value in row.items() if not _is_missing(value)}
-    split = row["split"] if "split" in given else None
-    if split is not None:
-        require_one_of("split", split, SPLITS)
-    if given & {"positive", "negative"} and given & {"choices", "answer", "target"}:
-        raise ValueError(f"a row is a pair or a sample, not both; got {sorted(given)}")
-    forms = {"positive": PAIR_FIELDS, "negative": PAIR_FIELDS, "choices": CHOICE_FIELDS}
-    wanted = next((forms[key] for key in forms if key in given), None)
-    if wanted is None:
-        wanted = TARGET_FIELDS if "target" in given else None
-    if wanted is None:
-        raise ValueError(
-            f"needs {', '.join(PAIR_FIELDS)} or {', '.join(CHOICE_FIELDS)} or "
-            f"{', '.join(TARGET_FIELDS)}; got {sorted(given)}"
+    if unspaced and space is None:
+        where, prompt, answer = unspaced[0]
+        warnings.warn(
+            f"rows whose answer follows its prompt without a space: {len(unspaced)}, first {where}: "
+            f"{prompt[-30:] + answer[:30]!r}. To most tokenizers that is another token than the word of running text. "
+            "Pass space=True to set the spaces, space=False to leave the answers as they are",
+            stacklevel=4,
         )
-    lacking = [field for field in wanted if field not in given]
-    if lacking:
-        raise ValueError(f"lacks the field {lacking[0]!r}; got {sorted(given)}")
-    texts = [row[field] for field in wanted if field not in ("choices", "answer")]
-    if not all(isinstance(text, str) for text in texts):
-        raise TypeError(f"{', '.join(wanted)} must be text, got {texts!r}")
-    if wanted is PAIR_FIELDS:
-        if split not in (None, "pairs"):
-            raise ValueError(f"a contrastive pair belongs to split 'pairs', got {split!r}")
-        return ContrastivePair(*(row[field] for field in PAIR_FIELDS)), "pairs"
-    if split == "pairs":
-        raise ValueError(f"split 'pairs' needs {', '.join(PAIR_FIELDS)}, got {sorted(given)}")
-    split = split or "test"
-    if wanted is TARGET_FIELDS:
-        return Sample(row["prompt"], target=row["target"], split=split), split
-    choices, answer = row["choices"], row["answer"]
-    if isinstance(choices, str) or not all(isinstance(choice, str) for choice in choices):
-        raise TypeError(f"choices must be a list of texts, got {choices!r}")
-    if isinstance(answer, bool) or not isinstance(answer, int | float) or answer % 1 != 0:
-        raise TypeError(f"answer must be the index of the right choice, got {answer!r}")
-    return Sample(row["prompt"], tuple(choices), int(answer), split=split), split
-
-
-def _is_missing(value: Any) -> bool:
-    """None, or the NaN that a data frame puts into empty cells."""
-    return value is None or (isinstance(value, float) and value != value)
+    return Task(name, tuple(pairs), tuple(samples["dev"]), tuple(samples["test"]))

@@ -5,11 +5,13 @@ from dataclasses import replace
 from random import Random
 
 from sadi_lens.tasks.contrast import right_answer
-from sadi_lens.types.data import ChatPrompt, Task
+from sadi_lens.types.checks import checked
+from sadi_lens.types.data import ChatPrompt, ContrastivePair, Task
 
 SEPARATOR = "\n\n"
 
 
+@checked(k=0)
 def with_examples(task: Task, k: int, *, seed: int = 0) -> Task:
     """``k`` solved items of dev before every prompt; they leave dev.
 
@@ -43,11 +45,17 @@ def with_examples(task: Task, k: int, *, seed: int = 0) -> Task:
 
 def map_prompts(task: Task, change: Callable[[str], str]) -> Task:
     """Every prompt of a task changed, answers as they are."""
+
+    def pair(one: ContrastivePair) -> ContrastivePair:
+        other = None if one.negative_prompt is None else change(one.negative_prompt)
+        return replace(one, prompt=change(one.prompt), negative_prompt=other)
+
     return replace(
         task,
+        pairs=tuple(map(pair, task.pairs)),
         **{
             split: tuple(replace(one, prompt=change(one.prompt)) for one in getattr(task, split))
-            for split in ("pairs", "dev", "test", "pair_items")
+            for split in ("dev", "test", "pair_items")
         },
         prompts=tuple(change(prompt) for prompt in task.prompts),
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sadi_lens.types.base import require_one_of
+from sadi_lens.types.checks import checked
 from sadi_lens.types.stats import count_interval
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def published_titles() -> dict[str, str]:
     return dict(_read()["titles"])
 
 
+@checked()
 def published_table(table: str) -> "pd.DataFrame":
     """One row a printed number (percent), with the test size it implies where that can be told.
 

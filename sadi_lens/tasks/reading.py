@@ -1,54 +1,245 @@
-"""Rows of a data set: from local files of the same columns, or from the Hugging Face Hub."""
+"""Rows of a data set: from a file or folder in any usual format, or from the Hugging Face Hub.
 
+What a file holds is told by its content where that can be, else by its name; nothing in it is guessed: a cell of a CSV
+file stays the text that it is.
+"""
+
+import csv
+import gzip
+import io
 import json
-from collections.abc import Iterator, Mapping
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-SUFFIXES = (".jsonl", ".csv", ".parquet")
+from sadi_lens.tasks.sources import Rows, rows_of, rows_of_parts, whole
+
+SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+"""Formats of local files; each may be compressed (``.gz``)."""
+SEPARATORS = ",;\t|"
+_BINARY = {b"PK\x03\x04": "an Excel or zip file", b"SQLite": "an SQLite file", b"\x80": "a pickle"}
+_SHARD = re.compile(r"-\d{5}-of-\d{5}$")
+"""A part of a split in a folder of the Hub."""
+_SAVED = ("dataset_dict.json", "dataset_info.json", "state.json")
+"""What ``datasets.save_to_disk`` writes."""
 
 
-def read_jsonl(path: Path) -> Iterator[tuple[str, Any]]:
-    """(where, row) of every line that is not empty.
+def read_rows(path: Path, *, split: str | None = None) -> Rows:
+    """(where, row) of a file, or of a folder that holds a saved data set or one file a split.
+
+    Args:
+        path: JSONL, JSON (an array, ``{"data": [...]}``, or one array a split), CSV or TSV, Parquet, each perhaps
+            compressed with gzip; or a folder.
+        split: Which part, where there are several.
 
     Raises:
-        ValueError: If the file is not UTF-8 or a line is not JSON; the line is named.
+        ValueError: If it cannot be read; the file and line are named.
+        FileNotFoundError: If there is none.
     """
-    try:
-        # Not splitlines(): texts may hold other line separators.
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text: {error}") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
+    if path.is_dir():
+        return _read_folder(path, split)
+    data = _unpacked(path)
+    suffix = _suffix(path)
+    if data[:4] == b"PAR1":
+        return _read_parquet(path, data, split)
+    for magic, what in _BINARY.items():
+        if data.startswith(magic):
+            raise ValueError(f"{path} is {what}; export it as CSV, JSONL or Parquet")
+    text = _decoded(path, data)
+    if suffix in (".jsonl", ".ndjson"):
+        return whole(_json_lines(path, text), str(path), split)
+    start = text.lstrip()[:1]
+    if suffix == ".json" or (start in ("[", "{") and suffix not in (".csv", ".tsv")):
+        return _read_json(path, text, split)
+    if suffix == ".parquet":
+        raise ValueError(f"{path} cannot be read: it is no Parquet file")
+    separator = "\t" if suffix == ".tsv" else None
+    return whole(_csv_rows(path, text, separator), str(path), split)
+
+
+def _read_folder(path: Path, split: str | None) -> Rows:
+    if any((path / name).is_file() for name in _SAVED):
+        import datasets
+
         try:
-            yield where, json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{where}: not JSON ({error})") from error
+            found: Any = datasets.load_from_disk(str(path))
+        except Exception as error:  # a damaged folder: the library raises many kinds
+            raise ValueError(f"{path} cannot be read as a saved data set: {error}") from error
+        return rows_of(found, str(path), split)
+    files: dict[str, list[Path]] = {}
+    for one in sorted(path.iterdir()):
+        if one.is_file() and _suffix(one) in SUFFIXES:
+            files.setdefault(_SHARD.sub("", _stem(one)), []).append(one)
+    if not files:
+        raise FileNotFoundError(
+            f"{path} holds no data set: needs what datasets' save_to_disk writes, or files named after their split "
+            f"({', '.join(SUFFIXES)})"
+        )
+    for stem, found in files.items():
+        if len(found) > 1 and not all(_SHARD.search(_stem(one)) for one in found):
+            raise ValueError(
+                f"{path} has several files of {stem!r}: {', '.join(one.name for one in found)}; name the file"
+            )
+    return rows_of_parts(
+        {stem: partial(_read_all, found) for stem, found in files.items()}, str(path), split
+    )
 
 
-def read_rows(path: Path) -> list[tuple[str, Any]]:
-    """(where, row) of a ``.jsonl``, ``.csv`` or ``.parquet`` file.
+def _read_all(paths: Iterable[Path]) -> Rows:
+    for path in paths:
+        yield from read_rows(path)
 
-    Raises:
-        ValueError: If the file cannot be read as what its name says.
-    """
-    if path.suffix == ".jsonl":
-        return list(read_jsonl(path))
-    import pandas as pd
+
+def _stem(path: Path) -> str:
+    return Path(path.name.removesuffix(".gz")).stem
+
+
+def _suffix(path: Path) -> str:
+    name = path.name.lower()
+    return Path(name.removesuffix(".gz")).suffix
+
+
+def _unpacked(path: Path) -> bytes:
+    data = path.read_bytes()
+    if data[:2] != b"\x1f\x8b":
+        return data
+    try:
+        return gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} cannot be unpacked: {error}") from error
+
+
+def _decoded(path: Path, data: bytes) -> str:
+    """Text of a file: UTF-8, or UTF-16 or 32 where it says so or every other byte is empty."""
+    encoding = "utf-8-sig"
+    if data.startswith((b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff")):
+        encoding = "utf-32"
+    elif data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"
+    elif data[1:40:2].count(0) > len(data[1:40:2]) // 2:
+        encoding = "utf-16-le"
+    elif data[0:40:2].count(0) > len(data[0:40:2]) // 2:
+        encoding = "utf-16-be"
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ValueError(
+            f"{path}, line {line}: not {encoding.removesuffix('-sig').upper()} text "
+            f"({data[max(0, error.start - 20) : error.start + 4]!r}); save it as UTF-8"
+        ) from error
+    if "\0" in text:
+        raise ValueError(f"{path} holds binary data; give JSONL, JSON, CSV, TSV or Parquet")
+    return text
+
+
+def _read_parquet(path: Path, data: bytes, split: str | None) -> Rows:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     try:
-        frame = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
-    except (ValueError, OSError) as error:
+        table = pq.read_table(pa.BufferReader(data))
+    except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
-    return [(f"{path}, row {index}", row) for index, row in enumerate(frame.to_dict("records"))]
+    return rows_of(table, str(path), split)
+
+
+def _parsed(where: str, text: str) -> Any:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"the field {twice!r} stands twice in one object")
+        return found
+
+    try:
+        return json.loads(text, object_pairs_hook=once)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{where}: not JSON ({error})") from error
+    except RecursionError as error:
+        raise ValueError(f"{where}: not JSON that can be read (nested too deeply)") from error
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _json_lines(path: Path, text: str) -> Iterator[tuple[str, Any]]:
+    # Not splitlines(): texts may hold other line separators.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            where = f"{path}, line {number}"
+            yield where, _parsed(where, line)
+
+
+def _read_json(path: Path, text: str, split: str | None) -> Rows:
+    """An array, an object that holds one, or (whatever the name says) an object a line."""
+    lines = [line for line in text.split("\n") if line.strip()]
+    if len(lines) > 1 and _is_object(lines[0]):
+        return whole(_json_lines(path, text), str(path), split)
+    found = _parsed(str(path), text)
+    if isinstance(found, dict):
+        inner = cast("dict[str, Any]", found)
+        arrays = [key for key, value in inner.items() if isinstance(value, list)]
+        if arrays == ["data"]:  # beside it: version, licence, ...
+            found = inner["data"]
+        elif not all(isinstance(value, list) for value in inner.values()):
+            found = [inner]
+    return rows_of(found, str(path), split)
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _csv_rows(path: Path, text: str, separator: str | None) -> Iterator[tuple[str, Any]]:
+    """Rows as texts, with the number of the line that they end in; an empty cell is no value."""
+    first = text.partition("\n")[0].rstrip("\r")
+    given = first.lower().startswith("sep=") and len(first) == 5  # as Excel writes it
+    if given:
+        separator, text = first[4], text.partition("\n")[2]
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=separator or _separator(text), strict=True
+    )
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        twice = [name for name in header if header.count(name) > 1]
+        if twice:
+            raise ValueError(f"{path}, line 1: the column {twice[0]!r} stands twice")
+        for cells in reader:
+            where = f"{path}, line {reader.line_num + given}"
+            if not any(cells):
+                continue
+            if len(cells) != len(header):
+                raise ValueError(
+                    f"{where}: {len(cells)} cells, the header has {len(header)} ({', '.join(header)[:100]}); "
+                    "put a cell that holds the separator in quotes"
+                )
+            yield where, {name: cell or None for name, cell in zip(header, cells, strict=True)}
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num + given}: {error}") from error
+
+
+def _separator(text: str) -> str:
+    """The one that cuts the header into the most columns; a comma where none does."""
+
+    def columns(separator: str) -> int:
+        try:
+            return len(next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), []))
+        except csv.Error:
+            return 0
+
+    return max(SEPARATORS, key=columns)
 
 
 def find_file(folder: Path, stem: str) -> Path | None:
     """The file of a split, whatever its format."""
-    found = (folder / f"{stem}{suffix}" for suffix in SUFFIXES)
+    found = (folder / f"{stem}{suffix}{packed}" for suffix in SUFFIXES for packed in ("", ".gz"))
     return next((path for path in found if path.is_file()), None)
 
 
@@ -76,5 +267,5 @@ def read_hub(
             f"Give a folder of local files instead: {local_instead}"
         ) from error
     name = f"{hub} {config or ''} {split}".replace("  ", " ")
-    rows = cast("list[Mapping[str, Any]]", found)
+    rows = cast("Iterable[Mapping[str, Any]]", found)
     return [(f"{name}, row {index}", row) for index, row in enumerate(rows)]

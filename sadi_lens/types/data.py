@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sadi_lens.types.base import require_one_of
+from sadi_lens.types.checks import require_fields
+
 SPLITS = ("pairs", "dev", "test")
 
 
@@ -19,26 +22,52 @@ class ChatPrompt(str):
 class ContrastivePair:
     """A prompt with a right and a wrong answer; text = prompt + answer exactly as given.
 
+    With ``negative_prompt`` the two texts differ in their prompts and may have the same answer: personas, system
+    prompts (Zou et al., 2023; Chen et al., 2025).
+
     Raises:
-        ValueError: If an answer is empty or both answers are the same.
+        ValueError: If an answer is empty or both texts are the same.
+        TypeError: If something is not text.
+
+    Example:
+        >>> ContrastivePair("The sky is", " blue", " red").texts
+        ('The sky is blue', 'The sky is red')
+        >>> ContrastivePair("Be kind. I", " am", " am", negative_prompt="Be rude. I").texts
+        ('Be kind. I am', 'Be rude. I am')
     """
 
     prompt: str
     positive: str
     negative: str
+    negative_prompt: str | None = None
+    """Prompt of the negative text; None: the same."""
 
     def __post_init__(self) -> None:
+        require_fields(self)
         for name in ("positive", "negative"):
             if not getattr(self, name):
                 raise ValueError(
                     f"{name} must not be empty (prompt {self.prompt[-40:]!r}); "
                     "the answer's own space belongs to it, as in ' A'"
                 )
-        if self.positive == self.negative:
+        if self.negative_prompt == self.prompt:
+            object.__setattr__(self, "negative_prompt", None)
+        if self.texts[0] == self.texts[1]:
+            hint = "" if self.negative_prompt else "; for the same answer give negative_prompt"
             raise ValueError(
                 f"positive and negative must differ, both are {self.positive!r} "
-                f"(prompt {self.prompt[-40:]!r})"
+                f"(prompt {self.prompt[-40:]!r}){hint}"
             )
+
+    @property
+    def prompts(self) -> tuple[str, str]:
+        """The prompt of the positive and of the negative text."""
+        return self.prompt, self.prompt if self.negative_prompt is None else self.negative_prompt
+
+    @property
+    def texts(self) -> tuple[str, str]:
+        """The positive and the negative text."""
+        return self.prompts[0] + self.positive, self.prompts[1] + self.negative
 
 
 @dataclass(frozen=True)
@@ -46,45 +75,52 @@ class Sample:
     """One item to score: either ``choices`` with the index of the right one, or a free-text ``target``.
 
     Raises:
-        ValueError: If neither or both forms are given, a choice is empty or repeated, or ``answer``
-            is not an index of ``choices``.
+        ValueError: If neither or both forms are given, a choice is empty or repeated, ``answer`` is not an index of
+            ``choices``, or the split is unknown.
+        TypeError: If a field is of another kind, such as one text where a list of texts belongs.
+
+    Example:
+        >>> Sample("The sky is", (" blue", " red"), 0).wrong
+        (1,)
     """
 
     prompt: str
     choices: tuple[str, ...] = ()
     answer: int | None = None
     target: str | None = None
-    """Accepted free text; compared after normalisation (lower case, punctuation, spaces)."""
+    """Accepted free text; compared after normalisation (case, punctuation, spaces; any script)."""
     split: str | None = None
-    """``"dev"`` or ``"test"`` when known; carried into every result."""
+    """``"dev"`` or ``"test"`` (``"pairs"`` for items that pairs are made of) when known; carried into every result."""
     also_right: tuple[int, ...] = ()
     """Other choices that are right too (TruthfulQA): never counted as wrong, never needed."""
     aliases: tuple[str, ...] = ()
     """Other accepted free texts beside ``target``."""
 
     def __post_init__(self) -> None:
+        require_fields(self)
+        if self.split is not None:
+            require_one_of("split", self.split, SPLITS)
         where = f"(prompt {self.prompt[-40:]!r})"
-        for name in ("also_right", "aliases"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.aliases and self.target is None:
             raise ValueError(f"aliases belong to a target, and there is none {where}")
         if (self.target is None) == (not self.choices):
             raise ValueError(f"a sample needs either choices or a target, not both {where}")
-        if self.target is not None:
-            if not self.target.strip():
-                raise ValueError(f"target must not be empty {where}")
+        if self.target is None:
+            self._require_choices(where)
             return
-        if isinstance(self.choices, str):
-            raise TypeError(f"choices must be a list of texts, got {self.choices!r} {where}")
-        object.__setattr__(self, "choices", tuple(self.choices))
+        if self.answer is not None or self.also_right:
+            raise ValueError(f"answer and also_right belong to choices, and there are none {where}")
+        if not all(one.strip() for one in (self.target, *self.aliases)):
+            raise ValueError(f"target and aliases must not be empty {where}")
+
+    def _require_choices(self, where: str) -> None:
         if len(self.choices) < 2:
             raise ValueError(f"choices must be at least 2, got {len(self.choices)} {where}")
         if any(not choice for choice in self.choices):
             raise ValueError(f"choices must not be empty, got {self.choices!r} {where}")
         if len(set(self.choices)) < len(self.choices):
             raise ValueError(f"choices must differ, got {self.choices!r} {where}")
-        is_index = isinstance(self.answer, int) and not isinstance(self.answer, bool)
-        if self.answer is None or not is_index or not 0 <= self.answer < len(self.choices):
+        if self.answer is None or not 0 <= self.answer < len(self.choices):
             raise ValueError(
                 f"answer must be an index in [0, {len(self.choices) - 1}], got {self.answer!r} {where}"
             )
@@ -120,14 +156,13 @@ class Task:
     """The items that ``pairs`` were made of, where known: other negatives can be built from them."""
 
     def __post_init__(self) -> None:
-        for name in ("pairs", "dev", "test", "prompts", "pair_items"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        require_fields(self)
         # An item is a prompt with one of its answers: sharing one of those is sharing the item.
         items = {
             "pairs": {
-                (p.prompt, text.strip()): row
+                (prompt, text.strip()): row
                 for row, p in enumerate(self.pairs)
-                for text in (p.positive, p.negative)
+                for prompt, text in zip(p.prompts, (p.positive, p.negative), strict=True)
             }
             | _answers(self.pair_items),
             **{split: _answers(getattr(self, split)) for split in ("dev", "test")},
@@ -142,6 +177,20 @@ class Task:
                     f"{len({prompt for prompt, _ in shared})} prompts stand in both, first "
                     f"{shared[0][0][-60:]!r} (rows {first} = {second}: {named})"
                 )
+
+
+def require_one_prompt(pairs: Sequence[ContrastivePair], what: str) -> None:
+    """Refuse pairs whose texts have different prompts, where only answers to one prompt can be compared.
+
+    Raises:
+        ValueError: Naming the first.
+    """
+    for row, pair in enumerate(pairs):
+        if pair.negative_prompt is not None:
+            raise ValueError(
+                f"{what} compares two answers to one prompt; pairs[{row}] has two prompts "
+                f"(negative_prompt {pair.negative_prompt[-40:]!r}). Use a ranking of the moments"
+            )
 
 
 def _answers(samples: Sequence[Sample]) -> dict[tuple[str, str], int]:

@@ -44,6 +44,8 @@ class ActivationDifferences(ArrayEq):
     task: str = ""
     merged_boundaries: int = 0
     """Texts in which the tokenizer merged the end of the prompt into the answer."""
+    skipped: int = 0
+    """Pairs left out because they do not fit the context."""
 
     @property
     def standard_error(self) -> Float[np.ndarray, "layer unit"]:

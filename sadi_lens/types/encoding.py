@@ -67,6 +67,7 @@ MODULES = {
     "SphericalSteering": "sadi_lens.interventions",
     "ControlToken": "sadi_lens.interventions",
     "SwappedPrompt": "sadi_lens.interventions",
+    "SteeringTable": "sadi_lens.serving.tables",
 }
 
 

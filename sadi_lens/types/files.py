@@ -178,12 +178,23 @@ def write_or_keep(path: Path, data: bytes) -> Path:
     try:
         return write_whole(path, data)
     except OSError as error:
-        try:
-            kept = Path(tempfile.mkdtemp(prefix="sadi_lens-")) / path.name
-            kept.write_bytes(data)
-        except OSError:
-            raise error from None
+        kept = _keep(path.name, data)
+        if kept is None:
+            raise
         raise type(error)(f"{error}. Nothing is lost: it is in {kept}") from error
+
+
+def _keep(name: str, data: bytes) -> Path | None:
+    """Where a copy is now; None where there is no room for it either."""
+    folder = None
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="sadi_lens-"))
+        (folder / name).write_bytes(data)
+        return folder / name
+    except OSError:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        return None
 
 
 def sync(path: Path) -> None:

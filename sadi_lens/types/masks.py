@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sadi_lens.types.base import ArrayEq
-from sadi_lens.types.components import component_name, n_units, unit_label
+from sadi_lens.types.checks import as_array, checked, require_fields
+from sadi_lens.types.components import n_units, unit_label
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.scores import RANKINGS, Scores, require_k, scores, select_top
@@ -40,8 +41,8 @@ class Mask(ArrayEq):
     """Task, number of pairs, seed: whatever is needed to make it again."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "component", component_name(self.component))
-        selected = np.asarray(self.selected)
+        require_fields(self)
+        selected = as_array("selected", self.selected)
         if selected.ndim != 2 or selected.dtype != np.bool_:
             raise ValueError(
                 f"selected must be a bool array [layer unit], got {selected.dtype} {selected.shape}"
@@ -100,6 +101,7 @@ class Mask(ArrayEq):
         return tuple(unit_label(self.component, layer, unit) for layer, unit in self.units)
 
     @classmethod
+    @checked()
     def from_units(
         cls,
         component: str,
@@ -139,6 +141,7 @@ class Mask(ArrayEq):
         )
 
 
+@checked()
 def top_k_mask(
     differences: ActivationDifferences | Scores,
     k: int,
@@ -194,6 +197,7 @@ def top_k_mask(
     )
 
 
+@checked()
 def random_mask(
     like: Mask | ActivationDifferences | Scores,
     k: int | None = None,

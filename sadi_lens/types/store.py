@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from sadi_lens.types.checks import checked
 from sadi_lens.types.encoding import decode, encode
 from sadi_lens.types.files import (
     is_partial,
@@ -35,6 +36,7 @@ CONFIG = "config.json"
 _ARRAYS = re.compile(r"arrays-[0-9a-f]{64}\.safetensors")
 
 
+@checked()
 def save(thing: Any, path: str | Path) -> Path:
     """Write a mask, differences, an intervention or a result as a folder; replaces an earlier one in one step.
 
@@ -142,6 +144,7 @@ def _locked(folder: Path) -> Generator[None]:
             os.close(number)
 
 
+@checked()
 def load(
     path: str | Path,
     *,

@@ -5,9 +5,9 @@ import pytest
 from oracle.calls import MODELS, numbers
 from oracle.make import FROZEN
 
-# Log-probabilities are sums in float32: how rows share a pass decides the order of addition, worth a few 1e-6 nats
-# on answers of some -15 nats. Tokens, masks and what was right are equal to the bit.
-ATOL, RTOL = 2e-5, 2e-5
+# Log-probabilities are sums in float32, and how rows share a pass decides the order of addition: at most 3e-6 nats of
+# some -13 between whole texts and shared prefixes. Tokens and masks are equal to the bit.
+ATOL, RTOL = 1e-5, 2e-6
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def test_the_numbers_are_those_that_were_frozen(frozen, name):
     assert found["weights"].tobytes() == wanted["weights"].tobytes(), "other random weights"
     assert found.keys() == wanted.keys()
     wrong = [key for key in wanted if not agrees(found[key], wanted[key])]
-    report = [f"{key}: off by {np.abs(found[key] - wanted[key]).max():.2g}" for key in wrong]
+    report = [f"{key}: off by {np.nanmax(np.abs(found[key] - wanted[key])):.2g}" for key in wrong]
     assert not wrong, "\n".join(report)
 
 

@@ -56,3 +56,64 @@ def test_batches_hold_every_index_once_within_the_bound():
     assert sorted(index for batch in batches for index in batch) == list(range(7))
     for batch in batches:
         assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= 10
+
+
+LONG = "the ball is " + "red " * 70
+
+
+def test_items_that_are_too_long_are_named_before_anything_is_computed(llama, pairs, samples):
+    import sadi_lens as sl
+
+    given = [samples[0], sl.Sample(LONG + "the", (" red", " blue"), 0, split="dev"), *samples[1:]]
+    many = [pairs[0], sl.ContrastivePair(LONG + "the", " red", " blue"), *pairs[1:]]
+    message = (
+        r"1 of {} {} must fit the context of 64 tokens; too long are rows \(tokens\) 1 \(\d+\)"
+    )
+    with pytest.raises(ValueError, match=message.format(5, "samples") + ".*too_long='skip'"):
+        sl.evaluate(llama, given, progress=False)
+    with pytest.raises(ValueError, match=message.format(5, "pairs")):
+        sl.activation_differences(llama, many, progress=False)
+    with pytest.raises(ValueError, match="did you mean 'skip'"):
+        sl.evaluate(llama, samples, too_long="skipp", progress=False)
+    with pytest.raises(ValueError, match="none is left"):
+        sl.evaluate(llama, given[1:2], too_long="skip", progress=False)
+
+
+def test_items_that_are_skipped_are_counted(llama, pairs, samples, differences):
+    import dataclasses
+
+    import numpy as np
+
+    import sadi_lens as sl
+
+    given = [samples[0], sl.Sample(LONG + "the", (" red", " blue"), 0, split="dev"), *samples[1:]]
+    many = [pairs[0], sl.ContrastivePair(LONG + "the", " red", " blue"), *pairs[1:]]
+    with pytest.warns(UserWarning, match=r"rows \(tokens\) 1 \(\d+\)\. They are left out"):
+        found = sl.evaluate(llama, given, too_long="skip", progress=False)
+    assert (found.n, found.skipped) == (4, 1)
+    assert "1 too long" in str(found)
+    assert dataclasses.replace(found, skipped=0) == sl.evaluate(llama, samples, progress=False)
+    with pytest.warns(UserWarning, match="They are left out"):
+        fewer = sl.activation_differences(llama, many, too_long="skip", progress=False)["head"]
+    assert (fewer.n, fewer.skipped) == (4, 1)
+    np.testing.assert_array_equal(fewer.mean, differences["head"].mean)
+    with pytest.warns(UserWarning, match="They are left out"):
+        grid = sl.sweep(llama, given, fewer, [1], [1.0], too_long="skip", progress=False)
+    assert (grid.n, grid.skipped) == (4, 1)
+    texts = [sl.Sample("the ball", target="x"), sl.Sample("the red ball is in the", target="x")]
+    with pytest.warns(UserWarning, match="with max_new_tokens 60"):
+        sl.evaluate(llama, texts, max_new_tokens=60, too_long="skip", progress=False)
+
+
+def test_words_that_the_model_does_not_know_are_said(llama):
+    import sadi_lens as sl
+
+    known = sl.Sample("the ball is", (" red", " blue"), 0)
+    strange = sl.Sample("the zebra is", (" red", " blue"), 0)
+    with pytest.warns(
+        UserWarning, match=r"1 of 2 items hold words .* \(rows 1; first 'zebra'\).*'<unk>'"
+    ):
+        sl.evaluate(llama, [known, strange], progress=False)
+    pair = sl.ContrastivePair("the zebra is", " red", " blue")
+    with pytest.warns(UserWarning, match="first 'zebra'"):
+        sl.activation_differences(llama, [pair], progress=False)

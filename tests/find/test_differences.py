@@ -159,9 +159,7 @@ def test_nan_activations_are_refused_with_layer_and_component(pairs):
 def test_one_component_is_asked_for_once(llama, pairs):
     import sadi_lens as sl
 
-    with pytest.raises(
-        ValueError, match=r"components must be a list of different names, got \['head', 'head'\]"
-    ):
+    with pytest.raises(ValueError, match=r"components must differ, 'head' stands twice"):
         sl.activation_differences(llama, pairs, components=["head", "head"], progress=False)
     other = sl.Mask.from_units(
         "head", [(4, 0)], sl.types.ModelInfo("other", "Toy", 5, 4, 8, 32, 48, "0")

@@ -225,7 +225,10 @@ def test_texts_that_do_not_fit_or_tokenise_are_refused(llama):
     import sadi_lens as sl
 
     long = ("the red ball is in the box . " * 9).strip()  # 72 tokens and BOS, context 64
-    with pytest.raises(ValueError, match="text must fit the context of 64 tokens, got 74"):
+    with pytest.raises(
+        ValueError,
+        match=r"1 of 1 samples must fit the context of 64 tokens; too long are rows \(tokens\) 0 \(74\)",
+    ):
         sl.evaluate(llama, [sl.Sample(long, (" red", " blue"), 0)], progress=False)
     with pytest.raises(ValueError, match="context of 64 tokens, got 74"):
         sl.activation_differences(
@@ -269,7 +272,7 @@ def test_empty_lists_and_unknown_names_are_refused(llama, differences, samples):
         sl.sweep(llama, samples, differences["head"], [1, 13], [1.0])
     with pytest.raises(ValueError, match="ks and strengths must not be empty"):
         sl.sweep(llama, samples, differences["head"], [], [1.0])
-    with pytest.raises(ValueError, match="strength must be finite, got nan"):
+    with pytest.raises(ValueError, match="strengths must be finite, got nan"):
         sl.sweep(llama, samples, differences["head"], [1], [float("nan")])
     with pytest.raises(ValueError, match="n must be at least 1, got 0"):
         sl.measure.null_band(llama, samples, sl.top_k_mask(differences["head"], 2), 1.0, n=0)

@@ -51,9 +51,9 @@ def test_rows_go_to_their_splits_from_every_source(tmp_path):
         ({"prompt": "a", "choices": [" x", " y"], "answer": 2}, r"index in \[0, 1\], got 2"),
         (
             {"prompt": "a", "choices": [" x", " y"], "answer": "B"},
-            "answer must be the index of the right choice, got 'B'",
+            "answer must be the index of the right choice or its text, got 'B'",
         ),
-        ({"prompt": "a", "target": " "}, "target must not be empty"),
+        ({"prompt": "a", "target": " "}, "target and aliases must not be empty"),
         ({"prompt": 3, "target": "z"}, "must be text"),
         ({"prompt": "a", "target": "z", "split": "tset"}, "did you mean 'test'"),
         ({"prompt": "a", "target": "z", "split": "pairs"}, "split 'pairs' needs prompt, positive"),
@@ -102,3 +102,72 @@ def test_a_sample_has_choices_or_a_target():
         sl.Sample("a")
     with pytest.raises(ValueError, match="either choices or a target"):
         sl.Sample("a", (" x", " y"), 0, target="z")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda sl: sl.Sample("q", target="no", aliases="yes"), "aliases must be a list of texts"),
+        (lambda sl: sl.Sample("q", target="no", also_right=(1,)), "belong to choices"),
+        (lambda sl: sl.Sample("q", {" x", " y"}, 0), "choices must be .* a set has no order"),
+        (lambda sl: sl.Sample("q", {" x": 1, " y": 2}, 0), "choices must be a list of texts"),
+        (
+            lambda sl: sl.Sample("q", (one for one in (" x", " y")), 0),
+            "got a generator; write list",
+        ),
+        (lambda sl: sl.Sample("q", b"xy", 0), "choices must be a list of texts"),
+        (lambda sl: sl.Sample("q", (" x", " y"), True), "answer must be a whole number or None"),
+        (lambda sl: sl.Sample("q", (" x", " y"), 1.0), "answer must be a whole number or None"),
+        (lambda sl: sl.Sample("q", (" x", " y"), 0, also_right="1"), "also_right must be a list"),
+        (lambda sl: sl.Sample("q", (" x", 3), 0), r"choices\[1\] must be text, got 3"),
+        (lambda sl: sl.Sample(3, target="x"), "prompt must be text, got 3"),
+        (lambda sl: sl.Sample("q", target="x", split="tset"), "did you mean 'test'"),
+        (lambda sl: sl.Task("t", prompts="abc"), "prompts must be a list of texts, got 'abc'"),
+        (lambda sl: sl.Task("t", pairs={"a": 1}), "pairs must be a list of ContrastivePair"),
+        (lambda sl: sl.Task("t", dev=sl.Sample("q", target="x")), "dev must be a list of Sample"),
+        (lambda sl: sl.Task("t", test=("q",)), r"test\[0\] must be a Sample, got 'q'"),
+        (lambda sl: sl.ContrastivePair("q", 1, " x"), "positive must be text, got 1"),
+        (lambda sl: sl.tasks.make_pairs({1: 2}), "items must be a list of Sample objects"),
+        (
+            lambda sl: sl.tasks.make_pairs("abc"),
+            "items must be a list of Sample objects, got 'abc'",
+        ),
+        (
+            lambda sl: sl.tasks.make_pairs([sl.Sample("q", target="x")], "toxic", texts="bad"),
+            "texts must be a list of texts, got 'bad'; write",
+        ),
+        (lambda sl: sl.tasks.balance_pairs([], seed=-1), "seed must be at least 0, got -1"),
+    ],
+)
+def test_nothing_is_taken_for_a_list_that_is_none(make, message):
+    import sadi_lens as sl
+
+    with pytest.raises((TypeError, ValueError), match=message):
+        make(sl)
+
+
+def test_lists_and_numpy_numbers_become_what_is_declared():
+    import numpy as np
+
+    import sadi_lens as sl
+
+    made = sl.Sample("q", [" x", " y", " z"], np.int64(1), also_right=np.array([0]))
+    assert made == sl.Sample("q", (" x", " y", " z"), 1, also_right=(0,))
+    assert type(made.answer) is int
+    assert type(made.also_right[0]) is int
+    assert sl.Task("t", prompts=["a"]).prompts == ("a",)
+
+
+def test_a_pair_may_have_two_prompts_and_one_answer():
+    import sadi_lens as sl
+
+    pair = sl.ContrastivePair("Be kind. I", " am", " am", negative_prompt="Be rude. I")
+    assert pair.texts == ("Be kind. I am", "Be rude. I am")
+    assert sl.ContrastivePair("q", " a", " b").prompts == ("q", "q")
+    assert sl.ContrastivePair("q", " a", " b", "q") == sl.ContrastivePair("q", " a", " b")
+    with pytest.raises(ValueError, match="give negative_prompt"):
+        sl.ContrastivePair("q", " a", " a")
+    with pytest.raises(ValueError, match="must differ"):  # the same text, cut elsewhere
+        sl.ContrastivePair("q a", " b", " a b", negative_prompt="q")
+    with pytest.raises(ValueError, match="pairs and test of task"):
+        sl.Task("t", (pair,), test=(sl.Sample("Be rude. I", target="am"),))

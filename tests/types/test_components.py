@@ -34,7 +34,7 @@ def test_differences_masks_and_scores_carry_our_name(llama, pairs, theirs, ours)
 def test_the_same_component_under_two_names_is_refused(llama, pairs):
     import sadi_lens as sl
 
-    with pytest.raises(ValueError, match=r"components must be a list of different names"):
+    with pytest.raises(ValueError, match=r"components must differ"):
         sl.activation_differences(llama, pairs, components=["z", "head"], progress=False)
 
 

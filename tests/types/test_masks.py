@@ -80,7 +80,7 @@ def test_ties_go_to_the_lower_layer_then_unit():
 def test_k_out_of_range_is_refused(head_differences, k):
     import sadi_lens as sl
 
-    with pytest.raises(ValueError, match=rf"k must be in \[1, 12\], got {k}"):
+    with pytest.raises(ValueError, match=rf"k must be (at least 1|in \[1, 12\]), got {k}"):
         sl.top_k_mask(head_differences, k)
 
 
@@ -181,3 +181,65 @@ def test_a_mixture_of_experts_has_no_neurons():
     info = sl.types.ModelInfo("moe", "MixtralForCausalLM", 2, 4, 8, 32, 0, "0")
     with pytest.raises(ValueError, match="no MLP neurons that can be hooked"):
         sl.Mask.from_units("neuron", [(0, 0)], info)
+
+
+@pytest.mark.parametrize("unit", [(3, 0), (0, 4), (-1, 0), (0, -1)])
+def test_a_unit_just_outside_the_model_is_refused(info, unit):
+    import sadi_lens as sl
+
+    assert sl.Mask.from_units("head", [(2, 3)], info).units == ((2, 3),)
+    with pytest.raises(ValueError, match=r"unit must be in \[0, 2\] x \[0, 3\]"):
+        sl.Mask.from_units("head", [unit], info)
+
+
+def test_other_weights_of_the_same_shape_are_warned_about(info):
+    import dataclasses
+
+    import sadi_lens as sl
+
+    mask = sl.Mask.from_units("head", [(0, 0)], info)
+    mask.check(info)
+    with pytest.warns(UserWarning, match="same shape but other weights"):
+        mask.check(dataclasses.replace(info, fingerprint="f" * 16))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda sl, one, info: sl.top_k_mask(one, 3.0), "k must be a whole number, got 3.0"),
+        (lambda sl, one, info: sl.top_k_mask(one, True), "k must be a whole number, got True"),
+        (lambda sl, one, info: sl.top_k_mask(one, float("inf")), "k must be a whole number"),
+        (lambda sl, one, info: sl.top_k_mask(one, 0), "k must be at least 1, got 0"),
+        (lambda sl, one, info: sl.top_k_mask("hints", 1), "differences must be an ActivationDiff"),
+        (lambda sl, one, info: sl.random_mask(one, 1, seed=-1), "seed must be at least 0"),
+        (lambda sl, one, info: sl.random_mask(one, 1, seed=0.5), "seed must be a whole number"),
+        (lambda sl, one, info: sl.random_mask([1], 1, seed=0), "like must be a Mask or"),
+        (lambda sl, one, info: sl.Mask.from_units("head", [(1.0, 2.0)], info), r"units\[0\] must"),
+        (lambda sl, one, info: sl.Mask.from_units("head", {(1, 2)}, info), "a set has no order"),
+        (
+            lambda sl, one, info: sl.Mask.from_units("head", [(0, 0)], "tiny"),
+            "model must be a model",
+        ),
+        (lambda sl, one, info: sl.Mask("head", "abc"), "selected must be a bool array"),
+        (
+            lambda sl, one, info: sl.Mask("head", [[True], [True, False]]),
+            "selected must be an array",
+        ),
+        (lambda sl, one, info: sl.Mask("heads", [[True]]), "did you mean 'head'"),
+    ],
+)
+def test_a_wrong_argument_is_named(head_differences, info, make, message):
+    import sadi_lens as sl
+
+    with pytest.raises((TypeError, ValueError), match=message):
+        make(sl, head_differences, info)
+
+
+def test_numpy_numbers_are_numbers(head_differences, info):
+    import numpy as np
+
+    import sadi_lens as sl
+
+    assert sl.top_k_mask(head_differences, np.int64(3)) == sl.top_k_mask(head_differences, 3)
+    by_array = sl.Mask.from_units("head", [tuple(row) for row in np.array([[0, 1]])], info)
+    assert by_array == sl.Mask.from_units("head", [(0, 1)], info)

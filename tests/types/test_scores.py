@@ -167,3 +167,11 @@ def test_chance_of_jaccard_by_simulation():
     assert np.mean(found) == pytest.approx(jaccard_chance(100, 10), abs=0.006)
     with pytest.raises(ValueError, match=r"sizes must be in \[0, 5\] and not both 0, got 6"):
         jaccard_chance(5, 6)
+
+
+def test_scores_are_float32_and_cannot_be_written_to(info):
+    import sadi_lens as sl
+
+    values = sl.types.Scores("head", "by hand", [[1, 2, 3, 4]] * 3, info, 1).values
+    assert values.dtype == np.float32
+    assert not values.flags.writeable

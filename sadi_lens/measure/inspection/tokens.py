@@ -13,11 +13,13 @@ from sadi_lens.engine.runner import FlatHook, Runner
 from sadi_lens.engine.steering import applied
 from sadi_lens.engine.text import device_of, encode_item, require_tokenizer
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
-from sadi_lens.types.data import ContrastivePair
+from sadi_lens.types.checks import checked
+from sadi_lens.types.data import ContrastivePair, require_one_prompt
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import GenerationTrace, TokenRoles
 
 
+@checked()
 @torch.inference_mode()
 def trace_generation(
     model: HookedModel,
@@ -111,6 +113,7 @@ def _traced(
     return logits.float().log_softmax(dim=-1).cpu(), norms
 
 
+@checked()
 def token_roles(
     model: HookedModel,
     pair: ContrastivePair,
@@ -127,6 +130,7 @@ def token_roles(
     """
     require_one_of("side", side, ("positive", "negative"))
     require_one_of("position", position, POSITIONS)
+    require_one_prompt([pair], "token_roles")
     item = encode_item(model, pair.prompt, (pair.positive, pair.negative))
     ids = item.prompt + item.answers[("positive", "negative").index(side)]
     end = len(item.prompt) - 1

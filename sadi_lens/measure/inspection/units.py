@@ -7,8 +7,12 @@ from tqdm.auto import tqdm
 
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.reading import read
-from sadi_lens.engine.text import encode_pairs, encode_prompts
+from sadi_lens.engine.text import (
+    encode_pairs,
+    encode_prompts,
+)
 from sadi_lens.find.differences import unit_differences
+from sadi_lens.types.checks import checked
 from sadi_lens.types.components import component_name, n_units
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.differences import UnitDifferences
@@ -17,6 +21,7 @@ from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import ActivationShifts, SignFlipNull, UnitActivations
 
 
+@checked()
 def unit_activations(
     model: HookedModel,
     pairs: Sequence[ContrastivePair],
@@ -49,6 +54,7 @@ def unit_activations(
     return UnitActivations(mask.component, info, mask.units, values[0], values[1], task)
 
 
+@checked()
 def sign_flip_null(
     differences: UnitDifferences, *, draws: int = 200, seed: int = 0
 ) -> SignFlipNull:
@@ -91,6 +97,7 @@ def sign_flip_null(
     )
 
 
+@checked()
 def all_unit_differences(
     model: HookedModel,
     pairs: Sequence[ContrastivePair],
@@ -106,6 +113,7 @@ def all_unit_differences(
     return unit_differences(model, pairs, mask, task=task, progress=progress)
 
 
+@checked()
 def activation_shifts(
     model: HookedModel,
     prompts: Sequence[str],

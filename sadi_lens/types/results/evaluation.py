@@ -40,6 +40,8 @@ class Evaluation(ArrayEq):
     """Hash of the samples, in order; only results of the same items can be compared."""
     texts: tuple[str, ...] = ()
     """Generated answers of free-text items."""
+    skipped: int = 0
+    """Items left out because they do not fit the context."""
 
     @property
     def n(self) -> int:
@@ -71,7 +73,8 @@ class Evaluation(ArrayEq):
         return (
             f"{self.label}: accuracy {self.accuracy:.1%} "
             f"[{self.interval.low:.1%}, {self.interval.high:.1%}], {margin}"
-            f"valid answers {self.valid_rate:.0%} ({self.task or 'task'}, {self.split}, n = {self.n})"
+            f"valid answers {self.valid_rate:.0%} ({self.task or 'task'}, {self.split}, n = {self.n}"
+            f"{f', {self.skipped} too long' if self.skipped else ''})"
         )
 
     def frame(self) -> "pd.DataFrame":

@@ -80,6 +80,8 @@ class Sweep(ArrayEq):
     """Bool array [item], where the items were kept."""
     axis: str = "K"
     """What ``ks`` are: ``"K"``, numbers of selected units, or ``"layer"``, where the method acts on one layer."""
+    skipped: int = 0
+    """Items left out because they do not fit the context."""
 
     def frame(self) -> "pd.DataFrame":
         """One row a cell."""

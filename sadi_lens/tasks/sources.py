@@ -1,0 +1,125 @@
+"""Rows of what is already in memory: frames, tables, data sets, lists of dicts, and one of these a split."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, cast
+
+from sadi_lens.types.checks import short
+
+Rows = Iterable[tuple[str, Any]]
+"""(where, row): the file and line or the number of the row, for messages, and what stands there."""
+
+
+def rows_of(source: Any, name: str = "", split: str | None = None) -> Rows:
+    """(where, row) of a frame, table, data set, list or generator of dicts, of columns, or of a mapping of splits.
+
+    Args:
+        source: Rows or a mapping of split -> rows.
+        name: Of the file, for messages.
+        split: Which part of the source, where there are several.
+
+    Returns:
+        An iterable; a generator is read once.
+
+    Raises:
+        ValueError: If the split is not there, or there are several and none is named.
+        TypeError: If it is nothing of the kind.
+    """
+    if isinstance(source, Mapping):
+        given = cast("Mapping[Any, Any]", source)
+        if given and all(_is_column(value) for value in given.values()):
+            rows = _from_columns(given, name)
+        else:
+            return rows_of_parts(given, name, split)
+    else:
+        rows = _numbered(source, name)
+    return whole(rows, name, split)
+
+
+def whole(rows: Rows, name: str, split: str | None) -> Rows:
+    """Rows that have no parts.
+
+    Raises:
+        ValueError: If one is asked for.
+    """
+    if split is not None:
+        raise ValueError(
+            f"split={split!r} picks a part of a source with several; {name or 'this one'} has no named parts"
+        )
+    return rows
+
+
+def rows_of_parts(parts: Mapping[Any, Any], name: str, split: str | None) -> Rows:
+    """Rows of one of several splits; of all of them where they have this library's names.
+
+    Args:
+        parts: Split -> rows, or a function that gives (where, row).
+        name: Of the file, for messages.
+        split: Which part.
+
+    Raises:
+        ValueError: If the split is not there, or there are several and none is named.
+    """
+    here = name or "the source"
+    if not parts or any(isinstance(part, str | int | float | None) for part in parts.values()):
+        raise TypeError(
+            f"{here} must hold rows, or rows of each split; got {short(dict(parts))} (one row stands in a list: [row])"
+        )
+    known = sorted(str(key) for key in parts)
+    if split is not None and split not in parts:
+        raise ValueError(f"split must be one of {known} of {here}, got {split!r}")
+    if split is None and len(parts) > 1 and not set(parts) <= {"pairs", "dev", "test"}:
+        raise ValueError(f"{here} has the splits {known}: name one (split={known[0]!r})")
+    if split is None and len(parts) > 1:
+        return (row for key, part in parts.items() for row in _labelled(part, name, str(key)))
+    key, part = next((key, part) for key, part in parts.items() if split in (None, key))
+    return cast("Rows", part()) if callable(part) else rows_of(part, f"{name} {key}".strip())
+
+
+def _labelled(part: Any, name: str, split: str) -> Iterator[tuple[str, Any]]:
+    for where, row in rows_of_parts({split: part}, name, None):
+        yield where, {"split": split, **row} if isinstance(row, Mapping) else row
+
+
+def _numbered(source: Any, name: str) -> Rows:
+    rows: Iterable[Any]
+    if hasattr(source, "iloc"):
+        columns = list(source.columns)
+        if len(set(columns)) < len(columns):
+            raise ValueError(f"columns of the frame must differ, got {short(columns)}")
+        rows = source.to_dict("records")
+    elif hasattr(source, "to_pylist"):
+        rows = _records(source)
+    elif hasattr(source, "__arrow_c_stream__"):
+        import pyarrow as pa
+
+        rows = _records(pa.table(source))
+    elif isinstance(source, str | bytes) or not hasattr(source, "__iter__"):
+        raise TypeError(
+            f"source must be a file, a frame, a table, a data set or rows (dicts), got {short(source)}"
+        )
+    else:
+        rows = source
+    start = f"{name}, " if name else ""
+    return ((f"{start}row {index}", row) for index, row in enumerate(rows))
+
+
+def _records(table: Any) -> list[Any]:
+    names = list(getattr(table, "column_names", ()))
+    if len(set(names)) < len(names):
+        raise ValueError(f"columns of the table must differ, got {short(names)}")
+    return table.to_pylist()
+
+
+def _is_column(value: Any) -> bool:
+    is_list = isinstance(value, list | tuple)
+    return is_list and bool(value) and not isinstance(cast("list[Any]", value)[0], Mapping)
+
+
+def _from_columns(columns: Mapping[Any, Any], name: str) -> Rows:
+    lengths = {str(key): len(value) for key, value in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"columns must be of one length, got {short(lengths)}")
+    return _numbered(
+        [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)],
+        name,
+    )

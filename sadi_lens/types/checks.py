@@ -1,0 +1,362 @@
+"""Arguments at the public border: the right kind and range, or a refusal that names argument, bound, value, remedy.
+
+What an argument must be is its annotation. What a number may be belongs to the argument's name (``k`` is at least 1
+wherever it is taken), so that one word has one meaning; a function with another bound says so.
+"""
+
+import functools
+import inspect
+import math
+import numbers
+import os
+import reprlib
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar, cast
+
+import numpy as np
+from beartype.door import is_bearable
+
+from sadi_lens.types.answers import SCORINGS
+from sadi_lens.types.base import POSITIONS, require_one_of
+from sadi_lens.types.components import component_name
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+AT_LEAST: dict[str, int] = {
+    **{
+        name: 1
+        for name in ("k", "ks", "n", "n_boot", "n_candidates", "n_draws", "n_steps", "n_tokens")
+    },
+    **{
+        name: 1
+        for name in ("sizes", "draws", "budget", "batch_size", "max_new_tokens", "max_tokens")
+    },
+    **{name: 0 for name in ("layer", "condition_layer", "steered", "seed", "n_null", "also_right")},
+    "prompt_lengths": 1,
+    "n_folds": 2,
+}
+"""Smallest value of every argument of this name."""
+MOST = 1_000_000
+"""Largest value of a number of draws, rounds or tokens: more is a slip, and would run for days."""
+ONE_OF: dict[str, Any] = {
+    "position": POSITIONS,
+    "text_position": POSITIONS,
+    "scoring": SCORINGS,
+    "scorings": SCORINGS,
+}
+"""Values of every argument of this name."""
+DISTINCT = ("components", "ks", "scorings", "sizes", "strengths")
+"""Lists in which nothing may stand twice."""
+NAMES = {
+    bool: ("True or False", "True or False"),
+    int: ("a whole number", "whole numbers"),
+    float: ("a number", "numbers"),
+    str: ("text", "texts"),
+    Path: ("a path", "paths"),
+    type(None): ("None", "None"),
+    "Mapping": ("a dict", "dicts"),
+    "HookedModel": ("a model from load_model", "models from load_model"),
+    "Intervention": ("an intervention", "interventions"),
+}
+"""What values are called in messages: one, several."""
+
+
+def checked(**at_least: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Check the arguments of a public function before it runs; NumPy's numbers arrive as Python's.
+
+    Args:
+        **at_least: Bounds of this function that are not those of ``AT_LEAST``.
+    """
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        signature = inspect.signature(function)
+        inner: Any = inspect.unwrap(function)
+
+        @functools.cache
+        def hints() -> dict[str, Any]:
+            return {
+                name: _resolved(parameter.annotation, inner.__globals__)
+                for name, parameter in signature.parameters.items()
+                if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+                and parameter.annotation is not parameter.empty
+            }
+
+        @functools.wraps(function)
+        def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+            try:
+                bound = signature.bind(*args, **kwargs)
+            except TypeError:
+                return function(*args, **kwargs)  # Python's own message names the function
+            for name, value in bound.arguments.items():
+                if name in hints():
+                    bound.arguments[name] = check_value(
+                        name, value, hints()[name], at_least.get(name)
+                    )
+            return function(*bound.args, **bound.kwargs)
+
+        return wrapper
+
+    return decorate
+
+
+def require_fields(thing: Any, **at_least: int) -> None:
+    """Check the fields of a frozen dataclass (from ``__post_init__``); lists become the tuples they are declared as.
+
+    Raises:
+        TypeError: If a field is of the wrong kind.
+        ValueError: If a value is out of range.
+    """
+    for name, hint in _field_hints(type(thing)).items():
+        value = check_value(name, getattr(thing, name), hint, at_least.get(name))
+        object.__setattr__(thing, name, value)
+
+
+@functools.cache
+def _field_hints(kind: type) -> dict[str, Any]:
+    where = vars(inspect.getmodule(kind))
+    return {one.name: _resolved(one.type, where) for one in fields(kind)}
+
+
+def _resolved(annotation: Any, where: Mapping[str, Any]) -> Any:
+    """The annotation itself; Any where it is text that is for the type checker only."""
+    return where.get(annotation, Any) if isinstance(annotation, str) else annotation
+
+
+def check_value(name: str, value: Any, hint: Any, at_least: int | None = None) -> Any:
+    """``value`` as ``hint`` has it.
+
+    Raises:
+        TypeError: If it is of another kind.
+        ValueError: If it is out of range, not one of the known names, or stands twice.
+    """
+    found = _of_kind(name, value, hint)
+    word = name.split("[")[0]
+    if word == "component" and isinstance(found, str):
+        return component_name(found)
+    if word == "components" and isinstance(found, list | tuple):
+        found = type(found)(component_name(one) for one in found)
+    items: list[Any] = list(found) if isinstance(found, list | tuple) else [found]
+    for item in items:
+        if isinstance(item, float) and not math.isfinite(item):
+            raise ValueError(f"{name} must be finite, got {item}")
+        least = AT_LEAST.get(word) if at_least is None else at_least
+        if least is not None and isinstance(item, int | float) and item < least:
+            raise ValueError(f"{name} must be at least {least}, got {short(found)}")
+        if (
+            word in AT_LEAST
+            and word not in ("layer", "seed")
+            and isinstance(item, int)
+            and item > MOST
+        ):
+            raise ValueError(f"{name} must be at most {MOST}, got {short(found)}")
+        if word in ONE_OF and isinstance(item, str):
+            require_one_of(name, item, ONE_OF[word])
+    if word in DISTINCT and isinstance(found, list | tuple):
+        twice = [item for index, item in enumerate(items) if item in items[:index]]
+        if twice:
+            raise ValueError(f"{name} must differ, {twice[0]!r} stands twice in {short(found)}")
+    return found
+
+
+def _of_kind(name: str, value: Any, hint: Any) -> Any:
+    """``value``, converted where that loses nothing (a NumPy number, a list that is declared a tuple)."""
+    fits, found = _fitting(value, hint)
+    if fits:
+        return found
+    options = _options(hint)
+    if isinstance(value, list | tuple):
+        for item in (_item_hint(option) for option in options):
+            for index, one in enumerate(value if item is not None else ()):
+                _of_kind(f"{name}[{index}]", one, item)
+    raise TypeError(
+        f"{name} must be {described(hint)}, got {short(value)}{_remedy(name, value, options)}"
+    )
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return typing.get_args(hint) if is_union else (hint,)
+
+
+def _fitting(value: Any, hint: Any) -> tuple[bool, Any]:
+    """Whether ``value`` is of the kind, and it as that kind."""
+    options = _options(hint)
+    if len(options) > 1:
+        tried = (_fitting(value, option) for option in options)
+        return next((one for one in tried if one[0]), (False, value))
+    if hint is Any or isinstance(hint, str | TypeVar):
+        return True, value
+    if hint in (bool, int, float):
+        return _number(value, hint)
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    item = _item_hint(hint)
+    if item is not None or origin is tuple:
+        return _list(value, origin, args if item is None else item)
+    if origin is Mapping:
+        return isinstance(value, Mapping) and all(
+            _fitting(key, args[0])[0] and _fitting(held, args[1])[0] for key, held in value.items()
+        ), value
+    if isinstance(hint, type) and origin is None:
+        return isinstance(value, hint), value
+    return bool(is_bearable(value, hint)), value
+
+
+def _number(value: Any, hint: Any) -> tuple[bool, Any]:
+    if isinstance(value, bool | np.bool_):
+        return hint is bool, bool(value)
+    if isinstance(value, numbers.Integral):
+        fits = hint is int or (hint is float and abs(int(value)) < 2**1023)
+        return fits, int(value)
+    if isinstance(value, numbers.Real):
+        return hint is float, float(value)
+    return False, value
+
+
+def _item_hint(hint: Any) -> Any:
+    """What a list holds, where ``hint`` is one: ``Sequence[X]``, ``list[X]`` or ``tuple[X, ...]``."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    is_list = origin in (Sequence, list) or (origin is tuple and args[-1] is Ellipsis)
+    return args[0] if is_list else None
+
+
+def _list(value: Any, origin: Any, held: Any) -> tuple[bool, Any]:
+    """``held``: the kind of every item, or a tuple with the kind of each."""
+    given = value
+    if hasattr(value, "tolist") and getattr(value, "ndim", 0) == 1:  # NumPy, pandas, torch
+        given = value.tolist()
+    if isinstance(given, str | bytes | bytearray) or not isinstance(given, Sequence):
+        return False, value
+    kinds = held if isinstance(held, tuple) else (held,) * len(given)
+    if len(kinds) != len(given):
+        return False, value
+    found = [_fitting(one, kind) for one, kind in zip(given, kinds, strict=True)]
+    if not all(fits for fits, _ in found):
+        return False, value
+    kept = [one for _, one in found]
+    if origin is tuple:
+        return True, tuple(kept)
+    is_same = all(one is other for one, other in zip(kept, given, strict=True))
+    return True, given if is_same else kept
+
+
+def described(hint: Any, *, several: bool = False) -> str:
+    """What a value must be, in words."""
+    if len(_options(hint)) > 1:
+        words = [described(one, several=several) for one in _options(hint)]
+        return " or ".join(dict.fromkeys(words))
+    item = _item_hint(hint)
+    if item is not None:
+        return f"{'lists' if several else 'a list'} of {described(item, several=True)}"
+    if typing.get_origin(hint) is tuple:
+        inner = ", ".join(described(one) for one in typing.get_args(hint))
+        return f"tuples ({inner})" if several else f"a tuple ({inner})"
+    if hint in NAMES:
+        return NAMES[hint][several]
+    if hasattr(hint, "dim_str"):  # jaxtyping
+        kind = {"Float": "float", "Int": "integer", "Bool": "bool"}.get(hint.dtype.__name__, "")
+        return f"a {kind} array [{hint.dim_str.strip()}]".replace("a i", "an i")
+    origin = typing.get_origin(hint)
+    if origin is Callable:
+        return "a function"
+    name = getattr(hint if origin is None else origin, "__name__", str(hint))
+    article = "an" if name[0] in "AEIOU" else "a"
+    one = NAMES.get(name, (f"{article} {name}", f"{name} objects"))
+    return one[several]
+
+
+def short(value: Any) -> str:
+    """A value in at most some sixty characters, whatever it is."""
+    if isinstance(value, Iterator):
+        return "a generator"
+    if isinstance(value, str | bytes | bytearray):
+        return (
+            reprlib.repr(value) if len(value) < 1000 else f"{value[:24]!r}... ({len(value)} long)"
+        )
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        shape = " ".join(str(size) for size in value.shape)
+        return f"an array [{shape}] of {value.dtype}" if shape else f"{value!r}"
+    if value is None or isinstance(value, numbers.Number):
+        return reprlib.repr(value)
+    if isinstance(value, list | tuple | set | frozenset | Mapping):
+        text = reprlib.repr(value)
+        return text if len(text) < 120 else f"{text[:100]}..."
+    name = getattr(value, "__name__", None)
+    return (
+        f"the {'class' if isinstance(value, type) else 'function'} {name}"
+        if name
+        else (f"a {type(value).__name__} object")
+    )
+
+
+def _remedy(name: str, value: Any, options: Sequence[Any]) -> str:
+    if any(getattr(one, "__name__", "") == "HookedModel" for one in options):
+        return f"; load it first: load_model({value!r})" if isinstance(value, str) else ""
+    if any(_item_hint(one) is not None for one in options):
+        lists_text = any(_item_hint(one) is str for one in options)
+        if isinstance(value, str):
+            return f"; write [{short(value)}] for a list of one" if lists_text else ""
+        if isinstance(value, set | frozenset):
+            return "; a set has no order: give sorted(...) or a list"
+        if isinstance(value, Mapping):
+            return "; give a list of its keys or of its values"
+        if isinstance(value, Iterator) or hasattr(value, "__iter__"):
+            return f"; write list({name})"
+    if bool in options and isinstance(value, numbers.Number):
+        return "; write True or False"
+    return ""
+
+
+def as_array(name: str, values: Any, dtype: Any = None) -> np.ndarray:
+    """A copy of ``values`` as an array.
+
+    Raises:
+        ValueError: If NumPy cannot make one of them.
+    """
+    try:
+        with np.errstate(over="ignore"):  # too large for float32: not finite
+            return np.array(values, dtype=dtype)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise ValueError(f"{name} must be an array of numbers, got {short(values)}") from error
+
+
+def float_array(name: str, values: Any, axes: str) -> np.ndarray:
+    """``values`` as a finite float32 array that cannot be written to.
+
+    Args:
+        name: Of the argument, for the message.
+        values: Anything that NumPy can read.
+        axes: Names of the axes, as in ``"layer unit"``.
+
+    Raises:
+        ValueError: If it is no array of numbers, has other axes, or a value is NaN or infinite.
+    """
+    array = as_array(name, values, np.float32)
+    if array.ndim != len(axes.split()) or not array.size:
+        raise ValueError(f"{name} must be [{axes}], got shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite, got NaN or infinity")
+    array.setflags(write=False)
+    return array
+
+
+def as_path(name: str, value: Any) -> Path:
+    """A path with ``~`` expanded.
+
+    Raises:
+        TypeError: If it is neither text nor a path.
+        ValueError: If it is empty or no path can be made of it.
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"{name} must be a path, got {short(value)}")
+    text = os.fspath(cast("str | os.PathLike[str]", value))
+    if not text or "\0" in text:
+        raise ValueError(f"{name} must be a path, got {short(text)}")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:  # no such user
+        raise ValueError(f"{name} {text!r}: {error}") from error

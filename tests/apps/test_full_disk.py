@@ -1,0 +1,113 @@
+"""A disk that takes no more, at any moment: one clear line, exit code 1, and it goes on after making room."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+YAML = "tasks: hints\nks: {head: [2, 4]}\nstrengths: [1, 3]\nmethods: [sadi, random]\n" \
+       "sizes: {pairs: 12, dev: 12, test: 12}\n"  # fmt: skip
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A small file system of its own: ``disk(kB)`` makes or resizes it."""
+    place = tmp_path / "disk"
+    place.mkdir()
+
+    def sized(kilobytes):
+        mounted = os.path.ismount(place)
+        options = f"{'remount,' if mounted else ''}size={kilobytes}k"
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
+        if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("a small tmpfs cannot be mounted here (needs root)")
+        return place
+
+    yield sized
+    if os.path.ismount(place):
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def invoke(*arguments):
+    from typer.testing import CliRunner
+
+    from sadi_lens.apps.cli import app
+
+    done = CliRunner().invoke(app, [str(one) for one in arguments])
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [12, 30, 60])
+def test_a_run_on_a_full_disk_ends_in_one_line_and_goes_on_after_making_room(tmp_path, disk, size):
+    (tmp_path / "full.yaml").write_text(YAML)
+    whole = invoke("run", tmp_path / "full.yaml", "--out", tmp_path / "whole")
+    assert whole.exit_code == 0, whole.output
+    place = disk(size)
+    done = invoke("run", tmp_path / "full.yaml", "--out", place / "run")
+    assert done.exit_code == 1, done.output
+    words = " ".join(done.output.split())
+    assert "No space left on device; make room or give another place" in words
+    assert "Traceback" not in words
+    again = invoke("run", tmp_path / "full.yaml", "--out", disk(20_000) / "run")
+    assert again.exit_code == 0, again.output
+    for name in ("results.csv", "items.parquet"):
+        assert (place / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert not list(place.rglob("*.sadi_lens-partial"))
+
+
+@pytest.mark.parametrize("size", [4, 8, 60, 150, 400])
+def test_everything_else_that_writes_leaves_the_old_one(
+    disk, size, llama, head_differences, tmp_path, monkeypatch
+):
+    import plotly.graph_objects as go
+
+    import sadi_lens as sl
+    from sadi_lens.apps.web import write_page
+    from sadi_lens.plots import export
+    from sadi_lens.types.store import read_json, write_json
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "disk"))  # the copy has no room either
+    mask = sl.top_k_mask(head_differences, 3)
+    place = disk(20_000)
+    sl.save(mask, place / "saved")
+    write_json({"x": 1}, place / "results.json")
+    write_page("<p>old", place / "page.html")
+    export({"f": go.Figure()}, place / "figures", png=False)
+    scaling = sl.MaskedScaling(sl.Mask.from_units("head", [(0, 1)], llama), 2.0)
+    folded = sl.interventions.export_folded(llama, scaling, place / "folded")
+    before = {one: one.read_bytes() for one in place.rglob("*") if one.is_file()}
+    used = sum(-(-len(data) // 4096) * 4 for data in before.values())
+    disk(used + 40 + size)
+    (place / "ballast").write_bytes(b"")
+    with (place / "ballast").open("wb") as file:  # to the last block but `size`
+        while shutil.disk_usage(place).free > size * 1024:
+            file.write(b"0" * 4096)
+            file.flush()
+    import numpy as np
+
+    big = np.random.default_rng(0).normal(size=200_000)
+    for write in (
+        lambda: sl.save({"big": big}, place / "saved"),
+        lambda: sl.save({"big": big}, place / "other"),
+        lambda: write_json({"big": big}, place / "results.json"),
+        lambda: write_page("x" * 1_000_000, place / "page.html"),
+        lambda: export({"f": go.Figure(go.Scatter(y=big))}, place / "figures", png=False),
+        lambda: sl.interventions.export_folded(
+            llama, sl.MaskedScaling(scaling.mask, 3.0), folded, overwrite=True
+        ) if size < 60 else write_page("x" * 1_000_000, place / "page.html"),
+    ):  # fmt: skip
+        with pytest.raises(OSError, match=r"cannot write .*: No space left on device; make room"):
+            write()
+        after = {
+            one: one.read_bytes()
+            for one in place.rglob("*")
+            if one.is_file() and one.name != "ballast"
+        }
+        assert after == before
+    disk(40_000)
+    sl.save({"big": big}, place / "saved")
+    assert read_json(place / "results.json") == {"x": 1}

@@ -1,0 +1,72 @@
+"""Interventions keep their arrays as float32 that cannot be written to, and name a wrong field."""
+
+import numpy as np
+import pytest
+
+
+def made(sl, info):
+    mask = sl.Mask.from_units("head", [(0, 0), (2, 3)], info)
+    rooms = sl.interventions
+    unit = [1.0] + [0.0] * 31
+    vector = np.ones((3, 4, 8)).tolist()
+    return [
+        sl.MaskedAddition(mask, vector, 1.0),
+        sl.VectorAddition(unit, 1, 1.0),
+        rooms.SignedScaling(mask, vector, 1.0),
+        rooms.AUSteer(vector, 1.0, "head"),
+        rooms.CAST(unit, 2, unit, 1, 0.0, 1.0),
+        rooms.ITI(mask, vector, np.ones((3, 4)), 1.0),
+        rooms.ActAdd([unit], 1, 1.0),
+        rooms.HouseholderRotation(unit, 1.0, 1),
+        rooms.SphericalSteering(unit, 1),
+        rooms.InferAlignerGate([unit], [unit], [0.0], (1,), 1.0),
+        rooms.SwappedPrompt("hidden", ((1, 2),), np.ones((1, 1, 32, 1)), (1,), "swapped"),
+    ]
+
+
+def test_arrays_are_float32_and_read_only(info):
+    import sadi_lens as sl
+
+    names = [
+        "vector",
+        "direction",
+        "gain",
+        "condition",
+        "directions",
+        "sigma",
+        "push",
+        "gate",
+        "bias",
+        "pushes",
+    ]
+    seen = 0
+    for one in made(sl, info):
+        for name in names:
+            array = getattr(one, name, None)
+            if array is not None:
+                seen += 1
+                assert isinstance(array, np.ndarray), (one, name)
+                assert array.dtype == np.float32, (one, name)
+                assert not array.flags.writeable, (one, name)
+    assert seen == 15
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda sl, mask: sl.MaskedScaling(mask, float("nan")), "strength must be finite, got nan"),
+        (lambda sl, mask: sl.VectorAddition("abc", 1, 1.0), "vector must be an array of numbers"),
+        (
+            lambda sl, mask: sl.VectorAddition([[1.0]], 1, 1.0),
+            r"vector must be \[unit\], got shape",
+        ),
+        (lambda sl, mask: sl.VectorAddition([np.nan], 1, 1.0), "vector must be finite"),
+        (lambda sl, mask: sl.VectorAddition([1.0], -1, 1.0), "layer must be at least 0, got -1"),
+        (lambda sl, mask: sl.MaskedAddition(mask, [1.0], 1.0), r"vector must be \[layer unit d\]"),
+    ],
+)
+def test_a_wrong_field_is_named(info, make, message):
+    import sadi_lens as sl
+
+    with pytest.raises(ValueError, match=message):
+        make(sl, sl.Mask.from_units("head", [(0, 0)], info))

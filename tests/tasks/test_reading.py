@@ -1,0 +1,282 @@
+"""What people have: every usual format gives the same rows, and what cannot be read says why."""
+
+import gzip
+import json
+
+import numpy as np
+import pytest
+
+ROWS = [
+    {"prompt": "a, b;\tc", "choices": [" x", " NA"], "answer": 1, "split": "dev"},
+    {"prompt": "zwei\u2028Zeilen", "choices": [" x", " ü"], "answer": 0, "split": "test"},
+]
+LINES = "\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS)
+FLAT = [
+    {"q": "a, b;\tc", "A": " x", "B": " NA", "key": "B", "part": "dev"},
+    {"q": 'zwei "Zeilen"', "A": " x", "B": " ü", "key": "A", "part": "test"},
+]
+NAMES = {"prompt": "q", "choices": ["A", "B"], "answer": "key", "split": "part"}
+
+
+def expected(sl, second="zwei\u2028Zeilen"):
+    return (
+        (sl.Sample("a, b;\tc", (" x", " NA"), 1, split="dev"),),
+        (sl.Sample(second, (" x", " ü"), 0, split="test"),),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.jsonl", LINES.encode()),
+        ("a.jsonl", LINES.encode("utf-8-sig")),
+        ("a.jsonl", LINES.encode("utf-16")),
+        ("a.jsonl", LINES.encode("utf-16-le")),
+        ("a.jsonl", LINES.encode("utf-16-be")),
+        ("a.jsonl", LINES.encode("utf-32")),
+        ("a.jsonl", LINES.replace("\n", "\r\n").encode()),
+        ("a.json", LINES.encode()),
+        ("a.json", json.dumps(ROWS, indent=1).encode()),
+        ("a.json", json.dumps({"version": "1", "data": ROWS}).encode()),
+        ("a.json", json.dumps({"dev": ROWS[:1], "test": ROWS[1:]}).encode()),
+        ("a.json", json.dumps({key: [row[key] for row in ROWS] for key in ROWS[0]}).encode()),
+        ("a.txt", LINES.encode()),
+        ("a.jsonl.gz", gzip.compress(LINES.encode())),
+        ("a.json.gz", gzip.compress(json.dumps(ROWS).encode())),
+    ],
+)
+def test_json_in_every_form(tmp_path, name, data):
+    import sadi_lens as sl
+
+    (tmp_path / name).write_bytes(data)
+    task = sl.load_task(tmp_path / name)
+    assert (task.dev, task.test) == expected(sl)
+    assert task.name == "a"
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_csv_of_every_separator_keeps_its_texts(tmp_path, separator, encoding):
+    import pandas as pd
+
+    import sadi_lens as sl
+
+    path = tmp_path / "a.csv"
+    pd.DataFrame(FLAT).to_csv(path, sep=separator, index=False, encoding=encoding)
+    task = sl.load_task(path, columns=NAMES)
+    assert (task.dev, task.test) == expected(sl, 'zwei "Zeilen"')
+    path.write_text(f"sep={separator}\n{path.read_text(encoding=encoding)}", encoding="utf-8")
+    assert sl.load_task(path, columns=NAMES).test == task.test
+
+
+def test_frames_tables_data_sets_and_dicts(tmp_path):
+    import datasets
+    import pandas as pd
+    import pyarrow as pa
+
+    import sadi_lens as sl
+
+    datasets.disable_progress_bars()
+    data = datasets.Dataset.from_list(ROWS)
+    data.save_to_disk(tmp_path / "whole")
+    parts = datasets.DatasetDict({"train": data, "validation": data.select([0])})
+    parts.save_to_disk(tmp_path / "parts")
+    pd.DataFrame(ROWS).to_parquet(tmp_path / "a.parquet")
+    sources = [
+        ROWS,
+        tuple(ROWS),
+        (row for row in ROWS),
+        pd.DataFrame(ROWS),
+        pa.Table.from_pylist(ROWS),
+        data,
+        tmp_path / "whole",
+        str(tmp_path / "a.parquet"),
+        {key: [row[key] for row in ROWS] for key in ROWS[0]},
+        {"dev": ROWS[:1], "test": pd.DataFrame(ROWS[1:])},
+    ]
+    for source in sources:
+        task = sl.load_task(source)
+        assert (task.dev, task.test) == expected(sl), type(source)
+    for source in (parts, tmp_path / "parts"):
+        assert sl.load_task(source, split="train").test == expected(sl)[1]
+        assert not sl.load_task(source, split="validation").test
+        with pytest.raises(ValueError, match=r"splits \['train', 'validation'\]: name one"):
+            sl.load_task(source)
+        with pytest.raises(ValueError, match=r"split must be one of \['train', 'validation'\]"):
+            sl.load_task(source, split="test")
+
+
+def test_a_folder_of_files_has_one_a_split(tmp_path):
+    import sadi_lens as sl
+
+    (tmp_path / "dev.jsonl").write_text(json.dumps(ROWS[0]))
+    (tmp_path / "test-00000-of-00002.json").write_text(json.dumps([ROWS[1]]))
+    (tmp_path / "test-00001-of-00002.json").write_text(json.dumps([{**ROWS[1], "prompt": "z"}]))
+    task = sl.load_task(tmp_path)
+    assert task.dev == expected(sl)[0]
+    assert [one.prompt for one in task.test] == ["zwei\u2028Zeilen", "z"]
+    assert not sl.load_task(tmp_path, split="dev").test
+    (tmp_path / "dev.csv").write_text("prompt,target\na,b\n")
+    with pytest.raises(ValueError, match=r"several files of 'dev': dev\.csv, dev\.jsonl"):
+        sl.load_task(tmp_path)
+
+
+def test_home_is_expanded_and_nothing_is_made(tmp_path, monkeypatch):
+    import sadi_lens as sl
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.jsonl").write_text(LINES)
+    assert sl.load_task("~/mine.jsonl").dev == expected(sl)[0]
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        sl.load_task("~/other.jsonl")
+    assert [one.name for one in tmp_path.iterdir()] == ["mine.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("row", "answer"),
+    [
+        ({"choices": {"text": [" x", " y"], "label": ["A", "B"]}, "answerKey": "B"}, 1),
+        ({"choices": {"text": [" x", " y"], "label": ["1", "2"]}, "answerKey": "1"}, 0),
+        ({"choices": {"text": [" x", " y"], "label": ["1", "2"]}, "answer": 2}, 1),
+        (
+            {
+                "choices": [{"text": " x", "label": "A"}, {"text": " y", "label": "B"}],
+                "answer": "B",
+            },
+            1,
+        ),
+        ({"choices": [" x", " y"], "answer": np.int64(1)}, 1),
+        ({"choices": np.array([" x", " y"], dtype=object), "answer": np.float64(1)}, 1),
+        ({"choices": [" x", " y"], "answer": "1"}, 1),
+        ({"choices": [" x", " y"], "answer": "y"}, 1),
+        ({"choices": '[" x", " y"]', "answer": "1"}, 1),
+    ],
+)
+def test_answers_as_data_sets_write_them(row, answer):
+    import sadi_lens as sl
+
+    found = sl.load_task([{"question": "q", **row}], columns={"prompt": "question"}).test[0]
+    assert found == sl.Sample("q", (" x", " y"), answer, split="test")
+    assert type(found.answer) is int
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"choices": {"text": [" x", " y"], "label": ["1", "2"]}, "answer": 0}, "its label"),
+        (
+            {"choices": {"text": [" x", " y"], "label": ["A"]}, "answer": "A"},
+            "2 texts and 1 labels",
+        ),
+        ({"choices": [" 1", " 2"], "answer": "1"}, "an index and a choice's text at once"),
+        ({"choices": {" x", " y"}, "answer": 0}, "choices must be a list of texts"),
+        ({"choices": "x, y", "answer": 0}, "in a CSV file write it as JSON"),
+        ({"choices": [" x", " y"], "answer": True}, "answer must be the index"),
+        ({"choices": [" x", " y"], "answer": 0.5}, "answer must be the index"),
+        ({"target": "x", "aliases": "y"}, "aliases must be a list of texts"),
+        ({"target": 3}, "target must be text, got 3"),
+        (
+            {"positive": " a", "negative": " a", "negative_prompt": 1},
+            "negative_prompt must be text",
+        ),
+    ],
+)
+def test_a_wrong_field_is_named_with_its_row(row, message):
+    import sadi_lens as sl
+
+    with pytest.raises(ValueError, match=f"row 0: .*{message}"):
+        sl.load_task([{"prompt": "q", **row}])
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.jsonl", b'{"prompt": "a", "prompt": "b"}', "line 1: the field 'prompt' stands twice"),
+        ("a.jsonl", '{"prompt": "é"}'.encode("latin-1"), "line 1: not UTF-8 text .* save it as"),
+        ("a.json", b"[" * 100_000, "nested too deeply"),
+        ("a.json", json.dumps(["x" * 420_000]).encode(), r"row 0: a row must be an object"),
+        ("a.json", b'{"train": [], "validation": []}', "splits .* name one"),
+        ("a.csv", b"prompt,target\na,b\na,b,c\n", "line 3: 3 cells, the header has 2"),
+        ("a.csv", b'prompt,target\na,"b\n', "line 2: unexpected end of data"),
+        ("a.csv", b"prompt,prompt\na,b\n", "line 1: the column 'prompt' stands twice"),
+        ("a.csv", b"", "task 'a' has no rows"),
+        ("a.xlsx", b"PK\x03\x04....", "an Excel or zip file; export it"),
+        ("a.pkl", b"\x80\x04\x95", "is a pickle"),
+        ("a.parquet", b"PAR1 and nothing more", r"a\.parquet cannot be read"),
+        ("a.parquet", b"prompt,target", "no Parquet file"),
+        ("a.csv", b"prompt,target\n\0\1,b", "binary data"),
+        ("a.jsonl.gz", b"\x1f\x8b\x08....", "cannot be unpacked"),
+    ],
+)
+def test_what_cannot_be_read_says_why_in_a_line(tmp_path, name, data, message):
+    import sadi_lens as sl
+
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(ValueError, match=message) as caught:
+        sl.load_task(tmp_path / name)
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "message"),
+    [
+        (3, {}, "source must be a file, a frame"),
+        (None, {}, "source must be a file"),
+        ("", {}, "source must be a path"),
+        ({"prompt": "a", "target": "b"}, {}, r"one row stands in a list: \[row\]"),
+        (["a"], {}, "row 0: a row must be an object"),
+        (ROWS, {"split": "dev"}, "no named parts"),
+        (ROWS, {"columns": {"promt": "q"}}, "did you mean 'prompt'"),
+        (ROWS, {"columns": {"prompt": "q"}}, "row 0: has no column 'q' for 'prompt'; got"),
+        (ROWS, {"columns": "q"}, "columns must be a dict"),
+        (ROWS, {"name": 3}, "name must be text"),
+        ("hints", {"split": "dev"}, "split can be given for a user's own rows only"),
+        (
+            [{"prompt": "q", "A": None, "B": "x", "answer": 0}],
+            {"columns": {"choices": ["A", "B"]}},
+            "no value",
+        ),
+        ({"prompt": ["a", "b"], "target": ["c"]}, {}, "columns must be of one length"),
+    ],
+)
+def test_a_wrong_source_or_option_is_named(source, options, message):
+    import sadi_lens as sl
+
+    with pytest.raises((TypeError, ValueError), match=message):
+        sl.load_task(source, **options)
+
+
+def test_answers_without_their_space_are_said_and_nothing_is_repaired():
+    import sadi_lens as sl
+
+    rows = [
+        {"prompt": "Is it? Answer:", "choices": ["yes", "no"], "answer": 0},
+        {"prompt": "It is", "positive": "red", "negative": " blue"},
+        {"prompt": "Answer:\n", "choices": ["yes", "no"], "answer": 1},
+        {"prompt": "答案：", "choices": ["是", "不是"], "answer": 1},
+    ]
+    with pytest.warns(
+        UserWarning, match=r"without a space: 2, first row 0: '.*Answer:yes'.*space=True"
+    ):
+        typed = sl.load_task(rows)
+    assert typed.test[0].choices == ("yes", "no")
+    spaced = sl.load_task(rows, space=True)
+    assert spaced.test[0].choices == (" yes", " no")
+    assert spaced.test[1].choices == ("yes", "no")
+    assert spaced.test[2].choices == ("是", "不是")
+    assert spaced.pairs[0] == sl.ContrastivePair("It is", " red", " blue")
+    assert sl.load_task(rows, space=False) == typed
+
+
+def test_personas_come_from_rows():
+    import sadi_lens as sl
+
+    row = {
+        "prompt": "Be kind. I",
+        "positive": " am",
+        "negative": " am",
+        "negative_prompt": "Be rude. I",
+    }
+    assert sl.load_task([row]).pairs == (
+        sl.ContrastivePair("Be kind. I", " am", " am", "Be rude. I"),
+    )

@@ -1,0 +1,126 @@
+"""The one place where arguments are checked."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pytest
+from jaxtyping import Float
+
+
+def made():
+    from sadi_lens.types.checks import checked
+    from sadi_lens.types.data import Sample
+    from sadi_lens.types.model import HookedModel
+
+    @checked(n=0)
+    def function(
+        model: HookedModel | None = None,
+        samples: Sequence[Sample] = (),
+        *,
+        k: int = 1,
+        n: int = 1,
+        strength: float = 1.0,
+        strengths: Sequence[float] = (),
+        position: str = "all",
+        progress: bool = True,
+        units: Sequence[tuple[int, int]] = (),
+        scores: Float[np.ndarray, "item choice"] | None = None,
+        make: Callable[[int], int] | None = None,
+        sizes: Mapping[str, int] | None = None,
+        prompts: str | Sequence[str] = "",
+        frame: "NotThere" = None,  # noqa: F821
+        **more: object,
+    ) -> object:
+        """Gives back what it got."""
+        return {**locals()}
+
+    return function
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (
+            {"model": "tiny"},
+            TypeError,
+            r"model must be a model from load_model .* load_model\('tiny'\)",
+        ),
+        ({"samples": (x for x in ())}, TypeError, r"samples .* a generator; write list\(samples\)"),
+        ({"samples": [3]}, TypeError, r"samples\[0\] must be a Sample, got 3"),
+        ({"k": 3.0}, TypeError, "k must be a whole number, got 3.0"),
+        ({"k": True}, TypeError, "k must be a whole number, got True"),
+        ({"k": float("inf")}, TypeError, "k must be a whole number, got inf"),
+        ({"k": 0}, ValueError, "k must be at least 1, got 0"),
+        ({"n": -1}, ValueError, "n must be at least 0, got -1"),
+        ({"strength": float("nan")}, ValueError, "strength must be finite, got nan"),
+        ({"strength": np.float32("inf")}, ValueError, "strength must be finite"),
+        ({"strength": 10**400}, TypeError, "strength must be a number"),
+        ({"strength": 1j}, TypeError, "strength must be a number"),
+        ({"strengths": [1, 1.0]}, ValueError, "strengths must differ, 1.0 stands twice"),
+        ({"strengths": {1, 2}}, TypeError, "a set has no order"),
+        ({"strengths": "12"}, TypeError, "strengths must be a list of numbers, got '12'$"),
+        ({"position": "al"}, ValueError, "position must be one of .* did you mean 'all'"),
+        ({"progress": 1}, TypeError, "progress must be True or False, got 1; write"),
+        ({"units": [(1.0, 2.0)]}, TypeError, r"units\[0\] must be a tuple"),
+        ({"units": [(1, 2, 3)]}, TypeError, r"units\[0\] must be a tuple"),
+        (
+            {"scores": np.zeros(3)},
+            TypeError,
+            r"a float array \[item choice\] or None, got an array \[3\]",
+        ),
+        ({"make": 3}, TypeError, "make must be a function or None, got 3"),
+        ({"sizes": [1]}, TypeError, "sizes must be a dict or None"),
+        ({"prompts": {"a": 1}}, TypeError, "prompts must be text or a list of texts"),
+        (
+            {"prompts": "x" * 5000, "k": "x" * 5000},
+            TypeError,
+            r"k must be a whole number.*5000 long",
+        ),
+    ],
+)
+def test_the_message_names_the_argument_the_bound_and_what_was_found(arguments, error, message):
+    with pytest.raises(error, match=message) as caught:
+        made()(**arguments)
+    assert len(str(caught.value)) < 400
+
+
+def test_what_fits_passes_and_numpy_becomes_python():
+    found = made()(
+        None,
+        [],
+        k=np.int32(3),
+        strength=np.float32(0.5),
+        units=np.array([[1, 2]]).tolist(),
+        other=1,
+    )
+    assert found["k"] == 3
+    assert type(found["k"]) is int
+    assert type(found["strength"]) is float
+    assert found["units"] == [(1, 2)]
+    assert found["more"] == {"other": 1}
+    assert made()(strengths=np.array([1.0, 2.0]))["strengths"] == [1.0, 2.0]
+    given = ["a", "b"]
+    assert made()(prompts=given)["prompts"] is given
+    assert made().__doc__ == "Gives back what it got."
+    with pytest.raises(TypeError, match=r"function\(\) takes from 0 to 2 positional"):
+        made()(None, [], 3)
+
+
+def test_paths(tmp_path, monkeypatch):
+    from sadi_lens.types.checks import as_path
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert as_path("path", "~/a") == tmp_path / "a"
+    assert as_path("path", tmp_path) == tmp_path
+    for wrong in (3, None, "", "a\0b", "~nobody-here/a"):
+        with pytest.raises((TypeError, ValueError), match="path"):
+            as_path("path", wrong)
+
+
+def test_arrays():
+    from sadi_lens.types.checks import float_array
+
+    assert float_array("v", [[1, 2]], "layer unit").dtype == np.float32
+    for wrong in ("abc", [[1], [2, 3]], [1, 2], [], None, object(), [[np.nan]], [[1e99]]):
+        with pytest.raises(ValueError, match="v must be"):
+            float_array("v", wrong, "layer unit")
