@@ -22,7 +22,6 @@ ROOMS = ("engine", "find", "interventions", "measure", "tasks", "types")
 NOT_CALLED = {
     "engine.choose_batch": "takes a number of tokens from inside",
     "engine.read_activations": "takes token ids from inside",
-    "find.read_activations": "takes token ids from inside",
     "interventions.Affine": "a tuple of tensors",
     "interventions.AffineIntervention": "a base class",
     "interventions.Context": "made by the library",
