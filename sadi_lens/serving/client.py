@@ -1,0 +1,286 @@
+"""vLLM as an engine of this library: the same calls, the same results, tables in the place of interventions."""
+
+import os
+import tempfile
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.text import EncodedItem, cut_item, encode
+from sadi_lens.measure.choices import ChoiceScores
+from sadi_lens.measure.evaluation import split_of
+from sadi_lens.measure.outcomes import choice_outcomes, items_hash, text_outcome
+from sadi_lens.serving.asked import LENGTH_KEY, NAME_KEY
+from sadi_lens.serving.checkpoint import checkpoint_folder, checkpoint_info
+from sadi_lens.serving.plugin import environment
+from sadi_lens.serving.tables import export_tables, read_tables
+from sadi_lens.types.base import POSITIONS, require_one_of
+from sadi_lens.types.data import Sample
+from sadi_lens.types.results import Evaluation
+
+SCORINGS = ("sum", "per_token", "generation")
+
+
+class VLLMEngine:
+    """A checkpoint in vLLM whose requests may each be steered by another table, or by none.
+
+    Args:
+        path: A local folder or a Hub name, as vLLM takes it.
+        tables: Folder or folders of ``export_tables``, or interventions by name.
+        dtype: Of the model; steering is exact against ``sl.generate`` in float32.
+        **settings: Of ``vllm.LLM``: ``tensor_parallel_size``, ``max_model_len``, ...
+
+    Raises:
+        ImportError: Without vLLM in this environment.
+        ValueError: If the tables are for another model or dtype, or the architecture was not tried.
+        RuntimeError: If vLLM's version or a setting was not tried, or the plugin was not loaded.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        tables: str | Path | Sequence[str | Path] | Mapping[str, Intervention],
+        *,
+        dtype: str = "float32",
+        **settings: Any,
+    ) -> None:
+        from vllm import LLM  # pyright: ignore[reportMissingImports]
+
+        self._scratch = tempfile.TemporaryDirectory(prefix="sadi_lens-tables-")
+        self.info = checkpoint_info(checkpoint_folder(str(path), settings.get("revision")))
+        self._added = 0
+        if isinstance(tables, Mapping):
+            folders = [self._export(tables)]
+        else:
+            folders = [tables] if isinstance(tables, str | Path) else list(tables)
+        read_tables(folders, model=self.info, dtype=dtype)
+        fixed: dict[str, Any] = {
+            "enforce_eager": True,
+            "generation_config": "vllm",
+            "worker_extension_cls": "sadi_lens.serving.worker.SteeredWorker",
+        }
+        with _environment(environment([Path(one) for one in folders])):
+            self.llm: Any = LLM(model=str(path), dtype=dtype, **fixed, **settings)
+        self._door: Any = self.llm.llm_engine.input_processor
+        if not hasattr(self._door, "sadi_lens_tables"):
+            raise RuntimeError(
+                "vLLM did not load the plugin 'sadi_lens': install sadi_lens in its environment (not only on "
+                "PYTHONPATH), and name it in VLLM_PLUGINS if that is set"
+            )
+        self.tokenizer: Any = self.llm.get_tokenizer()
+        self._stops = self._stop_tokens(str(path))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Tables that a call may name."""
+        return tuple(sorted(self._door.sadi_lens_tables))
+
+    def add(self, interventions: Mapping[str, Intervention]) -> None:
+        """More tables, by name.
+
+        Raises:
+            ValueError: As ``export_tables``, or if a name is taken.
+        """
+        for name in interventions:
+            if name in self._door.sadi_lens_tables:
+                raise ValueError(f"there is a table {name!r} already; use another name")
+        folder = self._export(interventions)
+        self.llm.collective_rpc("sadi_lens_read", args=(str(folder),))
+        self._door.sadi_lens_tables.update(read_tables(folder))
+
+    def _export(self, interventions: Mapping[str, Intervention]) -> Path:
+        self._added += 1
+        folder = Path(self._scratch.name) / str(self._added)
+        return export_tables(interventions, folder, model=self.info)
+
+    def generate(
+        self,
+        prompts: str | Sequence[str],
+        table: str | Sequence[str | None] | None = None,
+        *,
+        position: str = "every_step",
+        max_new_tokens: int = 40,
+        prepend_bos: bool | None = None,
+        skip_special_tokens: bool = True,
+        **sampling: Any,
+    ) -> list[str]:
+        """Continue prompts; greedy unless asked otherwise. In float32 the same tokens as ``sl.generate``.
+
+        Args:
+            prompts: One or several.
+            table: Name, one for all or one a prompt; ``"NAME@POSITION"`` has its own position, None is unsteered.
+            position: Which tokens it acts on.
+            max_new_tokens: At most this many tokens a prompt.
+            prepend_bos: See ``sadi_lens.engine.text.encode``.
+            skip_special_tokens: Passed to the tokenizer's decode.
+            **sampling: Of ``vllm.SamplingParams``: ``temperature``, ``top_p``, ``seed``, ...
+
+        Returns:
+            The continuation of each prompt, without the prompt.
+
+        Raises:
+            ValueError: If a name or the position is unknown, names are not one a prompt, or a text does not fit.
+        """
+        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+        require_one_of("position", position, POSITIONS)
+        named = [table] * len(prompts) if isinstance(table, str) or table is None else list(table)
+        if len(named) != len(prompts):
+            raise ValueError(f"table must be one a prompt: {len(named)} for {len(prompts)} prompts")
+        rows = [encode(self.tokenizer, one, prepend_bos=prepend_bos) for one in prompts]
+        settings = {
+            "temperature": 0.0,
+            "max_tokens": max_new_tokens,
+            "ignore_eos": True,  # only what the checkpoint's generation config names ends a text
+            "stop_token_ids": self._stops,
+            **sampling,
+        }
+        found = self._run(rows, [self._asked(one, position) for one in named], settings)
+        tokens = [list(one.outputs[0].token_ids) for one in found]
+        return self.tokenizer.batch_decode(tokens, skip_special_tokens=skip_special_tokens)
+
+    def evaluate(
+        self,
+        samples: Sequence[Sample],
+        table: str | None = None,
+        *,
+        position: str = "last_prompt",
+        scoring: str = "sum",
+        task: str = "",
+        label: str | None = None,
+        prepend_bos: bool | None = None,
+        max_new_tokens: int = 16,
+    ) -> Evaluation:
+        """``sl.evaluate`` by vLLM's prompt log-probabilities: accuracy, interval, margin, valid-answer rate.
+
+        Args:
+            samples: At least one, all with choices or all with a target (then text is generated and matched).
+            table: Name; None is unsteered.
+            position: Which tokens it acts on.
+            scoring: One of ``SCORINGS``; free text is always generated.
+            task: Name written into the result.
+            label: Name of the row; default that of the intervention.
+            prepend_bos: See ``sadi_lens.engine.text.encode``.
+            max_new_tokens: Room for a free-text answer.
+
+        Raises:
+            ValueError: If there is no sample, kinds are mixed, or a name, position or scoring is unknown.
+        """
+        require_one_of("scoring", scoring, SCORINGS)
+        require_one_of("position", position, POSITIONS)
+        if not samples:
+            raise ValueError("samples must hold at least 1 item, got 0")
+        is_text = {sample.target is not None for sample in samples}
+        if len(is_text) > 1:
+            raise ValueError("samples must all have choices or all have a target, got both kinds")
+        row = "unsteered"
+        if table is not None:
+            require_one_of("table", table, self.names)
+            row = str(self._door.sadi_lens_tables[table].label)
+        row = row if label is None else label
+        common: dict[str, Any] = {
+            "items": items_hash(samples),
+            "model": self.info,
+            "task": task,
+            "split": split_of(samples),
+            "position": position,
+        }
+        if scoring == "generation" or is_text.pop():
+            texts = self.generate(
+                [sample.prompt for sample in samples],
+                table,
+                position=position,
+                max_new_tokens=max_new_tokens,
+                prepend_bos=prepend_bos,
+            )
+            return text_outcome(row, samples, texts, common)
+        items = [
+            cut_item(self.tokenizer, one.prompt, one.choices, prepend_bos=prepend_bos)
+            for one in samples
+        ]
+        scores = self._scores(items, self._asked(table, position))
+        if scoring == "per_token":
+            for each, item in zip(scores.scores[0], items, strict=True):
+                each[: len(item.answers)] /= [len(answer) for answer in item.answers]
+        return choice_outcomes(samples, [row], {**common, "scoring": scoring}, scores)[0]
+
+    def _scores(self, items: Sequence[EncodedItem], asked: str | None) -> ChoiceScores:
+        """Log-probability of every answer, each text a request of its own; what they share comes from the cache."""
+        texts = [
+            (row, column, item.prompt, answer)
+            for row, item in enumerate(items)
+            for column, answer in enumerate(item.answers)
+        ]
+        settings = {"temperature": 0.0, "max_tokens": 1, "prompt_logprobs": 1}
+        found = self._run(
+            [[*prompt, *answer] for *_, prompt, answer in texts],
+            [asked] * len(texts),
+            settings,
+            lengths=[len(prompt) for *_, prompt, _ in texts],
+        )
+        shape = (1, len(items), max(len(item.answers) for item in items))
+        scores = np.full(shape, np.nan, dtype=np.float32)
+        valid = np.zeros(shape[:2], dtype=bool)
+        for (row, column, prompt, answer), one in zip(texts, found, strict=True):
+            rows = one.prompt_logprobs[len(prompt) :]
+            scores[0, row, column] = sum(
+                each[token].logprob for each, token in zip(rows, answer, strict=True)
+            )
+            best = next(token for token, each in rows[0].items() if each.rank == 1)
+            valid[0, row] = best in {first for first, *_ in items[row].answers}
+        return ChoiceScores(scores, valid, None, np.ones(len(items), dtype=bool))
+
+    def _asked(self, table: str | None, position: str) -> str | None:
+        if table is None:
+            return None
+        name, at, own = table.partition("@")
+        require_one_of("table", name, self.names)
+        return f"{name}@{own if at else position}"
+
+    def _run(
+        self,
+        rows: Sequence[Sequence[int]],
+        asked: Sequence[str | None],
+        settings: Mapping[str, Any],
+        *,
+        lengths: Sequence[int] | None = None,
+    ) -> list[Any]:
+        from vllm import SamplingParams  # pyright: ignore[reportMissingImports]
+
+        ends = [len(row) for row in rows] if lengths is None else lengths
+        params = [
+            SamplingParams(
+                **settings, extra_args=None if one is None else {NAME_KEY: one, LENGTH_KEY: end}
+            )
+            for one, end in zip(asked, ends, strict=True)
+        ]
+        prompts = [{"prompt_token_ids": list(row)} for row in rows]
+        return self.llm.generate(prompts, params, use_tqdm=False)
+
+    def _stop_tokens(self, path: str) -> list[int]:
+        from transformers import AutoConfig, GenerationConfig
+
+        try:
+            own: Any = GenerationConfig.from_pretrained(path)
+        except OSError:
+            own = AutoConfig.from_pretrained(path)
+        found = own.eos_token_id
+        return [] if found is None else [found] if isinstance(found, int) else list(found)
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Generator[None]:
+    """Environment variables for the duration: the processes that vLLM starts inherit them."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

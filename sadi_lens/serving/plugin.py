@@ -1,0 +1,32 @@
+"""Entry point ``vllm.general_plugins``: called by vLLM in each of its processes before anything is built."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+TABLES = "SADI_LENS_TABLES"
+"""Environment variable: folders of tables, separated as in PATH. Without it the plugin does nothing."""
+
+
+def register() -> None:
+    """Make this process of vLLM steer, if tables are named.
+
+    Raises:
+        RuntimeError: On a version of vLLM that was not tried.
+        ValueError: If the tables cannot be read.
+    """
+    if os.environ.get(TABLES):
+        from sadi_lens.serving.patches import install
+
+        install()
+
+
+def table_folders() -> list[str]:
+    """The folders that the environment names."""
+    return [one for one in os.environ.get(TABLES, "").split(os.pathsep) if one]
+
+
+def environment(folders: Sequence[Path]) -> dict[str, str]:
+    """What vLLM's processes must find in their environment to steer by these tables."""
+    named = os.pathsep.join(str(one.resolve()) for one in folders)
+    return {TABLES: named, "VLLM_USE_V2_MODEL_RUNNER": "0"}

@@ -1,0 +1,70 @@
+"""An OpenAI-compatible server whose requests may each be steered: vLLM's own, with the plugin on."""
+
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from sadi_lens.serving.checkpoint import checkpoint_folder, checkpoint_info
+from sadi_lens.serving.plugin import environment
+from sadi_lens.serving.tables import read_tables
+
+
+class Launch(NamedTuple):
+    """What starts the server."""
+
+    command: list[str]
+    environment: dict[str, str]
+    client: str
+    """One line of Python that asks it, unsteered and steered."""
+
+
+def launch(
+    model: str,
+    tables: Sequence[Path],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    dtype: str = "float32",
+    extra: Sequence[str] = (),
+) -> Launch:
+    """Check model and tables, and say how the server is started.
+
+    Args:
+        model: A local folder or a Hub name that was downloaded.
+        tables: Folders of ``export_tables``.
+        host: Address to listen on.
+        port: Port to listen on.
+        dtype: Of the model.
+        extra: More arguments of vLLM's server.
+
+    Raises:
+        ValueError: If the tables cannot be used with this model.
+        RuntimeError: If vLLM is not installed here, or its plugins are switched off.
+    """
+    info = checkpoint_info(checkpoint_folder(model))
+    names = sorted(read_tables(list(tables), model=info, dtype=dtype))
+    if importlib.util.find_spec("vllm") is None:
+        raise RuntimeError(
+            "vLLM is not installed in this environment; it needs one of its own: see docs/serving.md"
+        )
+    plugins = os.environ.get("VLLM_PLUGINS")
+    if plugins is not None and "sadi_lens" not in plugins.split(","):
+        raise RuntimeError(
+            f"VLLM_PLUGINS={plugins} leaves sadi_lens out; requests would run unsteered"
+        )
+    command = [
+        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
+        *("--model", model, "--served-model-name", info.name, "--dtype", dtype),
+        *("--host", host, "--port", str(port), "--enforce-eager", "--generation-config", "vllm"),
+        *extra,
+    ]
+    client = (
+        f"from openai import OpenAI; c = OpenAI(base_url='http://{host}:{port}/v1', api_key='-'); "
+        f"print(*(c.completions.create(model={info.name!r}, prompt='Hello', max_tokens=20, temperature=0, "
+        f"extra_body=b).choices[0].text for b in ({{}}, {{'vllm_xargs': {{'sadi': '{names[0]}@every_step'}}}})), "
+        "sep='\\n')"
+    )
+    return Launch(command, {**os.environ, **environment(tables)}, client)

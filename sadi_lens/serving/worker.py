@@ -1,0 +1,207 @@
+"""Steering within one worker of vLLM: tables on its device, hooks at their sites, the rows of the current step.
+
+All requests of a step lie packed in one [token width] tensor. Heads and neurons are scaled where they enter ``o_proj``
+and ``down_proj`` (each worker holds a contiguous part under tensor parallelism); a block's output is the sum of two
+tensors, both of which a scale multiplies.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sadi_lens.serving.asked import Asked
+from sadi_lens.serving.checkpoint import checkpoint_folder, checkpoint_info
+from sadi_lens.serving.tables import SteeringTable, read_tables
+
+Key = tuple[str, int]
+"""(component, layer)."""
+Rows = slice | Tensor
+
+SITES = {"head": "self_attn.o_proj", "neuron": "mlp.down_proj", "mlp_out": "mlp", "hidden": ""}
+"""Module within a block, in the architectures of ``checkpoint.ARCHITECTURES``."""
+
+
+class Steering:
+    """The tables of a worker.
+
+    Args:
+        runner: vLLM's model runner, its model loaded.
+
+    Raises:
+        RuntimeError: If the engine runs in a way that was not tried.
+        ValueError: If the model's architecture was not tried.
+    """
+
+    def __init__(self, runner: Any) -> None:
+        from vllm.distributed import (  # pyright: ignore[reportMissingImports]
+            get_tensor_model_parallel_rank,
+            get_tensor_model_parallel_world_size,
+        )
+
+        require_plain(runner.vllm_config)
+        config = runner.vllm_config.model_config
+        self.info = checkpoint_info(checkpoint_folder(config.model, config.revision))
+        self.dtype: torch.dtype = config.dtype
+        self.device: torch.device = runner.device
+        self.blocks: Any = runner.model.model.layers
+        self.rank: int = get_tensor_model_parallel_rank()
+        self.world: int = get_tensor_model_parallel_world_size()
+        self.tables: dict[str, SteeringTable] = {}
+        self.parts: dict[tuple[str, Key], tuple[Tensor | None, Tensor | None]] = {}
+        self.sites: set[Key] = set()
+        self.rows: dict[str, Rows] = {}
+        self.due: set[Key] = set()
+        """Sites that edit in this step and were not reached yet."""
+        self.edited = 0
+        """Spans of tokens edited so far."""
+
+    def read(self, folders: Sequence[str | Path]) -> list[str]:
+        """Add the tables of folders, and say which there are now."""
+        name = str(self.dtype).removeprefix("torch.")
+        for key, table in read_tables(folders, model=self.info, dtype=name).items():
+            self.add(key, table)
+        return sorted(self.tables)
+
+    def add(self, name: str, table: SteeringTable) -> None:
+        """One more table."""
+        self.tables[name] = table
+        for row, layer in enumerate(table.layers):
+            key = (table.component, layer)
+            self.parts[name, key] = (
+                self._local(table, table.scale, row),
+                self._local(table, table.shift, row),
+            )
+            if key not in self.sites:
+                self.sites.add(key)
+                self._attach(key)
+
+    def _local(self, table: SteeringTable, values: Any, row: int) -> Tensor | None:
+        if values is None:
+            return None
+        found = torch.tensor(values[row])
+        if table.component in ("head", "neuron"):
+            found = found.chunk(self.world)[self.rank]
+        return found.to(self.device, self.dtype)
+
+    def _attach(self, key: Key) -> None:
+        component, layer = key
+        module = self.blocks[layer].get_submodule(SITES[component])
+
+        def before(_module: Any, args: tuple[Any, ...]) -> None:
+            if self.rows:
+                self._edit(key, args[0])
+
+        def after(_module: Any, _args: Any, output: Any) -> None:
+            if self.rows:
+                whole, *rest = output if isinstance(output, tuple) else (output,)
+                self._edit(key, whole, rest)
+
+        if component in ("head", "neuron"):
+            module.register_forward_pre_hook(before)
+        else:
+            module.register_forward_hook(after)
+
+    def _edit(self, key: Key, activation: Tensor, other_terms: Sequence[Tensor] = ()) -> None:
+        """Edit the rows of this step, in place: the tensor is vLLM's own and nobody reads it before."""
+        for name, where in self.rows.items():
+            scale, shift = self.parts.get((name, key), (None, None))
+            if scale is not None:
+                for term in (activation, *other_terms):
+                    term[where] *= scale
+            if shift is not None:
+                activation[where] += shift
+        self.due.discard(key)
+
+    def begin(self, spans: Sequence[tuple[Asked, int, int]]) -> None:
+        """The edited tokens of the step that comes, as (what, start, stop) among its packed tokens.
+
+        Raises:
+            RuntimeError: If this worker lacks the table that the door admitted.
+        """
+        found: dict[str, list[tuple[int, int]]] = {}
+        for asked, start, stop in spans:
+            table = self.tables.get(asked.name)
+            if table is None or table.digest != asked.digest:
+                raise RuntimeError(
+                    f"this worker has no table {asked.name!r} with hash {asked.digest}; all processes of an engine "
+                    "must see the same tables"
+                )
+            parts = found.setdefault(asked.name, [])
+            if parts and parts[-1][1] == start:
+                start = parts.pop()[0]
+            parts.append((start, stop))
+        self.rows = {name: self._rows(parts) for name, parts in found.items()}
+        self.due = {
+            (self.tables[name].component, layer)
+            for name in found
+            for layer in self.tables[name].layers
+        }
+        self.edited += len(spans)
+
+    def _rows(self, parts: list[tuple[int, int]]) -> Rows:
+        if len(parts) == 1:
+            return slice(*parts[0])
+        return torch.cat([torch.arange(*one) for one in parts]).to(self.device)
+
+    def abandon(self) -> None:
+        """Nothing is edited until the next step is prepared."""
+        self.rows, self.due = {}, set()
+
+    def end(self) -> None:
+        """The step is over.
+
+        Raises:
+            RuntimeError: If a site that had to edit was never reached: what was computed is not steered.
+        """
+        due = sorted(self.due)
+        self.abandon()
+        if due:
+            raise RuntimeError(
+                f"vLLM ran past the steering of {due}; what it computed is unsteered"
+            )
+
+
+def require_plain(config: Any) -> None:
+    """Refuse ways to run in which the hooks were not tried, or would be compiled away.
+
+    Raises:
+        RuntimeError: With the setting and what to do.
+    """
+    parallel = config.parallel_config
+    bad: dict[str, tuple[bool, str]] = {
+        "compiled graphs": (not config.model_config.enforce_eager, "pass --enforce-eager"),
+        "the V2 model runner": (config.use_v2_model_runner, "set VLLM_USE_V2_MODEL_RUNNER=0"),
+        "pipeline parallelism": (parallel.pipeline_parallel_size > 1, "use tensor parallelism"),
+        "context parallelism": (
+            getattr(parallel, "decode_context_parallel_size", 1) > 1
+            or getattr(parallel, "prefill_context_parallel_size", 1) > 1,
+            "use tensor parallelism",
+        ),
+        "micro-batches": (bool(getattr(parallel, "enable_dbo", False)), "leave --enable-dbo out"),
+        "speculative decoding": (config.speculative_config is not None, "leave it out"),
+        "LoRA": (config.lora_config is not None, "merge the adapter into the checkpoint"),
+        "quantised weights": (config.quant_config is not None, "use a floating-point checkpoint"),
+        "an external KV cache": (config.kv_transfer_config is not None, "leave it out"),
+    }
+    for name, (is_on, remedy) in bad.items():
+        if is_on:
+            raise RuntimeError(
+                f"steering was not tried with {name}: {remedy}, or unset SADI_LENS_TABLES"
+            )
+
+
+class SteeredWorker:
+    """Methods that vLLM's workers get (``worker_extension_cls``), for tables that come at run time."""
+
+    model_runner: Any
+
+    def sadi_lens_read(self, folder: str) -> list[str]:
+        """Add the tables of one more folder; all names there are now."""
+        return self.model_runner.sadi_lens.read([folder])
+
+    def sadi_lens_edited(self) -> int:
+        """Spans of tokens edited so far."""
+        return self.model_runner.sadi_lens.edited

@@ -1,0 +1,177 @@
+"""lm-evaluation-harness: its numbers for a steered model, a folded one and its own ``steered`` are ours."""
+
+import json
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of the harness and what it imports
+
+
+@pytest.fixture(scope="module")
+def harness(tmp_path_factory):
+    """The harness, its data cache in a folder of its own."""
+    found = pytest.importorskip("lm_eval", reason="lm_eval is not installed here: make test-vllm")
+    import datasets
+
+    datasets.config.HF_DATASETS_CACHE = tmp_path_factory.mktemp("cache")
+    return found
+
+
+@pytest.fixture(scope="module")
+def many(samples):
+    """Samples of two and three choices, several tokens each."""
+    import sadi_lens as sl
+
+    words = ["the ball", "Tom says the hat", "is the big red box", "Ann was", "a small hat"]
+    more = [
+        sl.Sample(f"{one} is", (" red", " blue", " very good"), 1, split="test") for one in words
+    ]
+    return [*samples, *more]
+
+
+@pytest.fixture(scope="module")
+def scaling(differences):
+    import sadi_lens as sl
+
+    return sl.MaskedScaling(sl.top_k_mask(differences["head"], 4), 3.0)
+
+
+def run(harness, samples, folder, model, **arguments):
+    """Accuracy and log-probabilities [item choice] from the harness."""
+    import sadi_lens as sl
+
+    sl.interop.export_lm_eval_task(samples, folder, name="words")
+    found = harness.simple_evaluate(
+        model=model,
+        model_args=arguments,
+        tasks=["words"],
+        task_manager=harness.tasks.TaskManager(include_path=str(folder), include_defaults=False),
+        bootstrap_iters=0,
+        log_samples=True,
+    )
+    rows = sorted(found["samples"]["words"], key=lambda one: one["doc_id"])
+    scores = [[float(choice[0][0]) for choice in row["resps"]] for row in rows]
+    return found["results"]["words"]["acc,none"], scores
+
+
+@pytest.mark.parametrize("position", ["last_prompt", "all"])
+def test_sadi_gives_the_numbers_of_evaluate(harness, llama, many, scaling, position, tmp_path):
+    import sadi_lens as sl
+
+    assert sl.interop.SadiLM
+    for intervention in (None, scaling):
+        ours = sl.evaluate(llama, many, intervention, position=position, progress=False)
+        folder = tmp_path / str(intervention is None)
+        accuracy, scores = run(
+            harness,
+            many,
+            folder,
+            "sadi",
+            pretrained=llama,
+            intervention=intervention,
+            position=position,
+        )
+        assert accuracy == pytest.approx(ours.accuracy)
+        for row, theirs in zip(ours.choice_scores, scores, strict=True):
+            np.testing.assert_allclose(row[: len(theirs)], theirs, atol=1e-4)
+
+
+def test_hf_on_a_folded_checkpoint_agrees(harness, llama, many, scaling, tmp_path):
+    import sadi_lens as sl
+
+    ours = sl.evaluate(llama, many, scaling, position="all", progress=False)
+    folded = sl.interventions.export_folded(llama, scaling, tmp_path / "folded")
+    accuracy, scores = run(
+        harness, many, tmp_path / "t", "hf", pretrained=str(folded), dtype="float32", device="cpu"
+    )
+    assert accuracy == pytest.approx(ours.accuracy)
+    for row, theirs in zip(ours.choice_scores, scores, strict=True):
+        np.testing.assert_allclose(row[: len(theirs)], theirs, atol=1e-4)
+
+
+def test_a_fixed_addition_in_its_own_steered_model_agrees(
+    harness, llama, many, differences, tmp_path
+):
+    import sadi_lens as sl
+
+    llama.raw_model.save_pretrained(tmp_path / "m")
+    llama.tokenizer.save_pretrained(tmp_path / "m")
+    masks = {one: sl.top_k_mask(differences[one], 4) for one in ("head", "neuron", "mlp_out")}
+    additions = [
+        sl.VectorAddition.from_differences(differences["hidden"], 1, 2.0),
+        *(
+            sl.MaskedAddition.from_differences(mask, differences[one], 3.0)
+            for one, mask in masks.items()
+        ),
+    ]
+    for place, addition in enumerate(additions):
+        ours = sl.evaluate(llama, many, addition, position="all", progress=False)
+        path = sl.interop.export_lm_eval_steered(llama, addition, tmp_path / f"{place}.pt")
+        _, scores = run(
+            harness,
+            many,
+            tmp_path / f"t{place}",
+            "steered",
+            pretrained=str(tmp_path / "m"),
+            steer_path=str(path),
+            dtype="float32",
+            device="cpu",
+        )
+        for row, theirs in zip(ours.choice_scores, scores, strict=True):
+            np.testing.assert_allclose(row[: len(theirs)], theirs, atol=1e-4)
+
+
+def test_rolling_text_is_refused_and_generation_stops_where_asked(harness, llama, scaling):  # noqa: ARG001
+    from lm_eval.api.instance import Instance
+
+    import sadi_lens as sl
+
+    lm = sl.interop.SadiLM(llama, scaling, "every_step")
+    with pytest.raises(NotImplementedError, match="no last prompt token"):
+        lm.loglikelihood_rolling([])
+    (whole,) = sl.generate(llama, "the ball is", scaling, position="every_step", max_new_tokens=8)
+    stop = whole.split()[2]
+    asked = {"until": [stop], "max_gen_toks": 8, "do_sample": False, "temperature": 0.0}
+    request = Instance("generate_until", {}, ("the ball is", asked), 0)
+    assert lm.generate_until([request]) == [whole.partition(stop)[0]]
+    with pytest.raises(ValueError, match="position must be one of"):
+        sl.interop.SadiLM(llama, scaling, "last")
+
+
+def test_sadi_does_not_fit_the_steered_format(llama, scaling, differences, tmp_path):
+    import sadi_lens as sl
+    from sadi_lens.interop.lm_eval_files import export_lm_eval_steered
+
+    with pytest.raises(
+        ValueError, match="scales what is there, and the model 'steered' can only add"
+    ):
+        export_lm_eval_steered(llama, scaling, tmp_path / "x.pt")
+    with pytest.raises(ValueError, match="Clamped is no fixed addition"):
+        export_lm_eval_steered(llama, sl.interventions.Clamped(scaling), tmp_path / "x.pt")
+    addition = sl.VectorAddition.from_differences(differences["hidden"], 1, 2.0)
+    with pytest.raises(ValueError, match="position must be 'all'"):
+        export_lm_eval_steered(llama, addition, tmp_path / "x.pt", position="last_prompt")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_task_holds_the_samples_as_given_and_refuses_what_it_cannot_say(many, tmp_path):
+    import sadi_lens as sl
+    from sadi_lens.interop.lm_eval_files import export_lm_eval_task
+
+    task = export_lm_eval_task(many, tmp_path, name="words")
+    assert task.name == "words.yaml"
+    rows = [json.loads(line) for line in (tmp_path / "words.jsonl").read_text().splitlines()]
+    assert [(one["prompt"], tuple(one["choices"]), one["answer"]) for one in rows] == [
+        (one.prompt, one.choices, one.answer) for one in many
+    ]
+    with pytest.raises(FileExistsError, match="choose another name"):
+        export_lm_eval_task(many, tmp_path, name="words")
+    for wrong, words in (
+        (sl.Sample("a", target="b"), "needs choices"),
+        (sl.Sample("a ", ("b", "c"), 0), "spaces at the end"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            export_lm_eval_task([wrong], tmp_path, name="other")
+    with pytest.raises(ValueError, match="name must be"):
+        export_lm_eval_task(many, tmp_path, name="a b")

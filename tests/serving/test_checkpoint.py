@@ -1,0 +1,55 @@
+"""A checkpoint on disk has the identity of the loaded model; other ones are told apart."""
+
+import pytest
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("family", ["Llama", "Mistral", "Qwen2", "Qwen3"])
+def test_shape_and_fingerprint_are_those_of_the_bridge(family, tied, tmp_path):
+    import torch
+    import transformers
+    from factories import word_tokenizer
+
+    import sadi_lens as sl
+    from sadi_lens.serving.checkpoint import checkpoint_info
+
+    tokenizer = word_tokenizer()
+    config = getattr(transformers, f"{family}Config")(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        max_position_embeddings=64,
+        tie_word_embeddings=tied,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        hf = getattr(transformers, f"{family}ForCausalLM")(config).eval()
+    hf.save_pretrained(tmp_path / "m", max_shard_size="20KB")
+    tokenizer.save_pretrained(tmp_path / "m")
+    model = sl.load_model(tmp_path / "m", dtype=torch.float32)
+    found = checkpoint_info(tmp_path / "m")
+    assert found == sl.types.ModelInfo.of(model)
+    with torch.no_grad():
+        hf.model.layers[1].mlp.down_proj.weight[0, 0] += 1
+    hf.save_pretrained(tmp_path / "tuned")
+    assert checkpoint_info(tmp_path / "tuned").fingerprint != found.fingerprint
+
+
+def test_an_untried_architecture_and_missing_weights_are_refused(tmp_path):
+    from factories import random_llama
+
+    from sadi_lens.serving.checkpoint import checkpoint_info
+
+    hf, _ = random_llama()
+    hf.save_pretrained(tmp_path / "m")
+    (tmp_path / "m" / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match="no safetensors"):
+        checkpoint_info(tmp_path / "m")
+    config = tmp_path / "m" / "config.json"
+    config.write_text(config.read_text().replace("LlamaForCausalLM", "OtherForCausalLM"))
+    with pytest.raises(ValueError, match="is a OtherForCausalLM; steering in vLLM was tried with"):
+        checkpoint_info(tmp_path / "m")

@@ -1,0 +1,115 @@
+"""``sadi-lens serve``: what it refuses, and what its server answers over HTTP."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+
+def test_refused_without_vllm_or_with_the_plugin_off(checkpoint, tables, monkeypatch):
+    from sadi_lens.serving import server
+
+    monkeypatch.setattr(server.importlib.util, "find_spec", lambda _name: None)
+    with pytest.raises(RuntimeError, match="vLLM is not installed in this environment"):
+        server.launch(str(checkpoint), [tables])
+    monkeypatch.setattr(server.importlib.util, "find_spec", lambda _name: object())
+    monkeypatch.setenv("VLLM_PLUGINS", "other")
+    with pytest.raises(RuntimeError, match="VLLM_PLUGINS=other leaves sadi_lens out"):
+        server.launch(str(checkpoint), [tables])
+
+
+def test_tables_of_another_model_or_dtype_are_refused_before_anything_starts(
+    checkpoint, tables, tmp_path
+):
+    from factories import random_llama
+
+    from sadi_lens.serving import launch
+
+    hf, _ = random_llama()
+    hf.save_pretrained(tmp_path / "other")
+    with pytest.raises(ValueError, match="was made on"):
+        launch(str(tmp_path / "other"), [tables])
+    with pytest.raises(ValueError, match="this one is in bfloat16"):
+        launch(str(checkpoint), [tables], dtype="bfloat16")
+    with pytest.raises(FileNotFoundError, match="holds no"):
+        launch(str(checkpoint), [tmp_path])
+
+
+def test_the_command_names_model_tables_and_a_client(checkpoint, tables, monkeypatch):
+    from sadi_lens.serving import server
+
+    monkeypatch.setattr(server.importlib.util, "find_spec", lambda _name: object())
+    monkeypatch.delenv("VLLM_PLUGINS", raising=False)
+    found = server.launch(str(checkpoint), [tables], port=8123, extra=["--max-model-len", "64"])
+    assert found.command[-2:] == ["--max-model-len", "64"]
+    assert "--enforce-eager" in found.command
+    assert found.environment["SADI_LENS_TABLES"] == str(tables.resolve())
+    assert "127.0.0.1:8123" in found.client
+    compile(found.client, "client", "exec")
+
+
+@pytest.fixture(scope="module")
+def url(vllm_settings, checkpoint, tables):
+    """A running server."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", "from sadi_lens.apps.cli import app; app()", "serve"]
+    options = ["--tables", str(tables), "--port", str(port), "--max-model-len", "256"]
+    more = ["--block-size", "32", "--gpu-memory-utilization", "0.3", "--max-num-seqs", "16"]
+    process = subprocess.Popen(
+        [*command, str(checkpoint), *options, *more], env={**os.environ, **vllm_settings}
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(300):
+            assert process.poll() is None, "the server ended"
+            try:
+                urllib.request.urlopen(f"{address}/health", timeout=2)
+                break
+            except OSError:
+                time.sleep(1)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def ask(url, prompt, **extra):
+    body = {"prompt": prompt, "max_tokens": 8, "temperature": 0, "model": "random-llama", **extra}
+    body |= {"skip_special_tokens": False}
+    request = urllib.request.Request(
+        f"{url}/v1/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        return json.loads(answer.read())["choices"][0]["text"]
+
+
+def test_over_http_steered_unsteered_and_refused(url, model, interventions, prompts):
+    import sadi_lens as sl
+
+    for position, name in [("every_step", None), ("every_step", "head"), ("last_prompt", "hidden")]:
+        iv = None if name is None else interventions[name]
+        for prompt in prompts[:4]:
+            (expected,) = sl.generate(
+                model, prompt, iv, position=position, max_new_tokens=8, skip_special_tokens=False
+            )
+            xargs = {} if name is None else {"vllm_xargs": {"sadi": f"{name}@{position}"}}
+            ids = model.tokenizer(prompt)["input_ids"]
+            ours = ask(url, ids, **xargs)
+            assert ours.partition("<eos>")[0] == expected.partition("<eos>")[0]
+    for wrong in (
+        {"sadi": "nobody@all"},
+        {"sadi": "head@last"},
+        {"sadi": "head", "sadi_prompt_tokens": 999},
+    ):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            ask(url, prompts[0], vllm_xargs=wrong)
+        assert refused.value.code == 400
+    assert ask(url, prompts[0])  # the engine is alive
