@@ -114,10 +114,7 @@ def compare(
     budget: Annotated[int, typer.Option(help="Candidates that each method may try on dev")] = 48,
     neutral: Annotated[
         Path | None,
-        typer.Option(
-            help="Text file, one neutral text a line, for side effects; default for the embedded tasks: replies to a "
-            "friend"
-        ),
+        typer.Option(help="Text file, one neutral text a line, for side effects"),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for figures/ and results.json")] = Path(
         "compare"
@@ -127,16 +124,15 @@ def compare(
     """Every way to steer side by side: chosen on dev with one budget, scored once on the same test items."""
     from sadi_lens.measure.comparing import compare as run
     from sadi_lens.models import load_model
-    from sadi_lens.tasks import EMBEDDED_TASKS, load_task
+    from sadi_lens.tasks import load_task
+    from sadi_lens.tasks.embedded import neutral_texts
     from sadi_lens.types.store import write_json
 
     _require_places(out, png)
-    texts = None
+    loaded_task = load_task(task)
+    texts = neutral_texts(loaded_task.name)
     if neutral is not None:
         texts = [line for line in neutral.read_text(encoding="utf-8").splitlines() if line.strip()]
-    loaded_task = load_task(task)
-    if texts is None and loaded_task.name in EMBEDDED_TASKS:
-        texts = [pair.prompt + pair.positive for pair in load_task("kindness").pairs]
     comparison = run(
         load_model(model),
         loaded_task,

@@ -78,7 +78,7 @@ def run_demo(
         raise ValueError(
             f"n_null must be at least {MIN_NULL}, got {n_null}: fewer cannot reach p < {ALPHA}"
         )
-    by_ranking = {ranking: _name(component, ranking) for ranking in COMPARED_RANKINGS}
+    by_ranking = {one: f"SADI {component} ({one} ranking)" for one in COMPARED_RANKINGS}
     plan = Plan(
         Settings(task.name, position, max_new_tokens=max_new_tokens),
         budget=None,
@@ -88,27 +88,26 @@ def run_demo(
         words=_cell,
         progress=progress,
     )
-    own_ks = {} if ks is None else {component: ks}
+    grid = {} if ks is None else {component: ks}
     material = Material(
-        model, task.pairs, task.name, component, position, seed, ks=own_ks, strengths=strengths
+        model, task.pairs, task.name, component, position, seed, ks=grid, strengths=strengths
     )
     comparison, chosen = run_plan(material, _methods(by_ranking), task, plan)
-    return _results(material, task, comparison, chosen, by_ranking) | {
-        "settings": {
-            "component": component,
-            "position": position,
-            "n_null": n_null,
-            "tune_null": tune_null,
-            "seed": seed,
-            "n_pairs": len(task.pairs),
-            "n_dev": len(task.dev),
-            "n_test": len(task.test),
-        },
+    found = _results(material, task, comparison, chosen, by_ranking)
+    return found | {"settings": _settings(material, task, plan)}
+
+
+def _settings(material: Material, task: Task, plan: Plan) -> dict[str, Any]:
+    return {
+        "component": material.component,
+        "position": material.position,
+        "n_null": plan.nulls.n,
+        "tune_null": plan.nulls.tuned,
+        "seed": material.seed,
+        "n_pairs": len(task.pairs),
+        "n_dev": len(task.dev),
+        "n_test": len(task.test),
     }
-
-
-def _name(component: str, ranking: str) -> str:
-    return f"SADI {component} ({ranking} ranking)"
 
 
 def _methods(by_ranking: dict[str, str]) -> list[Method | Control]:

@@ -14,6 +14,7 @@ from .methods import Method as Method
 from .neutral import divergence as divergence
 from .neutral import match_kl as match_kl
 from .neutral import side_effects as side_effects
+from .nulls import null_band as null_band
 from .open_ended import load_classifier as load_classifier
 from .open_ended import open_ended_scores as open_ended_scores
 from .pruning import prune_mask as prune_mask
@@ -28,5 +29,4 @@ from .stability import mask_stability as mask_stability
 from .stability import pairs_needed as pairs_needed
 from .sweeps import Grid as Grid
 from .sweeps import SweepInterrupted as SweepInterrupted
-from .sweeps import null_band as null_band
 from .sweeps import sweep as sweep

@@ -82,7 +82,7 @@ def score_choices(
         spelled=np.zeros(shape, dtype=bool) if is_forced else None,
         done=np.zeros(len(samples), dtype=bool),
     )
-    spelling = _Spelling(require_tokenizer(model))
+    spelling = _Spelling(require_tokenizer(model), samples, items)
     try:
         for found in score_answers(
             model, items, interventions, settings.position, engine=settings.engine
@@ -90,12 +90,7 @@ def score_choices(
             result.scores[:, found.indices, : found.logprobs.shape[2]] = found.logprobs
             result.valid[:, found.indices] = found.valid
             if result.spelled is not None:
-                for place, index in enumerate(found.indices):
-                    right = samples[index].answer or 0
-                    result.spelled[:, index] = [
-                        spelling.same(row, items[index].answers[right])
-                        for row in found.argmax[:, place, right]
-                    ]
+                result.spelled[:, found.indices] = spelling.of(found)
             result.done[found.indices] = True
             bar.update(len(found.indices) * len(interventions))
         if scoring == "pmi":
@@ -105,10 +100,9 @@ def score_choices(
         result.interrupted = True
         if scoring == "pmi":  # half of a difference is no score
             result.done[:] = False
-    if scoring == "per_token":
-        for index, item in enumerate(items):
-            lengths = [len(answer) for answer in item.answers]
-            result.scores[:, index, : len(lengths)] /= lengths
+    for index, item in enumerate(items if scoring == "per_token" else ()):
+        lengths = [len(answer) for answer in item.answers]
+        result.scores[:, index, : len(lengths)] /= lengths
     return result
 
 
@@ -133,13 +127,28 @@ def _bare_scores(
 
 
 class _Spelling:
-    """Whether two token sequences are the same text after ``normalise``."""
+    """Whether the most likely tokens are the text of the right answer after ``normalise``."""
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(
+        self, tokenizer: Any, samples: Sequence[Sample], items: Sequence[EncodedItem]
+    ) -> None:
         self.tokenizer = tokenizer
+        self.right = [sample.answer or 0 for sample in samples]
+        self.answers = [item.answers[right] for item, right in zip(items, self.right, strict=True)]
         self.texts: dict[tuple[int, ...], str] = {}
 
-    def same(self, tokens: np.ndarray, answer: tuple[int, ...]) -> bool:
+    def of(self, found: ItemScores) -> Bool[np.ndarray, "intervention item"]:
+        """For every intervention and item of a batch."""
+        same = [
+            [
+                self._same(row, self.answers[index])
+                for row in found.argmax[:, place, self.right[index]]
+            ]
+            for place, index in enumerate(found.indices)
+        ]
+        return np.array(same).T
+
+    def _same(self, tokens: np.ndarray, answer: tuple[int, ...]) -> bool:
         return self._text(tuple(int(one) for one in tokens if one >= 0)) == self._text(answer)
 
     def _text(self, tokens: tuple[int, ...]) -> str:

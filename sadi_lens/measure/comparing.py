@@ -8,17 +8,10 @@ from sadi_lens.interventions import MaskedAddition, MaskedScaling, VectorAdditio
 from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.choosing import Chosen, choose_all, report
 from sadi_lens.measure.evaluation import chance_of
-from sadi_lens.measure.methods import (
-    BUDGET,
-    METHODS,
-    SAME,
-    Candidate,
-    Control,
-    Material,
-    Method,
-)
+from sadi_lens.measure.methods import BUDGET, METHODS, SAME, Candidate, Control, Material, Method
 from sadi_lens.measure.neutral import halves_of, side_effects
-from sadi_lens.measure.sweeps import STRENGTHS, null_band
+from sadi_lens.measure.nulls import null_band
+from sadi_lens.measure.sweeps import STRENGTHS
 from sadi_lens.types.base import DEFAULT_POSITION, require_one_of
 from sadi_lens.types.checks import checked
 from sadi_lens.types.components import component_name, n_units

@@ -6,7 +6,7 @@ import numpy as np
 
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.measure.calls import Settings
-from sadi_lens.measure.evaluation import evaluate_all, split_of
+from sadi_lens.measure.evaluation import evaluate_all
 from sadi_lens.measure.neutral import divergence, halves_of
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
 from sadi_lens.types.checks import checked
@@ -77,7 +77,7 @@ def side_effect_curve(
         kind=kind,
         model=base.model,
         task=task,
-        split=split_of(samples),
+        split=base.split,
         n=base.n,
         strengths=tuple(float(strength) for strength in strengths),
         accuracy=np.array([one.accuracy for one in found], dtype=np.float32),

@@ -23,7 +23,7 @@ from sadi_lens.engine.text import (
     pad_left,
 )
 from sadi_lens.measure.open_ended import compression, repetition, token_rows
-from sadi_lens.types.base import DEFAULT_POSITION
+from sadi_lens.types.base import DEFAULT_POSITION, warn_not_finite
 from sadi_lens.types.checks import checked
 from sadi_lens.types.model import HookedModel
 from sadi_lens.types.results import SideEffects
@@ -47,7 +47,6 @@ class UnreachableError(ValueError):
 
 
 @checked()
-@torch.inference_mode()
 def divergence(
     model: HookedModel,
     texts: Sequence[tuple[str, str]],
@@ -63,9 +62,25 @@ def divergence(
         intervention: What to measure; acts on the prompt as ``position`` says.
         position: Which tokens are edited.
 
+    Returns:
+        NaN, with a warning, where the steered model's output is not finite.
+
     Raises:
         ValueError: If there is no text, or one does not tokenise or fit.
     """
+    found = _divergence(model, texts, intervention, position)
+    if not math.isfinite(found.kl):
+        warn_not_finite("KL", "unsteered" if intervention is None else intervention.label)
+    return found
+
+
+@torch.inference_mode()
+def _divergence(
+    model: HookedModel,
+    texts: Sequence[tuple[str, str]],
+    intervention: Intervention | None,
+    position: str,
+) -> Divergence:
     require_eval(model)
     if not texts:
         raise ValueError("texts must hold at least 1, got 0")
@@ -76,40 +91,50 @@ def divergence(
             rows.append(([*item.prompt, *item.answers[0]], len(item.answers[0])))
         else:
             rows.append((encode_prompt(model, prompt), 0))
-    kl = torch.zeros((), dtype=torch.float64)
-    surprise = torch.zeros((), dtype=torch.float64)
-    n_tokens = 0
     most = max(1, MAX_LOGITS // int(model.cfg.d_vocab))
-    for indices in batches_by_tokens([len(ids) for ids, _ in rows], most):
-        chosen = [rows[index] for index in indices]
-        ids, mask = pad_left([ids for ids, _ in chosen], pad_id(model), device_of(model))
-        keep = max(n for _, n in chosen) + 1
+    batches = batches_by_tokens([len(ids) for ids, _ in rows], most)
+    parts = [
+        _sums(model, [rows[index] for index in indices], intervention, position)
+        for indices in batches
+    ]
+    kl, surprise = (sum(part[place] for part in parts) for place in (0, 1))
+    n_tokens = sum(max(1, n) for _, n in rows)
+    ratio = float("nan")
+    if all(n for _, n in rows):
+        ratio = float(torch.tensor(surprise / n_tokens, dtype=torch.float64).exp())
+    return Divergence(kl / n_tokens, ratio, n_tokens)
 
-        def logprobs(ids: Tensor = ids, mask: Tensor = mask, keep: int = keep) -> Tensor:
-            logits = model(ids, attention_mask=mask, use_cache=False, logits_to_keep=keep)
-            return torch.log_softmax(logits[:, -keep:].float(), dim=-1)
 
-        base = logprobs()
-        lengths = [len(row) - n for row, n in chosen]
-        with steer(model, intervention, position=position, prompt_lengths=lengths):
-            steered = logprobs()
-        # Column keep - 1 - n predicts the first of n continuation tokens.
-        n_predicted = torch.tensor([max(1, n) for _, n in chosen])[:, None]
-        first = torch.tensor([keep - 1 - n for _, n in chosen])[:, None]
-        column = torch.arange(keep)[None]
-        used = ((column >= first) & (column < first + n_predicted)).to(base.device)
-        kl += (base.exp() * (base - steered)).sum(dim=-1)[used].double().sum().cpu()
-        n_tokens += int(n_predicted.sum())
-        if keep > 1:
-            following = ids[:, ids.shape[1] - keep + 1 :, None]
-            lost = (base - steered)[:, :-1].gather(-1, following)[..., 0]
-            surprise += lost[used[:, :-1]].double().sum().cpu()
-    has_text = all(n for _, n in rows)
-    return Divergence(
-        float(kl) / n_tokens,
-        float((surprise / n_tokens).exp()) if has_text else float("nan"),
-        n_tokens,
-    )
+def _sums(
+    model: HookedModel,
+    rows: Sequence[tuple[list[int], int]],
+    intervention: Intervention | None,
+    position: str,
+) -> tuple[float, float]:
+    """KL and the surprise that steering adds, summed over the continuation tokens of (tokens, length) rows."""
+    ids, mask = pad_left([ids for ids, _ in rows], pad_id(model), device_of(model))
+    keep = max(n for _, n in rows) + 1
+
+    def logprobs() -> Tensor:
+        logits = model(ids, attention_mask=mask, use_cache=False, logits_to_keep=keep)
+        return torch.log_softmax(logits[:, -keep:].float(), dim=-1)
+
+    base = logprobs()
+    lengths = [len(row) - n for row, n in rows]
+    with steer(model, intervention, position=position, prompt_lengths=lengths):
+        steered = logprobs()
+    # Column keep - 1 - n predicts the first of n continuation tokens.
+    n_predicted = torch.tensor([max(1, n) for _, n in rows])[:, None]
+    first = torch.tensor([keep - 1 - n for _, n in rows])[:, None]
+    column = torch.arange(keep)[None]
+    used = ((column >= first) & (column < first + n_predicted)).to(base.device)
+    kl = (base.exp() * (base - steered)).sum(dim=-1)[used].double().sum()
+    surprise = 0.0
+    if keep > 1:
+        following = ids[:, ids.shape[1] - keep + 1 :, None]
+        lost = (base - steered)[:, :-1].gather(-1, following)[..., 0]
+        surprise = float(lost[used[:, :-1]].double().sum())
+    return float(kl), surprise
 
 
 @checked()
@@ -190,7 +215,7 @@ def match_kl(
     """
 
     def measure(one: Intervention) -> float:
-        return divergence(model, [(prompt, "") for prompt in prompts], one, position=position).kl
+        return _divergence(model, [(prompt, "") for prompt in prompts], one, position).kl
 
     if not prompts:
         raise ValueError("prompts must hold at least 1, got 0")

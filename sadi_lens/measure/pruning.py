@@ -1,7 +1,7 @@
 """Inside a mask: what each unit adds to the effect, and which can go."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from sadi_lens.find.gradients import margin_gradients
 from sadi_lens.interventions import MaskedScaling
 from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.evaluation import evaluate_all, split_of
-from sadi_lens.types.base import DEFAULT_POSITION
+from sadi_lens.types.base import DEFAULT_POSITION, require_count, warn_not_finite
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import Sample
 from sadi_lens.types.masks import Mask
@@ -62,14 +62,11 @@ def unit_effects(
         prepend_bos=prepend_bos,
         progress=progress,
     )
-    return UnitEffects(
-        mask,
-        float(strength),
-        position,
-        float(at),
-        strength * slopes[:, mask.selected, 0],
-        split_of(samples),
-    )
+    with np.errstate(over="ignore"):  # said below
+        effects = strength * slopes[:, mask.selected, 0]
+    if not np.isfinite(effects).all():
+        warn_not_finite("the effect of a unit", f"strength {strength:g}")
+    return UnitEffects(mask, float(strength), position, float(at), effects, split_of(samples))
 
 
 @checked()
@@ -112,57 +109,20 @@ def prune_mask(
     _require_units(mask)
     if not 0 < keep <= 1:
         raise ValueError(f"keep must be in (0, 1], got {keep}")
-    if n_candidates < 1:
-        raise ValueError(f"n_candidates must be at least 1, got {n_candidates}")
-    runs = 0
-
-    def run(masks: Sequence[Mask | None]) -> list[Evaluation]:
-        nonlocal runs
-        runs += len(masks)
-        return evaluate_all(
-            model,
-            samples,
-            [None if one is None else MaskedScaling(one, strength) for one in masks],
-            Settings("", position, scoring, prepend_bos),
-            progress=progress,
-            description="prune",
-        )
-
-    base, whole = run([None, mask])
+    require_count("n_candidates", n_candidates)
+    pruning = _Pruning(
+        model, samples, strength, Settings("", position, scoring, prepend_bos), progress
+    )
+    base, whole = pruning.run([None, mask])
     effect = whole.margin - base.margin
-    if not np.isfinite(effect) or abs(effect) < 1e-6 * max(1.0, abs(base.margin)):
-        raise ValueError(
-            f"the whole mask moves the mean margin by {effect:.3g} nats at strength {strength:g}: "
-            "there is no effect to keep"
-        )
+    _require_effect(effect, base.margin, strength)
     left, steps = mask, list[PruneStep]()
     while left.k > 1:
-        order = np.arange(left.k)
-        if left.k > n_candidates:
-            slopes = unit_effects(
-                model,
-                samples,
-                left,
-                strength,
-                at=0.5,
-                position=position,
-                prepend_bos=prepend_bos,
-                progress=False,
-            ).mean
-            order = np.argsort(np.sign(effect) * slopes, kind="stable")[:n_candidates]
-        tried = [_without(left, *left.units[index]) for index in order]
-        found = run(tried)
-        shares = [(one.margin - base.margin) / effect for one in found]
-        best = int(np.argmax(np.nan_to_num(shares, nan=-np.inf)))
-        if not shares[best] >= keep:
+        smaller, step = pruning.step(left, base.margin, effect, n_candidates)
+        if not step.share >= keep:
             break
-        layer, unit = left.units[order[best]]
-        left = tried[best]
-        steps.append(
-            PruneStep(
-                layer, unit, left.k, found[best].margin, float(shares[best]), found[best].accuracy
-            )
-        )
+        left = smaller
+        steps.append(step)
     return Pruned(
         mask=replace(
             left,
@@ -173,13 +133,69 @@ def prune_mask(
         strength=float(strength),
         keep=float(keep),
         position=position,
-        split=split_of(samples),
-        n=len(samples),
+        split=base.split,
+        n=base.n,
         unsteered_margin=base.margin,
         full_margin=whole.margin,
         steps=tuple(steps),
-        runs=runs,
+        runs=pruning.runs,
     )
+
+
+@dataclass
+class _Pruning:
+    """One call of ``prune_mask``."""
+
+    model: HookedModel
+    samples: Sequence[Sample]
+    strength: float
+    settings: Settings
+    progress: bool
+    runs: int = 0
+
+    def run(self, masks: Sequence[Mask | None]) -> list[Evaluation]:
+        self.runs += len(masks)
+        scaled = [None if one is None else MaskedScaling(one, self.strength) for one in masks]
+        return evaluate_all(
+            self.model,
+            self.samples,
+            scaled,
+            self.settings,
+            progress=self.progress,
+            description="prune",
+        )
+
+    def step(self, left: Mask, base: float, effect: float, n: int) -> tuple[Mask, PruneStep]:
+        """The mask without the unit whose loss leaves the most effect, of the ``n`` least likely to be missed."""
+        order = np.arange(left.k)
+        if left.k > n:
+            slopes = unit_effects(
+                self.model,
+                self.samples,
+                left,
+                self.strength,
+                at=0.5,
+                position=self.settings.position,
+                prepend_bos=self.settings.prepend_bos,
+                progress=False,
+            ).mean
+            order = np.argsort(np.sign(effect) * slopes, kind="stable")[:n]
+        tried = [_without(left, *left.units[index]) for index in order]
+        found = self.run(tried)
+        shares = [(one.margin - base) / effect for one in found]
+        best = int(np.argmax(np.nan_to_num(shares, nan=-np.inf)))
+        layer, unit = left.units[order[best]]
+        smaller, result = tried[best], found[best]
+        share = float(shares[best])
+        return smaller, PruneStep(layer, unit, smaller.k, result.margin, share, result.accuracy)
+
+
+def _require_effect(effect: float, margin: float, strength: float) -> None:
+    if not np.isfinite(effect) or abs(effect) < 1e-6 * max(1.0, abs(margin)):
+        raise ValueError(
+            f"the whole mask moves the mean margin by {effect:.3g} nats at strength {strength:g}: "
+            "there is no effect to keep"
+        )
 
 
 def _without(mask: Mask, layer: int, unit: int) -> Mask:

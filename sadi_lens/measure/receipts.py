@@ -27,6 +27,12 @@ PROMPTS = (
     "Tom was happy because the weather on the hill was good, so he went out and",
 )
 """What ``check`` runs when no prompts are given: unequal lengths are what matters."""
+WAYS = {
+    "batch or single": ("left", "single"),
+    "left or right padding": ("left", "right"),
+    "KV cache or none": ("cached", "left"),
+}
+"""Row of a check -> the two ways to run that it compares (``_Runs.logits``)."""
 
 
 @checked()
@@ -57,65 +63,84 @@ def receipt(
     Raises:
         ValueError: As ``generate``; also where the generation runs several rows.
     """
-    info = ModelInfo.of(model)
-    tokens: list[int] = []
-    starts: list[int] = []
-    before: dict[int, Tensor] = {}
-    fired = dict.fromkeys(intervention.layers, 0)
-    changed = dict.fromkeys(intervention.layers, 0)
-    found: list[tuple[int, int, int, list[float]]] = []
-
-    def begin(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        ids = args[0] if args else kwargs["input_ids"]
-        if ids.shape[0] != 1:
-            raise ValueError(f"a receipt is of one row, the generation runs {ids.shape[0]}")
-        starts.append(len(tokens))
-        tokens.extend(ids[0].tolist())
-
-    def first(layer: int) -> FlatHook:
-        def hook(activation: Tensor) -> None:
-            fired[layer] += 1
-            before[layer] = activation
-
-        return hook
-
-    def last(layer: int) -> FlatHook:
-        def hook(activation: Tensor) -> None:
-            old, new = (one[0].float() for one in (before.pop(layer), activation))
-            norms = torch.stack([one.norm(dim=1) for one in (old, new, new - old)], dim=1)
-            where = (old != new).any(dim=1).nonzero()[:, 0].tolist()
-            changed[layer] += bool(where)
-            for index in where:
-                found.append((len(starts) - 1, starts[-1] + index, layer, norms[index].tolist()))
-
-        return hook
-
-    def around(make: Callable[[int], FlatHook]) -> list[tuple[str, int, FlatHook]]:
-        return [(intervention.component, one, make(one)) for one in intervention.layers]
-
+    watched = _Watched(intervention)
     runner = runner_of(model)
     sampling = {"max_new_tokens": max_new_tokens, "use_cache": True, **sampling}
-    options = Options(position, sampling=sampling, before=around(first), after=around(last))
-    handle = runner.module.register_forward_pre_hook(begin, with_kwargs=True)
+    options = Options(
+        position,
+        sampling=sampling,
+        before=watched.hooks(watched.before),
+        after=watched.hooks(watched.after),
+    )
+    handle = runner.module.register_forward_pre_hook(watched.begin, with_kwargs=True)
     try:
         (text,) = continued(runner, prompt, intervention, options, prepend_bos=prepend_bos)
     finally:
         handle.remove()
-    tokenizer = require_tokenizer(model)
     return Receipt(
         label=intervention.label,
-        model=info,
+        model=ModelInfo.of(model),
         position=position,
         prompt=prompt,
         text=text,
-        n_prompt=starts[1] if len(starts) > 1 else len(tokens),
-        passes=len(starts),
-        edits=tuple(
-            Edit(step, at, tokenizer.decode([tokens[at]]), intervention.component, layer, *norms)
-            for step, at, layer, norms in found
-        ),
-        firings=tuple((layer, fired[layer], changed[layer]) for layer in intervention.layers),
+        n_prompt=[*watched.starts, len(watched.tokens)][1],
+        passes=len(watched.starts),
+        edits=watched.listed(require_tokenizer(model)),
+        firings=watched.firings,
     )
+
+
+class _Watched:
+    """What passes through the hook points of an intervention: tokens, and activations before and after its hooks."""
+
+    def __init__(self, intervention: Intervention) -> None:
+        self.component, self.layers = intervention.component, intervention.layers
+        self.tokens: list[int] = []
+        self.starts: list[int] = []
+        """Token at which each pass begins."""
+        self.edits: list[tuple[int, int, int, list[float]]] = []
+        """Pass, token, layer, norms before, after and of the difference."""
+        self.fired = dict.fromkeys(self.layers, 0)
+        self.changed = dict.fromkeys(self.layers, 0)
+        self._old: dict[int, Tensor] = {}
+
+    def listed(self, tokenizer: Any) -> tuple[Edit, ...]:
+        return tuple(
+            Edit(step, at, tokenizer.decode([self.tokens[at]]), self.component, layer, *norms)
+            for step, at, layer, norms in self.edits
+        )
+
+    @property
+    def firings(self) -> tuple[tuple[int, int, int], ...]:
+        return tuple((layer, self.fired[layer], self.changed[layer]) for layer in self.layers)
+
+    def begin(self, _module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        ids = args[0] if args else kwargs["input_ids"]
+        if ids.shape[0] != 1:
+            raise ValueError(f"a receipt is of one row, the generation runs {ids.shape[0]}")
+        self.starts.append(len(self.tokens))
+        self.tokens.extend(ids[0].tolist())
+
+    def hooks(self, make: Callable[[int], FlatHook]) -> list[tuple[str, int, FlatHook]]:
+        return [(self.component, layer, make(layer)) for layer in self.layers]
+
+    def before(self, layer: int) -> FlatHook:
+        def hook(activation: Tensor) -> None:
+            self.fired[layer] += 1
+            self._old[layer] = activation
+
+        return hook
+
+    def after(self, layer: int) -> FlatHook:
+        def hook(activation: Tensor) -> None:
+            old, new = (one[0].float() for one in (self._old.pop(layer), activation))
+            norms = torch.stack([one.norm(dim=1) for one in (old, new, new - old)], dim=1)
+            where = (old != new).any(dim=1).nonzero()[:, 0].tolist()
+            self.changed[layer] += bool(where)
+            step, start = len(self.starts) - 1, self.starts[-1]
+            self.edits += [(step, start + at, layer, norms[at].tolist()) for at in where]
+
+        return hook
 
 
 @checked()
@@ -131,7 +156,7 @@ def check(
 ) -> CheckReport:
     """Run the same texts in every way that must not matter, and report the largest logit difference of each.
 
-    batch or single; left or right padding; KV cache or none; strength 0 or unsteered; before or after steering. The
+    Batch or single; left or right padding; KV cache or none; strength 0 or unsteered; before or after steering. The
     texts are the prompts, each followed by ``n_steps`` fixed tokens; logits from the last prompt token on are
     compared. Beside each stands the same difference without the intervention, so that a model that cannot batch is
     not blamed on the steering.
@@ -155,20 +180,16 @@ def check(
         raise ValueError(f"n_steps must be at least 1, got {n_steps}")
     rows = [encode_prompt(model, one, prepend_bos=prepend_bos, room=n_steps) for one in prompts]
     runs = _Runs(model, rows, n_steps, position)
-    ways = {
-        "batch or single": ("left", "single"),
-        "left or right padding": ("left", "right"),
-        "KV cache or none": ("cached", "left"),
-    }
-    names = {name for pair in ways.values() for name in pair}
-    plain = {name: runs.logits(name, None) for name in sorted(names)}
-    steered = {name: runs.logits(name, intervention) for name in sorted(names)}
+    names = sorted({name for pair in WAYS.values() for name in pair})
+    plain, steered = (
+        {name: runs.logits(name, one) for name in names} for one in (None, intervention)
+    )
     again = runs.logits("single", None)
     size = max(float(one.abs().max()) for one in (plain["single"], steered["single"]))
     tolerance = torch.finfo(plain["single"].dtype).eps ** 0.5 * size
     table = [
         CheckRow(name, _far(steered[a], steered[b]), _far(plain[a], plain[b]), tolerance)
-        for name, (a, b) in ways.items()
+        for name, (a, b) in WAYS.items()
     ]
     if is_dataclass(intervention) and any(one.name == "strength" for one in fields(intervention)):
         none = runs.logits("single", replace(intervention, strength=0.0))  # type: ignore[type-var]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sadi_lens.engine.intervention import Intervention
+from sadi_lens.measure.calls import items_hash
 from sadi_lens.measure.evaluation import evaluate
 from sadi_lens.types.answers import SCORINGS
 from sadi_lens.types.checks import checked
@@ -88,9 +89,10 @@ def truthful_scores(evaluation: Evaluation, samples: Sequence[Sample]) -> "pd.Da
     """
     import pandas as pd
 
-    if evaluation.n != len(samples) or evaluation.scoring != "sum":
+    if evaluation.items != items_hash(samples) or evaluation.scoring != "sum":
         raise ValueError(
-            f"truthful_scores needs an evaluation of the {len(samples)} samples by 'sum', got {evaluation.n} by "
+            f"truthful_scores needs an evaluation of these {len(samples)} samples by 'sum', got one of "
+            f"{evaluation.n} items{'' if evaluation.items == items_hash(samples) else ', not these,'} by "
             f"{evaluation.scoring!r}"
         )
     rows: list[tuple[float, float, float]] = []

@@ -15,7 +15,7 @@ from sadi_lens.find.rankings import pair_arrays, pairs_of, rank_pairs
 from sadi_lens.interventions import MaskedScaling
 from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.evaluation import evaluate_all
-from sadi_lens.types.base import DEFAULT_POSITION
+from sadi_lens.types.base import DEFAULT_POSITION, require_count
 from sadi_lens.types.checks import checked
 from sadi_lens.types.components import n_units
 from sadi_lens.types.data import ContrastivePair, Sample, Task
@@ -60,8 +60,7 @@ def mask_stability(
             is out of range.
     """
     drawn = _Drawn(model, task_or_pairs, component, k, ranking, prepend_bos, progress)
-    if n_boot < 1:
-        raise ValueError(f"n_boot must be at least 1, got {n_boot}")
+    require_count("n_boot", n_boot)
     n, generator = drawn.n, np.random.default_rng(seed)
     counts = generator.multinomial(n, np.full(n, 1 / n), size=n_boot).astype(np.float64)
     halves = np.zeros((2, n_boot, n))
@@ -131,58 +130,79 @@ def pairs_needed(
             f"and strength {strength}"
         )
     drawn = _Drawn(model, task_or_pairs, component, k, ranking, prepend_bos, progress)
-    n = drawn.n
+    sizes = _sizes(sizes, drawn.n)
+    require_count("n_draws", n_draws)
+    curve, masks = _fewer(drawn, sizes, n_draws, seed)
+    if samples is None or strength is None:
+        return curve
+    settings = Settings("", position, scoring, prepend_bos, max_new_tokens)
+    return _scored(curve, masks, model, samples, strength, settings, progress=progress)
+
+
+def _sizes(sizes: Sequence[int] | None, n: int) -> tuple[int, ...]:
     if sizes is None:
-        sizes = sorted({max(2, round(n / part)) for part in (16, 8, 4, 2, 1)})
+        return tuple(sorted({max(2, round(n / part)) for part in (16, 8, 4, 2, 1)}))
     if not len(sizes) or any(size != int(size) or not 1 <= size <= n for size in sizes):
         raise ValueError(f"sizes must be whole numbers in [1, {n}] pairs, got {list(sizes)}")
-    if n_draws < 1:
-        raise ValueError(f"n_draws must be at least 1, got {n_draws}")
-    generator = np.random.default_rng(seed)
+    return tuple(int(size) for size in sizes)
+
+
+def _fewer(
+    drawn: "_Drawn", sizes: Sequence[int], n_draws: int, seed: int
+) -> tuple[PairsCurve, Bool[np.ndarray, "size draw layer unit"]]:
+    """Masks of subsets of each size; how like the whole mask, and masks of as many other pairs (NaN: too few left)."""
+    n, generator = drawn.n, np.random.default_rng(seed)
     orders = [[generator.permutation(n) for _ in range(n_draws)] for _ in sizes]
-    shape = (len(sizes), n_draws)
-    disjoint = np.full(shape, np.nan)
-    masks = np.empty((*shape, *drawn.mask.selected.shape), dtype=bool)
+    disjoint = np.full((len(sizes), n_draws), np.nan)
+    masks = np.empty((*disjoint.shape, *drawn.mask.selected.shape), dtype=bool)
     for row, size in enumerate(sizes):
         masks[row] = drawn.select(_counts([order[:size] for order in orders[row]], n))
         if 2 * size <= n:
             others = drawn.select(_counts([order[size : 2 * size] for order in orders[row]], n))
             disjoint[row] = _jaccard(masks[row], others)
     curve = PairsCurve(
-        component=component,
+        component=drawn.mask.component,
         model=drawn.info,
-        ranking=ranking,
-        k=k,
+        ranking=drawn.ranking,
+        k=drawn.k,
         n_pairs=n,
-        sizes=tuple(int(size) for size in sizes),
+        sizes=tuple(sizes),
         jaccard_all=_jaccard(masks, drawn.mask.selected),
         jaccard_disjoint=disjoint,
-        accuracy=np.full(shape, np.nan),
-        margin=np.full(shape, np.nan),
+        accuracy=np.full(disjoint.shape, np.nan),
+        margin=np.full(disjoint.shape, np.nan),
         chance=drawn.chance,
         seed=seed,
     )
-    if samples is None or strength is None:
-        return curve
-    flat = masks.reshape(-1, *drawn.mask.selected.shape)
-    unique, which = np.unique(flat.reshape(len(flat), -1), axis=0, return_inverse=True)
-    found = evaluate_all(
+    return curve, masks
+
+
+def _scored(
+    curve: PairsCurve,
+    masks: Bool[np.ndarray, "size draw layer unit"],
+    model: HookedModel,
+    samples: Sequence[Sample],
+    strength: float,
+    settings: Settings,
+    *,
+    progress: bool,
+) -> PairsCurve:
+    """The curve with the accuracy and margin of every mask; equal masks run once."""
+    shape = masks.shape[:2]
+    flat = masks.reshape(shape[0] * shape[1], -1)
+    unique, which = np.unique(flat, axis=0, return_inverse=True)
+    made = [
+        Mask(curve.component, one.reshape(masks.shape[2:]), model=curve.model) for one in unique
+    ]
+    base, *found = evaluate_all(
         model,
         samples,
-        [
-            None,
-            *(
-                MaskedScaling(
-                    Mask(component, one.reshape(flat.shape[1:]), model=drawn.info), strength
-                )
-                for one in unique
-            ),
-        ],
-        Settings("", position, scoring, prepend_bos, max_new_tokens),
+        [None, *(MaskedScaling(one, strength) for one in made)],
+        settings,
         progress=progress,
         description="masks of fewer pairs",
     )
-    base, results = found[0], [found[1 + int(index)] for index in which.ravel()]
+    results = [found[int(index)] for index in which.ravel()]
     return replace(
         curve,
         accuracy=np.array([one.accuracy for one in results]).reshape(shape),

@@ -131,3 +131,13 @@ EMBEDDED_TASKS: dict[str, Callable[[], Task]] = {
     "kindness": _kindness_task,
 }
 """Name of every embedded task and what builds it."""
+
+
+def neutral_texts(task: str) -> list[str]:
+    """Texts that the embedded model can read and that steering on one of its tasks is not meant to change.
+
+    Replies to a friend; none for a task that is not embedded.
+    """
+    if task not in EMBEDDED_TASKS:
+        return []
+    return [pair.prompt + pair.positive for pair in _kindness_task().pairs]

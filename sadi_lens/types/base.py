@@ -1,5 +1,6 @@
 """What the data types share: positions, equality of arrays, checks of names and counts."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -57,3 +58,12 @@ def require_count(name: str, value: object, least: int = 1) -> None:
         raise ValueError(f"{name} must be a whole number, got {value!r}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+def warn_not_finite(what: str, label: str) -> None:
+    """Say that a finite strength gave a number that is not finite: it stands as NaN or infinity, never as a result."""
+    warnings.warn(
+        f"{what} under {label!r} is not finite: the model's output overflowed there. Use a smaller strength or a wider "
+        "dtype.",
+        stacklevel=3,
+    )

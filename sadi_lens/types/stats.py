@@ -24,7 +24,7 @@ class Interval(NamedTuple):
     high: float
 
 
-METHODS = {"wilson": "wilson", "clopper_pearson": "exact"}
+INTERVALS = {"wilson": "wilson", "clopper_pearson": "exact"}
 """Our name of an interval -> SciPy's."""
 
 
@@ -55,10 +55,10 @@ def count_interval(n_correct: int, n: int, method: str = "wilson") -> Interval:
     Raises:
         ValueError: If the counts are impossible or the method unknown.
     """
-    require_one_of("method", method, METHODS)
+    require_one_of("method", method, INTERVALS)
     if n < 1 or not 0 <= n_correct <= n:
         raise ValueError(f"n_correct must be in [0, n] and n at least 1, got {n_correct} of {n}")
-    return _interval(n_correct, n, METHODS[method])
+    return _interval(n_correct, n, INTERVALS[method])
 
 
 @lru_cache(maxsize=4096)  # a sweep asks for the same few counts in every cell
@@ -198,7 +198,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def empirical_p(value: float, null: Float[np.ndarray, " draw"]) -> float:
     """One-sided p-value of ``value`` among null draws, with the +1 correction.
 
-    (1 + number of draws >= value) / (1 + number of draws); Phipson and Smyth (2010). Never 0.
+    (1 + number of draws >= value) / (1 + number of draws); Phipson and Smyth (2010). Never 0. NaN where the value is
+    NaN; a draw that is NaN is unknown and counts as one that is at least as large, against the value.
 
     Example:
         >>> import numpy as np
@@ -206,4 +207,6 @@ def empirical_p(value: float, null: Float[np.ndarray, " draw"]) -> float:
         >>> empirical_p(0.9, np.array([0.5, 0.7, 0.9]))  # (1 + 1) / (1 + 3)
         0.5
     """
-    return float((1 + np.sum(null >= value)) / (1 + null.size))
+    if math.isnan(value):
+        return float("nan")
+    return float((1 + np.sum(~(null < value))) / (1 + null.size))

@@ -691,3 +691,52 @@ def test_within_one_layer_the_clean_activation_gives_the_same_push(llama, pairs,
         )
     with pytest.raises(ValueError, match="prompts must hold at least 1, got 0"):
         sl.measure.measure_push(llama, [], sadi)
+
+
+def test_the_default_grid_reaches_to_the_last_unit(info):
+    import numpy as np
+
+    from sadi_lens.measure.sweeps import ks_of
+    from sadi_lens.types.scores import Scores
+
+    assert ks_of(Scores("head", "own", np.zeros((2, 5)), info, 1)) == [1, 2, 4, 6, 8, 10]
+    assert ks_of(Scores("head", "own", np.zeros((3, 3)), info, 1)) == [1, 2, 4, 6, 8]
+
+
+def test_a_grid_of_any_candidates_is_swept_and_one_with_a_gap_is_refused(
+    llama, samples, differences
+):
+    import sadi_lens as sl
+    from sadi_lens.measure import Candidate, Grid
+
+    vectors = [
+        Candidate(sl.VectorAddition.from_differences(differences["hidden"], layer, s), layer, s)
+        for layer in (0, 2)
+        for s in (1.0, 4.0)
+    ]
+    grid = Grid.of(vectors, method="caa", axis="layer", task="words")
+    found = sl.sweep(llama, samples, grid, position="every_step", progress=False)
+    assert (found.ks, found.axis, found.ranking, found.task) == ((0, 2), "layer", "", "words")
+    own = sl.evaluate(
+        llama, samples, vectors[3].intervention, position="every_step", progress=False
+    )
+    assert found.accuracy[1, 1] == own.accuracy
+    assert found.margin[1, 1] == pytest.approx(own.margin, abs=1e-5)
+    assert found.best().settings.startswith("layer ")
+    with pytest.raises(ValueError, match=r"3 cells of layer \[0, 2\] x strength \[1.0, 4.0\]"):
+        Grid.of(vectors[:3], axis="layer")
+    with pytest.raises(ValueError, match="ks must differ, 2 stands twice"):
+        sl.sweep(llama, samples, differences["head"], [2, 2], [1.0], progress=False)
+
+
+def test_one_text_and_one_random_mask_are_enough(llama, samples, differences):
+    import sadi_lens as sl
+
+    sample = sl.Sample("the ball is", target="red")
+    assert sl.evaluate(llama, [sample], max_new_tokens=2, progress=False).n == 1
+    mask = sl.top_k_mask(differences["head"], 2)
+    assert sl.measure.null_band(llama, samples, mask, 1.0, n=1, progress=False).n == 1
+    with pytest.raises(ValueError, match="strength must be finite, got nan"):
+        sl.measure.null_band(llama, samples, mask, float("nan"), tune_on=samples, progress=False)
+    with pytest.raises(TypeError, match=r"max_new_tokens must be a whole number, got 1\.5"):
+        sl.evaluate(llama, [sample], max_new_tokens=1.5)

@@ -394,7 +394,7 @@ def test_a_check_refuses_bad_input(llama):
     sadi = sl.MaskedScaling(sl.Mask.from_units("head", [(0, 1)], llama), 1.0)
     with pytest.raises(ValueError, match="prompts must be a list of at least 2"):
         sl.measure.check(llama, sadi, ["the ball"])
-    with pytest.raises(ValueError, match="prompts must be a list of at least 2"):
+    with pytest.raises(TypeError, match="prompts must be a list of texts"):
         sl.measure.check(llama, sadi, "the ball")
     with pytest.raises(ValueError, match="n_steps must be at least 1, got 0"):
         sl.measure.check(llama, sadi, PROMPTS, n_steps=0)
@@ -421,3 +421,12 @@ def test_results_are_the_same_after_saving(llama, differences, samples, pairs, t
         path = sl.save(thing, tmp_path / str(index))
         found = sl.load(path, model=llama)
         assert found == thing
+
+
+def test_an_effect_that_overflows_is_said(llama, samples):
+    import sadi_lens as sl
+
+    mask = sl.Mask.from_units("hidden", [(0, 1)], llama)
+    with pytest.warns(UserWarning, match="the effect of a unit under .* is not finite"):
+        found = sl.measure.unit_effects(llama, samples, mask, 1e300, progress=False)
+    assert not np.isfinite(found.effects).all()

@@ -156,8 +156,10 @@ def test_mc1_mc2_mc3_by_hand(llama):
     )
     table = sl.measure.truthful_scores(dataclasses.replace(evaluation, choice_scores=logs), samples)
     np.testing.assert_allclose(table.to_numpy(), [[1, 0.3 / 0.5, 0.5], [0, 0.25, 0]], rtol=1e-6)
-    with pytest.raises(ValueError, match="got 2 by 'pmi'"):
+    with pytest.raises(ValueError, match="got one of 2 items by 'pmi'"):
         sl.measure.truthful_scores(dataclasses.replace(evaluation, scoring="pmi"), samples)
+    with pytest.raises(ValueError, match="got one of 2 items, not these, by 'sum'"):
+        sl.measure.truthful_scores(evaluation, samples[::-1])
 
 
 def test_a_sweep_can_keep_which_items_each_cell_gets_right(llama, samples, differences):

@@ -183,6 +183,22 @@ def test_a_mixture_of_experts_has_no_neurons():
         sl.Mask.from_units("neuron", [(0, 0)], info)
 
 
+def test_the_smallest_are_the_largest_of_the_negated_scores(head_differences):
+    import dataclasses
+
+    import numpy as np
+
+    import sadi_lens as sl
+
+    mean = np.array([[3, -2, 0, 9], [1, -1, 2, 9], [9, 9, 9, 9]], dtype=np.float32)
+    moments = dataclasses.replace(head_differences, mean=mean)
+    found = sl.top_k_mask(moments, 2, largest=False)
+    assert found.units == ((0, 1), (1, 1))
+    assert found.rule == "bottom 2 by signed mean difference"
+    near_zero = sl.top_k_mask(moments, 2, ranking="magnitude", largest=False)
+    assert near_zero.units == ((0, 2), (1, 0))  # 1 and -1 tie
+
+
 @pytest.mark.parametrize("unit", [(3, 0), (0, 4), (-1, 0), (0, -1)])
 def test_a_unit_just_outside_the_model_is_refused(info, unit):
     import sadi_lens as sl

@@ -139,3 +139,12 @@ def test_standard_error_of_a_proportion():
         standard_error(0.5, 0)
     with pytest.raises(ValueError, match=r"n_correct must be in \[0, n\]"):
         count_interval(6, 5)
+
+
+def test_a_value_that_is_not_a_number_has_no_p_and_a_draw_that_is_none_counts_against():
+    import numpy as np
+
+    from sadi_lens.types.stats import empirical_p
+
+    assert np.isnan(empirical_p(float("nan"), np.array([0.1, 0.2])))
+    assert empirical_p(0.9, np.array([0.1, np.nan, np.nan])) == 3 / 4

@@ -1,25 +1,38 @@
 """What an experiment is: axes whose product is the list of cells. Read from YAML, checked before anything runs."""
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self, TypeVar
 
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic.dataclasses import dataclass
+
+from sadi_lens.measure.choosing import RULES
 from sadi_lens.measure.methods import METHODS, Method
 from sadi_lens.tasks import BENCHMARKS, EMBEDDED_TASKS, NEGATIVES, load_benchmark, load_task
 from sadi_lens.tasks.benchmarks import DUPLICATES
 from sadi_lens.types.answers import SCORINGS
-from sadi_lens.types.base import POSITIONS, require_one_of
+from sadi_lens.types.base import POSITIONS, require_count, require_one_of
 from sadi_lens.types.components import COMPONENTS
 from sadi_lens.types.data import SPLITS, Task
 from sadi_lens.types.masks import RANKINGS
 
 GRIDS = tuple(one.name for one in METHODS.values() if isinstance(one, Method) and one.axis)
-"""Methods that an experiment can run: those whose candidates form a grid, of ``sadi_lens.measure.methods.METHODS``."""
+"""Methods that an experiment can run: those of ``sadi_lens.measure.methods.METHODS`` whose candidates form a grid."""
 FIGURES = ("methods", "sweeps", "differences", "layers", "pairs")
 GIVEN, OWN, ALL = "given", "own", "all"
 EXAMPLES = Path(__file__).parent / "examples"
+
+T = TypeVar("T")
 
 
 def grid_method(name: str) -> Method:
@@ -34,7 +47,49 @@ def grid_method(name: str) -> Method:
     return found
 
 
-@dataclass(frozen=True)
+def _among(allowed: Sequence[str] | Mapping[str, Any]) -> AfterValidator:
+    """A name that must be known."""
+
+    def check(value: str, info: ValidationInfo) -> str:
+        require_one_of(str(info.field_name), value, allowed)
+        return value
+
+    return AfterValidator(check)
+
+
+def _listed(value: Any) -> Any:
+    """A single value stands for a list of one."""
+    is_list = isinstance(value, Sequence) and not isinstance(value, str)
+    return tuple(value) if is_list else (value,)
+
+
+def _distinct(values: tuple[Any, ...], info: ValidationInfo) -> tuple[Any, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError(f"{info.field_name} must differ, got {list(values)}")
+    return values
+
+
+def _pairs_count(value: Any) -> int | str:
+    if value == ALL:
+        return ALL
+    try:
+        require_count("n_pairs", value)
+    except ValueError as error:
+        raise ValueError(f"{error}; 'all' stands for all of them") from error
+    return value
+
+
+Several = Annotated[tuple[T, ...], BeforeValidator(_listed), AfterValidator(_distinct)]
+Axis = Annotated[Several[T], Field(min_length=1)]
+Text = Annotated[str, Field(strict=True)]
+Count = Annotated[int, Field(strict=True, ge=1)]
+Seed = Annotated[int, Field(strict=True, ge=0)]
+Switch = Annotated[bool, Field(strict=True)]
+Strength = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+_CONFIG = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, config=_CONFIG)
 class TaskSpec:
     """A task by name, with where its rows are.
 
@@ -42,17 +97,18 @@ class TaskSpec:
         ValueError: If the name is neither embedded, published nor a file.
     """
 
-    name: str
-    data: str | None = None
+    name: Text
+    data: Text | None = None
     """Folder of local files of a published data set."""
-    subset: str | None = None
+    subset: Text | None = None
     """Language or domain."""
-    duplicates: str = "refuse"
+    duplicates: Annotated[str, _among(DUPLICATES)] = "refuse"
 
-    def __post_init__(self) -> None:
-        require_one_of("duplicates", self.duplicates, DUPLICATES)
+    @model_validator(mode="after")
+    def _known(self) -> Self:
         if not self.is_file:
             require_one_of("task", self.name, [*EMBEDDED_TASKS, *BENCHMARKS])
+        return self
 
     @property
     def is_file(self) -> bool:
@@ -74,7 +130,17 @@ class TaskSpec:
         )
 
 
-@dataclass(frozen=True)
+def _spec(value: Any) -> Any:
+    if isinstance(value, str):
+        return TaskSpec(value)
+    if not isinstance(value, TaskSpec | Mapping) or (
+        isinstance(value, Mapping) and "name" not in value
+    ):
+        raise ValueError(f"a task must be a name or a mapping with a name, got {value!r}")
+    return value
+
+
+@dataclass(frozen=True, config=_CONFIG)
 class Experiment:
     """Every cell of models x tasks x shots x pairs x components x rankings x methods x positions x seeds.
 
@@ -84,88 +150,58 @@ class Experiment:
         ValueError: If a value is unknown, empty, repeated or out of range.
     """
 
-    name: str
-    tasks: tuple[TaskSpec, ...]
-    models: tuple[str, ...] = ("tiny",)
-    components: tuple[str, ...] = ("head",)
-    rankings: tuple[str, ...] = ("signed",)
-    methods: tuple[str, ...] = ("sadi",)
-    negatives: tuple[str, ...] = (GIVEN,)
+    name: Annotated[Text, Field(pattern=r"^[\w-]+$")]
+    tasks: Axis[Annotated[TaskSpec, BeforeValidator(_spec)]]
+    models: Axis[Text] = ("tiny",)
+    components: Axis[Annotated[str, _among(COMPONENTS)]] = ("head",)
+    rankings: Axis[Annotated[str, _among(RANKINGS)]] = ("signed",)
+    methods: Axis[Annotated[str, _among(GRIDS)]] = ("sadi",)
+    negatives: Axis[Annotated[str, _among((GIVEN, *NEGATIVES))]] = (GIVEN,)
     """``"given"``: the task's own pairs; else as in ``sadi_lens.tasks.NEGATIVES``."""
-    n_pairs: tuple[int | str, ...] = (ALL,)
-    pair_tasks: tuple[str, ...] = (OWN,)
+    n_pairs: Axis[Annotated[int | str, BeforeValidator(_pairs_count)]] = (ALL,)
+    pair_tasks: Axis[Text] = (OWN,)
     """Tasks whose pairs make the mask; ``"own"`` is in-domain."""
-    shots: tuple[int, ...] = (0,)
-    positions: tuple[str, ...] = ("last_prompt",)
-    seeds: tuple[int, ...] = (0,)
+    shots: Axis[Seed] = (0,)
+    positions: Axis[Annotated[str, _among(POSITIONS)]] = ("last_prompt",)
+    seeds: Axis[Seed] = (0,)
     """Of drawn pairs, negatives, examples and random units; a cell that draws nothing runs once."""
-    scorings: tuple[str, ...] = ("sum",)
+    scorings: Axis[Annotated[str, _among(SCORINGS)]] = ("sum",)
     """Of the test items; dev chooses by the first."""
-    ks: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
+    ks: Mapping[Annotated[str, _among(COMPONENTS)], Axis[Count]] = field(
+        default_factory=dict[str, tuple[int, ...]]
+    )
     """Component -> numbers of units; default ``sadi_lens.measure.sweeps.KS``."""
-    strengths: tuple[float, ...] = ()
+    strengths: Several[Strength] = ()
     """Default each method's own; for SADI ``sadi_lens.measure.sweeps.STRENGTHS``."""
-    choose: str = "best"
+    choose: Annotated[str, _among(RULES)] = "best"
     """``"best"`` cell on dev, or ``"stable"``."""
-    sizes: Mapping[str, int] = field(default_factory=dict[str, int])
+    sizes: Mapping[Annotated[str, _among(SPLITS)], Count] = field(default_factory=dict[str, int])
     """Most items of a split."""
-    data: str | None = None
+    data: Text | None = None
     """Folder of local data sets for tasks that name none."""
-    chat_template: bool = False
-    balance: bool = False
+    chat_template: Switch = False
+    balance: Switch = False
     """Balance the labels of the pairs."""
-    unfit: str = "refuse"
+    unfit: Annotated[str, _among(("refuse", "drop"))] = "refuse"
     """What to do with items that the model cannot read: ``"refuse"`` or ``"drop"`` (counted)."""
-    max_new_tokens: int = 16
-    toxic_texts: str | None = None
+    max_new_tokens: Count = 16
+    toxic_texts: Text | None = None
     """Text file, one toxic text a line, for ``negatives: toxic``."""
-    classifier: str | None = None
+    classifier: Text | None = None
     """Folder of a local toxicity classifier; without one that score is absent."""
-    figures: tuple[str, ...] = ("methods", "sweeps")
-    published: str | None = None
+    figures: Several[Annotated[str, _among(FIGURES)]] = ("methods", "sweeps")
+    published: Text | None = None
     """Published table to lay the results beside."""
-    description: str = ""
+    description: Text = ""
 
-    def __post_init__(self) -> None:
-        if not self.name or not self.name.replace("-", "").replace("_", "").isalnum():
-            raise ValueError(f"name must be letters, digits, - and _, got {self.name!r}")
-        for axis, allowed in _AXES.items():
-            values = getattr(self, axis)
-            if axis == "models" and not all(isinstance(one, str) and one for one in values):
-                raise ValueError(f"models must be names or folders, got {list(values)}")
-            if not values and axis != "figures":
-                raise ValueError(f"{axis} must not be empty")
-            if len(set(values)) < len(values):
-                raise ValueError(f"{axis} must differ, got {list(values)}")
-            for value in values:
-                if allowed is not None:
-                    require_one_of(axis, value, allowed)
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
         labels = [spec.label for spec in self.tasks]
         if len(set(labels)) < len(labels):
             raise ValueError(f"tasks must have different names, got {labels}")
         for name in self.pair_tasks:
             require_one_of("pair_tasks", name, [OWN, *labels, *EMBEDDED_TASKS])
-        require_one_of("choose", self.choose, ("best", "stable"))
-        require_one_of("unfit", self.unfit, ("refuse", "drop"))
-        for n in self.n_pairs:
-            if n != ALL and not _is_count(n, 1):
-                raise ValueError(f"n_pairs must be whole numbers from 1, or 'all', got {n!r}")
-        for name, least in (("shots", 0), ("seeds", 0)):
-            bad = [one for one in getattr(self, name) if not _is_count(one, least)]
-            if bad:
-                raise ValueError(f"{name} must be whole numbers from {least}, got {bad[0]!r}")
-        for component, ks in self.ks.items():
-            require_one_of("ks", component, COMPONENTS)
-            if not ks or not all(_is_count(k, 1) for k in ks):
-                raise ValueError(f"ks of {component} must be whole numbers from 1, got {list(ks)}")
-        if not all(_is_number(one) for one in self.strengths):
-            raise ValueError(f"strengths must be finite numbers, got {list(self.strengths)}")
-        for split, n in self.sizes.items():
-            require_one_of("sizes", split, SPLITS)
-            if not _is_count(n, 1):
-                raise ValueError(f"sizes must be whole numbers from 1, got {split}: {n!r}")
-        if not _is_count(self.max_new_tokens, 1):
-            raise ValueError(f"max_new_tokens must be at least 1, got {self.max_new_tokens!r}")
+        return self
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Experiment":
@@ -174,32 +210,10 @@ class Experiment:
         Raises:
             ValueError: If a key is unknown, missing or its value of the wrong kind.
         """
-        known = {one.name: one for one in fields(cls)}
-        for key in values:
-            require_one_of("key", str(key), known)
-        for key in ("name", "tasks"):
-            if key not in values:
-                raise ValueError(f"lacks the key {key!r}; got {sorted(values)}")
-        given: dict[str, Any] = dict(values)
-        for key in (*_AXES, "strengths"):
-            if key in given:
-                given[key] = _listed(given[key])
-        if not all(_is_number(one) for one in given.get("strengths", ())):
-            raise ValueError(f"strengths must be finite numbers, got {list(given['strengths'])}")
-        given["strengths"] = tuple(float(one) for one in given.get("strengths", ()))
-        given["tasks"] = tuple(_task(one) for one in given["tasks"])
-        for key in ("ks", "sizes"):
-            if not isinstance(given.get(key, {}), Mapping):
-                raise ValueError(f"{key} must be a mapping, got {given[key]!r}")
-        if "ks" in given:
-            given["ks"] = {str(name): _listed(ks) for name, ks in given["ks"].items()}
-        for key in ("chat_template", "balance"):
-            if not isinstance(given.get(key, False), bool):
-                raise ValueError(f"{key} must be true or false, got {given[key]!r}")
-        for key in ("name", "data", "toxic_texts", "classifier", "published", "description"):
-            if not isinstance(given.get(key), str | None):
-                raise ValueError(f"{key} must be text, got {given[key]!r}")
-        return cls(**given)
+        try:
+            return cls(**{str(key): value for key, value in values.items()})
+        except ValidationError as error:
+            raise ValueError(_first(error, values)) from error
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> "Experiment":
@@ -237,41 +251,41 @@ class Experiment:
         return values
 
 
-_AXES: dict[str, Any] = {
-    "tasks": None,
-    "models": None,
-    "components": COMPONENTS,
-    "rankings": RANKINGS,
-    "methods": GRIDS,
-    "negatives": (GIVEN, *NEGATIVES),
-    "n_pairs": None,
-    "pair_tasks": None,
-    "shots": None,
-    "positions": POSITIONS,
-    "seeds": None,
-    "scorings": SCORINGS,
-    "figures": FIGURES,
+_WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "bool_type": lambda _: "true or false",
+    "finite_number": lambda _: "finite",
+    "float_type": lambda _: "a number",
+    "greater_than_equal": lambda bound: f"at least {bound['ge']}",
+    "int_type": lambda _: "a whole number",
+    "dict_type": lambda _: "a mapping",
+    "string_pattern_mismatch": lambda _: "letters, digits, - and _",
+    "string_type": lambda _: "text",
 }
 
 
-def _listed(value: Any) -> tuple[Any, ...]:
-    is_list = isinstance(value, Sequence) and not isinstance(value, str)
-    return tuple(value) if is_list else (value,)
-
-
-def _task(value: Any) -> TaskSpec:
-    if isinstance(value, str | TaskSpec):
-        return TaskSpec(value) if isinstance(value, str) else value
-    if not isinstance(value, Mapping) or "name" not in value:
-        raise ValueError(f"a task must be a name or a mapping with a name, got {value!r}")
-    for key in value:
-        require_one_of("key of a task", str(key), [one.name for one in fields(TaskSpec)])
-    return TaskSpec(**value)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_count(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+def _first(error: ValidationError, values: Mapping[str, Any]) -> str:
+    """The first thing that is wrong, in one line."""
+    # An unknown key is most often the reason why another one is missing.
+    one = min(error.errors(), key=lambda each: each["type"] != "unexpected_keyword_argument")
+    kind, where, bound = (
+        one["type"],
+        [x for x in one["loc"] if isinstance(x, str)],
+        one.get("ctx", {}),
+    )
+    if kind == "value_error":
+        return str(bound["error"])
+    if kind == "missing":
+        return f"lacks the key {where[-1]!r}; got {sorted(map(str, values))}"
+    if kind == "unexpected_keyword_argument":
+        of, known = ("key", Experiment) if len(where) == 1 else ("key of a task", TaskSpec)
+        try:
+            require_one_of(of, where[-1], [each.name for each in fields(known)])
+        except ValueError as unknown:
+            return str(unknown)
+    name = " of ".join(one for one in where if one != "[key]")
+    if kind == "too_short":
+        return f"{name} must not be empty"
+    words = _WORDS.get(kind)
+    return (
+        f"{name} must be {words(bound)}, got {one['input']!r}" if words else f"{name}: {one['msg']}"
+    )

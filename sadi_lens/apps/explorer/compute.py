@@ -1,7 +1,6 @@
 """Every method, K and strength on dev and on a few prompts. The page and the widget stand on the same functions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from sadi_lens.apps.explorer.recipe import Recipe
 from sadi_lens.engine.generation import generate
 from sadi_lens.engine.hooks import require_eval
 from sadi_lens.engine.intervention import Intervention
@@ -17,13 +17,11 @@ from sadi_lens.engine.positions import PositionTracker
 from sadi_lens.engine.runner import runner_of
 from sadi_lens.engine.steering import applied
 from sadi_lens.engine.text import device_of, encode_item, encode_prompt, require_tokenizer
-from sadi_lens.interventions import MaskedAddition, MaskedScaling
 from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.evaluation import chance_of, evaluate, evaluate_all, split_of
-from sadi_lens.types.base import DEFAULT_POSITION, require_one_of
+from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.data import Sample
-from sadi_lens.types.differences import ActivationDifferences
-from sadi_lens.types.masks import Mask, random_mask, scores, top_k_mask
+from sadi_lens.types.masks import scores
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import Evaluation, ExplorerGrid, PromptGrid
 from sadi_lens.types.results.explorer import METHODS
@@ -34,42 +32,6 @@ UNSTEERED_TOKENS = 4
 """Favourites of the unsteered model that are followed through every cell, beside the choices."""
 TOP_TOKENS = 5
 """Favourites of every cell that are kept."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How K, strength and method become an intervention."""
-
-    differences: ActivationDifferences
-    ranking: str = "signed"
-    match: str = "norm"
-    seed: int = 0
-
-    def mask(self, method: str, k: int) -> Mask:
-        """The units that a method edits.
-
-        Raises:
-            ValueError: If the method is unknown or ``k`` out of range.
-        """
-        require_one_of("method", method, METHODS)
-        if method == "random":
-            return random_mask(self.differences, k, seed=self.seed)
-        return top_k_mask(self.differences, k, ranking=self.ranking)
-
-    def make(self, method: str, k: int, strength: float) -> Intervention | None:
-        """The intervention; None at strength 0.
-
-        Raises:
-            ValueError: As ``mask``.
-        """
-        mask = self.mask(method, k)
-        if strength == 0:
-            return None
-        if method == "fixed":
-            return MaskedAddition.from_differences(
-                mask, self.differences, strength, match=self.match
-            )
-        return MaskedScaling(mask, strength)
 
 
 def read_prompt(
@@ -121,20 +83,16 @@ def continuations(
     prepend_bos: bool | None = None,
 ) -> list[str]:
     """Greedy continuation of one prompt under each intervention."""
-    at_once = max(1, MAX_TOKENS // len(encode_prompt(model, prompt, prepend_bos=prepend_bos)))
-    texts: list[str] = []
-    for start in range(0, len(interventions), at_once):
-        chunk = interventions[start : start + at_once]
-        texts += generate(
-            model,
-            [prompt] * len(chunk),
-            chunk,
-            position=position,
-            max_new_tokens=max_new_tokens,
-            prepend_bos=prepend_bos,
-            batch_size=len(chunk),
-        )
-    return texts
+    length = len(encode_prompt(model, prompt, prepend_bos=prepend_bos))
+    return generate(
+        model,
+        [prompt] * len(interventions),
+        list(interventions),
+        position=position,
+        max_new_tokens=max_new_tokens,
+        prepend_bos=prepend_bos,
+        batch_size=max(1, MAX_TOKENS // length),
+    )
 
 
 def token_texts(model: HookedModel, ids: Sequence[int], before: int) -> tuple[str, ...]:
@@ -164,14 +122,7 @@ def compute_grid(
     Where no prompts are given, ``n_prompts`` of dev are taken in order: one half that the unsteered model answers
     wrong, then as many that it answers right.
     """
-    # Strength 0 is the unsteered model, run once: cell 0.
-    cells: list[Intervention | None] = [None]
-    place = np.zeros((len(METHODS), len(ks), len(strengths)), dtype=int)
-    for at in np.ndindex(*place.shape):
-        one = recipe.make(METHODS[at[0]], ks[at[1]], strengths[at[2]])
-        if one is not None:
-            place[at] = len(cells)
-            cells.append(one)
+    cells, place = _cells(recipe, ks, strengths)
     common: dict[str, Any] = {"position": position, "prepend_bos": prepend_bos}
     found: list[Evaluation] = []
     if dev:
@@ -210,6 +161,20 @@ def compute_grid(
             for one in bar
         ),
     )
+
+
+def _cells(
+    recipe: Recipe, ks: Sequence[int], strengths: Sequence[float]
+) -> tuple[list[Intervention | None], Int[np.ndarray, "method k strength"]]:
+    """What is run, and where the result of each cell stands; strength 0 is the unsteered model, run once."""
+    cells: list[Intervention | None] = [None]
+    place = np.zeros((len(METHODS), len(ks), len(strengths)), dtype=int)
+    for at in np.ndindex(*place.shape):
+        one = recipe.make(METHODS[at[0]], ks[at[1]], strengths[at[2]])
+        if one is not None:
+            place[at] = len(cells)
+            cells.append(one)
+    return cells, place
 
 
 def _split(dev: Sequence[Sample]) -> str:

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sadi_lens.apps.explorer.compute import Recipe, compute_grid
+from sadi_lens.apps.explorer.compute import compute_grid
+from sadi_lens.apps.explorer.recipe import Recipe
 from sadi_lens.engine.hooks import require_eval
 from sadi_lens.interventions.fixed import MATCHES
 from sadi_lens.measure.sweeps import KS, STRENGTHS

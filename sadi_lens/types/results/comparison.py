@@ -131,33 +131,14 @@ class Comparison(ArrayEq):
         bands = {null.label: null for null in nulls}
         rows: list[MethodRow] = []
         for one in evaluations:
-            if (one.items, one.model.fingerprint) != (base.items, base.model.fingerprint):
-                raise ValueError(
-                    f"a comparison needs the same items on the same model: {one.label!r} has {one.n} of "
-                    f"{one.task}/{one.split} on {one.model.name}, {base.label!r} has {base.n} of "
-                    f"{base.task}/{base.split} on {base.model.name}"
-                )
-            if any(one.label == row.label for row in rows):
+            kind = "other" if rows else "unsteered"
+            given = {"kind": kind, **(details or {}).get(one.label, {})}
+            row = _row(one, base, bands, given)
+            if any(one.label == other.label for other in rows):
                 raise ValueError(
                     f"rows of a comparison need different labels, got {one.label!r} twice"
                 )
-            given: dict[str, Any] = dict((details or {}).get(one.label, {}))
-            given.setdefault("kind", "other" if rows else "unsteered")
-            band = given.get("null", "")
-            rows.append(
-                MethodRow(
-                    label=one.label,
-                    accuracy=one.accuracy,
-                    interval=one.interval,
-                    gain=one.accuracy - base.accuracy,
-                    gain_interval=paired_interval(one.correct, base.correct),
-                    mcnemar_p=mcnemar_p(one.correct, base.correct),
-                    margin=one.margin,
-                    valid_rate=one.valid_rate,
-                    null_p=bands[band].p_value(one.accuracy) if band else float("nan"),
-                    **given,
-                )
-            )
+            rows.append(row)
         corrected = holm([row.mcnemar_p for row in rows[1:]])
         rows[1:] = [replace(row, holm_p=p) for row, p in zip(rows[1:], corrected, strict=True)]
         return cls(
@@ -225,6 +206,33 @@ class Comparison(ArrayEq):
                 for row in self.rows
             ]
         )
+
+
+def _row(
+    one: Evaluation,
+    base: Evaluation,
+    bands: Mapping[str, NullBand],
+    given: Mapping[str, Any],
+) -> MethodRow:
+    if (one.items, one.model.fingerprint) != (base.items, base.model.fingerprint):
+        raise ValueError(
+            f"a comparison needs the same items on the same model: {one.label!r} has {one.n} of "
+            f"{one.task}/{one.split} on {one.model.name}, {base.label!r} has {base.n} of "
+            f"{base.task}/{base.split} on {base.model.name}"
+        )
+    band = given.get("null", "")
+    return MethodRow(
+        label=one.label,
+        accuracy=one.accuracy,
+        interval=one.interval,
+        gain=one.accuracy - base.accuracy,
+        gain_interval=paired_interval(one.correct, base.correct),
+        mcnemar_p=mcnemar_p(one.correct, base.correct),
+        margin=one.margin,
+        valid_rate=one.valid_rate,
+        null_p=bands[band].p_value(one.accuracy) if band else float("nan"),
+        **given,
+    )
 
 
 def _contrasts(evaluations: Sequence[Evaluation], reference: str) -> tuple[Contrast, ...]:
