@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.scoring import score_answers
 from sadi_lens.engine.text import EncodedItem, encode_item, require_tokenizer
+from sadi_lens.engine.whole_texts import ItemScores
 from sadi_lens.measure.calls import Settings
 from sadi_lens.tasks.contrast import right_answer
 from sadi_lens.types.answers import neutral_prompt, normalise
