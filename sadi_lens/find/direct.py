@@ -20,7 +20,7 @@ from sadi_lens.engine.text import (
     pad_left,
 )
 from sadi_lens.find.gradients import MAX_TOKENS, frozen
-from sadi_lens.types.components import block_hooks, component_name, hook_name, n_units
+from sadi_lens.types.components import block_hooks, hook_name, n_units
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.model import HookedModel, ModelInfo
 
@@ -47,7 +47,7 @@ def direct_gradients(
             attention and MLP put out as it is.
     """
     require_eval(model)
-    info, component = ModelInfo.of(model), component_name(component)
+    info = ModelInfo.of(model)
     items = [
         encode_item(model, one.prompt, (one.positive, one.negative), prepend_bos=prepend_bos)
         for one in pairs

@@ -31,7 +31,7 @@ from sadi_lens.engine.text import (
     pad_left,
 )
 from sadi_lens.types.base import DEFAULT_POSITION, require_one_of
-from sadi_lens.types.components import component_name, n_units
+from sadi_lens.types.components import n_units
 from sadi_lens.types.data import Sample
 from sadi_lens.types.model import HookedModel, ModelInfo
 
@@ -73,7 +73,7 @@ def margin_gradients(
     """
     require_eval(model)
     require_one_of("through", through, ("scale", "shift"))
-    info, component = ModelInfo.of(model), component_name(component)
+    info = ModelInfo.of(model)
     shape = (info.n_layers, n_units(info, component))
     _require_start(start, shape, through)
     items = _encode(model, samples, prepend_bos)

@@ -30,8 +30,8 @@ from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import HookedModel, ModelInfo
 
-ITI_HEADS, ITI_STRENGTH = 48, 15.0
-"""K and alpha of Li et al. (2023), for LLaMA-7B."""
+ITI_STRENGTH = 15.0
+"""Alpha of Li et al. (2023), for LLaMA-7B."""
 
 
 @checked()
@@ -206,7 +206,7 @@ class ITI(AffineIntervention):
         """Directions and spread of the heads in ``mask`` from pairs, at the last token of prompt + answer.
 
         Simplified: sigma is taken over the texts of the same pairs; the authors take it over a separate set of
-        answers. ``mask`` is the choice of heads (theirs: the ``ITI_HEADS`` = 48 with the best probes).
+        answers. ``mask`` is the choice of heads (theirs, for LLaMA-7B: the 48 with the best probes).
 
         Raises:
             ValueError: If a head's difference is zero, the mask is empty or of another model; otherwise as

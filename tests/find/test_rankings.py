@@ -427,7 +427,7 @@ def test_sign_agreement_refuses_bad_input(llama, differences):
 
     with pytest.raises(ValueError, match="at least 1 prompt, pair or sample"):
         sl.find.sign_agreement(llama, [], differences["head"], progress=False)
-    with pytest.raises(ValueError, match="list of at least 1 prompt"):
+    with pytest.raises(TypeError, match="inputs must be a list of ContrastivePair"):
         sl.find.sign_agreement(llama, "the ball", differences["head"], progress=False)
     arrays = ("mean", "std", "vector", "prompt_mean", "prompt_rms")
     wrong = dataclasses.replace(
