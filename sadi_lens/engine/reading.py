@@ -13,20 +13,21 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sadi_lens.engine.hooks import Hook, attached, require_eval
-from sadi_lens.engine.intervention import Intervention, require_layer
-from sadi_lens.engine.memory import pass_tokens, smaller_when_full
-from sadi_lens.engine.positions import PositionTracker
-from sadi_lens.engine.prefix import branches, shares_prefix, whole_inputs
-from sadi_lens.engine.rope import batches_on_one_side
-from sadi_lens.engine.runner import GATE, FlatHook, RawRunner, Runner, runner_of
-from sadi_lens.engine.steering import applied
-from sadi_lens.engine.text import (
-    EncodedItem,
+from sadi_lens.engine.fitting import (
+    batches_on_one_side,
     device_of,
     pad_id,
     pad_left,
+    pass_tokens,
+    smaller_when_full,
 )
+from sadi_lens.engine.hooks import Hook, attached, require_eval
+from sadi_lens.engine.intervention import Intervention, require_layer
+from sadi_lens.engine.positions import PositionTracker
+from sadi_lens.engine.prefix import branches, shares_prefix, whole_inputs
+from sadi_lens.engine.runner import GATE, FlatHook, RawRunner, Runner, runner_of
+from sadi_lens.engine.steering import applied
+from sadi_lens.engine.text import EncodedItem
 from sadi_lens.types.components import hook_name, n_units
 from sadi_lens.types.model import HookedModel, ModelInfo
 
@@ -53,6 +54,7 @@ def read(
     layers: Sequence[int] | None = None,
     *,
     intervention: Intervention | None = None,
+    on_bridge: bool = False,
     max_tokens: int | None = None,
 ) -> Iterator[Read]:
     """Read components at the end of every text and of every prompt, a few items at a time, shortest first.
@@ -63,6 +65,7 @@ def read(
         components: Which to read.
         layers: Which to read; default all.
         intervention: What the run is steered with at the last prompt token; for items without answers.
+        on_bridge: Read where ``steer`` acts, as a steered read does: what is compared with one is equal to the bit.
         max_tokens: Tokens (padding included) of one pass; default what the memory allows.
 
     Raises:
@@ -76,7 +79,7 @@ def read(
     layers = list(range(info.n_layers)) if layers is None else list(layers)
     longest = max(item.length for item in items)
     runner = runner_of(model)
-    if GATE in components or intervention is not None:
+    if on_bridge or GATE in components or intervention is not None:
         # Read where ``steer`` acts: a push is a small difference of large numbers.
         runner = Runner(model)
     if not isinstance(runner, RawRunner):  # otherwise that was looked at

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sadi_lens.engine.fitting import device_of
 from sadi_lens.engine.hooks import require_eval
 from sadi_lens.engine.intervention import (
     Affine,
@@ -21,7 +22,7 @@ from sadi_lens.engine.intervention import (
     unit_vector,
 )
 from sadi_lens.engine.reading import read_activations
-from sadi_lens.engine.text import device_of, encode, encode_prompt, require_tokenizer
+from sadi_lens.engine.text import encode, encode_prompt, require_tokenizer
 from sadi_lens.interventions.fixed import VectorAddition
 from sadi_lens.interventions.pairs import pair_activations
 from sadi_lens.types.checks import checked, float_array, require_fields

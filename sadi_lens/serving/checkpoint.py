@@ -9,13 +9,8 @@ from torch import Tensor
 
 from sadi_lens.types.model import ModelInfo, fingerprint
 
-ARCHITECTURES = (
-    "LlamaForCausalLM",
-    "MistralForCausalLM",
-    "Qwen2ForCausalLM",
-    "Qwen3ForCausalLM",
-)
-"""Models whose modules in vLLM are known to be at the places that the components mean."""
+ARCHITECTURES = ("LlamaForCausalLM",)
+"""Models whose texts in vLLM were compared with those of ``sl.generate``."""
 
 
 def checkpoint_folder(name: str, revision: str | None = None) -> Path:

@@ -13,10 +13,10 @@ import pytest
 PAPER = {"light": "#ffffff", "dark": "#111317"}
 HANDFUL = (
     "differences_neuron",
-    "layer_quantiles_head",
+    "differences_sorted",
     "rank_curve_neuron",
-    "volcano_hidden",
-    "sign_agreement_neuron",
+    "sweep",
+    "mask_overlap",
     "steering_arrows",
     "generation_trace",
     "example_effects",

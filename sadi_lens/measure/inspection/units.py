@@ -156,7 +156,13 @@ def activation_shifts(
     states = np.empty((1 + len(methods), len(items), width), dtype=np.float32)
     for state, one in zip(states, (None, *methods.values()), strict=True):
         for found in read(
-            model, items, [component], [layer], intervention=one, max_tokens=max_tokens
+            model,
+            items,
+            [component],
+            [layer],
+            intervention=one,
+            on_bridge=True,
+            max_tokens=max_tokens,
         ):
             state[found.indices] = found.values[component].flatten(1).cpu().numpy()
     return ActivationShifts(
