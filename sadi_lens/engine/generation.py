@@ -10,21 +10,14 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from sadi_lens.engine.fitting import device_of, pad_id, pad_left, rope_boundary, smaller_when_full
 from sadi_lens.engine.hooks import require_eval
 from sadi_lens.engine.intervention import ContextualIntervention, Intervention
-from sadi_lens.engine.memory import smaller_when_full
 from sadi_lens.engine.positions import PositionTracker
-from sadi_lens.engine.rope import rope_boundary
 from sadi_lens.engine.runner import FlatHook, RawRunner, Runner, runner_of
 from sadi_lens.engine.steering import applied
 from sadi_lens.engine.streaming import Stream, Streamer, listener
-from sadi_lens.engine.text import (
-    device_of,
-    encode_prompt,
-    pad_id,
-    pad_left,
-    require_tokenizer,
-)
+from sadi_lens.engine.text import encode_prompt, require_tokenizer
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
 from sadi_lens.types.checks import checked
 from sadi_lens.types.model import HookedModel, ModelInfo

@@ -17,8 +17,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sadi_lens.engine.fitting import pad_left
 from sadi_lens.engine.runner import RawRunner, Runner
-from sadi_lens.engine.text import EncodedItem, pad_left
+from sadi_lens.engine.text import EncodedItem
 from sadi_lens.engine.twin import agree
 
 logger = logging.getLogger(__name__)

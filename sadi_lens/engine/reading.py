@@ -13,20 +13,21 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sadi_lens.engine.hooks import Hook, attached, require_eval
-from sadi_lens.engine.intervention import Intervention, require_layer
-from sadi_lens.engine.memory import pass_tokens, smaller_when_full
-from sadi_lens.engine.positions import PositionTracker
-from sadi_lens.engine.prefix import branches, shares_prefix, whole_inputs
-from sadi_lens.engine.rope import batches_on_one_side
-from sadi_lens.engine.runner import GATE, FlatHook, RawRunner, Runner, runner_of
-from sadi_lens.engine.steering import applied
-from sadi_lens.engine.text import (
-    EncodedItem,
+from sadi_lens.engine.fitting import (
+    batches_on_one_side,
     device_of,
     pad_id,
     pad_left,
+    pass_tokens,
+    smaller_when_full,
 )
+from sadi_lens.engine.hooks import Hook, attached, require_eval
+from sadi_lens.engine.intervention import Intervention, require_layer
+from sadi_lens.engine.positions import PositionTracker
+from sadi_lens.engine.prefix import branches, shares_prefix, whole_inputs
+from sadi_lens.engine.runner import GATE, FlatHook, RawRunner, Runner, runner_of
+from sadi_lens.engine.steering import applied
+from sadi_lens.engine.text import EncodedItem
 from sadi_lens.types.components import hook_name, n_units
 from sadi_lens.types.model import HookedModel, ModelInfo
 

@@ -15,9 +15,9 @@ from typing import Any
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sadi_lens.engine.fitting import rope_boundary
 from sadi_lens.engine.hooks import Hook, attached
 from sadi_lens.engine.owner import Hold, owned
-from sadi_lens.engine.rope import rope_boundary
 from sadi_lens.engine.twin import Site, computes_the_same, sites_of
 from sadi_lens.types.components import gate_hook, hook_name
 from sadi_lens.types.model import HookedModel, Kept, ModelInfo

@@ -21,13 +21,21 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sadi_lens.engine.edits import Edits, chooses_positions
+from sadi_lens.engine.fitting import (
+    batches_by_tokens,
+    by_side,
+    device_of,
+    pad_id,
+    pass_bytes,
+    pass_tokens,
+    smaller_when_full,
+    token_bytes,
+)
 from sadi_lens.engine.intervention import Intervention
-from sadi_lens.engine.memory import pass_bytes, pass_tokens, smaller_when_full, token_bytes
 from sadi_lens.engine.positions import TreePositions
 from sadi_lens.engine.prefix import Branches, branches, prefill, run_copies, run_rows, shares_prefix
-from sadi_lens.engine.rope import by_side
 from sadi_lens.engine.runner import RawRunner, Runner, runner_of
-from sadi_lens.engine.text import EncodedItem, batches_by_tokens, device_of, pad_id
+from sadi_lens.engine.text import EncodedItem
 from sadi_lens.engine.whole_texts import ItemScores, score_texts
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.model import HookedModel

@@ -5,18 +5,12 @@ tokenizer itself adds; a token that spans the boundary of prompt and answer belo
 prompt (``ChatPrompt``) has the template's tokens, all of them, and the answer begins after them.
 """
 
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from jaxtyping import Int
-from torch import Tensor
-
-from sadi_lens.types.base import require_one_of
 from sadi_lens.types.data import ChatPrompt, ContrastivePair
-from sadi_lens.types.model import HookedModel, ModelInfo
+from sadi_lens.types.model import HookedModel
 
 
 @dataclass(frozen=True)
@@ -246,136 +240,6 @@ def require_context(model: HookedModel, length: int, prompt: str, room: int = 0)
             f"text must fit the context of {n_ctx} tokens, got {length}{extra} "
             f"(ends in {prompt[-60:]!r}); shorten it"
         )
-
-
-def device_of(model: HookedModel) -> torch.device:
-    """Device that the token ids go to; weights that accelerate keeps off-loaded (meta) do not count."""
-    devices = (one.device for one in model.original_model.parameters() if not one.is_meta)
-    return next(devices, torch.device("cpu"))
-
-
-TOO_LONG = ("error", "skip")
-"""What becomes of items that do not fit the context."""
-_ROWS_NAMED = 5
-
-
-def fitting(
-    model: HookedModel,
-    items: Sequence[tuple[tuple[str, ...], tuple[str, ...]]],
-    what: str,
-    *,
-    too_long: str = "error",
-    room: int = 0,
-    prepend_bos: bool | None = None,
-) -> list[int]:
-    """Rows of the items that fit the model's context; looked at before anything is computed.
-
-    Args:
-        model: A bridged model.
-        items: Prompts and answers of each; one prompt for all answers, or one for each.
-        what: What they are, for the message.
-        too_long: ``"error"`` refuses, ``"skip"`` leaves them out with a warning; both name the rows.
-        room: Tokens that are to follow.
-        prepend_bos: See ``encode``.
-
-    Raises:
-        ValueError: If one is too long and ``too_long="error"``, or all are.
-    """
-    require_one_of("too_long", too_long, TOO_LONG)
-    n_ctx = int(getattr(model.cfg, "n_ctx", 0) or 0)
-    tokenizer = require_tokenizer(model)
-
-    def length(prompts: tuple[str, ...], answers: tuple[str, ...]) -> int:
-        pairs = [(prompts[min(i, len(prompts) - 1)], one) for i, one in enumerate(answers or ("",))]
-        texts = [prompt + answer for prompt, answer in pairs]
-        if (
-            max(len(text.encode()) for text in texts) + room + 8 <= n_ctx
-        ):  # no more tokens than bytes
-            return 0
-        return room + max(len(encode(tokenizer, text, prepend_bos=prepend_bos)) for text in texts)
-
-    lengths = [length(*item) if n_ctx else 0 for item in items]
-    long = [row for row, one in enumerate(lengths) if one > n_ctx]
-    if not long:
-        return list(range(len(items)))
-    named = ", ".join(f"{row} ({lengths[row]})" for row in long[:_ROWS_NAMED])
-    more = ", ..." if len(long) > _ROWS_NAMED else ""
-    message = (
-        f"{len(long)} of {len(items)} {what} must fit the context of {n_ctx} tokens"
-        f"{f' with max_new_tokens {room}' if room else ''}; too long are rows (tokens) {named}{more}"
-    )
-    if too_long == "error":
-        raise ValueError(f"{message}. Shorten them, or leave them out: too_long='skip'")
-    if len(long) == len(items):
-        raise ValueError(f"{message}: none is left")
-    warnings.warn(f"{message}. They are left out", stacklevel=4)
-    return [row for row in range(len(items)) if row not in set(long)]
-
-
-def warn_unknown(model: HookedModel, items: Sequence[Sequence[str]]) -> None:
-    """Warn of words that the tokenizer does not know: to the model they are all one token.
-
-    Args:
-        model: A bridged model.
-        items: Texts of each row.
-    """
-    tokenizer = require_tokenizer(model)
-    unknown = tokenizer.unk_token_id
-    backend = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
-    if unknown is None or unknown in (tokenizer.bos_token_id, tokenizer.eos_token_id):
-        return
-    texts = [text for item in items for text in item]
-    if getattr(backend, "byte_fallback", False) or not texts:
-        return
-
-    def has(texts: list[str]) -> list[bool]:
-        return [unknown in ids for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
-
-    rows = [row for row, item in enumerate(items) for _ in item]
-    hits = [index for index, is_in in enumerate(has(texts)) if is_in]
-    if not hits:
-        return
-    found = list(dict.fromkeys(rows[index] for index in hits))
-    words = list(dict.fromkeys(word for index in hits[:20] for word in texts[index].split()))
-    is_new = has([f" {word}" for word in words])
-    first = [word for word, is_in in zip(words, is_new, strict=True) if is_in][:_ROWS_NAMED]
-    warnings.warn(
-        f"{len(found)} of {len(items)} items hold words that {ModelInfo.of(model).name} does not know (rows "
-        f"{', '.join(map(str, found[:_ROWS_NAMED]))}; first {', '.join(map(repr, first))}): all of them are the token "
-        f"{tokenizer.unk_token!r} to it, and its numbers say nothing about them",
-        stacklevel=4,
-    )
-
-
-def pad_left(
-    rows: Sequence[Sequence[int]], pad: int, device: Any
-) -> tuple[Int[Tensor, "row pos"], Int[Tensor, "row pos"]]:
-    """Rows of unequal length as one tensor, padded on the left, with the attention mask."""
-    width = max(len(row) for row in rows)
-    ids = torch.full((len(rows), width), pad, dtype=torch.long)
-    mask = torch.zeros((len(rows), width), dtype=torch.long)
-    for index, row in enumerate(rows):
-        ids[index, width - len(row) :] = torch.tensor(row, dtype=torch.long)
-        mask[index, width - len(row) :] = 1
-    return ids.to(device), mask.to(device)
-
-
-def pad_id(model: HookedModel) -> int:
-    """Any valid id to pad with; padding is told apart by the attention mask, never by the id."""
-    pad = require_tokenizer(model).pad_token_id
-    return 0 if pad is None else int(pad)
-
-
-def batches_by_tokens(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
-    """Indices, shortest first, grouped so that rows x longest stays within ``max_tokens`` (one row at least)."""
-    batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if batch and lengths[index] * (len(batch) + 1) > max_tokens:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
 
 
 def _common(one: Sequence[int], two: Sequence[int]) -> int:

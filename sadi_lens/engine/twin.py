@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from sadi_lens.engine.text import device_of
+from sadi_lens.engine.fitting import device_of
 from sadi_lens.types.components import COMPONENTS, hook_name
 from sadi_lens.types.model import HookedModel, ModelInfo
 

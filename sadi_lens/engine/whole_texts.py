@@ -8,12 +8,19 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sadi_lens.engine.fitting import (
+    batches_by_tokens,
+    device_of,
+    pad_id,
+    pad_left,
+    pass_tokens,
+    smaller_when_full,
+)
 from sadi_lens.engine.intervention import Intervention
-from sadi_lens.engine.memory import pass_tokens, smaller_when_full
 from sadi_lens.engine.positions import PositionTracker
 from sadi_lens.engine.runner import Runner
 from sadi_lens.engine.steering import applied
-from sadi_lens.engine.text import EncodedItem, batches_by_tokens, device_of, pad_id, pad_left
+from sadi_lens.engine.text import EncodedItem
 
 
 class ItemScores(NamedTuple):

@@ -13,8 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from sadi_lens.engine.fitting import device_of, fitting, warn_unknown
 from sadi_lens.engine.reading import read
-from sadi_lens.engine.text import device_of, encode_pairs, fitting, warn_unknown
+from sadi_lens.engine.text import encode_pairs
 from sadi_lens.types.checks import checked
 from sadi_lens.types.components import COMPONENTS, component_name, n_units
 from sadi_lens.types.data import ContrastivePair

@@ -9,18 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from sadi_lens.engine.fitting import batches_on_one_side, device_of, pad_id, pad_left
 from sadi_lens.engine.hooks import Hook, attached, require_eval
 from sadi_lens.engine.owner import owned
-from sadi_lens.engine.rope import batches_on_one_side
-from sadi_lens.engine.text import (
-    EncodedItem,
-    device_of,
-    encode_item,
-    pad_id,
-    pad_left,
-)
+from sadi_lens.engine.text import EncodedItem, encode_item
 from sadi_lens.find.gradients import MAX_TOKENS, frozen
-from sadi_lens.types.components import block_hooks, component_name, hook_name, n_units
+from sadi_lens.types.components import block_hooks, hook_name, n_units
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.model import HookedModel, ModelInfo
 
@@ -47,7 +41,7 @@ def direct_gradients(
             attention and MLP put out as it is.
     """
     require_eval(model)
-    info, component = ModelInfo.of(model), component_name(component)
+    info = ModelInfo.of(model)
     items = [
         encode_item(model, one.prompt, (one.positive, one.negative), prepend_bos=prepend_bos)
         for one in pairs

@@ -19,19 +19,13 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from sadi_lens.engine.fitting import batches_on_one_side, device_of, pad_id, pad_left
 from sadi_lens.engine.hooks import require_eval
 from sadi_lens.engine.positions import PositionTracker
-from sadi_lens.engine.rope import batches_on_one_side
 from sadi_lens.engine.runner import FlatHook, runner_of
-from sadi_lens.engine.text import (
-    EncodedItem,
-    device_of,
-    encode_item,
-    pad_id,
-    pad_left,
-)
+from sadi_lens.engine.text import EncodedItem, encode_item
 from sadi_lens.types.base import DEFAULT_POSITION, require_one_of
-from sadi_lens.types.components import component_name, n_units
+from sadi_lens.types.components import n_units
 from sadi_lens.types.data import Sample
 from sadi_lens.types.model import HookedModel, ModelInfo
 
@@ -73,7 +67,7 @@ def margin_gradients(
     """
     require_eval(model)
     require_one_of("through", through, ("scale", "shift"))
-    info, component = ModelInfo.of(model), component_name(component)
+    info = ModelInfo.of(model)
     shape = (info.n_layers, n_units(info, component))
     _require_start(start, shape, through)
     items = _encode(model, samples, prepend_bos)

@@ -23,7 +23,6 @@ from sadi_lens.find.probes import probe_units
 from sadi_lens.find.readings import read_pairs
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.checks import checked
-from sadi_lens.types.components import component_name
 from sadi_lens.types.data import ContrastivePair, Sample, Task, require_one_prompt
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.scores import RANKINGS, Scores, t_values
@@ -97,7 +96,6 @@ def unit_scores(
         True
     """
     pairs, task = pairs_of(task_or_pairs)
-    component = component_name(component)
     if ranking == "probe":
         if len(pairs) < n_folds:
             raise ValueError(
@@ -144,7 +142,6 @@ def pair_arrays(
         ValueError: If the ranking is unknown, or is ``"probe"``, which no numbers of single pairs are enough for.
     """
     require_one_of("ranking", ranking, ALL_RANKINGS)
-    component = component_name(component)
     if ranking == "probe":
         raise ValueError("ranking 'probe' is fitted on all pairs together; use another ranking")
     options: dict[str, Any] = {"prepend_bos": prepend_bos, "progress": progress}

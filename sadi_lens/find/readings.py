@@ -17,7 +17,7 @@ from sadi_lens.engine.text import (
     encode_prompt,
 )
 from sadi_lens.types.checks import checked
-from sadi_lens.types.components import component_name, n_units
+from sadi_lens.types.components import n_units
 from sadi_lens.types.data import ContrastivePair, Sample
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.model import HookedModel, ModelInfo
@@ -47,7 +47,7 @@ def read_pairs(
         ValueError: If there is no pair, a text does not fit, or an activation is not finite.
     """
     items = encode_pairs(model, pairs, prepend_bos=prepend_bos)
-    found = _read_all(model, items, GATE if before_gate else component_name(component), progress)
+    found = _read_all(model, items, GATE if before_gate else component, progress)
     if before_gate:
         found = _non_linearity(model)(torch.from_numpy(found)).numpy()
     return found[:, 0], found[:, 1]
@@ -105,7 +105,7 @@ def sign_agreement(
         ValueError: If there is no input, the differences are of a model of another shape, or an activation is not
             finite.
     """
-    if isinstance(inputs, str) or not len(inputs):
+    if not inputs:
         raise ValueError(
             f"inputs must be a list of at least 1 prompt, pair or sample, got {inputs!r}"
         )

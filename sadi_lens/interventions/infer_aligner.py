@@ -17,7 +17,6 @@ from sadi_lens.engine.intervention import (
     unit_vector,
 )
 from sadi_lens.types.checks import float_array, require_fields
-from sadi_lens.types.components import component_name
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.model import ModelInfo
 
@@ -51,7 +50,6 @@ class InferAlignerGate(ContextualIntervention):
     def __post_init__(self) -> None:
         require_fields(self)
         object.__setattr__(self, "strength", float(self.strength))
-        object.__setattr__(self, "component", component_name(self.component))
         require_not_heads(self.component)
         push = float_array("push", self.push, "steered unit")
         gate = float_array("gate", self.gate, "steered unit")

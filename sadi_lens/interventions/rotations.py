@@ -36,7 +36,6 @@ class _Rotation(Placing):
         require_fields(self)
         if self.strength < 0:
             raise ValueError(f"strength must be at least 0, got {self.strength}")
-        object.__setattr__(self, "component", component_name(self.component))
         require_not_heads(self.component)
         direction = float_array("direction", self.direction, "unit")
         if not math.isclose(float(np.linalg.norm(direction)), 1, abs_tol=1e-4):

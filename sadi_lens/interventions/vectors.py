@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sadi_lens.engine.fitting import device_of
 from sadi_lens.engine.hooks import require_eval
 from sadi_lens.engine.intervention import (
     Affine,
@@ -21,7 +22,7 @@ from sadi_lens.engine.intervention import (
     unit_vector,
 )
 from sadi_lens.engine.reading import read_activations
-from sadi_lens.engine.text import device_of, encode, encode_prompt, require_tokenizer
+from sadi_lens.engine.text import encode, encode_prompt, require_tokenizer
 from sadi_lens.interventions.fixed import VectorAddition
 from sadi_lens.interventions.pairs import pair_activations
 from sadi_lens.types.checks import checked, float_array, require_fields
@@ -30,8 +31,8 @@ from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import HookedModel, ModelInfo
 
-ITI_HEADS, ITI_STRENGTH = 48, 15.0
-"""K and alpha of Li et al. (2023), for LLaMA-7B."""
+ITI_STRENGTH = 15.0
+"""Alpha of Li et al. (2023), for LLaMA-7B."""
 
 
 @checked()
@@ -206,7 +207,7 @@ class ITI(AffineIntervention):
         """Directions and spread of the heads in ``mask`` from pairs, at the last token of prompt + answer.
 
         Simplified: sigma is taken over the texts of the same pairs; the authors take it over a separate set of
-        answers. ``mask`` is the choice of heads (theirs: the ``ITI_HEADS`` = 48 with the best probes).
+        answers. ``mask`` is the choice of heads (theirs, for LLaMA-7B: the 48 with the best probes).
 
         Raises:
             ValueError: If a head's difference is zero, the mask is empty or of another model; otherwise as

@@ -14,7 +14,7 @@ from sadi_lens.measure.nulls import null_band
 from sadi_lens.measure.sweeps import STRENGTHS
 from sadi_lens.types.base import DEFAULT_POSITION, require_one_of
 from sadi_lens.types.checks import checked
-from sadi_lens.types.components import component_name, n_units
+from sadi_lens.types.components import n_units
 from sadi_lens.types.data import Task
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import Comparison, NullBand, SideEffects
@@ -78,7 +78,6 @@ def compare(
         [('unsteered', 0.7), ('SADI head, K 3, strength 5', 0.925)]
     """
     require_splits(task)
-    component = component_name(component)
     listed = _resolve(methods, ModelInfo.of(model), component)
     names = [one.name for one in listed]
     own = f"sadi-{component}"

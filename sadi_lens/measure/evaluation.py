@@ -7,10 +7,10 @@ from typing import Any, TypedDict, Unpack, overload
 import numpy as np
 from tqdm.auto import tqdm
 
+from sadi_lens.engine.fitting import fitting, warn_unknown
 from sadi_lens.engine.generation import generate
 from sadi_lens.engine.hooks import require_eval
 from sadi_lens.engine.intervention import Intervention
-from sadi_lens.engine.text import fitting, warn_unknown
 from sadi_lens.measure.calls import Call, EvaluationInterrupted, Settings, items_hash, require_kind
 from sadi_lens.measure.choices import score_choices
 from sadi_lens.measure.outcomes import Origin, choice_outcomes, joined, text_outcome
@@ -127,7 +127,7 @@ def fitting_samples(
     """The samples that fit the context; words that the model does not know are warned about.
 
     Raises:
-        ValueError: As ``sadi_lens.engine.text.fitting``.
+        ValueError: As ``sadi_lens.engine.fitting.fitting``.
     """
     if settings.scoring == "generation":
         items = [((one.prompt,), ()) for one in samples]

@@ -151,7 +151,7 @@ def planted_model(*, seed: int = 0) -> Any:
         seed: Of the background features (the planted part has none).
 
     Returns:
-        A bridge as ``load_model`` gives it; two layers of a Llama.
+        A bridge as ``load_model`` gives it; a Llama of four layers.
 
     Example:
         >>> planted = sl.models.planted_model()

@@ -1,6 +1,5 @@
 """Contrastive pairs from items: which wrong answer a right one is set against, and whether labels balance."""
 
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from random import Random
@@ -151,13 +150,6 @@ def balance_warning(pairs: Sequence[ContrastivePair]) -> str | None:
         "pairs. What tells it from the other answers does not cancel in the mean difference: the mask will partly "
         "hold the units of that label, whatever the question. Balance the pairs (balance_pairs), or add items."
     )
-
-
-def check_balance(pairs: Sequence[ContrastivePair]) -> None:
-    """Warn where the labels of ``pairs`` do not balance (see ``balance_warning``)."""
-    message = balance_warning(pairs)
-    if message:
-        warnings.warn(message, stacklevel=2)
 
 
 @checked()

@@ -76,19 +76,6 @@ def standard_error(accuracy: float, n: int) -> float:
     return math.sqrt(accuracy * (1 - accuracy) / n)
 
 
-def t_threshold(n: int, n_tests: int) -> float:
-    """|t| that is significant at 5% two-sided over ``n`` values, after Bonferroni's correction for ``n_tests``.
-
-    Raises:
-        ValueError: If ``n`` is below 2 or there is no test.
-    """
-    from scipy.special import stdtrit
-
-    if n < 2 or n_tests < 1:
-        raise ValueError(f"a t threshold needs n >= 2 and at least 1 test, got {n} and {n_tests}")
-    return float(stdtrit(n - 1, 1 - (1 - CONFIDENCE) / (2 * n_tests)))
-
-
 def jaccard_chance(n: int, k: int, other: int | None = None) -> float:
     """Mean Jaccard index of two random sets of ``k`` and ``other`` (default ``k``) among ``n``.
 

@@ -292,7 +292,7 @@ def test_what_overflows_at_padding_does_not_reach_the_text(position):
     from factories import random_llama
 
     import sadi_lens as sl
-    from sadi_lens.engine.text import pad_id
+    from sadi_lens.engine.fitting import pad_id
 
     hf, tokenizer = random_llama(seed=3)
     model = sl.load_model(hf, tokenizer=tokenizer)

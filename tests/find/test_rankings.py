@@ -427,7 +427,7 @@ def test_sign_agreement_refuses_bad_input(llama, differences):
 
     with pytest.raises(ValueError, match="at least 1 prompt, pair or sample"):
         sl.find.sign_agreement(llama, [], differences["head"], progress=False)
-    with pytest.raises(TypeError, match="inputs must be a list of .* got 'the ball'"):
+    with pytest.raises(TypeError, match=r"inputs must be a list of .* got 'the ball'"):
         sl.find.sign_agreement(llama, "the ball", differences["head"], progress=False)
     arrays = ("mean", "std", "vector", "prompt_mean", "prompt_rms")
     wrong = dataclasses.replace(

@@ -82,7 +82,7 @@ def test_another_answer(text, target):
 
 
 def test_where_a_space_parts_an_answer_from_its_prompt():
-    from sadi_lens.types.answers import has_spaces, lacks_space
+    from sadi_lens.types.answers import lacks_space
 
     assert lacks_space("Answer:", "yes")
     assert lacks_space("الجواب:", "نعم")
@@ -93,6 +93,3 @@ def test_where_a_space_parts_an_answer_from_its_prompt():
     assert not lacks_space("答案：", "是")
     assert not lacks_space("คำตอบ", "ใช่")
     assert not lacks_space("word", ", and")
-    assert has_spaces("Привет мир")
-    assert not has_spaces("你好世界 ok")
-    assert has_spaces("")

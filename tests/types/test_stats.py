@@ -107,16 +107,6 @@ def test_chance_of_an_overlap_is_the_mean_over_all_pairs_of_sets():
             jaccard_chance(*wrong)
 
 
-def test_the_t_threshold_is_two_sided_and_corrected():
-    from sadi_lens.types.stats import t_threshold
-
-    # Student's t with 24 degrees of freedom, two-sided 5%: 2.064 in every table.
-    assert t_threshold(25, 1) == pytest.approx(2.0639, abs=1e-4)
-    assert t_threshold(25, 5) == pytest.approx(2.7969, abs=1e-4)  # two-sided 1%
-    with pytest.raises(ValueError, match="needs n >= 2 and at least 1 test, got 1 and 3"):
-        t_threshold(1, 3)
-
-
 def test_clopper_pearson_equals_its_beta_quantiles():
     import numpy as np
     from scipy.stats import beta

@@ -13,7 +13,7 @@ from sadi_lens.engine.text import (
 )
 from sadi_lens.find.differences import unit_differences
 from sadi_lens.types.checks import checked
-from sadi_lens.types.components import component_name, n_units
+from sadi_lens.types.components import n_units
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.differences import UnitDifferences
 from sadi_lens.types.masks import Mask
@@ -146,7 +146,6 @@ def activation_shifts(
     Raises:
         ValueError: If there is no prompt or no method, or the layer does not exist.
     """
-    component = component_name(component)
     info = ModelInfo.of(model)
     layer = info.n_layers - 1 if layer is None else layer
     if not prompts or not methods:

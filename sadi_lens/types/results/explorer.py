@@ -111,7 +111,3 @@ class ExplorerGrid(ArrayEq):
             unsteered_margin=float(self.margin[at, 0, unsteered]),
             chance=self.chance,
         )
-
-    def units_of(self, method: str, k: int) -> tuple[tuple[int, int], ...]:
-        """Units that a method edits at one K of the grid."""
-        return self.random_units[self.ks.index(k)] if method == "random" else self.units[:k]
