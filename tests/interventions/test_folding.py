@@ -110,13 +110,15 @@ def test_only_a_folder_that_it_wrote_and_nobody_changed_is_replaced(llama, tmp_p
     folded = export(tmp_path / "folded")
     export(folded)
     for name in ("thesis.txt", "README.md", "model.safetensors"):
+        own = (folded / name).read_bytes() if (folded / name).exists() else None
         (folded / name).write_bytes(b"mine")
         before = contents(folded)
         with pytest.raises(FileExistsError, match=f"is not what export_folded wrote .{name} is"):
             export(folded)
         assert contents(folded) == before
-        if name == "thesis.txt":
-            (folded / name).unlink()
+        (folded / name).unlink()
+        if own is not None:
+            (folded / name).write_bytes(own)
     (folded / "sadi_lens.json").write_text("[]")
     (tmp_path / "link").symlink_to(mine)
     (tmp_path / "file").write_text("mine")
