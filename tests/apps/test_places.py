@@ -223,7 +223,7 @@ def test_models_of_an_experiment_must_be_names(tmp_path, models):
     path.write_text(f"tasks: hints\nmodels: {models}\n")
     done = invoke(["run", path, "--out", tmp_path / "run"])
     assert done.exit_code == 1
-    assert "models must be names or folders" in " ".join(done.output.split())
+    assert "models must be text" in " ".join(done.output.split())
     assert not (tmp_path / "run").exists()
 
 
