@@ -53,10 +53,14 @@ def run_experiment(
     folder = RunFolder(out)
     cells = cells_of(experiment)
     with folder.locked():
-        folder.begin(experiment.settings())
+        settings = experiment.settings()
+        folder.require_fits(settings)
         inputs = Inputs(experiment, folder)
         left = [cell for cell in cells if not folder.is_done(cell.id)]
-        if left:  # a model that cannot be loaded is refused before anything is removed
+        if left:  # a model that cannot be loaded is refused before the folder is marked
+            inputs.load(left[0].model)
+        folder.begin(settings)
+        if left:  # and one that has changed before anything is removed
             inputs.model(left[0].model)
         folder.clean()
         costs = [_cost(cell, experiment) for cell in cells]
