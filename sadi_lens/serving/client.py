@@ -12,9 +12,8 @@ import numpy as np
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.text import EncodedItem, cut_item, encode
 from sadi_lens.measure.calls import items_hash
-from sadi_lens.measure.choices import ChoiceScores
 from sadi_lens.measure.evaluation import split_of
-from sadi_lens.measure.outcomes import Origin, choice_outcomes, text_outcome
+from sadi_lens.measure.outcomes import ChoiceScores, Origin, choice_outcomes, text_outcome
 from sadi_lens.serving.asked import LENGTH_KEY, NAME_KEY
 from sadi_lens.serving.checkpoint import checkpoint_folder, checkpoint_info
 from sadi_lens.serving.plugin import environment

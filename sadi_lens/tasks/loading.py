@@ -12,8 +12,9 @@ from sadi_lens.tasks.rows import FIELDS, read_row, renamed
 from sadi_lens.tasks.sources import rows_of
 from sadi_lens.tasks.suggest import suggest_task
 from sadi_lens.types.base import require_one_of
-from sadi_lens.types.checks import as_path, checked, short
+from sadi_lens.types.checks import as_path, checked
 from sadi_lens.types.data import ContrastivePair, Sample, Task
+from sadi_lens.types.wording import short
 
 
 @checked()
