@@ -149,7 +149,7 @@ def numbers(name: str) -> Iterator[tuple[str, np.ndarray]]:
     pairs, samples, prompts, neutral = texts_of(name)
     digest = sha256()
     for _, weight in sorted(model.raw_model.named_parameters()):
-        digest.update(np.ascontiguousarray(weight.detach().float().numpy()).tobytes())
+        digest.update(np.ascontiguousarray(weight.detach().float().cpu().numpy()).tobytes())
     yield "weights", np.frombuffer(digest.digest(), dtype=np.uint8)
     yield from differences(model, pairs)
     every = [*prompts, *(sample.prompt for sample in samples), *map(first_half, neutral)]
