@@ -4,8 +4,10 @@ import importlib
 import inspect
 import pkgutil
 
-ONLY_ALL = {"export_folded"}
-"""Weights act on every token, so nothing but ``"all"`` can be folded."""
+ONLY_ALL = {"export_folded", "export_lm_eval_steered"}
+"""Weights, and lm-evaluation-harness' own ``steered``, act on every token."""
+OTHER_ENVIRONMENT = {"lm_eval", "vllm"}
+"""What modules may lack here; ``make test-vllm`` has it."""
 
 
 def public_callables():
@@ -15,7 +17,12 @@ def public_callables():
     for info in pkgutil.walk_packages(sl.__path__, "sadi_lens."):
         if info.name.endswith("__main__"):
             continue
-        module = importlib.import_module(info.name)
+        try:
+            module = importlib.import_module(info.name)
+        except ModuleNotFoundError as error:
+            if error.name not in OTHER_ENVIRONMENT:
+                raise
+            continue
         for name, thing in vars(module).items():
             if name.startswith("_") or getattr(thing, "__module__", None) != info.name:
                 continue

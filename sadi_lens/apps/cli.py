@@ -1,5 +1,6 @@
 """Command line: ``sadi-lens demo``, ``compare``, ``run``, ``figures``, ``report``, ``explorer`` and ``serve``."""
 
+import dis
 import functools
 import os
 from collections.abc import Callable
@@ -48,9 +49,21 @@ def _one_line(error: Exception) -> str:
     text = (
         error.strerror if isinstance(error, OSError) and error.filename is None else None
     ) or str(error)
-    if isinstance(error, ValueError | OSError | RuntimeError | ImportError):
+    if isinstance(error, ValueError | OSError | RuntimeError | ImportError) or _is_raised(error):
         return text
     return f"{type(error).__name__}: {text} (unforeseen; SADI_LENS_TRACEBACK=1 shows where)"
+
+
+def _is_raised(error: Exception) -> bool:
+    """Whether a TypeError is a refusal: a ``raise`` of this library, not an operation that failed."""
+    trace = error.__traceback__
+    if not isinstance(error, TypeError) or trace is None:
+        return False
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    code = trace.tb_frame.f_code
+    is_ours = str(trace.tb_frame.f_globals.get("__name__")).startswith("sadi_lens.")
+    return is_ours and code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
 
 
 @command

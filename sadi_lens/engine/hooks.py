@@ -49,12 +49,25 @@ def require_eval(model: HookedModel) -> None:
     Raises:
         ValueError: Naming the first module found in training mode.
     """
-    for name, module in model.original_model.named_modules():
+    # At every call, so without the nested generators of ``modules()``.
+    waiting, seen = [model.original_model], set[int]()
+    while waiting:
+        module = waiting.pop()
+        if module is None or id(module) in seen:
+            continue
+        seen.add(id(module))
         if module.training:
-            raise ValueError(
-                f"model must be in eval mode; found training mode at {name or 'the top'}. "
-                "Call model.eval() first."
-            )
+            _refuse_training(model)
+        waiting.extend(module._modules.values())
+
+
+def _refuse_training(model: HookedModel) -> None:
+    named = model.original_model.named_modules()
+    name = next(name for name, module in named if module.training)
+    raise ValueError(
+        f"model must be in eval mode; found training mode at {name or 'the top'}. "
+        "Call model.eval() first."
+    )
 
 
 _making = threading.Lock()

@@ -17,7 +17,7 @@ from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.scoring import score_answers
 from sadi_lens.engine.text import EncodedItem, encode, require_context, require_tokenizer
 from sadi_lens.models import load_model
-from sadi_lens.types.base import POSITIONS, require_one_of
+from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
 from sadi_lens.types.model import ModelInfo
 from sadi_lens.types.store import load
 
@@ -41,7 +41,7 @@ class SadiLM(TemplateLM):  # pyright: ignore[reportUntypedBaseClass]
         self,
         pretrained: Any,
         intervention: str | Intervention | None = None,
-        position: str = "last_prompt",
+        position: str = DEFAULT_POSITION,
         dtype: str | None = None,
         **harness: Any,
     ) -> None:

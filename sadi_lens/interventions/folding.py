@@ -105,7 +105,7 @@ def _require_place(path: Path, overwrite: bool) -> None:
         foreign = sorted(others | (names ^ {FILES, *written}))
         foreign += [
             name
-            for name, digest in written.items()
+            for name, digest in sorted(written.items())
             if not foreign and sha256_of(path / name) != digest
         ]
     except (OSError, ValueError, KeyError, AttributeError):

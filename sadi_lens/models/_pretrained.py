@@ -7,6 +7,7 @@ bridge): it is what the self-check compares with and what an export starts from.
 import copy
 import logging
 import pickle  # for the name of its error; nothing is unpickled
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,9 @@ def load_pretrained(
             own = AutoTokenizer.from_pretrained(plan.tokenizer, **hub)
         options = {"dtype": wanted, "output_loading_info": True, **placement, **hub}
         read: Any = text_side if has_images else AutoModelForCausalLM.from_pretrained
-        model, report = read(place, **options)
+        with warnings.catch_warnings():  # of a pickle that is refused anyway
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+            model, report = read(place, **options)
     except OSError as error:
         if plan.base.kind == "folder":
             raise

@@ -18,7 +18,7 @@ from sadi_lens.serving.asked import LENGTH_KEY, NAME_KEY
 from sadi_lens.serving.checkpoint import checkpoint_folder, checkpoint_info
 from sadi_lens.serving.plugin import environment
 from sadi_lens.serving.tables import export_tables, read_tables
-from sadi_lens.types.base import POSITIONS, require_one_of
+from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
 from sadi_lens.types.data import Sample
 from sadi_lens.types.results import Evaluation
 
@@ -102,7 +102,7 @@ class VLLMEngine:
         prompts: str | Sequence[str],
         table: str | Sequence[str | None] | None = None,
         *,
-        position: str = "every_step",
+        position: str = DEFAULT_POSITION,
         max_new_tokens: int = 40,
         prepend_bos: bool | None = None,
         skip_special_tokens: bool = True,
@@ -147,7 +147,7 @@ class VLLMEngine:
         samples: Sequence[Sample],
         table: str | None = None,
         *,
-        position: str = "last_prompt",
+        position: str = DEFAULT_POSITION,
         scoring: str = "sum",
         task: str = "",
         label: str | None = None,

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from sadi_lens.engine.intervention import AffineIntervention, Intervention
-from sadi_lens.types.base import POSITIONS, ArrayEq, require_one_of
+from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, ArrayEq, require_one_of
 from sadi_lens.types.components import n_units
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.store import CONFIG, load, save
@@ -92,7 +92,7 @@ def table_of(
     intervention: Intervention,
     *,
     model: HookedModel | ModelInfo | None = None,
-    position: str = "last_prompt",
+    position: str = DEFAULT_POSITION,
     dtype: str | None = None,
 ) -> SteeringTable:
     """One intervention as a table; arguments and errors as in ``export_tables``."""
@@ -143,7 +143,7 @@ def export_tables(
     folder: Folder,
     *,
     model: HookedModel | ModelInfo | None = None,
-    position: str = "last_prompt",
+    position: str = DEFAULT_POSITION,
     dtype: str | None = None,
 ) -> Path:
     """Write interventions as tables that ``sadi-lens serve`` and ``VLLMEngine`` apply by name.

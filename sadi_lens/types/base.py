@@ -1,5 +1,6 @@
 """What the data types share: positions, equality of arrays, checks of names and counts, parts of annotations."""
 
+import functools
 import types
 import typing
 import warnings
@@ -71,12 +72,14 @@ def warn_not_finite(what: str, label: str) -> None:
     )
 
 
+@functools.cache
 def kinds_of(hint: Any) -> tuple[Any, ...]:
     """The members of a union; otherwise the one kind itself."""
     is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
     return typing.get_args(hint) if is_union else (hint,)
 
 
+@functools.cache
 def item_hint(hint: Any) -> Any:
     """What a list holds, where ``hint`` is one: ``Sequence[X]``, ``list[X]`` or ``tuple[X, ...]``."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)

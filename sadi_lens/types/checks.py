@@ -51,6 +51,7 @@ ONE_OF: dict[str, Any] = {
 """Values of every argument of this name."""
 DISTINCT = ("components", "ks", "scorings", "sizes", "strengths")
 """Lists in which nothing may stand twice."""
+NUMBERS = (int, float)
 
 
 def checked(**at_least: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
@@ -127,27 +128,28 @@ def check_value(name: str, value: Any, hint: Any, at_least: int | None = None) -
         return component_name(found)
     if word == "components" and isinstance(found, list | tuple):
         found = type(found)(component_name(one) for one in found)
-    items: list[Any] = list(found) if isinstance(found, list | tuple) else [found]
+    items: Sequence[Any] = found if isinstance(found, list | tuple) else (found,)
+    least = AT_LEAST.get(word) if at_least is None else at_least
     for item in items:
-        if isinstance(item, float) and not math.isfinite(item):
-            raise ValueError(f"{name} must be finite, got {item}")
-        least = AT_LEAST.get(word) if at_least is None else at_least
-        if least is not None and isinstance(item, int | float) and item < least:
-            raise ValueError(f"{name} must be at least {least}, got {short(found)}")
-        if (
-            word in AT_LEAST
-            and word not in ("layer", "seed")
-            and isinstance(item, int)
-            and item > MOST
-        ):
-            raise ValueError(f"{name} must be at most {MOST}, got {short(found)}")
-        if word in ONE_OF and isinstance(item, str):
+        if isinstance(item, NUMBERS):
+            _require_in_range(name, item, least, found)
+        elif word in ONE_OF and isinstance(item, str):
             require_one_of(name, item, ONE_OF[word])
     if word in DISTINCT and isinstance(found, list | tuple):
         twice = [item for index, item in enumerate(items) if item in items[:index]]
         if twice:
             raise ValueError(f"{name} must differ, {twice[0]!r} stands twice in {short(found)}")
     return found
+
+
+def _require_in_range(name: str, item: float, least: int | None, given: Any) -> None:
+    word = name.split("[")[0]
+    if isinstance(item, float) and not math.isfinite(item):
+        raise ValueError(f"{name} must be finite, got {item}")
+    if least is not None and item < least:
+        raise ValueError(f"{name} must be at least {least}, got {short(given)}")
+    if word in AT_LEAST and word not in ("layer", "seed") and isinstance(item, int) and item > MOST:
+        raise ValueError(f"{name} must be at most {MOST}, got {short(given)}")
 
 
 def _of_kind(name: str, value: Any, hint: Any) -> Any:
@@ -175,16 +177,16 @@ def _fitting(value: Any, hint: Any) -> tuple[bool, Any]:
         return True, value
     if hint in (bool, int, float):
         return _number(value, hint)
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    item = item_hint(hint)
+    origin = typing.get_origin(hint)
+    if isinstance(hint, type) and origin is None:
+        return isinstance(value, hint), value
+    item, args = item_hint(hint), typing.get_args(hint)
     if item is not None or origin is tuple:
         return _list(value, origin, args if item is None else item)
     if origin is Mapping:
         return isinstance(value, Mapping) and all(
             _fitting(key, args[0])[0] and _fitting(held, args[1])[0] for key, held in value.items()
         ), value
-    if isinstance(hint, type) and origin is None:
-        return isinstance(value, hint), value
     return bool(is_bearable(value, hint)), value
 
 

@@ -88,7 +88,7 @@ def _host() -> str:
 def _is_alive(pid: int) -> bool:
     import psutil
 
-    return psutil.pid_exists(pid)
+    return pid < 1 << 31 and psutil.pid_exists(pid)  # larger is no number of a process
 
 
 def require_place(path: Path, is_ours: Callable[[Path], bool] = is_sealed) -> None:

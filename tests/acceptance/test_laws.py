@@ -424,8 +424,7 @@ def test_beams_and_several_sequences_are_steered_at_the_same_place(llama, build,
     options = {"max_new_tokens": 4, "num_beams": 3, "eos_token_id": None}
     if kind == "clamped all":
         with pytest.raises(ValueError, match="does not follow beams; pass use_cache=False"):
-            sl.generate(llama, PROMPTS, intervention, **options)
-        options["position"] = "last_prompt"
+            sl.generate(llama, PROMPTS, intervention, position="every_step", **options)
     together = sl.generate(llama, PROMPTS, intervention, **options)
     assert together == [sl.generate(llama, one, intervention, **options)[0] for one in PROMPTS]
     if kind == "scaling":
@@ -467,12 +466,15 @@ def test_a_four_dimensional_mask_says_the_same_as_a_two_dimensional_one():
     causal = torch.ones(4, 4, dtype=torch.bool).tril()
     full = (mask.bool()[:, None, :] & causal)[:, None]
     for position in POSITIONS:
-        plain, boolean, additive = (PositionTracker(position) for _ in range(3))
-        plain.begin(2, 4, 0, mask)
-        boolean.begin(2, 4, 0, full)
-        additive.begin(2, 4, 0, torch.where(full, 0.0, -1e9))
-        assert torch.equal(plain.edited, boolean.edited)
-        assert torch.equal(plain.edited, additive.edited)
+        edited = []
+        for one in (mask, full, torch.where(full, 0.0, -1e9)):
+            tracker = PositionTracker(position)
+            tracker.begin(2, 4, 0, one)
+            edited.append(tracker.apply(lambda activation: activation + 1, torch.zeros(2, 4, 1)))
+        plain, boolean, additive = edited
+        assert plain[0].flatten().tolist() == [0, 0, float(position == "all"), 1]
+        assert torch.equal(plain, boolean)
+        assert torch.equal(plain, additive)
 
 
 @pytest.mark.usefixtures("engine")

@@ -8,6 +8,10 @@ from oracle.make import FROZEN
 # Log-probabilities are sums in float32, and how rows share a pass decides the order of addition: at most 3e-6 nats of
 # some -13 between whole texts and shared prefixes. Tokens and masks are equal to the bit.
 ATOL, RTOL = 1e-5, 2e-6
+# The push of CAST is as long as the mean difference along a principal component. Here that component is all but at a
+# right angle to it (cosine 0.001): of a mean difference of length 14.85, times the strength 3, 0.014 * 3 are left.
+# Another way to attend moves the activations by 1e-6 of their size, so the push by that part of the whole length.
+CANCELS = {"llama/cast/mlp_out/push": 3 * 14.85}
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +30,18 @@ def test_the_numbers_are_those_that_were_frozen(frozen, name):
     found = dict(numbers(name))
     assert found["weights"].tobytes() == wanted["weights"].tobytes(), "other random weights"
     assert found.keys() == wanted.keys()
-    wrong = [key for key in wanted if not agrees(found[key], wanted[key])]
+    wrong = [
+        key
+        for key in wanted
+        if not agrees(found[key], wanted[key], ATOL + RTOL * CANCELS.get(f"{name}/{key}", 0))
+    ]
     report = [f"{key}: off by {np.nanmax(np.abs(found[key] - wanted[key])):.2g}" for key in wrong]
     assert not wrong, "\n".join(report)
 
 
-def agrees(found, wanted):
+def agrees(found, wanted, atol):
     if wanted.dtype.kind != "f":
         return np.array_equal(found, wanted)
     return found.shape == wanted.shape and np.allclose(
-        found, wanted, rtol=RTOL, atol=ATOL, equal_nan=True
+        found, wanted, rtol=RTOL, atol=atol, equal_nan=True
     )

@@ -223,8 +223,19 @@ def test_models_of_an_experiment_must_be_names(tmp_path, models):
     path.write_text(f"tasks: hints\nmodels: {models}\n")
     done = invoke(["run", path, "--out", tmp_path / "run"])
     assert done.exit_code == 1
-    assert "models must be names or folders" in " ".join(done.output.split())
+    assert "models must be text, got" in " ".join(done.output.split())
     assert not (tmp_path / "run").exists()
+
+
+def test_a_mistyped_model_does_not_block_the_folder(tmp_path):
+    """The folder is marked only when the model could be loaded: the corrected call is no run of other settings."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(YAML)
+    done = invoke(["run", path, "--model", "/nope", "--out", tmp_path / "run"])
+    assert done.exit_code == 1
+    assert not (tmp_path / "run" / "config.json").exists()
+    done = invoke(["run", path, "--out", tmp_path / "run"])
+    assert done.exit_code == 0, done.output
 
 
 def test_a_pickle_is_not_run(tmp_path):

@@ -107,24 +107,24 @@ def test_only_a_folder_that_it_wrote_and_nobody_changed_is_replaced(llama, tmp_p
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.txt").write_text("chapter 1")
-    folded = export(tmp_path / "folded")
-    export(folded)
     for name in ("thesis.txt", "README.md", "model.safetensors"):
+        folded = export(tmp_path / f"folded {name}")
+        export(folded)
         (folded / name).write_bytes(b"mine")
         before = contents(folded)
         with pytest.raises(FileExistsError, match=f"is not what export_folded wrote .{name} is"):
             export(folded)
         assert contents(folded) == before
-        if name == "thesis.txt":
-            (folded / name).unlink()
     (folded / "sadi_lens.json").write_text("[]")
     (tmp_path / "link").symlink_to(mine)
     (tmp_path / "file").write_text("mine")
-    for place in ("mine", "folded", "link", "file"):
+    for place in ("mine", folded.name, "link", "file"):
         with pytest.raises(FileExistsError, match="it is left alone"):
             export(tmp_path / place)
     assert (mine / "thesis.txt").read_text() == "chapter 1"
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["file", "folded", "link", "mine"]
+    assert {one.name for one in tmp_path.iterdir()} == {
+        "file", "folded README.md", "folded model.safetensors", "folded thesis.txt", "link", "mine",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("words", ["I/O error: No space left on device (os error 28)", "Errno"])

@@ -18,6 +18,8 @@ POSITIONS = ("last_prompt", "every_step", "all")
 )
 def test_any_chunking_edits_the_tokens_that_the_tracker_edits(position, prompt, chunks, restart):
     """Chunks of any size, over the end of the prompt and over generated tokens, also begun again (preemption)."""
+    import torch
+
     from sadi_lens.engine.positions import PositionTracker
     from sadi_lens.serving.rule import edited_span
 
@@ -25,10 +27,13 @@ def test_any_chunking_edits_the_tokens_that_the_tracker_edits(position, prompt, 
     for index, n_new in enumerate(chunks):
         if index == restart:
             computed = 0
-        tracker = PositionTracker(position, prompt_end=[prompt - 1])
-        tracker.begin(1, n_new, computed, None)
         start, stop = edited_span(position, prompt, computed, n_new)
-        assert [start <= place < stop for place in range(n_new)] == tracker.edited[0].tolist()
+        # Of all rows alike, and one a row.
+        for end in (prompt - 1, torch.tensor([prompt - 1])):
+            tracker = PositionTracker(position, prompt_end=end)
+            tracker.begin(1, n_new, computed, None)
+            found = tracker.apply(lambda activation: activation + 1, torch.zeros(1, n_new, 1))
+            assert found.flatten().tolist() == [start <= place < stop for place in range(n_new)]
         assert 0 <= start <= stop <= n_new
         computed += n_new
 

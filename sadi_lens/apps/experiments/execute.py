@@ -53,10 +53,14 @@ def run_experiment(
     folder = RunFolder(out)
     cells = cells_of(experiment)
     with folder.locked():
-        folder.begin(experiment.settings())
+        settings = experiment.settings()
+        folder.require_fits(settings)
         inputs = Inputs(experiment, folder)
         left = [cell for cell in cells if not folder.is_done(cell.id)]
-        if left:  # a model that cannot be loaded is refused before anything is removed
+        if left:  # a model that cannot be loaded is refused before the folder is marked
+            inputs.load(left[0].model)
+        folder.begin(settings)
+        if left:  # and one that has changed before anything is removed
             inputs.model(left[0].model)
         folder.clean()
         costs = [_cost(cell, experiment) for cell in cells]
@@ -83,7 +87,7 @@ def run_experiment(
 
 
 def _cost(cell: Cell, experiment: Experiment) -> int:
-    """Passes over a split, roughly: the cells of the grid on dev, and test."""
+    """Rough cost in passes over a split: the cells of the grid on dev, and one on test."""
     if cell.method == UNSTEERED:
         return 1
     ks = experiment.ks.get(cell.component) or KS[cell.component]
@@ -91,7 +95,7 @@ def _cost(cell: Cell, experiment: Experiment) -> int:
 
 
 def _run(cell: Cell, inputs: Inputs) -> dict[str, Any]:
-    """Everything that one cell gives; test is touched only after the choice is made."""
+    """Run one cell: choose on dev, then score on test once."""
     task, dropped = inputs.task(cell)
     seconds: dict[str, float] = {}
     found: dict[str, Any] = {"cell": asdict(cell), "dropped": dropped, "seconds": seconds}

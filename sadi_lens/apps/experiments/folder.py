@@ -81,8 +81,8 @@ class RunFolder:
             return False
         return isinstance(held, dict) and held.get("format") == FORMAT
 
-    def begin(self, settings: Mapping[str, Any]) -> None:
-        """Mark the folder with what was asked for and what it runs on; refuse what a run of other settings began.
+    def require_fits(self, settings: Mapping[str, Any]) -> None:
+        """Refuse a folder that a run of other settings began, or where one cannot be written; nothing is written.
 
         Raises:
             ValueError: With every key that changed, before and now.
@@ -93,8 +93,22 @@ class RunFolder:
         for path in (self.path / "figures").glob("*"):
             if FIGURES.fullmatch(path.name):
                 require_place(path)
-        self.require_same(CONFIG, {"format": FORMAT, **settings}, "settings")
-        self.require_same("environment.json", environment(), "library versions")
+        for name, values, what in self._beginning(settings):
+            self._compare(name, values, what)
+
+    def begin(self, settings: Mapping[str, Any]) -> None:
+        """Mark the folder with what was asked for and what it runs on, after ``require_fits``."""
+        self.require_fits(settings)
+        for name, values, what in self._beginning(settings):
+            self.require_same(name, values, what)
+
+    def _beginning(
+        self, settings: Mapping[str, Any]
+    ) -> tuple[tuple[str, Mapping[str, Any], str], ...]:
+        return (
+            (CONFIG, {"format": FORMAT, **settings}, "settings"),
+            ("environment.json", environment(), "library versions"),
+        )
 
     def clean(self) -> None:
         """Remove what a killed process left half written; to be called when nothing is refused any more."""
@@ -107,12 +121,17 @@ class RunFolder:
         Raises:
             ValueError: With every key that changed, before and now.
         """
-        path = self.path / name
-        plain = json.loads(json.dumps(values))
-        held = _read(path)
+        if not self._compare(name, values, what):
+            written = json.loads(json.dumps(values))
+            write_whole(
+                self.path / name, f"{json.dumps(written, indent=1)}\n".encode(), lambda _: False
+            )
+
+    def _compare(self, name: str, values: Mapping[str, Any], what: str) -> bool:
+        """Whether the file is there; refuses other values."""
+        plain, held = json.loads(json.dumps(values)), _read(self.path / name)
         if held is None:
-            write_whole(path, f"{json.dumps(plain, indent=1)}\n".encode(), lambda _: False)
-            return
+            return False
         changed = [
             f"{key}: {_short(held.get(key))} -> {_short(plain.get(key))}"
             for key in sorted({*held, *plain})
@@ -123,6 +142,7 @@ class RunFolder:
                 f"{self.path} was begun with {what} that have changed ({'; '.join(changed)}). Results of both "
                 "would stand in one table: give a new folder, or go back."
             )
+        return True
 
     def add_input(self, kind: str, name: str, fingerprint: str) -> None:
         """Note the fingerprint of a model or task; refuse another one under the same name.

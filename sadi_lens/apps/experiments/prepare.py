@@ -24,7 +24,7 @@ from sadi_lens.types.model import HookedModel, ModelInfo
 
 @dataclass
 class Inputs:
-    """What the cells of one experiment share; keeps the last of each kind only."""
+    """Models, tasks and pairs of an experiment, loaded when a cell needs them; only the last of each is kept."""
 
     experiment: Experiment
     folder: RunFolder
@@ -40,11 +40,15 @@ class Inputs:
         """The model, checked against the weights that the run was begun with."""
 
         def make() -> HookedModel:
-            loaded = load_model(name)
+            loaded = self.load(name)
             self.folder.add_input("model", name, ModelInfo.of(loaded).fingerprint)
             return loaded
 
         return self._keep("model", name, make)
+
+    def load(self, name: str) -> HookedModel:
+        """The model alone: nothing is written."""
+        return self._keep("loaded", name, lambda: load_model(name))
 
     def task(self, cell: Cell) -> tuple[Task, dict[str, int]]:
         """The task as the model reads it, and how many items of each split it could not read."""
@@ -146,7 +150,8 @@ class Inputs:
 def task_hash(task: Task) -> str:
     """Identity of everything in a task that decides a number."""
     parts = [items_hash(getattr(task, name)) for name in ("pair_items", "dev", "test")]
-    parts += [[(p.prompt, p.positive, p.negative) for p in task.pairs], task.prompts]
+    pairs = [(p.prompt, p.positive, p.negative, p.negative_prompt) for p in task.pairs]
+    parts += [pairs, task.prompts]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 

@@ -26,7 +26,7 @@ AXES = (
 
 
 def write_items(folder: RunFolder, cell: Cell) -> None:
-    """Per-item results of a finished cell as Parquet, unless they are there."""
+    """Write the per-item results of a finished cell as Parquet, unless the file exists."""
     path = folder.path / "items" / f"{cell.id}.parquet"
     if not folder.is_ours(path):
         folder.write(path, _parquet(_items(cell, load(folder.cell(cell.id)))))
