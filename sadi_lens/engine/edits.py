@@ -66,7 +66,7 @@ class Edits:
         """Activations of a clean run of its own."""
 
     def hooks(self, positions: Positions) -> list[tuple[str, int, FlatHook]]:
-        """(component, layer, hook) of every place that some row edits or must know."""
+        """(component, layer, hook) for every activation that some row edits, or reads in order to edit another."""
         return [
             (component, layer, self._hook((component, layer), positions))
             for component, layer in sorted(self._here.keys() | self._reads)
@@ -100,13 +100,13 @@ class Edits:
         return hook
 
     def _table(self, site: Site, like: Tensor) -> Affine:
-        """Scale and shift of every row there, kept."""
+        """Scale and shift of every row in one layer, built once."""
         with torch.inference_mode(False):  # kept tensors must also work under autograd
             self._tables[site] = self._build(site, like)
         return self._tables[site]
 
     def _build(self, site: Site, like: Tensor) -> Affine:
-        """In float32, whatever the model's dtype: 1 + 0.003 is 1 in bfloat16."""
+        """Scale and shift in float32, whatever the model's dtype: in bfloat16, 1 + 0.003 is 1."""
         shape = (len(self.interventions), like.shape[-1])
         found: dict[str, Tensor] = {}
         for row, one in self._here[site]:
@@ -185,7 +185,7 @@ class Edits:
         return torch.where(chosen[..., None], edited, after)
 
     def _context(self, one: Any, site: Site, before: Tensor, positions: Positions) -> Context:
-        """What it asked for, for all rows of the pass, their axes flattened."""
+        """The one field of ``Context`` that an intervention needs, for all rows of the pass."""
 
         def shaped(values: Tensor) -> Tensor:
             return values.unflatten(-1, (self.n_heads, -1)) if site[0] == "head" else values
@@ -217,7 +217,7 @@ def _chosen(positions: Positions, activation: Tensor) -> Tensor:
 
 
 def _say_what_rounds_away(scale: Tensor, dtype: torch.dtype) -> None:
-    """A scale nearer to 1 than the dtype's own numbers are to one another."""
+    """Warn of a scale so near to 1 that the model's dtype rounds it to 1."""
     if dtype not in (torch.float16, torch.bfloat16):
         return
     change = (scale - 1).abs()
@@ -231,12 +231,12 @@ def _say_what_rounds_away(scale: Tensor, dtype: torch.dtype) -> None:
 
 
 def flat(values: Tensor, width: int) -> Tensor:
-    """[unit d] or [unit 1] as one value for every place of the width."""
+    """[unit d] or [unit 1] as [unit * d_head]: one value for every entry of the flat activation."""
     return values.expand(-1, width // values.shape[0]).flatten()
 
 
 def chooses_positions(intervention: Intervention | None) -> bool:
-    """Whether it acts on tokens of its own choice, wherever in the prompt these are."""
+    """Whether an intervention chooses its tokens itself, so that the position of the run does not apply."""
     return isinstance(intervention, ContextualIntervention) and intervention.need == "place"
 
 

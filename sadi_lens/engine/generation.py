@@ -174,7 +174,7 @@ def _run(
     told: Stream | None,
     options: Options,
 ) -> list[str]:
-    """One batch."""
+    """Continue one batch of prompts."""
     model, tokenizer = runner.model, require_tokenizer(runner.model)
     own = getattr(model.original_model, "generation_config", None)
     settings: dict[str, Any] = {
@@ -237,7 +237,7 @@ def _different(
 
 @contextmanager
 def _own_generation_config(module: Any, pad: int) -> Generator[None]:
-    """An empty one in the place of the checkpoint's, whose penalties would otherwise apply to every call."""
+    """Set an empty generation config for the duration: the checkpoint's would apply its penalties to every call."""
     from transformers import GenerationConfig
 
     before = getattr(module, "generation_config", None)

@@ -110,7 +110,7 @@ class Context:
     """Tokens of each row's prompt."""
 
     def rows(self, chosen: Bool[Tensor, " row"]) -> "Context":
-        """The same for some of the rows."""
+        """The context of some of the rows."""
 
         def pick(values: Tensor | None) -> Tensor | None:
             return None if values is None else values[chosen.to(values.device)]
@@ -138,7 +138,7 @@ class ContextualIntervention(Placing):
         raise NotImplementedError
 
     def known(self, context: Context | None) -> Any:
-        """The field it asked for.
+        """The field of ``context`` that the intervention needs.
 
         Raises:
             ValueError: Outside of a run.
@@ -153,7 +153,7 @@ class ContextualIntervention(Placing):
 
 
 def match_component(values: Any, component: str) -> Any:
-    """[... unit d] as the hooked tensor has it: [... head d_head] or [... unit]."""
+    """[... unit d] in the shape of the hooked tensor: [... head d_head] for heads, else [... unit]."""
     return values if component == "head" else values[..., 0]
 
 

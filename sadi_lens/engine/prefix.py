@@ -118,7 +118,7 @@ def whole_inputs(runner: RawRunner, tree: Branches, copies: int = 1) -> dict[str
 
 
 class _PrefixDone(Exception):
-    """Every layer has its keys and values."""
+    """Raised to end a pass early: every layer has its keys and values."""
 
 
 def prefill(runner: RawRunner, tree: Branches) -> Any:
@@ -150,7 +150,7 @@ def prefill(runner: RawRunner, tree: Branches) -> Any:
 
 
 def fork_cache(cache: Any) -> Any:
-    """A copy whose ``update`` leaves the original as it was."""
+    """A copy of a key-value cache; updating it does not change the original."""
     if cache is None:
         return None
     layers = getattr(cache, "layers", None)

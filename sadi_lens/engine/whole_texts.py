@@ -119,7 +119,7 @@ def _note_scores(
     rows: Sequence[_Row],
     logits: Sequence[Tensor],
 ) -> None:
-    """Fill in what one intervention gives for the answers that ``rows`` are the texts of."""
+    """Write the log-probabilities under one intervention for the answers in ``rows``."""
     logprobs, valid, argmax = scores
     for row, own in zip(rows, logits, strict=True):
         item, best = items[row.place], own.argmax(dim=-1).cpu().numpy()

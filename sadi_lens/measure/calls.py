@@ -148,7 +148,7 @@ class EvaluationInterrupted(KeyboardInterrupt):
 
 
 def require_kind(resume: object, kind: type[BaseException]) -> None:
-    """Refuse to go on from anything but what stopped this kind of call.
+    """Refuse a ``resume`` that is not the interruption of this kind of call.
 
     Raises:
         TypeError: Naming both types.
@@ -165,7 +165,7 @@ def weights_of(model: HookedModel) -> tuple[str, str]:
 
 
 def described(interventions: Sequence[Intervention | None]) -> tuple[object, ...]:
-    """What two calls are compared by: the interventions; for classes from outside, type, label, component, layers."""
+    """Interventions in a form that can be compared; of classes defined elsewhere, type, label, component and layers."""
     return tuple(
         one
         if one is None or type(one).__module__.startswith("sadi_lens.")

@@ -31,7 +31,7 @@ Rebuild = Callable[[Sequence[str]], Intervention]
 
 
 class Chosen(NamedTuple):
-    """What a method runs with on test."""
+    """The candidate that a method chose on dev and is scored with on test."""
 
     method: Method | Control
     candidate: Candidate
@@ -68,7 +68,7 @@ def choose_all(
     budget: int | None,
     progress: bool = True,
 ) -> tuple[dict[str, Chosen], list[str]]:
-    """``choose`` for every method that can be had, by name; and what was left out, with the reason."""
+    """Name -> choice of every method that this model allows, and a note with the reason for each other one."""
     chosen: dict[str, Chosen] = {}
     notes: list[str] = []
     bar = tqdm(methods, desc="choose on dev", unit="method", disable=not progress)
@@ -152,7 +152,7 @@ def _grid(method: Method, candidates: Sequence[Candidate], task: str) -> Grid:
 
 
 def candidates_of(method: Method, material: Material, budget: int | None) -> Sequence[Candidate]:
-    """What a method offers, on the component and under the ranking that its definition names, if it names one."""
+    """Candidates of a method, on the component and with the ranking that its definition names, if it does."""
     own = replace(
         material,
         component=method.component or material.component,

@@ -121,7 +121,7 @@ class Nulls:
 
 @dataclass(frozen=True)
 class Plan:
-    """How methods are compared, beside what they are."""
+    """Settings of a comparison: scoring, budget, random masks, what is run on test."""
 
     settings: Settings
     budget: int | None
@@ -278,14 +278,14 @@ def _resolve(
 
 
 def _finished(intervention: Intervention) -> Method:
-    """A method with nothing to choose."""
+    """A finished intervention as a method with a single candidate."""
     kinds = {MaskedScaling: "adaptive", MaskedAddition: "fixed", VectorAddition: "fixed"}
     kind = next((word for cls, word in kinds.items() if isinstance(intervention, cls)), "other")
     return Method(intervention.label, kind, lambda _material, _budget: [Candidate(intervention)])
 
 
 def _label(one: Chosen, position: str) -> str:
-    """The intervention's own words, as far as they say more than the method's name."""
+    """Label of the intervention and a position of its own, where they say more than the method's name; else empty."""
     words = "" if one.intervention is None else one.intervention.label
     if one.position != position:
         words += f", position {one.position}"

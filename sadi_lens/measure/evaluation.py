@@ -158,7 +158,7 @@ def evaluate_all(
     description: str = "evaluate",
     resume: EvaluationInterrupted | None = None,
 ) -> list[Evaluation]:
-    """``evaluate`` of a list, with settings that were made before."""
+    """``evaluate`` of a list of interventions, with the settings in one object."""
     require_eval(model)
     require_kind(resume, EvaluationInterrupted)
     call = Call.of(model, samples, interventions, labels, settings)
@@ -220,7 +220,7 @@ def _by_generation(
 def _by_choices(
     model: HookedModel, call: Call, bar: Any, resume: EvaluationInterrupted | None
 ) -> list[Evaluation]:
-    """All interventions at once, a few items after the other."""
+    """Score a few items at a time, each under all interventions."""
     samples = call.samples
     before = () if resume is None else resume.partial
     done = np.zeros(len(samples), dtype=bool) if resume is None else resume.done

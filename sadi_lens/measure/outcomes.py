@@ -22,7 +22,7 @@ from sadi_lens.types.stats import proportion_interval
 
 
 class ChoiceRow(NamedTuple):
-    """What one intervention gives."""
+    """Scores of every item under one intervention."""
 
     scores: Float[np.ndarray, "item choice"]
     valid: Bool[np.ndarray, " item"]
@@ -142,7 +142,7 @@ class _Spelling:
         self.texts: dict[tuple[int, ...], str] = {}
 
     def of(self, found: ItemScores) -> Bool[np.ndarray, "intervention item"]:
-        """For every intervention and item of a batch."""
+        """Whether each intervention spells the right answer of each item of a batch."""
         same = [
             [
                 self._same(row, self.answers[index])

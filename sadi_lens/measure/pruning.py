@@ -144,7 +144,7 @@ def prune_mask(
 
 @dataclass
 class _Pruning:
-    """One call of ``prune_mask``."""
+    """Model, samples and settings of one call of ``prune_mask``, and the runs it took."""
 
     model: HookedModel
     samples: Sequence[Sample]

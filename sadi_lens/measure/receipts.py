@@ -268,5 +268,5 @@ class _Runs:
 
 
 def _far(one: Tensor, two: Tensor) -> float:
-    """Largest absolute difference."""
+    """Largest absolute difference of two tensors of logits."""
     return float((one.float() - two.float()).abs().max())

@@ -172,7 +172,7 @@ class Grid:
         axis: str = "K",
         task: str = "",
     ) -> "Grid":
-        """A grid of candidates that stand in its order.
+        """A grid from candidates listed row by row.
 
         Args:
             cells: Every value of the first axis with every strength, row by row.

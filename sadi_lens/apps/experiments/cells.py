@@ -74,7 +74,7 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """What tells it from others on the same items, in words."""
+        """Name of the row: method, component, and what differs from the defaults."""
         if self.method == UNSTEERED:
             return UNSTEERED
         words = [self.method, self.component]

@@ -87,7 +87,7 @@ def run_experiment(
 
 
 def _cost(cell: Cell, experiment: Experiment) -> int:
-    """Passes over a split, roughly: the cells of the grid on dev, and test."""
+    """Rough cost in passes over a split: the cells of the grid on dev, and one on test."""
     if cell.method == UNSTEERED:
         return 1
     ks = experiment.ks.get(cell.component) or KS[cell.component]
@@ -95,7 +95,7 @@ def _cost(cell: Cell, experiment: Experiment) -> int:
 
 
 def _run(cell: Cell, inputs: Inputs) -> dict[str, Any]:
-    """Everything that one cell gives; test is touched only after the choice is made."""
+    """Run one cell: choose on dev, then score on test once."""
     task, dropped = inputs.task(cell)
     seconds: dict[str, float] = {}
     found: dict[str, Any] = {"cell": asdict(cell), "dropped": dropped, "seconds": seconds}

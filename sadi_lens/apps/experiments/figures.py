@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def figures_of(
     experiment: Experiment, found: dict[Cell, dict[str, Any]], tables: dict[str, "pd.DataFrame"]
 ) -> dict[str, Any]:
-    """Name -> figure, as far as the run has what they show."""
+    """Name -> figure, for every figure whose data the run has."""
     wanted, figures = experiment.figures, dict[str, Any]()
     if "methods" in wanted:
         for name, comparison in comparisons(experiment, found).items():

@@ -24,7 +24,7 @@ from sadi_lens.types.model import HookedModel, ModelInfo
 
 @dataclass
 class Inputs:
-    """What the cells of one experiment share; keeps the last of each kind only."""
+    """Models, tasks and pairs of an experiment, loaded when a cell needs them; only the last of each is kept."""
 
     experiment: Experiment
     folder: RunFolder

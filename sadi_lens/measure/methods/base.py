@@ -27,7 +27,7 @@ B = TypeVar("B")
 
 
 class UnavailableError(ValueError):
-    """A method that cannot be had on this model or tokenizer; ``compare`` leaves it out and says so."""
+    """A method that does not work with this model or tokenizer; ``compare`` leaves it out with a note."""
 
 
 BUDGET = 48
@@ -76,7 +76,7 @@ class Material:
         return [pair.prompt for pair in self.pairs]
 
     def scores(self, component: str, ranking: str) -> Scores:
-        """Scores of a ranking that differences are not enough for."""
+        """Scores of units under a ranking that needs more than mean differences (probe, gradient)."""
         key = f"{component} by {ranking}, seed {self.seed}"
         if key not in self.read:
             task = Task(self.task, self.pairs)
@@ -107,7 +107,7 @@ class Material:
         make: Callable[[Mask, float], Intervention],
         select: Callable[[int], Mask] | None = None,
     ) -> list[Candidate]:
-        """What ``make`` builds in every cell of SADI's grid.
+        """``make(mask, strength)`` for every cell of SADI's grid of K and strength.
 
         Args:
             budget: Most candidates; None for the whole grid.

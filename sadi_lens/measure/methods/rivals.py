@@ -48,7 +48,7 @@ def _layers(material: Material) -> range:
 
 
 def _rows(made: dict[int, Any], cells: list[tuple[int, float]]) -> list[Candidate]:
-    """A grid whose rows were made once, at any strength."""
+    """Candidates for every row and strength: each row is built once, then set to each strength."""
     return [Candidate(replace(made[k], strength=s), k, s) for k, s in cells]
 
 
