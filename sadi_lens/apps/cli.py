@@ -2,28 +2,20 @@
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-if TYPE_CHECKING:
-    from sadi_lens.types.results import Comparison
-
-INTERVALS = "accuracy: 95% Wilson interval; gain in points: 95% paired bootstrap"
+from sadi_lens.apps._printing import console, print_comparison, print_table
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Find where a behaviour lives in a language model, scale exactly that, see what it did.",
 )
-console = Console()
-if not console.is_terminal:  # a file or a pipe has no width: do not fold the table to 80 columns
-    console = Console(width=132)
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
@@ -88,7 +80,7 @@ def demo(
     results = run_demo(
         load_model(model), loaded_task, component=component, n_null=n_null, tune_null=tune_null
     )
-    _print_table(results)
+    print_table(results)
     path = write_json(results, out / "results.json")
     console.print(f"results: {escape(str(path))}")
     _draw(results, out / "figures", png=png)
@@ -143,7 +135,7 @@ def compare(
         tune_null=tune_null,
         neutral=texts,
     )
-    _print_comparison(comparison)
+    print_comparison(comparison)
     path = write_json({"comparison": comparison}, out / "results.json")
     console.print(f"results: {escape(str(path))}")
     _draw({"comparison": comparison}, out / "figures", png=png)
@@ -251,66 +243,6 @@ def _require_places(out: Path, png: bool, component: str | None = None) -> None:
 
     require_place(out / "results.json")
     require_places(demo_figure_names(component), out / "figures", png=png)
-
-
-def _print_table(results: dict) -> None:
-    from sadi_lens.types.results.table import METHOD_COLUMNS, method_rows
-
-    comparison = results["comparison"]
-    settings = results["settings"]
-    null_words = (
-        "each with its own strength from dev"
-        if settings["tune_null"]
-        else "at the strength tuned for SADI's mask (they never chose, which favours SADI)"
-    )
-    _print_rows(
-        METHOD_COLUMNS,
-        method_rows(comparison),
-        title=f"{comparison.task} on {comparison.model.name}: test n = {comparison.n}, K and strength chosen on "
-        f"{settings['n_dev']} dev items, mask from {settings['n_pairs']} pairs",
-        caption=f"{INTERVALS}; null p: share of random masks at least as good, {null_words}",
-    )
-
-
-def _print_comparison(comparison: "Comparison") -> None:
-    from sadi_lens.types.results.conclusions import conclusions
-    from sadi_lens.types.results.table import (
-        COMPARED_COLUMNS,
-        SIDE_COLUMNS,
-        compared_rows,
-        side_rows,
-    )
-
-    _print_rows(
-        COMPARED_COLUMNS,
-        compared_rows(comparison),
-        title=f"{comparison.task} on {comparison.model.name}: test n = {comparison.n}, position {comparison.position}",
-        caption=f"{INTERVALS}; dev: accuracy there of what was chosen among (tried) candidates; Holm p: McNemar's "
-        "exact test against the unsteered model, corrected for the number of methods; null p: share of random masks at "
-        "least as good",
-    )
-    found = next((row.side_effects for row in comparison.rows if row.side_effects), None)
-    words = f" on {found.n_texts} neutral texts ({found.n_tokens} tokens)" if found else ""
-    _print_rows(
-        SIDE_COLUMNS,
-        side_rows(comparison),
-        title=f"side effects{words}, and time",
-        caption="KL and perplexity against the unsteered model; repeated: token 4-grams seen before in a greedy "
-        "continuation; compression: bytes before over after zlib; time is reported, not tested",
-    )
-    for line in (*comparison.notes, *conclusions(comparison)):
-        console.print(escape(line), highlight=False)
-
-
-def _print_rows(
-    columns: Sequence[str], rows: Sequence[tuple[str, ...]], *, title: str, caption: str
-) -> None:
-    table = Table(title=title, caption=caption)
-    for name in columns:
-        table.add_column(name, justify="left" if name in ("method", "settings") else "right")
-    for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
-    console.print(table)
 
 
 def _draw(results: dict, out: Path, *, png: bool) -> None:

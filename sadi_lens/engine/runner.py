@@ -16,8 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sadi_lens.engine.fitting import rope_boundary
-from sadi_lens.engine.hooks import Hook, attached
-from sadi_lens.engine.owner import Hold, owned
+from sadi_lens.engine.hooks import Hold, Hook, attached, owned
 from sadi_lens.engine.twin import Site, computes_the_same, sites_of
 from sadi_lens.types.components import gate_hook, hook_name
 from sadi_lens.types.model import HookedModel, Kept, ModelInfo
@@ -48,7 +47,7 @@ class Runner:
             steered_by: Label of what they do, where they stay on for whatever passes come.
 
         Raises:
-            RuntimeError: If the model is not to be had (``sadi_lens.engine.owner``).
+            RuntimeError: If the model is not to be had (``sadi_lens.engine.hooks``).
         """
         with (
             owned(self.model, steered_by) as hold,
@@ -162,7 +161,7 @@ def runner_of(model: HookedModel) -> Runner:
     it, since they would not run elsewhere, and where any module of either is in training mode.
 
     Raises:
-        RuntimeError: If the model is not to be had (``sadi_lens.engine.owner``).
+        RuntimeError: If the model is not to be had (``sadi_lens.engine.hooks``).
     """
     with owned(model):
         return _runner_of(model)

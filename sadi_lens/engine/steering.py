@@ -12,9 +12,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from sadi_lens.engine.edits import Edits
-from sadi_lens.engine.hooks import Hook
+from sadi_lens.engine.hooks import Hold, Hook
 from sadi_lens.engine.intervention import ContextualIntervention, Intervention
-from sadi_lens.engine.owner import Hold
 from sadi_lens.engine.positions import PositionTracker
 from sadi_lens.engine.prefix import fork_cache
 from sadi_lens.engine.runner import FlatHook, Runner, on_point

@@ -10,8 +10,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from sadi_lens.engine.fitting import batches_on_one_side, device_of, pad_id, pad_left
-from sadi_lens.engine.hooks import Hook, attached, require_eval
-from sadi_lens.engine.owner import owned
+from sadi_lens.engine.hooks import Hook, attached, owned, require_eval
 from sadi_lens.engine.text import EncodedItem, encode_item
 from sadi_lens.find.gradients import MAX_TOKENS, frozen
 from sadi_lens.types.components import block_hooks, hook_name, n_units

@@ -77,8 +77,7 @@ def margin_gradients(
     lengths = [item.length * len(item.answers) for item in items]
     bar = tqdm(total=len(items), desc="gradients", unit="item", disable=not progress)
     with bar, frozen(model):
-        whole = [item.lengths for item in items]
-        for indices in batches_on_one_side(model, whole, lengths, max_tokens):
+        for indices in batches_on_one_side(model, [i.lengths for i in items], lengths, max_tokens):
             start_of_all = torch.tensor(base, dtype=torch.float32, device=device_of(model))
             leaf = start_of_all.repeat(len(indices), 1, 1, 1).requires_grad_()
             margins = _margins(

@@ -55,16 +55,7 @@ def probe_accuracy(
             f"{int((~np.isfinite(features)).sum())} features of the probe are NaN or infinite; "
             "leave those items out or read them in a wider dtype"
         )
-    if n_folds < 2:
-        raise ValueError(f"n_folds must be at least 2, got {n_folds}")
-    names = np.unique(groups)
-    if len(names) < n_folds:
-        raise ValueError(
-            f"a probe with {n_folds} folds needs at least {n_folds} pairs (groups), got {len(names)}; pass a "
-            "smaller n_folds or more pairs"
-        )
-    fold_of = np.random.default_rng(seed).permutation(len(names)) % n_folds
-    folds = PredefinedSplit(fold_of[np.searchsorted(names, groups)])
+    folds = PredefinedSplit(_fold_of(groups, n_folds, seed))
     for held, (train, _) in enumerate(folds.split()):
         classes = np.unique(labels[train])
         if len(classes) < 2:
@@ -75,6 +66,20 @@ def probe_accuracy(
     probe = LogisticRegression(max_iter=1000)
     found = np.asarray(cross_val_predict(probe, features, labels, cv=folds))
     return float(np.mean(found == labels))
+
+
+def _fold_of(groups: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
+    """Fold of every item: groups are drawn, and their items stay together."""
+    if n_folds < 2:
+        raise ValueError(f"n_folds must be at least 2, got {n_folds}")
+    names = np.unique(groups)
+    if len(names) < n_folds:
+        raise ValueError(
+            f"a probe with {n_folds} folds needs at least {n_folds} pairs (groups), got {len(names)}; pass a "
+            "smaller n_folds or more pairs"
+        )
+    fold_of = np.random.default_rng(seed).permutation(len(names)) % n_folds
+    return fold_of[np.searchsorted(names, groups)]
 
 
 def probe_units(

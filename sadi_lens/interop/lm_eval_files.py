@@ -91,8 +91,7 @@ def export_lm_eval_steered(
         The file.
 
     Raises:
-        ValueError: If the intervention is not a fixed addition (SADI is not), the position is another, or the model is
-            not laid out as a Llama.
+        ValueError: If it is no fixed addition (SADI is none), the position is another, or the model is no Llama.
         FileExistsError: If the file is there.
     """
     path = Path(path)
@@ -124,13 +123,7 @@ def export_lm_eval_steered(
                 "every input; use the model 'sadi', or a checkpoint of export_folded with the model 'hf'"
             )
         module, is_input = raw.sites[intervention.component, layer]
-        vector = shift.float()
-        if is_input:
-            weight = module.weight.detach().float()
-            if type(module).__name__ == "Conv1D":
-                weight = weight.T
-            vector = vector.expand(-1, weight.shape[1] // vector.shape[0])
-            vector = weight.cpu() @ vector.flatten()
+        vector = _through(module, shift.float()) if is_input else shift.float()
         found[modules[id(module)]] = {
             "steering_vector": vector.flatten().clone(),
             "steering_coefficient": 1.0,
@@ -141,3 +134,12 @@ def export_lm_eval_steered(
     held = io.BytesIO()
     torch.save(found, held)
     return write_whole(path, held.getvalue())
+
+
+def _through(module: Any, vector: torch.Tensor) -> torch.Tensor:
+    """W times what is added to the input of a linear layer: what arrives at its output."""
+    weight = module.weight.detach().float()
+    if type(module).__name__ == "Conv1D":
+        weight = weight.T
+    vector = vector.expand(-1, weight.shape[1] // vector.shape[0])
+    return weight.cpu() @ vector.flatten()

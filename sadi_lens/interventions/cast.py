@@ -121,17 +121,7 @@ class CAST(ContextualIntervention):
             sides = [_similarity_array(one[:, 1], condition).mean() for one in (wrong, right)]
             fires_above = bool(sides[0] >= sides[1])
         else:
-            if len(labelled[0]) != len(labelled[1]):
-                raise ValueError(
-                    f"labelled must hold as many prompts to steer as to leave, got {len(labelled[0])} "
-                    f"and {len(labelled[1])}"
-                )
-            steer, leave = (
-                prompt_activations(model, one, component, [before], prepend_bos=prepend_bos)
-                .double()
-                .numpy()[:, 0, :, 0]
-                for one in labelled
-            )
+            steer, leave = _labelled_states(model, labelled, component, before, prepend_bos)
             condition = _principal(steer - leave)
             threshold, fires_above = _best_threshold(
                 _similarity_array(steer, condition), _similarity_array(leave, condition)
@@ -191,6 +181,26 @@ def _principal(differences: np.ndarray) -> np.ndarray:
         raise ValueError("the activations of the two sides must differ, all differences are 0")
     axis = np.linalg.svd(differences, full_matrices=False)[2][0]
     return axis if float(differences.mean(axis=0) @ axis) >= 0 else -axis
+
+
+def _labelled_states(
+    model: HookedModel,
+    labelled: tuple[Sequence[str], Sequence[str]],
+    component: str,
+    layer: int,
+    prepend_bos: bool | None,
+) -> list[np.ndarray]:
+    """[prompt unit] of the prompts to steer, and of those to leave."""
+    if len(labelled[0]) != len(labelled[1]):
+        raise ValueError(
+            f"labelled must hold as many prompts to steer as to leave, got {len(labelled[0])} "
+            f"and {len(labelled[1])}"
+        )
+    states = [
+        prompt_activations(model, one, component, [layer], prepend_bos=prepend_bos)
+        for one in labelled
+    ]
+    return [one.double().numpy()[:, 0, :, 0] for one in states]
 
 
 def _best_threshold(fire: np.ndarray, rest: np.ndarray) -> tuple[float, bool]:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_count, req
 from sadi_lens.types.data import Sample
 from sadi_lens.types.model import HookedModel, ModelInfo, fingerprint_of
 from sadi_lens.types.results import Evaluation
+from sadi_lens.types.stats import proportion_interval
 
 
 @dataclass(frozen=True)
@@ -170,4 +171,42 @@ def described(interventions: Sequence[Intervention | None]) -> tuple[object, ...
         if one is None or type(one).__module__.startswith("sadi_lens.")
         else (type(one), one.label, one.component, tuple(one.layers))
         for one in interventions
+    )
+
+
+def joined(
+    done: Bool[np.ndarray, " item"], one: Evaluation, two: Evaluation, items: str
+) -> Evaluation:
+    """Results of some items and of the others as one, in the order of the samples.
+
+    Args:
+        done: The items of ``one``; ``two`` has the rest.
+        one: The first part.
+        two: The second.
+        items: Hash of the whole.
+    """
+    order = np.argsort(np.concatenate([np.flatnonzero(done), np.flatnonzero(~done)]))
+    wide = max(one.choice_scores.shape[1], two.choice_scores.shape[1])
+
+    def padded(scores: np.ndarray) -> np.ndarray:
+        room = wide - scores.shape[1]
+        return np.pad(scores, ((0, 0), (0, room)), constant_values=np.nan)
+
+    correct, margins, valid, scores = (
+        np.concatenate(parts)[order]
+        for parts in (
+            (one.correct, two.correct),
+            (one.margins, two.margins),
+            (one.valid, two.valid),
+            (padded(one.choice_scores), padded(two.choice_scores)),
+        )
+    )
+    return replace(
+        one,
+        correct=correct,
+        margins=margins,
+        valid=valid,
+        choice_scores=scores,
+        interval=proportion_interval(correct),
+        items=items,
     )

@@ -11,9 +11,15 @@ from sadi_lens.engine.fitting import fitting, warn_unknown
 from sadi_lens.engine.generation import generate
 from sadi_lens.engine.hooks import require_eval
 from sadi_lens.engine.intervention import Intervention
-from sadi_lens.measure.calls import Call, EvaluationInterrupted, Settings, items_hash, require_kind
-from sadi_lens.measure.choices import score_choices
-from sadi_lens.measure.outcomes import Origin, choice_outcomes, joined, text_outcome
+from sadi_lens.measure.calls import (
+    Call,
+    EvaluationInterrupted,
+    Settings,
+    items_hash,
+    joined,
+    require_kind,
+)
+from sadi_lens.measure.outcomes import Origin, choice_outcomes, score_choices, text_outcome
 from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import Sample

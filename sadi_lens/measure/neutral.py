@@ -225,12 +225,8 @@ def match_kl(
         return distance if math.isfinite(distance) else math.inf
 
     low, high = 0.0, start
-    is_bracketed = reaches(high)
-    for _ in range(12):
-        if is_bracketed:
-            break
+    while not (is_bracketed := reaches(high)) and high < 4096 * start:
         low, high = high, 2 * high
-        is_bracketed = reaches(high)
     for _ in range(40):
         nearest = min(tried, key=off)
         if off(nearest) <= tolerance * wanted:

@@ -1,19 +1,164 @@
-"""From scores and texts to an ``Evaluation``."""
+"""Samples scored under interventions: log-probabilities of choices, matched texts, the ``Evaluation`` of either."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from sadi_lens.measure.calls import items_hash
-from sadi_lens.measure.choices import ChoiceRow, ChoiceScores
-from sadi_lens.types.answers import matches
+from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.scoring import score_answers
+from sadi_lens.engine.text import EncodedItem, encode_item, require_tokenizer
+from sadi_lens.engine.whole_texts import ItemScores
+from sadi_lens.measure.calls import Settings, items_hash
+from sadi_lens.tasks.contrast import right_answer
+from sadi_lens.types.answers import matches, neutral_prompt, normalise
 from sadi_lens.types.data import Sample
-from sadi_lens.types.model import ModelInfo
+from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import Evaluation
 from sadi_lens.types.stats import proportion_interval
+
+
+class ChoiceRow(NamedTuple):
+    """What one intervention gives."""
+
+    scores: Float[np.ndarray, "item choice"]
+    valid: Bool[np.ndarray, " item"]
+    spelled: Bool[np.ndarray, " item"] | None
+
+
+@dataclass
+class ChoiceScores:
+    """Scores of every item under every intervention; after Ctrl-C, of the items that were finished."""
+
+    scores: Float[np.ndarray, "intervention item choice"]
+    """Nats; NaN where an item has fewer choices."""
+    valid: Bool[np.ndarray, "intervention item"]
+    spelled: Bool[np.ndarray, "intervention item"] | None
+    """For ``"teacher_forced"``: whether the most likely tokens spell the right answer."""
+    done: Bool[np.ndarray, " item"]
+    interrupted: bool = False
+
+    def rows(self, kept: np.ndarray) -> Iterator[ChoiceRow]:
+        """One row an intervention, of the items in ``kept``."""
+        for index in range(len(self.scores)):
+            spelled = None if self.spelled is None else self.spelled[index, kept]
+            yield ChoiceRow(self.scores[index, kept], self.valid[index, kept], spelled)
+
+
+def score_choices(
+    model: HookedModel,
+    samples: Sequence[Sample],
+    interventions: Sequence[Intervention | None],
+    settings: Settings,
+    bar: Any,
+) -> ChoiceScores:
+    """Score every choice; on Ctrl-C, what was finished.
+
+    Args:
+        model: A bridged model in eval mode.
+        samples: With choices, or (``"teacher_forced"`` only) with targets.
+        interventions: None is the unsteered model.
+        settings: Any scoring except ``"generation"``. Under ``"pmi"`` the interventions act in the prompt's last line
+            alone too.
+        bar: Progress bar, updated by items times interventions.
+
+    Raises:
+        ValueError: If a prompt or choice does not tokenise or fit, or has one line only (``"pmi"``).
+    """
+    choices = [one.choices or (right_answer(one),) for one in samples]
+    scoring = settings.scoring
+
+    def encoded(prompts: Sequence[str]) -> list[EncodedItem]:
+        return [
+            encode_item(model, prompt, answers, prepend_bos=settings.prepend_bos)
+            for prompt, answers in zip(prompts, choices, strict=True)
+        ]
+
+    items = encoded([one.prompt for one in samples])
+    shape = (len(interventions), len(samples))
+    is_forced = scoring == "teacher_forced"
+    result = ChoiceScores(
+        scores=np.full((*shape, max(map(len, choices))), np.nan, dtype=np.float32),
+        valid=np.zeros(shape, dtype=bool),
+        spelled=np.zeros(shape, dtype=bool) if is_forced else None,
+        done=np.zeros(len(samples), dtype=bool),
+    )
+    spelling = _Spelling(require_tokenizer(model), samples, items)
+    try:
+        for found in score_answers(
+            model, items, interventions, settings.position, engine=settings.engine
+        ):
+            result.scores[:, found.indices, : found.logprobs.shape[2]] = found.logprobs
+            result.valid[:, found.indices] = found.valid
+            if result.spelled is not None:
+                result.spelled[:, found.indices] = spelling.of(found)
+            result.done[found.indices] = True
+            bar.update(len(found.indices) * len(interventions))
+        if scoring == "pmi":
+            bare = encoded([neutral_prompt(one.prompt) for one in samples])
+            result.scores -= _bare_scores(model, bare, interventions, settings, result.scores.shape)
+    except KeyboardInterrupt:
+        result.interrupted = True
+        if scoring == "pmi":  # half of a difference is no score
+            result.done[:] = False
+    for index, item in enumerate(items if scoring == "per_token" else ()):
+        lengths = [len(answer) for answer in item.answers]
+        result.scores[:, index, : len(lengths)] /= lengths
+    return result
+
+
+def _bare_scores(
+    model: HookedModel,
+    items: Sequence[EncodedItem],
+    interventions: Sequence[Intervention | None],
+    settings: Settings,
+    shape: tuple[int, ...],
+) -> np.ndarray:
+    """Log-probability of every choice after the neutral prompt; most items share theirs."""
+    scores = np.full(shape, np.nan, dtype=np.float32)
+    unique = {(item.prompt, item.answers): item for item in items}
+    row_of = {key: row for row, key in enumerate(unique)}
+    rows = np.array([row_of[item.prompt, item.answers] for item in items])
+    for found in score_answers(
+        model, list(unique.values()), interventions, settings.position, engine=settings.engine
+    ):
+        for place, row in enumerate(found.indices):
+            scores[:, rows == row, : found.logprobs.shape[2]] = found.logprobs[:, place][:, None]
+    return scores
+
+
+class _Spelling:
+    """Whether the most likely tokens are the text of the right answer after ``normalise``."""
+
+    def __init__(
+        self, tokenizer: Any, samples: Sequence[Sample], items: Sequence[EncodedItem]
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.right = [sample.answer or 0 for sample in samples]
+        self.answers = [item.answers[right] for item, right in zip(items, self.right, strict=True)]
+        self.texts: dict[tuple[int, ...], str] = {}
+
+    def of(self, found: ItemScores) -> Bool[np.ndarray, "intervention item"]:
+        """For every intervention and item of a batch."""
+        same = [
+            [
+                self._same(row, self.answers[index])
+                for row in found.argmax[:, place, self.right[index]]
+            ]
+            for place, index in enumerate(found.indices)
+        ]
+        return np.array(same).T
+
+    def _same(self, tokens: np.ndarray, answer: tuple[int, ...]) -> bool:
+        return self._text(tuple(int(one) for one in tokens if one >= 0)) == self._text(answer)
+
+    def _text(self, tokens: tuple[int, ...]) -> str:
+        if tokens not in self.texts:
+            self.texts[tokens] = normalise(self.tokenizer.decode(list(tokens)))
+        return self.texts[tokens]
 
 
 @dataclass(frozen=True)
@@ -129,42 +274,4 @@ def _outcome(
         margins=margins,
         valid=found.valid & ~is_broken,
         scores=scores,
-    )
-
-
-def joined(
-    done: Bool[np.ndarray, " item"], one: Evaluation, two: Evaluation, items: str
-) -> Evaluation:
-    """Results of some items and of the others as one, in the order of the samples.
-
-    Args:
-        done: The items of ``one``; ``two`` has the rest.
-        one: The first part.
-        two: The second.
-        items: Hash of the whole.
-    """
-    order = np.argsort(np.concatenate([np.flatnonzero(done), np.flatnonzero(~done)]))
-    wide = max(one.choice_scores.shape[1], two.choice_scores.shape[1])
-
-    def padded(scores: np.ndarray) -> np.ndarray:
-        room = wide - scores.shape[1]
-        return np.pad(scores, ((0, 0), (0, room)), constant_values=np.nan)
-
-    correct, margins, valid, scores = (
-        np.concatenate(parts)[order]
-        for parts in (
-            (one.correct, two.correct),
-            (one.margins, two.margins),
-            (one.valid, two.valid),
-            (padded(one.choice_scores), padded(two.choice_scores)),
-        )
-    )
-    return replace(
-        one,
-        correct=correct,
-        margins=margins,
-        valid=valid,
-        choice_scores=scores,
-        interval=proportion_interval(correct),
-        items=items,
     )

@@ -1,6 +1,7 @@
 """Pair by pair: is a unit's difference there in every pair, or carried by a few?"""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -36,9 +37,6 @@ def difference_distributions(
         unit_differences: Up to some 40 units; pairs that are not finite are left out and counted.
         theme: ``"light"`` or ``"dark"``.
 
-    Returns:
-        A figure; ``export`` writes it, ``show`` displays it.
-
     Raises:
         ValueError: If there is no unit, or no finite difference.
 
@@ -73,26 +71,29 @@ def difference_distributions(
         shares.append(f"{100 * (sample > 0).mean():.0f}%" if sample.size else "no finite value")
     figure.add_vline(x=0, line={"color": colors.muted, "width": 1, "dash": "dot"})
     _add_shares(figure, colors, shares)
-    n_units = len(labels)
-    figure.update_xaxes(
-        title=f"difference per pair, A(x y+) {MINUS} A(x y{MINUS}) (activation units)"
-    )
-    figure.update_yaxes(
-        title=component.unit,
-        tickvals=list(range(n_units)),
-        ticktext=[escape(label) for label in labels],
-        range=[-0.5, n_units - 1 + _OVERLAP + 0.1],
-        showgrid=True,
-    )
+    _set_axes(figure, component.unit, labels)
     agreed = [share for share in shares if share.endswith("%")]
     return finish(
         figure,
         colors,
         title=_title(labels, shares, agreed, component.unit),
         subtitle=_facts(unit_differences, dropped=int(np.isnan(values).sum())),
-        plot=(560, max(140, int(_ROW * (n_units + _OVERLAP)))),
+        plot=(560, max(140, int(_ROW * (len(labels) + _OVERLAP)))),
         margin=Margin(left=96, right=132),
         head=14,
+    )
+
+
+def _set_axes(figure: go.Figure, unit: str, labels: Sequence[str]) -> None:
+    figure.update_xaxes(
+        title=f"difference per pair, A(x y+) {MINUS} A(x y{MINUS}) (activation units)"
+    )
+    figure.update_yaxes(
+        title=unit,
+        tickvals=list(range(len(labels))),
+        ticktext=[escape(label) for label in labels],
+        range=[-0.5, len(labels) - 1 + _OVERLAP + 0.1],
+        showgrid=True,
     )
 
 

@@ -34,9 +34,6 @@ def dot_grid(
         shown: The mask that is ringed at first; default the first.
         theme: ``"light"`` or ``"dark"``.
 
-    Returns:
-        A figure; ``export`` writes it, ``show`` displays it.
-
     Raises:
         ValueError: If there is no panel, shapes differ, a panel is too large or nothing is finite.
 
@@ -67,16 +64,7 @@ def dot_grid(
     if len(rings) > 1:
         _add_slider(figure, list(rings), len(arrays), first)
     width = len(arrays) * step - _GAP
-    figure.update_xaxes(
-        title="unit",
-        range=[-0.6, width - 0.4],
-        tickvals=[unit + index * step for index in range(len(arrays)) for unit in range(n_units)],
-        ticktext=[str(unit) for _ in arrays for unit in range(n_units)],
-        showgrid=False,
-    )
-    figure.update_yaxes(
-        title="layer", range=[n_layers - 0.4, -1.05], tickvals=list(range(n_layers)), showgrid=False
-    )
+    _set_axes(figure, len(arrays), n_layers, n_units)
     return finish(
         figure,
         colors,
@@ -84,6 +72,20 @@ def dot_grid(
         subtitle=(("blue: positive, red: negative, size: magnitude",),),
         plot=(int(width * _CELL), int((n_layers + 0.65) * _CELL)),
         margin=Margin(bottom=58 if len(rings) < 2 else 132),
+    )
+
+
+def _set_axes(figure: go.Figure, n_panels: int, n_layers: int, n_units: int) -> None:
+    step = n_units + _GAP
+    figure.update_xaxes(
+        title="unit",
+        range=[-0.6, n_panels * step - _GAP - 0.4],
+        tickvals=[unit + index * step for index in range(n_panels) for unit in range(n_units)],
+        ticktext=[str(unit) for _ in range(n_panels) for unit in range(n_units)],
+        showgrid=False,
+    )
+    figure.update_yaxes(
+        title="layer", range=[n_layers - 0.4, -1.05], tickvals=list(range(n_layers)), showgrid=False
     )
 
 

@@ -27,9 +27,6 @@ def units_by_layer(masks: Mapping[str, Mask], *, theme: str = "light") -> go.Fig
         masks: Label -> mask; any components, of models with the same number of layers.
         theme: ``"light"`` or ``"dark"``.
 
-    Returns:
-        A figure; ``export`` writes it, ``show`` displays it.
-
     Raises:
         ValueError: If there is no mask, or their layer counts differ.
 
@@ -70,22 +67,24 @@ def units_by_layer(masks: Mapping[str, Mask], *, theme: str = "light") -> go.Fig
     figure.update_yaxes(
         title="share of the mask (%)", range=[0, min(104, 108 * highest)], ticksuffix="%"
     )
-    models = dict.fromkeys(mask.model.name for mask in masks.values() if mask.model)
-    sources = dict.fromkeys(_source(mask) for mask in masks.values())
     return finish(
         figure,
         colors,
         title="Selected units by layer" + _peaks(masks),
-        subtitle=(
-            *(
-                (f"{label}: {mask.rule}, of {mask.selected.size:,} {_place(mask)}",)
-                for label, mask in masks.items()
-            ),
-            (*sources, named("model", ", ".join(models))),
-        ),
+        subtitle=_facts(masks),
         plot=(int(np.clip(n_layers * (14 + 16 * len(masks)), 560, 960)), 280),
         margin=Margin(right=32),
     )
+
+
+def _facts(masks: Mapping[str, Mask]) -> list[tuple[str, ...]]:
+    models = dict.fromkeys(mask.model.name for mask in masks.values() if mask.model)
+    sources = dict.fromkeys(_source(mask) for mask in masks.values())
+    rules = [
+        (f"{label}: {mask.rule}, of {mask.selected.size:,} {_place(mask)}",)
+        for label, mask in masks.items()
+    ]
+    return [*rules, (*sources, named("model", ", ".join(models)))]
 
 
 def _add_mask(figure: go.Figure, theme: Theme, label: str, mask: Mask, index: int) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
+from sadi_lens.plots._heatmap import symmetric_range
 from sadi_lens.plots._layout import (
     TIMES,
     Margin,
@@ -13,7 +14,6 @@ from sadi_lens.plots._layout import (
     float32,
     require_finite,
     signed,
-    symmetric_range,
 )
 from sadi_lens.plots._theme import require_theme
 from sadi_lens.plots._unit_map import (
@@ -52,9 +52,6 @@ def difference_heatmap(
         theme: ``"light"`` or ``"dark"``.
         sort: Order the units of each layer by value (the paper's Fig. 3a): shows how few stand out, hides
             which they are (hover still tells). Only where every unit has its own cell.
-
-    Returns:
-        A figure; ``export`` writes it, ``show`` displays it.
 
     Raises:
         ValueError: If nothing is finite, the mask is of another component or shape, or ``sort`` is

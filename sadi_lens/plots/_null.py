@@ -29,9 +29,6 @@ def null_distribution(comparison: Comparison, label: str, *, theme: str = "light
         label: Label of the method.
         theme: ``"light"`` or ``"dark"``.
 
-    Returns:
-        A figure; ``export`` writes it, ``show`` displays it.
-
     Raises:
         ValueError: If the label is unknown, or the method has no null of its own.
     """

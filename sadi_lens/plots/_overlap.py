@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from sadi_lens.plots._heatmap import add_colorbar
 from sadi_lens.plots._layout import (
     SUBTITLE_SIZE,
     Margin,
-    add_colorbar,
     escape,
     finish,
     named,
@@ -33,9 +33,6 @@ def mask_overlap(masks: Mapping[str, Mask], *, theme: str = "light") -> go.Figur
         masks: Label -> mask, at least 2, of one component and shape.
         theme: ``"light"`` or ``"dark"``.
 
-    Returns:
-        A figure; ``export`` writes it, ``show`` displays it.
-
     Raises:
         ValueError: If there are fewer than 2 masks, or they are of different components or shapes.
 
@@ -46,13 +43,7 @@ def mask_overlap(masks: Mapping[str, Mask], *, theme: str = "light") -> go.Figur
         'first and second share 0.33, chance 0.02'
     """
     colors = require_theme(theme)
-    if len(masks) < 2:
-        raise ValueError(f"mask_overlap needs at least 2 masks, got {len(masks)}")
-    kinds = {label: (mask.component, *mask.selected.shape) for label, mask in masks.items()}
-    if len(set(kinds.values())) > 1:
-        raise ValueError(
-            f"masks must be of the same (component, layers, units) to share any, got {kinds}"
-        )
+    _require_alike(masks)
     labels, chosen = list(masks), list(masks.values())
     n, first = len(chosen), chosen[0]
     shared, either, chance = _overlaps(chosen)
@@ -93,6 +84,16 @@ def mask_overlap(masks: Mapping[str, Mask], *, theme: str = "light") -> go.Figur
         plot=(cell * n, cell * n),
         margin=Margin(left=widest, right=132, bottom=int(30 + 0.66 * widest + 14)),
     )
+
+
+def _require_alike(masks: Mapping[str, Mask]) -> None:
+    if len(masks) < 2:
+        raise ValueError(f"mask_overlap needs at least 2 masks, got {len(masks)}")
+    kinds = {label: (mask.component, *mask.selected.shape) for label, mask in masks.items()}
+    if len(set(kinds.values())) > 1:
+        raise ValueError(
+            f"masks must be of the same (component, layers, units) to share any, got {kinds}"
+        )
 
 
 def _overlaps(masks: list[Mask]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,5 +1,7 @@
 """How sharp the cut at K is: all units by rank, with what chance would give."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import plotly.graph_objects as go
 
@@ -37,9 +39,6 @@ def rank_curve(
             pairs stay below. A unit above it stands out after looking at all units.
         theme: ``"light"`` or ``"dark"``.
 
-    Returns:
-        A figure; ``export`` writes it, ``show`` displays it.
-
     Raises:
         ValueError: If nothing is finite, ``k`` is out of range, or the null is of another component.
 
@@ -70,14 +69,7 @@ def rank_curve(
     if null is not None:
         above = int((values > null.threshold).sum())
         _add_null(figure, colors, null, ends)
-    figure.update_xaxes(
-        title=f"rank among {n:,} {unit}s (log scale)",
-        type="log",
-        range=[np.log10(one) for one in ends],
-        dtick=1 if n > 30 else None,
-        tickformat="~s",
-    )
-    figure.update_yaxes(title="mean difference (activation units)", range=[low, high])
+    _set_axes(figure, unit, n, ends, (low, high))
     return finish(
         figure,
         colors,
@@ -89,6 +81,19 @@ def rank_curve(
         plot=(680, 340),
         margin=Margin(left=84),
     )
+
+
+def _set_axes(
+    figure: go.Figure, unit: str, n: int, ends: Sequence[float], span: tuple[float, float]
+) -> None:
+    figure.update_xaxes(
+        title=f"rank among {n:,} {unit}s (log scale)",
+        type="log",
+        range=[np.log10(one) for one in ends],
+        dtick=1 if n > 30 else None,
+        tickformat="~s",
+    )
+    figure.update_yaxes(title="mean difference (activation units)", range=list(span))
 
 
 def _require_same(differences: ActivationDifferences, null: SignFlipNull | None) -> None:

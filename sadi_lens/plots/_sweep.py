@@ -6,19 +6,16 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from sadi_lens.plots._heatmap import add_boxes, add_colorbar, padded, symmetric_range
 from sadi_lens.plots._layout import (
     MINUS,
     Margin,
-    add_boxes,
-    add_colorbar,
     escape,
     finish,
     float32,
     named,
-    padded,
     percent,
     require_finite,
-    symmetric_range,
     where,
 )
 from sadi_lens.plots._theme import Theme, require_theme

@@ -5,9 +5,9 @@ import html
 import numpy as np
 import plotly.graph_objects as go
 
+from sadi_lens.plots._heatmap import add_colorbar
 from sadi_lens.plots._layout import (
     Margin,
-    add_colorbar,
     counted,
     escape,
     finish,

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.plots._layout import add_boxes, add_colorbar, escape, integer_ticks, padded
+from sadi_lens.plots._heatmap import add_boxes, add_colorbar, padded
+from sadi_lens.plots._layout import escape, integer_ticks
 from sadi_lens.plots._theme import Theme
 from sadi_lens.types.components import COMPONENTS
 from sadi_lens.types.masks import Mask

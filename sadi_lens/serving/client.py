@@ -12,9 +12,8 @@ import numpy as np
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.text import EncodedItem, cut_item, encode
 from sadi_lens.measure.calls import items_hash
-from sadi_lens.measure.choices import ChoiceScores
 from sadi_lens.measure.evaluation import split_of
-from sadi_lens.measure.outcomes import Origin, choice_outcomes, text_outcome
+from sadi_lens.measure.outcomes import ChoiceScores, Origin, choice_outcomes, text_outcome
 from sadi_lens.serving.asked import LENGTH_KEY, NAME_KEY
 from sadi_lens.serving.checkpoint import checkpoint_folder, checkpoint_info
 from sadi_lens.serving.plugin import environment
@@ -177,11 +176,10 @@ class VLLMEngine:
         is_text = {sample.target is not None for sample in samples}
         if len(is_text) > 1:
             raise ValueError("samples must all have choices or all have a target, got both kinds")
-        row = "unsteered"
         if table is not None:
             require_one_of("table", table, self.names)
-            row = str(self._door.sadi_lens_tables[table].label)
-        row = row if label is None else label
+        own = "unsteered" if table is None else str(self._door.sadi_lens_tables[table].label)
+        row = own if label is None else label
         origin = Origin(self.info, task, split_of(samples), position, scoring)
         if scoring == "generation" or is_text.pop():
             texts = self.generate(

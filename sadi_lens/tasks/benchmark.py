@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sadi_lens.types.checks import short
 from sadi_lens.types.data import Sample
+from sadi_lens.types.wording import short
 
 LETTERS = "ABCDEFGHIJ"
 ONE_SOURCE = {"pairs": "test", "dev": "test", "test": "test"}

@@ -12,8 +12,9 @@ from sadi_lens.tasks.rows import FIELDS, read_row, renamed
 from sadi_lens.tasks.sources import rows_of
 from sadi_lens.tasks.suggest import suggest_task
 from sadi_lens.types.base import require_one_of
-from sadi_lens.types.checks import as_path, checked, short
+from sadi_lens.types.checks import as_path, checked
 from sadi_lens.types.data import ContrastivePair, Sample, Task
+from sadi_lens.types.wording import short
 
 
 @checked()
@@ -28,9 +29,8 @@ def load_task(
 ) -> Task:
     """A task by name, or from a user's own rows.
 
-    Names: ``hints``, ``sentiment``, ``effects``, ``recall`` and ``kindness``, for the embedded model; ``suggest``, for
-    language models; also the published data sets
-    (``sadi_lens.tasks.BENCHMARKS``), which come from the Hub (``load_benchmark`` has the options).
+    Names: ``hints``, ``sentiment``, ``effects``, ``recall``, ``kindness`` (embedded model), ``suggest``
+    (language models), those of ``sadi_lens.tasks.BENCHMARKS``, which come from the Hub (see ``load_benchmark``).
 
     A row holds ``prompt, positive, negative`` (a pair; with ``negative_prompt`` for personas), ``prompt, choices,
     answer`` (the index of the right choice, its label or its text) or ``prompt, target`` (free text), and may hold
@@ -56,9 +56,8 @@ def load_task(
         TypeError: If the source is of no kind that holds rows.
 
     Example:
-        >>> task = sl.load_task("hints")
-        >>> len(task.pairs), len(task.dev), len(task.test)
-        (240, 240, 360)
+        >>> len(sl.load_task("hints").pairs)
+        240
         >>> rows = [{"question": "The sky is", "options": ["blue", "red"], "label": 0}]
         >>> names = {"prompt": "question", "choices": "options", "answer": "label"}
         >>> load_task(rows, columns=names, space=True).test[0].choices

@@ -8,8 +8,8 @@ import numpy as np
 
 from sadi_lens.types.answers import lacks_space
 from sadi_lens.types.base import require_one_of
-from sadi_lens.types.checks import short
 from sadi_lens.types.data import SPLITS, ContrastivePair, Sample
+from sadi_lens.types.wording import short
 
 PAIR_FIELDS = ("prompt", "positive", "negative")
 CHOICE_FIELDS = ("prompt", "choices", "answer")

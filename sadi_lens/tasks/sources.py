@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
-from sadi_lens.types.checks import short
+from sadi_lens.types.wording import short
 
 Rows = Iterable[tuple[str, Any]]
 """(where, row): the file and line or the number of the row, for messages, and what stands there."""

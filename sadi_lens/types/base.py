@@ -1,5 +1,8 @@
-"""What the data types share: positions, equality of arrays, checks of names and counts."""
+"""What the data types share: positions, equality of arrays, checks of names and counts, parts of annotations."""
 
+import functools
+import types
+import typing
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -67,3 +70,18 @@ def warn_not_finite(what: str, label: str) -> None:
         "dtype.",
         stacklevel=3,
     )
+
+
+@functools.cache
+def kinds_of(hint: Any) -> tuple[Any, ...]:
+    """The members of a union; otherwise the one kind itself."""
+    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return typing.get_args(hint) if is_union else (hint,)
+
+
+@functools.cache
+def item_hint(hint: Any) -> Any:
+    """What a list holds, where ``hint`` is one: ``Sequence[X]``, ``list[X]`` or ``tuple[X, ...]``."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    is_list = origin in (Sequence, list) or (origin is tuple and args[-1] is Ellipsis)
+    return args[0] if is_list else None

@@ -9,10 +9,8 @@ import inspect
 import math
 import numbers
 import os
-import reprlib
-import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
@@ -21,8 +19,9 @@ import numpy as np
 from beartype.door import is_bearable
 
 from sadi_lens.types.answers import SCORINGS
-from sadi_lens.types.base import POSITIONS, require_one_of
+from sadi_lens.types.base import POSITIONS, item_hint, kinds_of, require_one_of
 from sadi_lens.types.components import component_name
+from sadi_lens.types.wording import described, remedy, short
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -53,18 +52,6 @@ ONE_OF: dict[str, Any] = {
 DISTINCT = ("components", "ks", "scorings", "sizes", "strengths")
 """Lists in which nothing may stand twice."""
 NUMBERS = (int, float)
-NAMES = {
-    bool: ("True or False", "True or False"),
-    int: ("a whole number", "whole numbers"),
-    float: ("a number", "numbers"),
-    str: ("text", "texts"),
-    Path: ("a path", "paths"),
-    type(None): ("None", "None"),
-    "Mapping": ("a dict", "dicts"),
-    "HookedModel": ("a model from load_model", "models from load_model"),
-    "Intervention": ("an intervention", "interventions"),
-}
-"""What values are called in messages: one, several."""
 
 
 def checked(**at_least: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
@@ -170,27 +157,21 @@ def _of_kind(name: str, value: Any, hint: Any) -> Any:
     fits, found = _fitting(value, hint)
     if fits:
         return found
-    options = _options(hint)
+    kinds = kinds_of(hint)
     if isinstance(value, list | tuple):
-        for item in (_item_hint(option) for option in options):
+        for item in (item_hint(option) for option in kinds):
             for index, one in enumerate(value if item is not None else ()):
                 _of_kind(f"{name}[{index}]", one, item)
     raise TypeError(
-        f"{name} must be {described(hint)}, got {short(value)}{_remedy(name, value, options)}"
+        f"{name} must be {described(hint)}, got {short(value)}{remedy(name, value, kinds)}"
     )
-
-
-@functools.cache
-def _options(hint: Any) -> tuple[Any, ...]:
-    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
-    return typing.get_args(hint) if is_union else (hint,)
 
 
 def _fitting(value: Any, hint: Any) -> tuple[bool, Any]:
     """Whether ``value`` is of the kind, and it as that kind."""
-    options = _options(hint)
-    if len(options) > 1:
-        tried = (_fitting(value, option) for option in options)
+    kinds = kinds_of(hint)
+    if len(kinds) > 1:
+        tried = (_fitting(value, option) for option in kinds)
         return next((one for one in tried if one[0]), (False, value))
     if hint is Any or isinstance(hint, str | TypeVar):
         return True, value
@@ -199,7 +180,7 @@ def _fitting(value: Any, hint: Any) -> tuple[bool, Any]:
     origin = typing.get_origin(hint)
     if isinstance(hint, type) and origin is None:
         return isinstance(value, hint), value
-    item, args = _item_hint(hint), typing.get_args(hint)
+    item, args = item_hint(hint), typing.get_args(hint)
     if item is not None or origin is tuple:
         return _list(value, origin, args if item is None else item)
     if origin is Mapping:
@@ -220,14 +201,6 @@ def _number(value: Any, hint: Any) -> tuple[bool, Any]:
     return False, value
 
 
-@functools.cache
-def _item_hint(hint: Any) -> Any:
-    """What a list holds, where ``hint`` is one: ``Sequence[X]``, ``list[X]`` or ``tuple[X, ...]``."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    is_list = origin in (Sequence, list) or (origin is tuple and args[-1] is Ellipsis)
-    return args[0] if is_list else None
-
-
 def _list(value: Any, origin: Any, held: Any) -> tuple[bool, Any]:
     """``held``: the kind of every item, or a tuple with the kind of each."""
     given = value
@@ -246,73 +219,6 @@ def _list(value: Any, origin: Any, held: Any) -> tuple[bool, Any]:
         return True, tuple(kept)
     is_same = all(one is other for one, other in zip(kept, given, strict=True))
     return True, given if is_same else kept
-
-
-def described(hint: Any, *, several: bool = False) -> str:
-    """What a value must be, in words."""
-    if len(_options(hint)) > 1:
-        words = [described(one, several=several) for one in _options(hint)]
-        return " or ".join(dict.fromkeys(words))
-    item = _item_hint(hint)
-    if item is not None:
-        return f"{'lists' if several else 'a list'} of {described(item, several=True)}"
-    if typing.get_origin(hint) is tuple:
-        inner = ", ".join(described(one) for one in typing.get_args(hint))
-        return f"tuples ({inner})" if several else f"a tuple ({inner})"
-    if hint in NAMES:
-        return NAMES[hint][several]
-    if hasattr(hint, "dim_str"):  # jaxtyping
-        kind = {"Float": "float", "Int": "integer", "Bool": "bool"}.get(hint.dtype.__name__, "")
-        return f"a {kind} array [{hint.dim_str.strip()}]".replace("a i", "an i")
-    origin = typing.get_origin(hint)
-    if origin is Callable:
-        return "a function"
-    name = getattr(hint if origin is None else origin, "__name__", str(hint))
-    article = "an" if name[0] in "AEIOU" else "a"
-    one = NAMES.get(name, (f"{article} {name}", f"{name} objects"))
-    return one[several]
-
-
-def short(value: Any) -> str:
-    """A value in at most some sixty characters, whatever it is."""
-    if isinstance(value, Iterator):
-        return "a generator"
-    if isinstance(value, str | bytes | bytearray):
-        return (
-            reprlib.repr(value) if len(value) < 1000 else f"{value[:24]!r}... ({len(value)} long)"
-        )
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
-        shape = " ".join(str(size) for size in value.shape)
-        return f"an array [{shape}] of {value.dtype}" if shape else f"{value!r}"
-    if value is None or isinstance(value, numbers.Number):
-        return reprlib.repr(value)
-    if isinstance(value, list | tuple | set | frozenset | Mapping):
-        text = reprlib.repr(value)
-        return text if len(text) < 120 else f"{text[:100]}..."
-    name = getattr(value, "__name__", None)
-    return (
-        f"the {'class' if isinstance(value, type) else 'function'} {name}"
-        if name
-        else (f"a {type(value).__name__} object")
-    )
-
-
-def _remedy(name: str, value: Any, options: Sequence[Any]) -> str:
-    if any(getattr(one, "__name__", "") == "HookedModel" for one in options):
-        return f"; load it first: load_model({value!r})" if isinstance(value, str) else ""
-    if any(_item_hint(one) is not None for one in options):
-        lists_text = any(_item_hint(one) is str for one in options)
-        if isinstance(value, str):
-            return f"; write [{short(value)}] for a list of one" if lists_text else ""
-        if isinstance(value, set | frozenset):
-            return "; a set has no order: give sorted(...) or a list"
-        if isinstance(value, Mapping):
-            return "; give a list of its keys or of its values"
-        if isinstance(value, Iterator) or hasattr(value, "__iter__"):
-            return f"; write list({name})"
-    if bool in options and isinstance(value, numbers.Number):
-        return "; write True or False"
-    return ""
 
 
 def as_array(name: str, values: Any, dtype: Any = None) -> np.ndarray:

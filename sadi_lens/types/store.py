@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -130,13 +130,11 @@ def _is_own_name(path: Path) -> bool:
 def _locked(folder: Path) -> Generator[None]:
     """One writer at a time where the system can lock a folder; a killed one holds nothing."""
     number = None
-    try:
+    with suppress(ImportError, OSError):  # Windows; some network file systems
         import fcntl
 
         number = os.open(folder, os.O_RDONLY)
         fcntl.flock(number, fcntl.LOCK_EX)
-    except (ImportError, OSError):  # Windows; some network file systems
-        pass
     try:
         yield
     finally:
@@ -161,7 +159,6 @@ def load(
     Raises:
         FileNotFoundError: If there is no such artifact.
         ValueError: If it is damaged, was changed, is of another format, or was made on another model.
-        ValueError: If it is damaged, of a newer format, or was made on another model.
 
     Example:
         >>> mask = sl.Mask.from_units("head", [(2, 2), (3, 1)], model)
@@ -223,8 +220,8 @@ def write_json(results: Mapping[str, Any], path: str | Path) -> Path:
         OSError: If ``path`` holds what sadi_lens did not write (it is left), or cannot be written: then a copy is
             kept in a temporary folder, which the message names.
     """
-    config = {**_header(), "object": encode(dict(results), "results", None)}
-    return write_or_keep(Path(path), sealed_json(config).encode())
+    config = sealed_json({**_header(), "object": encode(dict(results), "results", None)})
+    return write_or_keep(Path(path), config.encode())
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
@@ -256,10 +253,8 @@ def read_header(path: str | Path) -> dict[str, Any]:
 def _header() -> dict[str, Any]:
     versions: dict[str, str] = {}
     for package in ("sadi_lens", "torch", "transformers", "transformer_lens", "numpy"):
-        try:
+        with suppress(PackageNotFoundError):
             versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return {"format": "sadi_lens", "format_version": FORMAT_VERSION, "versions": versions}
 
 

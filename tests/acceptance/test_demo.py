@@ -21,7 +21,8 @@ def results(planted):
 
 
 def test_the_choice_is_the_planted_head_and_the_accuracy_the_one_on_paper(planted, results):
-    from sadi_lens.models.planted import PLANTED, planted_accuracy
+    from sadi_lens.models._planted_task import planted_accuracy
+    from sadi_lens.models.planted import PLANTED
 
     task = planted[1]
     rows = {row.label: row for row in results["comparison"].rows}

@@ -645,7 +645,8 @@ def test_on_the_planted_model_the_margin_is_multiplied_by_one_plus_strength(
     import numpy as np
 
     import sadi_lens as sl
-    from sadi_lens.models.planted import PLANTED, planted_logit_difference
+    from sadi_lens.models._planted_task import planted_logit_difference
+    from sadi_lens.models.planted import PLANTED
 
     model, task = planted
     found = sl.activation_differences(model, task.pairs, progress=False)[component]

@@ -36,7 +36,7 @@ def material(planted, **changes):
 
 
 def test_sadi_chooses_the_planted_head_and_scores_what_is_on_paper(planted, found):
-    from sadi_lens.models.planted import planted_accuracy
+    from sadi_lens.models._planted_task import planted_accuracy
 
     test = planted[1].test
     assert [row.label for row in found.rows] == ["unsteered", *NAMES]

@@ -341,9 +341,9 @@ def test_scores_that_are_not_finite_are_counted_and_said(llama, differences, sam
 @pytest.fixture
 def stop_after(monkeypatch):
     """Ctrl-C after so many items: stop_after(n) -> the list of items scored from then on."""
-    from sadi_lens.measure import choices
+    from sadi_lens.measure import outcomes
 
-    real = choices.score_answers
+    real = outcomes.score_answers
 
     def arrange(n):
         calls = []
@@ -356,7 +356,7 @@ def stop_after(monkeypatch):
                 for found in real(model, [item], *args, **settings):
                     yield found._replace(indices=[index])
 
-        monkeypatch.setattr(choices, "score_answers", one_by_one)
+        monkeypatch.setattr(outcomes, "score_answers", one_by_one)
         return calls
 
     arrange(

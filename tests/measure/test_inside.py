@@ -198,7 +198,7 @@ def test_the_planted_mask_is_perfectly_stable(planted):
 def test_pairs_needed_on_the_planted_model(planted):
     """Any two pairs find the planted unit; accuracy at strength 3 is what equation (1) says."""
     import sadi_lens as sl
-    from sadi_lens.models.planted import planted_accuracy
+    from sadi_lens.models._planted_task import planted_accuracy
 
     model, task = planted
     found = sl.measure.pairs_needed(

@@ -44,7 +44,7 @@ def logit_differences(model, prompts, intervention=None):
 
 
 def evidence_and_pull(prompts):
-    from sadi_lens.models.planted import EVIDENCE, PULL
+    from sadi_lens.models._planted_task import EVIDENCE, PULL
 
     words = [prompt.split() for prompt in prompts]
     return (

@@ -52,7 +52,7 @@ def _logit_differences(model, prompts, intervention=None, position="last_prompt"
     ],
 )
 def test_the_answer_is_evidence_plus_pull_as_worked_out_by_hand(planted, prompt, evidence, pull):
-    from sadi_lens.models.planted import planted_logit_difference
+    from sadi_lens.models._planted_task import planted_logit_difference
 
     measured = float(_logit_differences(planted, [prompt])[0])
     assert measured == pytest.approx(evidence + pull, abs=1e-6)
@@ -127,7 +127,7 @@ def test_with_pulls_every_item_moves_as_equation_1_says(
     planted, task, differences, component, strength
 ):
     import sadi_lens as sl
-    from sadi_lens.models.planted import planted_accuracy, planted_logit_difference
+    from sadi_lens.models._planted_task import planted_accuracy, planted_logit_difference
 
     prompts = [sample.prompt for sample in task.test]
     scaling = sl.MaskedScaling(sl.top_k_mask(differences[component], 1), strength=strength)
@@ -139,7 +139,7 @@ def test_with_pulls_every_item_moves_as_equation_1_says(
 
 
 def test_accuracy_rises_in_steps_with_strength(task):
-    from sadi_lens.models.planted import planted_accuracy
+    from sadi_lens.models._planted_task import planted_accuracy
 
     steps = [planted_accuracy(task.test, s) for s in (-2.0, -0.5, 0.0, 0.3, 0.5, 1.7, 1.8, 4.3)]
     assert steps == [0.0, 2 / 8, 3 / 8, 4 / 8, 5 / 8, 6 / 8, 7 / 8, 1.0]

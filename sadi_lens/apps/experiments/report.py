@@ -12,6 +12,7 @@ from sadi_lens.apps.experiments.folder import RunFolder
 from sadi_lens.measure.methods import METHODS
 from sadi_lens.tasks.published import beside
 from sadi_lens.types.results import Evaluation
+from sadi_lens.types.results.table import interval_text, number_text, p_text, points_text
 from sadi_lens.types.stats import mcnemar_p, paired_interval
 from sadi_lens.types.store import load
 
@@ -237,30 +238,23 @@ def _shown(results: "pd.DataFrame", experiment: Experiment) -> "pd.DataFrame":
     rows = results.to_dict("records")
     table["settings"] = [row["settings"] for row in rows]
     table["accuracy (se) [95%]"] = [
-        f"{row['accuracy']:.1%} ({100 * row['standard_error']:.1f}) [{row['low']:.0%}, {row['high']:.0%}]"
+        f"{row['accuracy']:.1%} ({100 * row['standard_error']:.1f}) {interval_text((row['low'], row['high']), '.0%')}"
         for row in rows
     ]
     table["gain [95%]"] = [
-        ""
-        if np.isnan(row["gain"])
-        else f"{100 * row['gain']:+.1f} [{100 * row['gain_low']:+.1f}, {100 * row['gain_high']:+.1f}]"
-        for row in rows
+        points_text(row["gain"], (row["gain_low"], row["gain_high"])) for row in rows
     ]
-    table["p"] = [_p_text(row["holm_p"]) for row in rows]
-    table["valid"] = [f"{row['valid_rate']:.0%}" for row in rows]
-    table["chance"] = ["" if np.isnan(row["chance"]) else f"{row['chance']:.0%}" for row in rows]
+    table["p"] = [p_text(row["holm_p"]) for row in rows]
+    table["valid"] = [number_text(row["valid_rate"], ".0%") for row in rows]
+    table["chance"] = [number_text(row["chance"], ".0%") for row in rows]
     table["dev, optimism"] = [
         ""
         if np.isnan(row["optimism"])
-        else f"{row['dev_accuracy']:.1%}, {100 * row['optimism']:+.1f}"
+        else f"{row['dev_accuracy']:.1%}, {points_text(row['optimism'])}"
         for row in rows
     ]
     table["n"] = [f"{row['n']}" for row in rows]
     return pd.DataFrame(table)
-
-
-def _p_text(p: float) -> str:
-    return "" if np.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _varies(table: "pd.DataFrame", axis: str) -> bool:

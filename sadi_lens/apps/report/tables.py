@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sadi_lens.plots._layout import percent, signed
+from sadi_lens.plots._layout import MINUS, percent, signed
 from sadi_lens.types.components import unit_label
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.results import Choice, Comparison, NullBand, Sweep
-from sadi_lens.types.stats import Interval
+from sadi_lens.types.results.table import interval_text
 
 NOTHING = "\u2013"
 
@@ -60,20 +60,13 @@ def share(value: float) -> Cell:
     return number(value, percent(value))
 
 
-def _interval(interval: Interval, *, sign: bool = False) -> str:
-    low, high = (100 * end for end in interval)
-    if math.isnan(low) or math.isnan(high):
-        return ""
-    return f"[{signed(low, '.1f')}, {signed(high, '.1f')}]" if sign else f"[{low:.1f}, {high:.1f}]"
-
-
 def methods(comparison: Comparison, lead: str = "") -> Table:
     """Every method on the same items, the random masks below."""
     rows: list[tuple[Cell, ...]] = []
     for index, row in enumerate(comparison.rows):
-        accuracy = share(row.accuracy)._replace(note=_interval(row.interval))
+        accuracy = share(row.accuracy)._replace(note=interval_text(row.interval, ".1f", 100))
         gain = number(row.gain, signed(100 * row.gain, ".1f"))._replace(
-            note=_interval(row.gain_interval, sign=True)
+            note=interval_text(row.gain_interval, "+.1f", 100).replace("-", MINUS)
         )
         rows.append(
             (
@@ -122,7 +115,9 @@ def nulls(bands: Sequence[NullBand]) -> Table:
                 number(band.n, f"{band.n:,}"),
                 number(band.k, str(band.k)),
                 text("each its own, from dev" if band.tuned else f"{band.strength:g}"),
-                share(float(np.median(band.accuracies)))._replace(note=_interval(band.band)),
+                share(float(np.median(band.accuracies)))._replace(
+                    note=interval_text(band.band, ".1f", 100)
+                ),
             )
             for band in bands
         ),

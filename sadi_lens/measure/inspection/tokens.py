@@ -1,5 +1,7 @@
 """One text token by token: what steering did to a continuation, and which tokens are read and steered."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -54,13 +56,9 @@ def trace_generation(
     require_eval(model)
     require_one_of("position", position, POSITIONS)
     if text is None:
-        (text,) = generate(
-            model, prompt, intervention, position=position, max_new_tokens=max_new_tokens
-        )
-    if not text:
-        raise ValueError(
-            f"the continuation of {prompt[-40:]!r} is empty; there is nothing to trace"
-        )
+        options: Any = {"position": position, "max_new_tokens": max_new_tokens}
+        (text,) = generate(model, prompt, intervention, **options)
+    _require_text(prompt, text)
     info = ModelInfo.of(model)
     item = encode_item(model, prompt, (text,))
     ids = torch.tensor([item.prompt + item.answers[0]], device=device_of(model))
@@ -86,6 +84,13 @@ def trace_generation(
         kl=kl.clamp(min=0).numpy(),
         edit_norm=norms,
     )
+
+
+def _require_text(prompt: str, text: str) -> None:
+    if not text:
+        raise ValueError(
+            f"the continuation of {prompt[-40:]!r} is empty; there is nothing to trace"
+        )
 
 
 def _traced(

@@ -1,6 +1,7 @@
 """Activations of single units, their sign-flip null, and how far methods move a layer."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -154,16 +155,9 @@ def activation_shifts(
     items = encode_prompts(model, prompts)
     width = n_units(info, component) * (info.d_head if component == "head" else 1)
     states = np.empty((1 + len(methods), len(items), width), dtype=np.float32)
+    how: Any = {"on_bridge": True, "max_tokens": max_tokens}
     for state, one in zip(states, (None, *methods.values()), strict=True):
-        for found in read(
-            model,
-            items,
-            [component],
-            [layer],
-            intervention=one,
-            on_bridge=True,
-            max_tokens=max_tokens,
-        ):
+        for found in read(model, items, [component], [layer], intervention=one, **how):
             state[found.indices] = found.values[component].flatten(1).cpu().numpy()
     return ActivationShifts(
         model=info,

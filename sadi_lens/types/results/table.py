@@ -1,6 +1,7 @@
-"""A comparison as rows of text, for terminals and Markdown."""
+"""Numbers as text, and a comparison as rows of it: for terminals, Markdown and pages."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -17,6 +18,28 @@ COMPARED_COLUMNS = (
 SIDE_COLUMNS = ("method", "KL (nats/token)", "perplexity", "repeated", "compression", "CPU ms/item")
 
 
+def number_text(value: float, form: str) -> str:
+    """A number in a format; nothing where there is none (NaN)."""
+    return "" if math.isnan(value) else format(value, form)
+
+
+def interval_text(ends: Sequence[float], form: str, scale: float = 1) -> str:
+    """``[low, high]``; nothing where an end is NaN."""
+    texts = [number_text(scale * end, form) for end in ends]
+    return f"[{', '.join(texts)}]" if all(texts) else ""
+
+
+def points_text(gain: float, ends: Sequence[float] = ()) -> str:
+    """A difference of shares in points with its sign, as ``+3.2 [-0.1, +6.5]``; nothing for NaN."""
+    own = number_text(100 * gain, "+.1f")
+    return f"{own} {interval_text(ends, '+.1f', 100)}" if own and ends else own
+
+
+def p_text(p: float) -> str:
+    """A p value with three decimals; nothing for NaN."""
+    return "< 0.001" if p < 0.001 else number_text(p, ".3f")
+
+
 def method_rows(comparison: Comparison) -> list[tuple[str, ...]]:
     """``METHOD_COLUMNS`` of every method, then of every random-mask null."""
     base = comparison.rows[0]
@@ -24,11 +47,9 @@ def method_rows(comparison: Comparison) -> list[tuple[str, ...]]:
         (
             row.label,
             row.settings,
-            f"{row.accuracy:.1%} [{row.interval.low:.0%}, {row.interval.high:.0%}]",
-            ""
-            if row is base
-            else f"{100 * row.gain:+.1f} [{100 * row.gain_interval.low:+.1f}, {100 * row.gain_interval.high:+.1f}]",
-            _number(row.null_p, ".3f"),
+            f"{row.accuracy:.1%} {interval_text(row.interval, '.0%')}",
+            "" if row is base else points_text(row.gain, row.gain_interval),
+            number_text(row.null_p, ".3f"),
             f"{row.margin:+.2f}",
             f"{row.valid_rate:.0%}",
         )
@@ -40,8 +61,8 @@ def method_rows(comparison: Comparison) -> list[tuple[str, ...]]:
             (
                 f"random masks, median of {null.n} [5%, 95%]",
                 f"K {null.k}, {'own strength' if null.tuned else f'strength {null.strength:g}'}",
-                f"{median:.1%} [{null.band.low:.0%}, {null.band.high:.0%}]",
-                f"{100 * (median - base.accuracy):+.1f}",
+                f"{median:.1%} {interval_text(null.band, '.0%')}",
+                points_text(median - base.accuracy),
                 "",
                 f"{np.median(null.margins):+.2f}",
                 "",
@@ -54,7 +75,7 @@ def compared_rows(comparison: Comparison) -> list[tuple[str, ...]]:
     """``COMPARED_COLUMNS``: the method rows with what dev said and the corrected p-value."""
     rows = method_rows(comparison)
     extra = [
-        (f"{row.dev_accuracy:.1%} ({row.n_candidates})", _number(row.holm_p, ".2g"))
+        (f"{row.dev_accuracy:.1%} ({row.n_candidates})", number_text(row.holm_p, ".2g"))
         for row in comparison.rows
     ]
     extra += [("", "")] * len(comparison.nulls)
@@ -72,13 +93,9 @@ def _side_row(row: MethodRow, effects: SideEffects | None) -> tuple[str, ...]:
     values = ("", "", "", "")
     if effects is not None:
         values = (
-            _number(effects.kl, ".3f"),
-            _number(effects.perplexity_ratio, ".2f") and f"x {effects.perplexity_ratio:.2f}",
-            _number(effects.repetition, ".0%"),
-            _number(effects.compression, ".2f"),
+            number_text(effects.kl, ".3f"),
+            number_text(effects.perplexity_ratio, ".2f") and f"x {effects.perplexity_ratio:.2f}",
+            number_text(effects.repetition, ".0%"),
+            number_text(effects.compression, ".2f"),
         )
-    return (row.label, *values, _number(1000 * row.seconds, ".1f"))
-
-
-def _number(value: float, form: str) -> str:
-    return "" if math.isnan(value) else format(value, form)
+    return (row.label, *values, number_text(1000 * row.seconds, ".1f"))

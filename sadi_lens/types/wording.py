@@ -1,0 +1,91 @@
+"""How messages name a value, and what a value should have been."""
+
+import numbers
+import reprlib
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sadi_lens.types.base import item_hint, kinds_of
+
+NAMES = {
+    bool: ("True or False", "True or False"),
+    int: ("a whole number", "whole numbers"),
+    float: ("a number", "numbers"),
+    str: ("text", "texts"),
+    Path: ("a path", "paths"),
+    type(None): ("None", "None"),
+    "Mapping": ("a dict", "dicts"),
+    "HookedModel": ("a model from load_model", "models from load_model"),
+    "Intervention": ("an intervention", "interventions"),
+}
+"""What values are called in messages: one, several."""
+
+
+def described(hint: Any, *, several: bool = False) -> str:
+    """What a value must be, in words."""
+    if len(kinds_of(hint)) > 1:
+        words = [described(one, several=several) for one in kinds_of(hint)]
+        return " or ".join(dict.fromkeys(words))
+    item = item_hint(hint)
+    if item is not None:
+        return f"{'lists' if several else 'a list'} of {described(item, several=True)}"
+    if typing.get_origin(hint) is tuple:
+        inner = ", ".join(described(one) for one in typing.get_args(hint))
+        return f"tuples ({inner})" if several else f"a tuple ({inner})"
+    if hint in NAMES:
+        return NAMES[hint][several]
+    if hasattr(hint, "dim_str"):  # jaxtyping
+        kind = {"Float": "float", "Int": "integer", "Bool": "bool"}.get(hint.dtype.__name__, "")
+        return f"a {kind} array [{hint.dim_str.strip()}]".replace("a i", "an i")
+    origin = typing.get_origin(hint)
+    if origin is Callable:
+        return "a function"
+    name = getattr(hint if origin is None else origin, "__name__", str(hint))
+    article = "an" if name[0] in "AEIOU" else "a"
+    one = NAMES.get(name, (f"{article} {name}", f"{name} objects"))
+    return one[several]
+
+
+def short(value: Any) -> str:
+    """A value in at most some sixty characters, whatever it is."""
+    if isinstance(value, Iterator):
+        return "a generator"
+    if isinstance(value, str | bytes | bytearray):
+        return (
+            reprlib.repr(value) if len(value) < 1000 else f"{value[:24]!r}... ({len(value)} long)"
+        )
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        shape = " ".join(str(size) for size in value.shape)
+        return f"an array [{shape}] of {value.dtype}" if shape else f"{value!r}"
+    if value is None or isinstance(value, numbers.Number):
+        return reprlib.repr(value)
+    if isinstance(value, list | tuple | set | frozenset | Mapping):
+        text = reprlib.repr(value)
+        return text if len(text) < 120 else f"{text[:100]}..."
+    name = getattr(value, "__name__", None)
+    return (
+        f"the {'class' if isinstance(value, type) else 'function'} {name}"
+        if name
+        else (f"a {type(value).__name__} object")
+    )
+
+
+def remedy(name: str, value: Any, kinds: Sequence[Any]) -> str:
+    """What to write instead, where that can be told; begins with a semicolon."""
+    if any(getattr(one, "__name__", "") == "HookedModel" for one in kinds):
+        return f"; load it first: load_model({value!r})" if isinstance(value, str) else ""
+    if any(item_hint(one) is not None for one in kinds):
+        lists_text = any(item_hint(one) is str for one in kinds)
+        if isinstance(value, str):
+            return f"; write [{short(value)}] for a list of one" if lists_text else ""
+        if isinstance(value, set | frozenset):
+            return "; a set has no order: give sorted(...) or a list"
+        if isinstance(value, Mapping):
+            return "; give a list of its keys or of its values"
+        if isinstance(value, Iterator) or hasattr(value, "__iter__"):
+            return f"; write list({name})"
+    if bool in kinds and isinstance(value, numbers.Number):
+        return "; write True or False"
+    return ""
