@@ -90,7 +90,10 @@ class Edits:
                 self._note(site, before, positions)
             after = before
             if has_affine:
-                after = positions.apply(tables.get(site) or self._table(site, before), before)
+                table = tables.get(site) or self._table(site, before)
+                if is_tree:
+                    table = table.first(before.shape[positions.axis])
+                after = positions.apply(table, before)
             for index, one in others:
                 after = self._edit_rows(index, one, site, before, after, positions)
             if after is before:

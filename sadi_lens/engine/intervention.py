@@ -34,6 +34,10 @@ class Affine(NamedTuple):
         edited = edited if self.shift is None else edited + self.shift
         return edited if edited.dtype == activation.dtype else edited.to(activation.dtype)
 
+    def first(self, n: int) -> "Affine":
+        """The same for the first ``n`` rows; all where there are no more."""
+        return Affine(*(None if part is None else part[:n] for part in self))
+
 
 @runtime_checkable
 class Intervention(Protocol):

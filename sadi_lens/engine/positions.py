@@ -102,8 +102,9 @@ class TreePositions(Positions):
             self.real = torch.nn.functional.pad(prefix_mask, (0, n_nodes), value=1).bool()
 
     def split(self, activation: Float[Tensor, "row pos width"]) -> Tensor:
-        """[item copy node width], or [copy item pos width]."""
-        return activation.unflatten(self.axis, (self.copies, -1))
+        """[item copy node width], or [copy item pos width]; as many copies as run there."""
+        size = self._n_nodes if self.axis else len(self._prompts)
+        return activation.unflatten(self.axis, (-1, size))
 
     def join(self, activation: Tensor) -> Float[Tensor, "row pos width"]:
         """``split`` undone."""

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sadi_lens.engine.fitting import pad_left
+from sadi_lens.engine.joining import joining
 from sadi_lens.engine.runner import RawRunner, Runner
 from sadi_lens.engine.text import EncodedItem
 from sadi_lens.engine.twin import agree
@@ -162,7 +163,7 @@ def fork_cache(cache: Any) -> Any:
 
 
 def run_copies(
-    runner: RawRunner, tree: Branches, cache: Any, copies: int
+    runner: RawRunner, tree: Branches, cache: Any, present: Sequence[int]
 ) -> Float[Tensor, "item copy node vocab"]:
     """Logits of every node in every copy.
 
@@ -170,26 +171,30 @@ def run_copies(
         runner: The model; edits are on it already.
         tree: Prompts and what follows them.
         cache: Of ``prefill``; it is not changed.
-        copies: How many.
+        present: Copies that run in each layer (``sadi_lens.engine.joining``); the last number is that of all.
     """
+    copies = present[-1]
     known = {} if cache is None else {"past_key_values": fork_cache(cache)}
-    logits = runner.module(
-        tree.ids.repeat(1, copies),
-        attention_mask=_copies_mask(tree, copies, runner.module.dtype),
-        use_cache=cache is not None,
-        **runner.given_positions(tree.positions.repeat(1, copies)),
-        **known,
-    ).logits
+    with joining(runner, present, tree.ids.shape[1], axis=1):
+        logits = runner.module(
+            tree.ids.repeat(1, copies),
+            attention_mask=_copies_mask(tree, copies, runner.module.dtype),
+            use_cache=cache is not None,
+            **runner.given_positions(tree.positions.repeat(1, copies)),
+            **known,
+        ).logits
     return logits.unflatten(1, (copies, -1))
 
 
 def run_rows(
-    runner: RawRunner, tree: Branches, copies: int
+    runner: RawRunner, tree: Branches, present: Sequence[int]
 ) -> Float[Tensor, "item copy node vocab"]:
     """As ``run_copies`` where edits reach the prompt: each copy is a row of its own, with the whole prompt."""
-    logits = runner.module(
-        **whole_inputs(runner, tree, copies), use_cache=False, logits_to_keep=tree.ids.shape[1]
-    ).logits
+    copies = present[-1]
+    with joining(runner, present, tree.ids.shape[0], axis=0):
+        logits = runner.module(
+            **whole_inputs(runner, tree, copies), use_cache=False, logits_to_keep=tree.ids.shape[1]
+        ).logits
     return logits.unflatten(0, (copies, -1)).transpose(0, 1)
 
 
@@ -216,7 +221,11 @@ def _try(runner: RawRunner) -> bool:
     items = [EncodedItem(tokens(n), (tokens(2), tokens(1)), 0) for n in (6, 4)]
     tree = branches(items, drop_last=False, pad=0, device=table.device)
     try:
-        trees = [run_copies(runner, tree, prefill(runner, tree), 2), run_rows(runner, tree, 1)]
+        late = [1] * (runner.info.n_layers - 1) + [2]  # the second copy joins as late as it can
+        trees = [
+            run_copies(runner, tree, prefill(runner, tree), late),
+            run_rows(runner, tree, late),
+        ]
     except (AttributeError, IndexError, TypeError, ValueError, RuntimeError) as error:
         # An architecture that builds its own mask (alibi), or its own cache.
         logger.info("%s takes no tree of answers: %r", runner.info.architecture, error)

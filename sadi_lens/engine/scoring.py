@@ -31,7 +31,7 @@ from sadi_lens.engine.fitting import (
     smaller_when_full,
     token_bytes,
 )
-from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.intervention import AffineIntervention, Intervention
 from sadi_lens.engine.positions import TreePositions
 from sadi_lens.engine.prefix import Branches, branches, prefill, run_copies, run_rows, shares_prefix
 from sadi_lens.engine.runner import RawRunner, Runner, runner_of
@@ -108,7 +108,8 @@ class _Chunk(NamedTuple):
     copy_of: dict[int, int]
     """Intervention (its place in the whole list) -> the copy that has its scores."""
     edits: Edits
-    copies: int
+    present: tuple[int, ...]
+    """Copies that run in each layer."""
     is_whole: bool
     """Every copy has rows of its own, with the whole prompt."""
 
@@ -131,9 +132,14 @@ class TreeScorer:
         whole = [
             index for index in rest if position == "all" or chooses_positions(interventions[index])
         ]
-        self.idle, self.whole = idle, whole
-        self.branching = [index for index in rest if index not in set(whole)]
+        self.idle, self.whole = idle, sorted(whole, key=self._order)
+        self.branching = sorted((one for one in rest if one not in set(whole)), key=self._order)
         self._chunks: dict[int, list[_Chunk]] = {}
+
+    def _order(self, index: int) -> tuple[bool, int]:
+        """Those that may join later first, by the layer where they do."""
+        one = self.interventions[index]
+        return (not isinstance(one, AffineIntervention), min(one.layers, default=0) if one else 0)
 
     def batches(self, items: Sequence[EncodedItem]) -> Iterator[ItemScores]:
         """Scores of every item, a few at a time, shortest first; in smaller passes where memory runs out."""
@@ -214,13 +220,13 @@ class TreeScorer:
             prompts,
             tree.prefix_mask,
             tree.ids.shape[1],
-            chunk.copies,
+            chunk.present[-1],
             chunk.is_whole,
         )
         with self.runner.attach(chunk.edits.hooks(positions)):
             if chunk.is_whole:
-                return run_rows(self.runner, tree, chunk.copies)
-            return run_copies(self.runner, tree, cache, chunk.copies)
+                return run_rows(self.runner, tree, chunk.present)
+            return run_copies(self.runner, tree, cache, chunk.present)
 
     def _chunk(self, at_once: int) -> Iterator[_Chunk]:
         """Passes of at most ``at_once`` interventions; the unsteered copy goes ahead where one is asked for."""
@@ -230,8 +236,15 @@ class TreeScorer:
             for start in [0] if is_idle else range(0, len(order), at_once):
                 members = order[start : start + at_once]
                 several = [self.interventions[index] for index in members]
-                leads = bool(idle) or any(getattr(one, "need", "") == "clean" for one in several)
+                first = [self._order(index)[1] for index in members]
+                joins = all(isinstance(one, AffineIntervention) for one in several)
+                needs_clean = any(getattr(one, "need", "") == "clean" for one in several)
+                leads = bool(idle) or needs_clean or (joins and any(first))
                 copies = [None] * leads + several
+                present = [
+                    leads + sum(start <= layer for start in first) if joins else len(copies)
+                    for layer in range(self.runner.info.n_layers)
+                ]
                 copy_of = {index: leads + at for at, index in enumerate(members)}
                 copy_of |= dict.fromkeys(idle, 0)
                 idle = []
@@ -241,7 +254,7 @@ class TreeScorer:
                     which[:, None] if is_whole else which,
                     n_heads=self.runner.info.n_heads,
                 )
-                yield _Chunk(copy_of, edits, len(copies), is_whole)
+                yield _Chunk(copy_of, edits, tuple(present), is_whole)
 
 
 def _padded(items: Sequence[EncodedItem], device: torch.device) -> tuple[Tensor, Tensor]:

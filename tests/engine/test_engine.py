@@ -72,8 +72,8 @@ def test_a_sweep_runs_each_prompt_once_and_one_token_a_cell(warm):
     with counted(warm) as (raw, bridge):
         sl.evaluate(warm, samples, cells(warm), progress=False)
     assert bridge == []
-    # The prefix; then the unsteered copy and one a cell.
-    assert raw == [[length - 1] * 3, [4] * 3]
+    # The prefix; then the unsteered copy with those that join in layers 0, 1 and 2.
+    assert raw == [[length - 1] * 3, [2, 3, 4]]
 
 
 def test_the_prefix_ends_once_the_last_layer_has_its_keys_and_values(warm):
@@ -97,7 +97,7 @@ def test_items_of_one_pass_share_it(warm):
     with counted(warm) as (raw, bridge):
         sl.evaluate(warm, samples, cells(warm), progress=False)
     assert bridge == []
-    assert raw == [[3 * (longest - 1)] * 3, [12] * 3]
+    assert raw == [[3 * (longest - 1)] * 3, [6, 9, 12]]
 
 
 def test_answers_of_several_tokens_share_the_last_prompt_token(warm):
@@ -111,7 +111,7 @@ def test_answers_of_several_tokens_share_the_last_prompt_token(warm):
     assert raw == [[length - 1] * 3, [1 + 3 * 2] * 3]
 
 
-def test_at_position_all_every_cell_runs_the_prompt(warm):
+def test_at_position_all_every_cell_runs_the_prompt_from_its_first_layer_on(warm):
     import sadi_lens as sl
 
     samples = one_token_samples(1)
@@ -119,7 +119,7 @@ def test_at_position_all_every_cell_runs_the_prompt(warm):
     with counted(warm) as (raw, bridge):
         sl.evaluate(warm, samples, cells(warm), position="all", progress=False)
     assert bridge == []
-    assert raw == [[4 * length] * 3]
+    assert raw == [[2 * length, 3 * length, 4 * length]]
 
 
 def test_extraction_runs_a_prompt_once_for_both_answers(warm):
