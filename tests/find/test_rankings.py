@@ -427,7 +427,7 @@ def test_sign_agreement_refuses_bad_input(llama, differences):
 
     with pytest.raises(ValueError, match="at least 1 prompt, pair or sample"):
         sl.find.sign_agreement(llama, [], differences["head"], progress=False)
-    with pytest.raises(ValueError, match="list of at least 1 prompt"):
+    with pytest.raises(TypeError, match="inputs must be a list of"):
         sl.find.sign_agreement(llama, "the ball", differences["head"], progress=False)
     arrays = ("mean", "std", "vector", "prompt_mean", "prompt_rms")
     wrong = dataclasses.replace(
@@ -435,3 +435,21 @@ def test_sign_agreement_refuses_bad_input(llama, differences):
     )
     with pytest.raises(ValueError, match=r"differences are \(2, 4\) .* has \(3, 4\) head units"):
         sl.find.sign_agreement(llama, ["the ball"], wrong, progress=False)
+
+
+def test_first_order_effects_work_under_inference_mode(llama):
+    import torch
+
+    import sadi_lens as sl
+
+    pairs = [
+        sl.ContrastivePair("the ball is", " red", " blue"),
+        sl.ContrastivePair("a", " big", " small"),
+    ]
+
+    def effects():
+        return sl.find.unit_scores(llama, pairs, "head", ranking="effect", progress=False)
+
+    with torch.inference_mode():
+        inside = effects()
+    assert inside == effects()

@@ -93,10 +93,12 @@ def cases() -> list[Case]:
         "engine.generate": {
             "model": model, "prompts": prompts, "intervention": sadi, "position": "all", "max_new_tokens": 2,
             "use_cache": True, "prepend_bos": None, "batch_size": 2, "seed": 0, "skip_special_tokens": True,
+            "return_tokens": False,
         },
         "engine.steer": {"model": model, "intervention": sadi, "position": "all", "prompt_lengths": [3]},
         "engine.fwd_hooks": {
             "intervention": sadi, "position": "all", "attention_mask": None, "prompt_lengths": None,
+            "model": model,
         },
         "find.activation_differences": {
             **on, "pairs": pairs, "components": ["head"], "task": "", "prepend_bos": None, "max_tokens": 64,
