@@ -1,5 +1,6 @@
 """Files that lm-evaluation-harness reads: a task of our samples, vectors for its own model ``steered``."""
 
+import io
 import json
 import re
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ import torch
 import yaml
 
 from sadi_lens.engine.intervention import AffineIntervention, Intervention
-from sadi_lens.engine.runner import raw_model
+from sadi_lens.engine.runner import RawRunner, runner_of
 from sadi_lens.types.data import Sample
 from sadi_lens.types.files import write_whole
 from sadi_lens.types.model import HookedModel, ModelInfo
@@ -69,9 +70,9 @@ def export_lm_eval_task(samples: Sequence[Sample], folder: str | Path, *, name: 
         "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
         "metadata": {"version": 1.0},
     }
-    write_whole(data, lambda to: to.write_text("\n".join(lines) + "\n", encoding="utf-8"))
+    write_whole(data, "".join(f"{line}\n" for line in lines).encode())
     text = yaml.safe_dump(config, sort_keys=False)
-    return write_whole(task, lambda to: to.write_text(text, encoding="utf-8"))
+    return write_whole(task, text.encode())
 
 
 def export_lm_eval_steered(
@@ -111,8 +112,8 @@ def export_lm_eval_steered(
             f"{type(intervention).__name__} is no fixed addition; use the model 'sadi'"
         )
     intervention.check(ModelInfo.of(model))
-    raw = raw_model(model)
-    if raw is None:
+    raw = runner_of(model)
+    if not isinstance(raw, RawRunner):
         raise ValueError("the model was not loaded by load_model, or carries hooks")
     modules: dict[int, str] = {id(module): name for name, module in raw.body.named_modules()}
     found: dict[str, dict[str, Any]] = {}
@@ -138,4 +139,6 @@ def export_lm_eval_steered(
             "bias": None,
             "head_index": None,
         }
-    return write_whole(path, lambda to: torch.save(found, to))
+    written = io.BytesIO()
+    torch.save(found, written)
+    return write_whole(path, written.getvalue())

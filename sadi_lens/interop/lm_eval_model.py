@@ -12,9 +12,9 @@ import lm_eval.models  # pyright: ignore[reportMissingImports, reportUnusedImpor
 from lm_eval.api.model import TemplateLM  # pyright: ignore[reportMissingImports]
 from lm_eval.api.registry import register_model  # pyright: ignore[reportMissingImports]
 
-from sadi_lens.engine.dispatch import score_answers
 from sadi_lens.engine.generation import generate
 from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.scoring import score_answers
 from sadi_lens.engine.text import EncodedItem, encode, require_context, require_tokenizer
 from sadi_lens.models import load_model
 from sadi_lens.types.base import POSITIONS, require_one_of

@@ -13,7 +13,7 @@ from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.text import EncodedItem, cut_item, encode
 from sadi_lens.measure.choices import ChoiceScores
 from sadi_lens.measure.evaluation import split_of
-from sadi_lens.measure.outcomes import choice_outcomes, items_hash, text_outcome
+from sadi_lens.measure.outcomes import Origin, choice_outcomes, items_hash, text_outcome
 from sadi_lens.serving.asked import LENGTH_KEY, NAME_KEY
 from sadi_lens.serving.checkpoint import checkpoint_folder, checkpoint_info
 from sadi_lens.serving.plugin import environment
@@ -181,13 +181,7 @@ class VLLMEngine:
             require_one_of("table", table, self.names)
             row = str(self._door.sadi_lens_tables[table].label)
         row = row if label is None else label
-        common: dict[str, Any] = {
-            "items": items_hash(samples),
-            "model": self.info,
-            "task": task,
-            "split": split_of(samples),
-            "position": position,
-        }
+        origin = Origin(self.info, task, split_of(samples), position, scoring)
         if scoring == "generation" or is_text.pop():
             texts = self.generate(
                 [sample.prompt for sample in samples],
@@ -196,7 +190,7 @@ class VLLMEngine:
                 max_new_tokens=max_new_tokens,
                 prepend_bos=prepend_bos,
             )
-            return text_outcome(row, samples, texts, common)
+            return text_outcome(row, samples, texts, origin, items_hash(samples))
         items = [
             cut_item(self.tokenizer, one.prompt, one.choices, prepend_bos=prepend_bos)
             for one in samples
@@ -205,7 +199,7 @@ class VLLMEngine:
         if scoring == "per_token":
             for each, item in zip(scores.scores[0], items, strict=True):
                 each[: len(item.answers)] /= [len(answer) for answer in item.answers]
-        return choice_outcomes(samples, [row], {**common, "scoring": scoring}, scores)[0]
+        return choice_outcomes(samples, [row], origin, scores)[0]
 
     def _scores(self, items: Sequence[EncodedItem], asked: str | None) -> ChoiceScores:
         """Log-probability of every answer, each text a request of its own; what they share comes from the cache."""

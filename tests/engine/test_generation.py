@@ -145,9 +145,11 @@ def test_prompts_may_be_tokens_or_messages(llama):
     with pytest.raises(ValueError, match="has no chat template"):
         sl.generate(llama, chat)
     try:
-        llama.tokenizer.chat_template = "{{ bos_token }} {{ messages[0]['content'] }}"
-        assert sl.generate(llama, chat, **options()) == texts[:1]
-        assert sl.generate(llama, [chat, chat], **options()) == texts[:1] * 2
+        llama.tokenizer.chat_template = "{{ messages[0]['content'] }}"
+        bare = llama.tokenizer("the ball is", add_special_tokens=False)["input_ids"]
+        expected = sl.generate(llama, bare, **options())
+        assert sl.generate(llama, chat, **options()) == expected
+        assert sl.generate(llama, [chat, chat], **options()) == expected * 2
         with pytest.raises(ValueError, match="'role' and 'content'"):
             sl.generate(llama, [{"text": "x"}])
     finally:
