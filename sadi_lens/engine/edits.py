@@ -116,6 +116,7 @@ class Edits:
             own = one.affine(site[1]) if _is_affine(one) else Affine(None, None)
             for name, values, rest in zip(Affine._fields, own, (1.0, 0.0), strict=True):
                 if values is not None:
+                    self._require_units(site, one, values, shape[1])
                     if name not in found:
                         found[name] = torch.full(shape, rest)
                     found[name][row] = flat(values, shape[1])
@@ -127,6 +128,15 @@ class Edits:
                 for name in Affine._fields
             )
         )
+
+    def _require_units(self, site: Site, one: Any, values: Tensor, width: int) -> None:
+        """Nothing is broadcast: one value of one unit would otherwise stand for all of them."""
+        n_units = self.n_heads if site[0] == "head" else width
+        if values.shape[0] != n_units:
+            raise ValueError(
+                f"{one.label} is for {values.shape[0]} units of component {site[0]!r} in layer {site[1]}, the model "
+                f"has {n_units}; make its mask or vector from this model"
+            )
 
     def _of_rows(self, table: Float[Tensor, "intervention width"]) -> Float[Tensor, "... width"]:
         if len(self.interventions) == 1:

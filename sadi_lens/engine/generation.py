@@ -3,22 +3,31 @@
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from sadi_lens.engine.fitting import device_of, pad_id, pad_left, rope_boundary, smaller_when_full
+from sadi_lens.engine.continuations import Continuation, Watched, without_end
+from sadi_lens.engine.fitting import (
+    device_of,
+    pad_id,
+    pad_left,
+    rope_boundary,
+    smaller_when_full,
+    warn_unknown,
+)
 from sadi_lens.engine.hooks import require_eval
 from sadi_lens.engine.intervention import ContextualIntervention, Intervention
 from sadi_lens.engine.positions import PositionTracker
+from sadi_lens.engine.prompts import Prompt, prompt_ids, several_prompts
 from sadi_lens.engine.runner import FlatHook, RawRunner, Runner, runner_of
 from sadi_lens.engine.steering import applied
 from sadi_lens.engine.streaming import Stream, Streamer, listener
-from sadi_lens.engine.text import encode_prompt, require_tokenizer
-from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
+from sadi_lens.engine.text import require_tokenizer
+from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of, warn_not_finite
 from sadi_lens.types.checks import checked
 from sadi_lens.types.model import HookedModel, ModelInfo
 
@@ -31,10 +40,32 @@ _RESERVED = {
 }
 
 
+@overload
+def generate(
+    model: HookedModel,
+    prompts: Prompt | Sequence[Prompt],
+    intervention: Intervention | Sequence[Intervention | None] | None = None,
+    *,
+    return_tokens: Literal[False] = False,
+    **options: Any,
+) -> list[str]: ...
+
+
+@overload
+def generate(
+    model: HookedModel,
+    prompts: Prompt | Sequence[Prompt],
+    intervention: Intervention | Sequence[Intervention | None] | None = None,
+    *,
+    return_tokens: Literal[True],
+    **options: Any,
+) -> list[Continuation]: ...
+
+
 @checked()
 def generate(
     model: HookedModel,
-    prompts: str | Sequence[str],
+    prompts: Prompt | Sequence[Prompt],
     intervention: Intervention | Sequence[Intervention | None] | None = None,
     *,
     position: str = DEFAULT_POSITION,
@@ -45,13 +76,15 @@ def generate(
     seed: int = 0,
     skip_special_tokens: bool = True,
     stream: bool | Stream = False,
+    return_tokens: bool = False,
     **sampling: Any,
-) -> list[str]:
+) -> list[str] | list[Continuation]:
     """Continue prompts under an intervention, batched and KV-cached; greedy unless asked otherwise.
 
     Args:
         model: A bridged model in eval mode, with its tokenizer.
-        prompts: One or several.
+        prompts: One or several: text, token ids, or the messages of a chat, which the model's own template renders
+            (``[{"role": "user", "content": "..."}]``).
         intervention: What to do; None is the unsteered model. A list has one for each prompt: repeat a prompt to see
             it unsteered and steered in several ways in one batch.
         position: Which tokens it acts on.
@@ -63,9 +96,10 @@ def generate(
         skip_special_tokens: Passed to the tokenizer's decode.
         stream: True writes the text of a single prompt to the terminal or notebook as it comes; a function gets
             (index of the prompt, piece of text). Not with beams.
+        return_tokens: Give a ``Continuation`` for each prompt: text, and the tokens before and after.
         **sampling: Passed to Hugging Face's ``generate``: ``do_sample``, ``temperature``, ``top_p``, ``num_beams``,
-            ``repetition_penalty``, ``eos_token_id``, ... What a checkpoint's own generation_config asks for is not
-            applied, its end-of-text tokens apart: greedy means greedy.
+            ``repetition_penalty``, ``eos_token_id``, ``stop_strings``, ... What a checkpoint's own
+            generation_config asks for is not applied, its end-of-text tokens apart: greedy means greedy.
 
     Returns:
         The continuation of each prompt, without the prompt.
@@ -78,7 +112,7 @@ def generate(
         >>> sl.generate(model, "Tom has a cat", max_new_tokens=8)
         ['Story: Sam is a goat. Sam']
         >>> mask = sl.Mask.from_units("head", [(2, 2), (3, 1)], model)
-        >>> texts = sl.generate(model, ["Ann says", "Tom was"], sl.MaskedScaling(mask, 5.0))
+        >>> texts = sl.generate(model, ["Sam says", "Tom was"], sl.MaskedScaling(mask, 5.0))
         >>> len(texts)
         2
     """
@@ -86,9 +120,13 @@ def generate(
     sampling["max_new_tokens"], sampling["use_cache"] = max_new_tokens, use_cache
     # Without a KV cache the bridge generates: the slow way that the other is checked by.
     runner = runner_of(model) if use_cache else Runner(model)
-    return continued(
-        runner, prompts, intervention, options, prepend_bos=prepend_bos, batch_size=batch_size
+    several = several_prompts(prompts)
+    require_tokenizer(model)
+    warn_unknown(model, [[one] for one in several if isinstance(one, str)])
+    found = continued(
+        runner, several, intervention, options, prepend_bos=prepend_bos, batch_size=batch_size
     )
+    return found if return_tokens else [one.text for one in found]
 
 
 @dataclass
@@ -108,16 +146,15 @@ class Options:
 @torch.inference_mode()
 def continued(
     runner: Runner,
-    prompts: str | Sequence[str],
+    prompts: Sequence[Prompt],
     intervention: Intervention | Sequence[Intervention | None] | None,
     options: Options,
     *,
     prepend_bos: bool | None = None,
     batch_size: int = 32,
-) -> list[str]:
+) -> list[Continuation]:
     """``generate`` on a given runner."""
     model, sampling = runner.model, options.sampling
-    prompts = [prompts] if isinstance(prompts, str) else prompts
     require_one_of("position", options.position, POSITIONS)
     if sampling["max_new_tokens"] < 1:
         raise ValueError(f"max_new_tokens must be at least 1, got {sampling['max_new_tokens']}")
@@ -135,18 +172,17 @@ def continued(
     if sampling["use_cache"] and beams > 1 and options.position != "last_prompt":
         _require_no_clean_cache(edits, options.position)
     room = sampling["max_new_tokens"]
-    rows = [encode_prompt(model, one, prepend_bos=prepend_bos, room=room) for one in prompts]
+    rows = [prompt_ids(model, one, prepend_bos=prepend_bos, room=room) for one in prompts]
 
-    def run(group: list[int], _at_once: int) -> list[str]:
+    def run(group: list[int], _at_once: int) -> list[Continuation]:
         batch = [edits[index] for index in group]
         return _run(runner, [rows[index] for index in group], batch, group, told, options)
 
     groups = _groups(model, [len(row) for row in rows], room, batch_size)
-    texts = [""] * len(rows)
+    continuations: dict[int, Continuation] = {}
     for group, found in smaller_when_full(groups, run):
-        for index, text in zip(group, found, strict=True):
-            texts[index] = text
-    return texts
+        continuations |= zip(group, found, strict=True)
+    return [continuations[index] for index in range(len(rows))]
 
 
 def _groups(
@@ -173,7 +209,7 @@ def _run(
     group: list[int],
     told: Stream | None,
     options: Options,
-) -> list[str]:
+) -> list[Continuation]:
     """Continue one batch of prompts."""
     model, tokenizer = runner.model, require_tokenizer(runner.model)
     own = getattr(model.original_model, "generation_config", None)
@@ -185,6 +221,7 @@ def _run(
     if told is not None:
         settings["streamer"] = Streamer(tokenizer, group, told, options.skip_special_tokens)
     ids, mask = pad_left(rows, pad_id(model), device_of(model))
+    watched = Watched(tokenizer, settings, ids.shape[1])
     different, which = _different(edits, int(settings.get("num_beams") or 1))
     tracker = PositionTracker(options.position, prompt_end=ids.shape[1] - 1)
     is_random = bool(settings["do_sample"])
@@ -198,8 +235,15 @@ def _run(
             _own_generation_config(runner.module, pad_id(model)),
         ):
             found = runner.module.generate(ids, attention_mask=mask, **settings)
-    new = found[:, ids.shape[1] :]
-    return tokenizer.batch_decode(new, skip_special_tokens=options.skip_special_tokens)
+    if not watched.is_finite:
+        steered = next((one for one in edits if one is not None), None)
+        warn_not_finite("a next-token distribution", steered.label if steered else "unsteered")
+    new = [watched.until_stop(row) for row in found[:, ids.shape[1] :].tolist()]
+    texts = tokenizer.batch_decode(new, skip_special_tokens=options.skip_special_tokens)
+    return [
+        Continuation(text, tuple(row), tuple(without_end(tokens, settings["eos_token_id"])))
+        for text, row, tokens in zip(texts, rows, new, strict=True)
+    ]
 
 
 def _one_a_prompt(model: HookedModel, given: Any, n: int) -> list[Intervention | None]:

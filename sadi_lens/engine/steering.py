@@ -164,16 +164,22 @@ def fwd_hooks(
     position: str = DEFAULT_POSITION,
     attention_mask: Int[Tensor, "batch pos"] | None = None,
     prompt_lengths: Sequence[int] | Int[Tensor, " batch"] | None = None,
+    model: HookedModel | None = None,
 ) -> list[tuple[str, Hook]]:
     """The same edit as ``steer`` for ``model.run_with_hooks(tokens, fwd_hooks=...)``: one pass over whole texts.
 
-    Hooks cannot see the attention mask of the pass, so give it here too when rows are padded.
+    Hooks cannot see the attention mask of the pass, so give it here too when rows are padded. Nor do they see how many
+    layers the model has: give ``model`` too, and an intervention for another shape is refused as by ``steer``;
+    otherwise only another number of units is, in the pass.
 
     Raises:
-        ValueError: If the position is unknown, or the intervention needs more than hooks can see: a clean run
-            (``Clamped``) or the prompts (``SwappedPrompt``). Use ``steer`` for those.
+        ValueError: If the intervention was made for a model of another shape, the position is unknown, or the
+            intervention needs more than hooks can see: a clean run (``Clamped``) or the prompts (``SwappedPrompt``).
+            Use ``steer`` for those.
     """
     tracker = PositionTracker(position, prompt_lengths=prompt_lengths)
+    if model is not None and intervention is not None:
+        intervention.check(ModelInfo.of(model))
     need = intervention.need if isinstance(intervention, ContextualIntervention) else None
     if need in ("clean", "prompts"):
         raise ValueError(

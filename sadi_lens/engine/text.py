@@ -218,6 +218,20 @@ def encode_prompt(
     return ids
 
 
+def require_ids(model: HookedModel, ids: Sequence[int], room: int = 0) -> None:
+    """Refuse token ids that cannot be continued by ``room`` tokens.
+
+    Raises:
+        ValueError: If there is none, the model embeds none of that number, or they do not fit the context.
+    """
+    if not ids or min(ids) < 0:
+        raise ValueError(
+            f"prompts must have at least one token each, none below 0, got {ids!r:.80}"
+        )
+    _require_rows(model, ids)
+    require_context(model, len(ids), str(require_tokenizer(model).decode(ids)), room)
+
+
 def _require_rows(model: HookedModel, ids: Sequence[int]) -> None:
     rows = int(getattr(model.cfg, "d_vocab", 0) or 0)
     if rows > 0 and max(ids) >= rows:

@@ -182,7 +182,7 @@ def frozen(model: HookedModel) -> Generator[None]:
     try:
         for parameter in trained:
             parameter.requires_grad_(False)
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
             yield
     finally:
         for parameter in trained:

@@ -8,9 +8,11 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from sadi_lens.engine.fitting import fitting, warn_unknown
-from sadi_lens.engine.generation import generate
+from sadi_lens.engine.generation import Options as Generation
+from sadi_lens.engine.generation import continued
 from sadi_lens.engine.hooks import require_eval
 from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.runner import Runner, runner_of
 from sadi_lens.measure.calls import (
     Call,
     EvaluationInterrupted,
@@ -191,24 +193,25 @@ def _by_generation(
     samples, settings = call.samples, call.settings
     found = [] if resume is None else list(resume.partial)
     bar.update(len(samples) * len(found))
-    rows = TEXTS_AT_ONCE if settings.engine == "shared" else 1
+    is_shared = settings.engine == "shared"
+    rows = TEXTS_AT_ONCE if is_shared else 1
+    options = Generation(settings.position)
+    options.sampling |= {"max_new_tokens": settings.max_new_tokens, "use_cache": is_shared}
     several = max(1, rows // len(samples))
     items, origin = items_hash(samples), _origin(model, call)
     try:
         for start in range(len(found), len(call.interventions), several):
             some = call.interventions[start : start + several]
-            texts = generate(
-                model,
+            texts = continued(
+                runner_of(model) if is_shared else Runner(model),
                 [sample.prompt for sample in samples] * len(some),
                 [one for one in some for _ in samples],
-                position=settings.position,
-                max_new_tokens=settings.max_new_tokens,
+                options,
                 prepend_bos=settings.prepend_bos,
-                use_cache=settings.engine == "shared",
                 batch_size=rows,
             )
             for place, label in enumerate(call.labels[start : start + several]):
-                own = texts[place * len(samples) : (place + 1) * len(samples)]
+                own = [one.text for one in texts[place * len(samples) :][: len(samples)]]
                 found.append(text_outcome(label, samples, own, origin, items))
             bar.update(len(samples) * len(some))
     except KeyboardInterrupt:

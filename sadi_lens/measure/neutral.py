@@ -4,6 +4,7 @@ KL = mean_t sum_v p(v | t) log(p(v | t) / q(v | t))      p unsteered, q steered,
 """
 
 import math
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -16,7 +17,8 @@ from sadi_lens.engine.hooks import require_eval
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.steering import steer
 from sadi_lens.engine.text import encode_item, encode_prompt
-from sadi_lens.measure.open_ended import compression, repetition, token_rows
+from sadi_lens.measure.open_ended import compression, repeatable, repetition
+from sadi_lens.types.answers import has_spaces
 from sadi_lens.types.base import DEFAULT_POSITION, warn_not_finite
 from sadi_lens.types.checks import checked
 from sadi_lens.types.model import HookedModel
@@ -144,7 +146,7 @@ def side_effects(
 
     Args:
         model: A bridged model in eval mode.
-        texts: At least one, each of two words or more.
+        texts: At least one, each of two words or more (of two letters, where a script has no spaces).
         intervention: What to measure; None is the unsteered model.
         position: Which tokens are edited; ``"every_step"`` leaves steering on for the whole continuation.
         max_new_tokens: Length of the greedy continuations.
@@ -160,12 +162,13 @@ def side_effects(
         intervention,
         position=position,
         max_new_tokens=max_new_tokens,
+        return_tokens=True,
     )
     return SideEffects(
         kl=found.kl,
         perplexity_ratio=found.perplexity_ratio,
-        repetition=repetition(token_rows(model, continued)),
-        compression=compression(continued),
+        repetition=repetition([repeatable(one.text, one.tokens) for one in continued]),
+        compression=compression([one.text for one in continued]),
         n_texts=len(halves),
         n_tokens=found.n_tokens,
         position=position,
@@ -173,7 +176,16 @@ def side_effects(
 
 
 def halves_of(text: str) -> tuple[str, str]:
-    """A text cut at the first space from its middle on; the space belongs to the second half."""
+    """A text cut at the first space from its middle on, which belongs to the second half.
+
+    A text in a script without spaces is cut at its middle letter.
+    """
+    if not has_spaces(text) and len(text.strip()) > 1:
+        begins = len(text) - len(text.lstrip())
+        cut = begins + len(text.strip()) // 2
+        while cut < len(text) - 1 and unicodedata.combining(text[cut]):
+            cut += 1
+        return text[:cut], text[cut:]
     spaces = [i for i, letter in enumerate(text) if letter == " " and text[:i].strip()]
     spaces = [i for i in spaces if text[i:].strip()]
     if not spaces:

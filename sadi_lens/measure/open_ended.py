@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sadi_lens.engine.continuations import Continuation
 from sadi_lens.engine.scoring import score_answers
-from sadi_lens.engine.text import encode_item, require_tokenizer
+from sadi_lens.engine.text import EncodedItem, encode_item, require_tokenizer
+from sadi_lens.types.answers import has_spaces
 from sadi_lens.types.checks import checked
 from sadi_lens.types.model import HookedModel
 
@@ -31,7 +33,7 @@ def repetition(rows: Sequence[Sequence[int]]) -> float:
     """Share of token 4-grams that stood before in the same text (seq-rep-4, Welleck et al., 2020).
 
     Args:
-        rows: Token ids of each text; the n-grams of all texts are counted together.
+        rows: Token ids of each text (``repeatable``); the n-grams of all texts are counted together.
 
     Returns:
         In [0, 1); NaN if every text is shorter than 4 tokens.
@@ -53,21 +55,30 @@ def compression(texts: Sequence[str]) -> float:
     return sum(len(one) for one in written) / packed if packed else float("nan")
 
 
-def token_rows(model: HookedModel, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of each text, as the tokenizer cuts it when it stands alone."""
-    tokenizer = require_tokenizer(model)
-    return [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+def repeatable(text: str, tokens: Sequence[int]) -> list[int]:
+    """What may repeat in a text: its tokens, or its letters where a script puts no space between words."""
+    return list(tokens) if has_spaces(text) else [ord(letter) for letter in text]
 
 
-def perplexities(model: HookedModel, prompts: Sequence[str], texts: Sequence[str]) -> np.ndarray:
+def perplexities(
+    model: HookedModel, prompts: Sequence[str], texts: Sequence[str | Continuation]
+) -> np.ndarray:
     """Perplexity of each text after its prompt under the unsteered model; NaN for an empty text.
 
     Raises:
         ValueError: If a prompt and text do not fit the context.
     """
     found = np.full(len(texts), np.nan)
-    rows = [index for index, text in enumerate(texts) if text]
-    items = [encode_item(model, prompts[index], (texts[index],)) for index in rows]
+    items: list[EncodedItem] = []
+    rows: list[int] = []
+    for row, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
+        if isinstance(text, Continuation) and text.tokens:
+            items.append(EncodedItem(text.prompt, (text.tokens,)))
+        elif isinstance(text, str) and text:
+            items.append(encode_item(model, prompt, (text,)))
+        else:
+            continue
+        rows.append(row)
     if items:
         for batch in score_answers(model, items, [None], "last_prompt"):
             for place, item in enumerate(batch.indices):
@@ -80,7 +91,7 @@ def perplexities(model: HookedModel, prompts: Sequence[str], texts: Sequence[str
 def open_ended_scores(
     model: HookedModel,
     prompts: Sequence[str],
-    texts: Sequence[str],
+    texts: Sequence[str | Continuation],
     *,
     classifier: Classifier | None = None,
 ) -> "pd.DataFrame":
@@ -89,7 +100,8 @@ def open_ended_scores(
     Args:
         model: Unsteered, for the perplexity.
         prompts: One a text.
-        texts: Continuations.
+        texts: Continuations, as text or, better, as ``generate(..., return_tokens=True)`` gives them: then the tokens
+            that were generated are measured, not those of their text.
         classifier: See ``load_classifier``.
 
     Raises:
@@ -101,16 +113,24 @@ def open_ended_scores(
         raise ValueError(
             f"needs one prompt a text, at least 1; got {len(prompts)} and {len(texts)}"
         )
+    written = [one if isinstance(one, str) else one.text for one in texts]
+    tokenizer = require_tokenizer(model)
+    rows = [
+        one.tokens
+        if isinstance(one, Continuation)
+        else tokenizer(one, add_special_tokens=False)["input_ids"]
+        for one in texts
+    ]
     columns: dict[str, object] = {
-        "words": [len(text.split()) for text in texts],
-        "distinct_1": [distinct(text, 1) for text in texts],
-        "distinct_2": [distinct(text, 2) for text in texts],
-        "repetition": [repetition([row]) for row in token_rows(model, texts)],
-        "compression": [compression([text]) for text in texts],
+        "words": [len(text.split()) for text in written],
+        "distinct_1": [distinct(text, 1) for text in written],
+        "distinct_2": [distinct(text, 2) for text in written],
+        "repetition": [repetition([repeatable(*one)]) for one in zip(written, rows, strict=True)],
+        "compression": [compression([text]) for text in written],
         "perplexity": perplexities(model, prompts, texts),
     }
     if classifier is not None:
-        scores = np.asarray(classifier(texts), dtype=np.float64)
+        scores = np.asarray(classifier(written), dtype=np.float64)
         if scores.shape != (len(texts),) or not ((scores >= 0) & (scores <= 1)).all():
             raise ValueError(
                 f"the classifier must give {len(texts)} probabilities, got {scores.tolist()[:3]}"

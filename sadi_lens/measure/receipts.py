@@ -75,7 +75,7 @@ def receipt(
     )
     handle = runner.module.register_forward_pre_hook(watched.begin, with_kwargs=True)
     try:
-        (text,) = continued(runner, prompt, intervention, options, prepend_bos=prepend_bos)
+        ((text, *_),) = continued(runner, [prompt], intervention, options, prepend_bos=prepend_bos)
     finally:
         handle.remove()
     return Receipt(

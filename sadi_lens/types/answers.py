@@ -84,6 +84,12 @@ _UNSPACED = regex.compile(
 """Letters and marks of scripts that put no space between words."""
 
 
+def has_spaces(text: str) -> bool:
+    """Whether most letters of a text are of scripts that put spaces between words."""
+    letters = regex.findall(r"\p{L}", text)
+    return 2 * len(_UNSPACED.findall("".join(letters))) <= len(letters)
+
+
 def takes_space(prompt: str, answer: str) -> bool:
     """Whether a space parts an answer from its prompt: not behind a space or an opening quote, not in Chinese."""
     before, after = prompt[-1:], answer[:1]

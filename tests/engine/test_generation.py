@@ -107,3 +107,109 @@ def test_letters_of_several_tokens_are_held_back_until_they_are_whole():
     streamer.put(torch.tensor([0xC3]))
     streamer.end()
     assert pieces == [(7, "a"), (7, "é"), (7, "\ufffd")]
+
+
+def test_tokens_that_were_generated_are_given_and_measured(llama, differences):
+    """Not those of their text: special tokens and what the tokenizer merges would be others."""
+    import numpy as np
+    import torch
+
+    import sadi_lens as sl
+
+    adaptive = kinds(differences)[1]
+    ((text, prompt, tokens),) = sl.generate(
+        llama, "the ball is", adaptive, max_new_tokens=6, return_tokens=True
+    )
+    assert list(prompt) == llama.tokenizer("the ball is")["input_ids"]
+    assert llama.tokenizer.decode(tokens, skip_special_tokens=True) == text
+    trace = sl.measure.trace_generation(llama, "the ball is", adaptive, max_new_tokens=6)
+    assert trace.tokens == tuple(llama.tokenizer.decode([one]) for one in tokens)
+    with torch.no_grad():
+        logits = llama.raw_model(torch.tensor([prompt + tokens])).logits[0, len(prompt) - 1 : -1]
+    expected = logits.log_softmax(-1).gather(-1, torch.tensor(tokens)[:, None])[:, 0]
+    np.testing.assert_allclose(trace.logp_unsteered, expected, atol=1e-4)
+    found = sl.generate(llama, "the ball is", adaptive, max_new_tokens=6, return_tokens=True)
+    table = sl.measure.open_ended_scores(llama, ["the ball is"], found)
+    assert table.perplexity[0] == pytest.approx(float((-expected.mean()).exp()), rel=1e-4)
+
+
+def test_prompts_may_be_tokens_or_messages(llama):
+    import sadi_lens as sl
+
+    ids = [llama.tokenizer(one)["input_ids"] for one in PROMPTS]
+    texts = sl.generate(llama, PROMPTS, **options())
+    assert sl.generate(llama, ids, **options()) == texts
+    assert sl.generate(llama, ids[0], **options()) == texts[:1]
+    assert sl.generate(llama, [ids[0], PROMPTS[1]], **options()) == texts[:2]
+    chat = [{"role": "user", "content": "the ball is"}]
+    with pytest.raises(ValueError, match="has no chat template"):
+        sl.generate(llama, chat)
+    try:
+        llama.tokenizer.chat_template = "{{ messages[0]['content'] }}"
+        bare = llama.tokenizer("the ball is", add_special_tokens=False)["input_ids"]
+        expected = sl.generate(llama, bare, **options())
+        assert sl.generate(llama, chat, **options()) == expected
+        assert sl.generate(llama, [chat, chat], **options()) == expected * 2
+        with pytest.raises(ValueError, match="'role' and 'content'"):
+            sl.generate(llama, [{"text": "x"}])
+    finally:
+        llama.tokenizer.chat_template = None
+    for bad in ([], [-1], [10**9]):
+        with pytest.raises(ValueError, match=r"at least one token|the model embeds"):
+            sl.generate(llama, [bad])
+
+
+def test_stop_strings_need_no_tokenizer_and_stop_each_row_alone(llama):
+    import sadi_lens as sl
+
+    whole = sl.generate(llama, PROMPTS, **options())
+    words = whole[0].split()
+    stop = f"{words[0]} {words[1]}"
+    for cached in (True, False):
+        texts = sl.generate(llama, PROMPTS, stop_strings=stop, use_cache=cached, **options())
+        assert texts[0] == whole[0][: whole[0].index(stop) + len(stop)]
+        assert texts[1:] == [
+            one if stop not in one else one[: one.index(stop) + len(stop)] for one in whole[1:]
+        ]
+    with pytest.raises(ValueError, match="stop_strings must be texts"):
+        sl.generate(llama, "the", stop_strings=[3])
+
+
+def test_words_that_the_model_does_not_know_are_said(llama):
+    import sadi_lens as sl
+
+    with pytest.warns(UserWarning, match="1 of 2 items hold words .* first 'zebra'"):
+        sl.generate(llama, ["the ball", "the zebra"], max_new_tokens=1)
+
+
+def test_logits_that_are_not_finite_are_said(llama, differences):
+    import torch
+
+    import sadi_lens as sl
+
+    adaptive = kinds(differences)[1]
+    sample = sl.Sample("the ball is", (" red", " blue"), 0)
+    head = llama.raw_model.lm_head
+    handle = head.register_forward_hook(lambda _m, _a, out: torch.full_like(out, float("nan")))
+    try:
+        with pytest.warns(UserWarning, match="a next-token distribution under .* is not finite"):
+            sl.generate(llama, "the ball is", adaptive, max_new_tokens=2)
+        with pytest.warns(UserWarning, match="a next-token distribution under .* is not finite"):
+            sl.evaluate(llama, [sample], adaptive, scoring="generation", progress=False)
+    finally:
+        handle.remove()
+
+
+def test_hooks_refuse_another_shape(llama):
+    """One unit is not broadcast over the heads, and two layers are not three."""
+    import torch
+
+    import sadi_lens as sl
+
+    tokens = torch.tensor([llama.tokenizer("the ball is")["input_ids"]])
+    one = sl.MaskedScaling(sl.Mask("head", [[True]] * 3, "x"), 2.0)
+    with pytest.raises(ValueError, match="is for 1 units of component 'head' in layer 0"):
+        llama.run_with_hooks(tokens, fwd_hooks=sl.fwd_hooks(one))
+    two = sl.MaskedScaling(sl.Mask("head", [[True] * 4] * 2, "x"), 2.0)
+    with pytest.raises(ValueError, match="2 layers x 4 head units"):
+        sl.fwd_hooks(two, model=llama)

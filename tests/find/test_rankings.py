@@ -34,7 +34,7 @@ def some_units(shape, n=6):
 @pytest.mark.parametrize("component", COMPONENTS)
 @pytest.mark.parametrize("ranking", ["signed", "magnitude", "l2", "standardised"])
 def test_unit_scores_agree_with_the_streamed_moments(llama, pairs, differences, component, ranking):
-    from sadi_lens.types.masks import scores
+    from sadi_lens.types.scores import scores
 
     found = quiet(llama, pairs, component, ranking)
     np.testing.assert_allclose(found, scores(differences[component], ranking), rtol=1e-4, atol=1e-5)
@@ -435,3 +435,21 @@ def test_sign_agreement_refuses_bad_input(llama, differences):
     )
     with pytest.raises(ValueError, match=r"differences are \(2, 4\) .* has \(3, 4\) head units"):
         sl.find.sign_agreement(llama, ["the ball"], wrong, progress=False)
+
+
+def test_first_order_effects_work_under_inference_mode(llama):
+    import torch
+
+    import sadi_lens as sl
+
+    pairs = [
+        sl.ContrastivePair("the ball is", " red", " blue"),
+        sl.ContrastivePair("a", " big", " small"),
+    ]
+
+    def effects():
+        return sl.find.unit_scores(llama, pairs, "head", ranking="effect", progress=False)
+
+    with torch.inference_mode():
+        inside = effects()
+    assert inside == effects()

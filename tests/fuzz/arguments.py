@@ -28,9 +28,14 @@ NOT_CALLED = {
     "interventions.ContextualIntervention": "a base class",
     "interventions.Intervention": "a protocol",
     "interventions.Push": "made by the library",
+    "measure.Candidate": "made by a method, for sweep",
     "measure.Control": "holds a function that compare calls",
+    "measure.Grid": "made by a method, for sweep",
     "measure.Method": "holds a function that compare calls",
     "measure.load_classifier": "needs a classifier on disk",
+    "tasks.SuggestItem": "made by suggest_items",
+    "tasks.suggest_items": "its own tests",
+    "tasks.suggest_unaided": "its own tests",
     "tasks.load_benchmark": "needs a data set on disk; its own tests",
     "tasks.read_benchmark": "needs a data set on disk; its own tests",
     "tasks.with_chat_template": "needs a tokenizer with a template; its own tests",
@@ -93,10 +98,12 @@ def cases() -> list[Case]:
         "engine.generate": {
             "model": model, "prompts": prompts, "intervention": sadi, "position": "all", "max_new_tokens": 2,
             "use_cache": True, "prepend_bos": None, "batch_size": 2, "seed": 0, "skip_special_tokens": True,
+            "return_tokens": False,
         },
         "engine.steer": {"model": model, "intervention": sadi, "position": "all", "prompt_lengths": [3]},
         "engine.fwd_hooks": {
             "intervention": sadi, "position": "all", "attention_mask": None, "prompt_lengths": None,
+            "model": model,
         },
         "find.activation_differences": {
             **on, "pairs": pairs, "components": ["head"], "task": "", "prepend_bos": None, "max_tokens": 64,

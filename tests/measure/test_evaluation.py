@@ -498,15 +498,15 @@ def test_free_text_is_generated_for_several_interventions_in_one_batch_and_resum
     mask = sl.top_k_mask(differences["head"], 3)
     several = [None, *(sl.MaskedScaling(mask, strength) for strength in (2.0, 5.0, 9.0))]
     alone = [sl.evaluate(llama, samples, one, progress=False) for one in several]
-    real, batches = evaluation.generate, []
+    real, batches = evaluation.continued, []
 
-    def generate(model, prompts, *args, **more):
+    def continued(runner, prompts, *args, **more):
         if len(batches) == stop:
             raise KeyboardInterrupt
         batches.append(len(prompts))
-        return real(model, prompts, *args, **more)
+        return real(runner, prompts, *args, **more)
 
-    monkeypatch.setattr(evaluation, "generate", generate)
+    monkeypatch.setattr(evaluation, "continued", continued)
     stop = None
     assert sl.evaluate(llama, samples, several, progress=False) == alone
     assert batches == [12]

@@ -204,3 +204,22 @@ def test_a_side_effect_curve_is_one_evaluation_and_one_divergence_a_strength(
             sl.measure.side_effect_curve(
                 llama, samples, texts, sl.MaskedScaling, strengths, label="x", **more
             )
+
+
+def test_a_script_without_spaces_is_cut_at_its_middle_and_counted_by_letters():
+    from sadi_lens.measure.neutral import halves_of
+    from sadi_lens.measure.open_ended import repeatable, repetition
+
+    assert halves_of("今天天气很好") == ("今天天", "气很好")
+    assert halves_of("the ball is red") == ("the ball", " is red")
+    assert repetition([repeatable("好" * 40, [0])]) == pytest.approx(1 - 1 / 37)
+    with pytest.raises(ValueError, match="at least two words"):
+        halves_of("好")
+
+
+def test_a_push_that_overflows_is_said(llama, differences):
+    import sadi_lens as sl
+
+    huge = sl.MaskedScaling(sl.top_k_mask(differences["head"], 2), 1e38)
+    with pytest.warns(UserWarning, match="the push under .* is not finite"):
+        sl.measure.measure_push(llama, ["the ball is"], huge, progress=False)

@@ -191,11 +191,12 @@ def _continue(
             one.intervention,
             position=cell.position or "last_prompt",
             max_new_tokens=experiment.max_new_tokens,
+            return_tokens=True,
         )
         table = open_ended_scores(model, task.prompts, texts, classifier=classifier)
         means = {str(name): float(value) for name, value in table.mean().items()}
         rows.append(
-            {"k": one.k, "strength": one.strength, "n": len(texts), **means, "text": texts[0]}
+            {"k": one.k, "strength": one.strength, "n": len(texts), **means, "text": texts[0].text}
         )
     seconds["test_per_item"] = (time.perf_counter() - start) / (len(grid) * len(task.prompts))
     return rows

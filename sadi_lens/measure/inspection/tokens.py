@@ -1,7 +1,5 @@
 """One text token by token: what steering did to a continuation, and which tokens are read and steered."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -14,7 +12,7 @@ from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.positions import PositionTracker
 from sadi_lens.engine.runner import FlatHook, Runner
 from sadi_lens.engine.steering import applied
-from sadi_lens.engine.text import encode_item, require_tokenizer
+from sadi_lens.engine.text import EncodedItem, encode_item, require_tokenizer
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import ContrastivePair, require_one_prompt
@@ -37,8 +35,8 @@ def trace_generation(
 ) -> GenerationTrace:
     """A continuation token by token: how likely with and without steering, and where it was edited.
 
-    Two passes over prompt and continuation, encoded together; a token that the tokenizer merges across
-    their boundary belongs to the continuation.
+    Two passes over prompt and continuation: the tokens that were generated, or, for a given ``text``, prompt and text
+    encoded together, where a token that the tokenizer merges across their boundary belongs to the continuation.
 
     Args:
         model: A bridged model in eval mode.
@@ -56,13 +54,24 @@ def trace_generation(
     require_eval(model)
     require_one_of("position", position, POSITIONS)
     if text is None:
-        options: Any = {"position": position, "max_new_tokens": max_new_tokens}
-        (text,) = generate(model, prompt, intervention, **options)
-    _require_text(prompt, text)
+        ((_, before, new),) = generate(
+            model,
+            prompt,
+            intervention,
+            position=position,
+            max_new_tokens=max_new_tokens,
+            return_tokens=True,
+        )
+    else:
+        item = encode_item(model, prompt, (text,)) if text else EncodedItem((), ((),))
+        before, new = item.prompt, item.answers[0]
+    if not new:
+        raise ValueError(
+            f"the continuation of {prompt[-40:]!r} is empty; there is nothing to trace"
+        )
     info = ModelInfo.of(model)
-    item = encode_item(model, prompt, (text,))
-    ids = torch.tensor([item.prompt + item.answers[0]], device=device_of(model))
-    first = len(item.prompt) - 1
+    ids = torch.tensor([before + new], device=device_of(model))
+    first = len(before) - 1
     plain, norms = _traced(model, ids, None, position, first)
     steered = plain
     if intervention is not None:
@@ -84,13 +93,6 @@ def trace_generation(
         kl=kl.clamp(min=0).numpy(),
         edit_norm=norms,
     )
-
-
-def _require_text(prompt: str, text: str) -> None:
-    if not text:
-        raise ValueError(
-            f"the continuation of {prompt[-40:]!r} is empty; there is nothing to trace"
-        )
 
 
 def _traced(

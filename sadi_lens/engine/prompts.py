@@ -1,0 +1,59 @@
+"""Prompts as people have them: text, token ids, or the messages of a chat."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from sadi_lens.engine.text import encode_prompt, require_ids, require_tokenizer
+from sadi_lens.types.model import HookedModel
+
+Prompt = str | Sequence[int] | Sequence[Mapping[str, str]]
+"""Text, token ids, or the messages of a chat (``{"role": "user", "content": ...}``) for the model's own template."""
+
+
+def several_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
+    """A list of prompts; one text, one list of token ids and one chat are a list of one."""
+    if isinstance(prompts, str):
+        return [prompts]
+    given = cast("list[Any]", list(prompts))
+    is_one = bool(given) and all(isinstance(one, int | Mapping) for one in given)
+    return [given] if is_one else given
+
+
+def prompt_ids(
+    model: HookedModel, prompt: Prompt, *, prepend_bos: bool | None = None, room: int = 0
+) -> list[int]:
+    """Tokens of a prompt that is to be continued by up to ``room`` tokens; ids that are given stay as they are.
+
+    Raises:
+        ValueError: If there is no token or one that the model does not embed, prompt and room do not fit the context,
+            or the messages of a chat cannot be rendered.
+    """
+    if isinstance(prompt, str):
+        return encode_prompt(model, prompt, prepend_bos=prepend_bos, room=room)
+    given = cast("list[Any]", list(prompt))
+    if given and isinstance(given[0], Mapping):
+        given = _chat_ids(require_tokenizer(model), given)
+    require_ids(model, given, room)
+    return given
+
+
+def _chat_ids(tokenizer: Any, messages: list[Mapping[str, str]]) -> list[int]:
+    from jinja2 import TemplateError
+
+    if any(not {"role", "content"} <= set(one) for one in messages):
+        raise ValueError(
+            f"prompts: a message of a chat must have 'role' and 'content', got {messages!r:.80}"
+        )
+    if not getattr(tokenizer, "chat_template", None):
+        raise ValueError(
+            "prompts are messages of a chat, but the model's tokenizer has no chat template; give text, or set "
+            "tokenizer.chat_template"
+        )
+    try:
+        return list(
+            tokenizer.apply_chat_template(
+                messages, add_generation_prompt=True, tokenize=True, return_dict=False
+            )
+        )
+    except TemplateError as error:
+        raise ValueError(f"prompts: the chat template refuses these messages: {error}") from error
