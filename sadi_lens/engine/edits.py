@@ -91,7 +91,7 @@ class Edits:
             after = before
             if has_affine:
                 table = tables.get(site) or self._table(site, before)
-                if is_tree:
+                if isinstance(positions, TreePositions):
                     table = table.first(before.shape[positions.axis])
                 after = positions.apply(table, before)
             for index, one in others:
