@@ -122,10 +122,10 @@ def generate(
     runner = runner_of(model) if use_cache else Runner(model)
     several = several_prompts(prompts)
     require_tokenizer(model)
-    warn_unknown(model, [[one] for one in several if isinstance(one, str)])
     found = continued(
         runner, several, intervention, options, prepend_bos=prepend_bos, batch_size=batch_size
     )
+    warn_unknown(model, [[one] for one in several if isinstance(one, str)])
     return found if return_tokens else [one.text for one in found]
 
 

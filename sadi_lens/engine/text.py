@@ -66,6 +66,10 @@ def encode(tokenizer: Any, text: str, *, prepend_bos: bool | None = None) -> lis
     Raises:
         ValueError: If ``prepend_bos=True`` and the tokenizer has no BOS token.
     """
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise ValueError(
+            f"a prompt or answer holds half of a character (a lone surrogate): {text!r:.60}"
+        )
     bos_token, bos = tokenizer.bos_token, tokenizer.bos_token_id
     has_bos_text = bool(bos_token) and text.startswith(bos_token)
     is_whole = has_bos_text or isinstance(text, ChatPrompt)

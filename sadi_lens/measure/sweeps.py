@@ -12,7 +12,7 @@ from sadi_lens.interventions import MaskedScaling
 from sadi_lens.measure.calls import EvaluationInterrupted, Settings, require_kind
 from sadi_lens.measure.evaluation import chance_of, evaluate_all, fitting_samples
 from sadi_lens.types.base import DEFAULT_POSITION
-from sadi_lens.types.checks import checked
+from sadi_lens.types.checks import check_value, checked
 from sadi_lens.types.data import Sample
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask, top_k_mask
@@ -112,6 +112,7 @@ def sweep(
         >>> grid.best().k
         3
     """
+    check_value("differences", differences, ActivationDifferences | Scores | Grid)
     settings = Settings(differences.task, position, scoring, prepend_bos, max_new_tokens, engine)
     if not isinstance(differences, Grid):
         differences = _grid(differences, ks, strengths, ranking, make, method)

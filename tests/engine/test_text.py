@@ -117,3 +117,10 @@ def test_words_that_the_model_does_not_know_are_said(llama):
     pair = sl.ContrastivePair("the zebra is", " red", " blue")
     with pytest.warns(UserWarning, match="first 'zebra'"):
         sl.activation_differences(llama, [pair], progress=False)
+
+
+def test_half_of_a_character_is_refused(llama):
+    import sadi_lens as sl
+
+    with pytest.raises(ValueError, match="a prompt or answer holds half of a character"):
+        sl.generate(llama, "the \ud800", max_new_tokens=1)
