@@ -112,12 +112,10 @@ def generate(
         >>> sl.generate(model, "Tom has a cat", max_new_tokens=8)
         ['Story: Sam is a goat. Sam']
         >>> mask = sl.Mask.from_units("head", [(2, 2), (3, 1)], model)
-        >>> texts = sl.generate(model, ["Sam says", "Tom was"], sl.MaskedScaling(mask, 5.0))
-        >>> len(texts)
-        2
+        >>> steered = sl.generate(model, ["Sam says", "Tom was"], sl.MaskedScaling(mask, 5.0))
     """
+    sampling |= {"max_new_tokens": max_new_tokens, "use_cache": use_cache}
     options = Options(position, seed, skip_special_tokens, stream, sampling)
-    sampling["max_new_tokens"], sampling["use_cache"] = max_new_tokens, use_cache
     # Without a KV cache the bridge generates: the slow way that the other is checked by.
     runner = runner_of(model) if use_cache else Runner(model)
     several = several_prompts(prompts)

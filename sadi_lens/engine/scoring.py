@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 ENGINES = ("shared", "plain")
 MAX_NODES = 512
 """Tokens of all copies behind one prompt: their mask and their attention grow with the square."""
-TABLE_BYTES = 32 * 2**20
+TABLE_BYTES = 64 * 2**20
 """Scales and shifts that are kept from one batch of items to the next; more are made again."""
 
 

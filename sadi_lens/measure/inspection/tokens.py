@@ -1,5 +1,8 @@
 """One text token by token: what steering did to a continuation, and which tokens are read and steered."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -54,32 +57,22 @@ def trace_generation(
     require_eval(model)
     require_one_of("position", position, POSITIONS)
     if text is None:
-        ((_, before, new),) = generate(
-            model,
-            prompt,
-            intervention,
-            position=position,
-            max_new_tokens=max_new_tokens,
-            return_tokens=True,
-        )
+        options: Any = {"position": position, "max_new_tokens": max_new_tokens}
+        ((_, before, new),) = generate(model, prompt, intervention, return_tokens=True, **options)
     else:
         item = encode_item(model, prompt, (text,)) if text else EncodedItem((), ((),))
         before, new = item.prompt, item.answers[0]
-    if not new:
-        raise ValueError(
-            f"the continuation of {prompt[-40:]!r} is empty; there is nothing to trace"
-        )
+    _require_tokens(prompt, new)
     info = ModelInfo.of(model)
     ids = torch.tensor([before + new], device=device_of(model))
     first = len(before) - 1
     plain, norms = _traced(model, ids, None, position, first)
     steered = plain
     if intervention is not None:
-        intervention.check(info)
         steered, norms = _traced(model, ids, intervention, position, first)
     chosen = ids[0, first + 1 :].cpu()[:, None]
     kl = (plain.exp() * (plain - steered)).sum(dim=-1)
-    decode = require_tokenizer(model).decode
+    words = [require_tokenizer(model).decode([token]) for (token,) in chosen.tolist()]
     return GenerationTrace(
         label=label or ("unsteered" if intervention is None else intervention.label),
         kind="unsteered" if intervention is None else kind,
@@ -87,12 +80,19 @@ def trace_generation(
         component="" if intervention is None else intervention.component,
         position=position,
         prompt=prompt,
-        tokens=tuple(decode([token]) for (token,) in chosen.tolist()),
+        tokens=tuple(words),
         logp_unsteered=plain.gather(1, chosen)[:, 0].numpy(),
         logp=steered.gather(1, chosen)[:, 0].numpy(),
         kl=kl.clamp(min=0).numpy(),
         edit_norm=norms,
     )
+
+
+def _require_tokens(prompt: str, new: Sequence[int]) -> None:
+    if not new:
+        raise ValueError(
+            f"the continuation of {prompt[-40:]!r} is empty; there is nothing to trace"
+        )
 
 
 def _traced(
