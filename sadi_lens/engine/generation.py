@@ -111,8 +111,6 @@ def generate(
     Example:
         >>> sl.generate(model, "Tom has a cat", max_new_tokens=8)
         ['Story: Sam is a goat. Sam']
-        >>> mask = sl.Mask.from_units("head", [(2, 2), (3, 1)], model)
-        >>> steered = sl.generate(model, ["Sam says", "Tom was"], sl.MaskedScaling(mask, 5.0))
     """
     sampling |= {"max_new_tokens": max_new_tokens, "use_cache": use_cache}
     options = Options(position, seed, skip_special_tokens, stream, sampling)

@@ -55,7 +55,6 @@ def trace_generation(
         ValueError: If the continuation is empty or a text does not fit.
     """
     require_eval(model)
-    require_one_of("position", position, POSITIONS)
     if text is None:
         options: Any = {"position": position, "max_new_tokens": max_new_tokens}
         ((_, before, new),) = generate(model, prompt, intervention, return_tokens=True, **options)
