@@ -31,8 +31,8 @@ def seal(data: bytes, ending: str) -> bytes:
     r"""The contents of a page, a drawing (SVG), Markdown or (``.png``) a picture with this library's seal.
 
     Example:
-        >>> seal(b"<p>", ".html")[:27]
-        b'<p>\n<!-- sadi_lens sha256 '
+        >>> seal(b"<p>", ".html")[:25]
+        b'<p>\n<!-- sadi_lens sha256'
     """
     if ending == ".png":
         at = _png_end(data)
