@@ -142,7 +142,7 @@ def check_value(name: str, value: Any, hint: Any, at_least: int | None = None) -
     return found
 
 
-def _require_in_range(name: str, item: float, least: int | None, given: Any) -> None:
+def _require_in_range(name: str, item: bool | int | float, least: int | None, given: Any) -> None:
     word = name.split("[")[0]
     if isinstance(item, float) and not math.isfinite(item):
         raise ValueError(f"{name} must be finite, got {item}")
