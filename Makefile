@@ -30,7 +30,7 @@ test-full: $(VENV)/.dev
 
 # Shapes and types checked at every call, in the tests of the rooms that compute.
 shapes: $(VENV)/.dev
-	SADI_LENS_SHAPES=1 $(PYTEST) tests/types tests/engine tests/interventions tests/find
+	SADI_LENS_SHAPES=1 $(PYTEST) tests/engine tests/interventions tests/find
 
 # Steering inside vLLM and lm-evaluation-harness, in an environment of their own (3.5 GB, CPU).
 test-vllm: $(VLLM)/.installed

@@ -23,13 +23,13 @@ def number_text(value: float, form: str) -> str:
     return "" if math.isnan(value) else format(value, form)
 
 
-def interval_text(ends: Sequence[int | float], form: str, scale: float = 1) -> str:
+def interval_text(ends: Sequence[float], form: str, scale: float = 1) -> str:
     """``[low, high]``; nothing where an end is NaN."""
     texts = [number_text(scale * end, form) for end in ends]
     return f"[{', '.join(texts)}]" if all(texts) else ""
 
 
-def points_text(gain: float, ends: Sequence[int | float] = ()) -> str:
+def points_text(gain: float, ends: Sequence[float] = ()) -> str:
     """A difference of shares in points with its sign, as ``+3.2 [-0.1, +6.5]``; nothing for NaN."""
     own = number_text(100 * gain, "+.1f")
     return f"{own} {interval_text(ends, '+.1f', 100)}" if own and ends else own
