@@ -226,6 +226,8 @@ def _try(runner: RawRunner) -> bool:
             run_copies(runner, tree, prefill(runner, tree), late),
             run_rows(runner, tree, late),
         ]
+    except torch.OutOfMemoryError:  # says nothing of the architecture
+        raise
     except (AttributeError, IndexError, TypeError, ValueError, RuntimeError) as error:
         # An architecture that builds its own mask (alibi), or its own cache.
         logger.info("%s takes no tree of answers: %r", runner.info.architecture, error)

@@ -404,3 +404,25 @@ def test_a_batch_fits_the_memory_that_is_free(llama, monkeypatch):
     assert torch.get_num_threads() == threads
     with pytest.raises(ValueError, match="n_tokens must be at least 1, got 0"):
         sl.engine.choose_batch(llama, 0)
+
+
+def test_no_memory_is_not_taken_for_an_architecture_that_takes_no_tree(monkeypatch):
+    """Otherwise one full moment would make every later call take the slow way, without a word."""
+    import torch
+    from factories import random_llama
+
+    import sadi_lens as sl
+    from sadi_lens.engine import prefix
+    from sadi_lens.engine.runner import runner_of
+
+    model, tokenizer = random_llama()
+    runner = runner_of(sl.load_model(model, tokenizer=tokenizer))
+
+    def full(*_args, **_kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prefix, "run_rows", full)
+        with pytest.raises(torch.OutOfMemoryError):
+            prefix.shares_prefix(runner, 10)
+    assert prefix.shares_prefix(runner, 10)
