@@ -26,7 +26,7 @@ def info(size="tiny"):
 def differences(component="head", size="tiny", task="hints"):
     """Heavy-tailed, a few layers much wider than others."""
     import sadi_lens as sl
-    from sadi_lens.types.components import n_units
+    from sadi_lens.types.model import n_units
 
     rng = np.random.default_rng(1)
     shape = (SHAPES[size][0], n_units(info(size), component))

@@ -11,9 +11,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sadi_lens.types.base import ArrayEq
-from sadi_lens.types.components import n_units
 from sadi_lens.types.masks import Mask
-from sadi_lens.types.model import ModelInfo
+from sadi_lens.types.model import ModelInfo, n_units
 
 Need = Literal["clean", "prompt_end", "place", "prompts"]
 """Fields of a ``Context``."""

@@ -14,10 +14,9 @@ from sadi_lens.engine.intervention import (
 )
 from sadi_lens.types.base import ArrayEq, require_one_of
 from sadi_lens.types.checks import float_array, require_fields
-from sadi_lens.types.components import n_units
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask
-from sadi_lens.types.model import ModelInfo
+from sadi_lens.types.model import ModelInfo, n_units
 
 MATCHES = ("coefficient", "norm", "mean")
 

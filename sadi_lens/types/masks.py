@@ -10,9 +10,8 @@ import numpy as np
 
 from sadi_lens.types.base import ArrayEq
 from sadi_lens.types.checks import as_array, checked, require_fields
-from sadi_lens.types.components import n_units, unit_label
 from sadi_lens.types.differences import ActivationDifferences
-from sadi_lens.types.model import HookedModel, ModelInfo
+from sadi_lens.types.model import HookedModel, ModelInfo, n_units, unit_label
 from sadi_lens.types.scores import RANKINGS, Scores, require_k, scores, select_top
 
 if TYPE_CHECKING:

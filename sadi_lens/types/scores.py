@@ -10,9 +10,8 @@ import numpy as np
 
 from sadi_lens.types.base import ArrayEq, require_one_of
 from sadi_lens.types.checks import as_array
-from sadi_lens.types.components import component_name, unit_label
 from sadi_lens.types.differences import ActivationDifferences
-from sadi_lens.types.model import ModelInfo
+from sadi_lens.types.model import ModelInfo, component_name, unit_label
 
 if TYPE_CHECKING:
     import pandas as pd
