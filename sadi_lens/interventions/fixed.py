@@ -9,7 +9,6 @@ import torch
 from sadi_lens.engine.intervention import (
     Affine,
     AffineIntervention,
-    masked_layers,
     require_not_heads,
 )
 from sadi_lens.types.base import ArrayEq, require_one_of
@@ -136,7 +135,7 @@ class MaskedAddition(AffineIntervention):
     @property
     def layers(self) -> tuple[int, ...]:
         """Layers with a selected unit; none at strength 0."""
-        return masked_layers(self.mask, self.strength)
+        return self.mask.layers if self.strength else ()
 
     @property
     def label(self) -> str:

@@ -12,7 +12,6 @@ from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.data import Sample, items_hash
 from sadi_lens.types.model import HookedModel, fingerprint_of
 from sadi_lens.types.results import Evaluation
-from sadi_lens.types.stats import proportion_interval
 
 
 @dataclass(frozen=True)
@@ -138,6 +137,5 @@ def joined(
         margins=margins,
         valid=valid,
         choice_scores=scores,
-        interval=proportion_interval(correct),
         items=items,
     )

@@ -18,7 +18,6 @@ from sadi_lens.types.answers import matches, neutral_prompt, normalise
 from sadi_lens.types.data import Sample, items_hash
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import Evaluation
-from sadi_lens.types.stats import proportion_interval
 
 
 class ChoiceRow(NamedTuple):
@@ -194,7 +193,6 @@ class Origin:
             margins,
             valid,
             scores,
-            proportion_interval(correct),
             items,
             tuple(texts),
         )
