@@ -7,12 +7,11 @@ from typing import Any, TypedDict, Unpack, overload
 import numpy as np
 from tqdm.auto import tqdm
 
-from sadi_lens.engine.fitting import fitting, warn_unknown
 from sadi_lens.engine.generation import Options as Generation
 from sadi_lens.engine.generation import continued
-from sadi_lens.engine.hooks import require_eval
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.runner import Runner, runner_of
+from sadi_lens.engine.text import fitting, warn_unknown
 from sadi_lens.measure.calls import (
     Call,
     EvaluationInterrupted,
@@ -133,7 +132,7 @@ def fitting_samples(
     """The samples that fit the context; words that the model does not know are warned about.
 
     Raises:
-        ValueError: As ``sadi_lens.engine.fitting.fitting``.
+        ValueError: As ``sadi_lens.engine.text.fitting``.
     """
     if settings.scoring == "generation":
         items = [((one.prompt,), ()) for one in samples]
@@ -159,7 +158,6 @@ def evaluate_all(
     resume: EvaluationInterrupted | None = None,
 ) -> list[Evaluation]:
     """``evaluate`` of a list of interventions, with the settings in one object."""
-    require_eval(model)
     call = _call(model, samples, interventions, labels, settings)
     if resume is not None:
         resume.require(call.described(model))
