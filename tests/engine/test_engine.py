@@ -394,11 +394,11 @@ def test_a_batch_fits_the_memory_that_is_free(llama, monkeypatch):
     import torch
 
     import sadi_lens as sl
-    from sadi_lens.engine import fitting
+    from sadi_lens.engine import passes
 
     threads = torch.get_num_threads()
-    assert sl.engine.choose_batch(llama, 64) == fitting.CPU_TOKENS // 64
-    monkeypatch.setattr(fitting, "pass_bytes", lambda _model: 1)
+    assert sl.engine.choose_batch(llama, 64) == passes.CPU_TOKENS // 64
+    monkeypatch.setattr(passes, "pass_bytes", lambda _model: 1)
     assert sl.engine.choose_batch(llama, 64) == 1
     assert torch.get_num_threads() == threads
     with pytest.raises(ValueError, match="n_tokens must be at least 1, got 0"):
