@@ -84,7 +84,7 @@ def demo(
     from sadi_lens.apps.demo import run_demo
     from sadi_lens.models import load_model
     from sadi_lens.tasks import load_task
-    from sadi_lens.types.components import component_name
+    from sadi_lens.types.model import component_name
     from sadi_lens.types.store import write_json
 
     component = component_name(component)
@@ -190,8 +190,8 @@ def explorer(
     from sadi_lens.find.differences import activation_differences
     from sadi_lens.models import load_model
     from sadi_lens.tasks import load_task
-    from sadi_lens.types.components import component_name
     from sadi_lens.types.files import require_place
+    from sadi_lens.types.model import component_name
 
     component = component_name(component)
     require_place(out)

@@ -9,7 +9,7 @@ import numpy as np
 
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.interventions import MaskedScaling
-from sadi_lens.measure.calls import EvaluationInterrupted, Settings, require_kind
+from sadi_lens.measure.calls import EvaluationInterrupted, Settings
 from sadi_lens.measure.evaluation import chance_of, evaluate_all, fitting_samples
 from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.checks import check_value, checked
@@ -209,7 +209,6 @@ class Grid:
         resume: SweepInterrupted | None = None,
     ) -> Sweep:
         """The unsteered model and every cell on the same samples; see ``sweep``."""
-        require_kind(resume, SweepInterrupted)
         try:
             found = evaluate_all(
                 model,
