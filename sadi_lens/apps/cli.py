@@ -27,8 +27,10 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> None:
+        # A shell leaves `--out=~/x` as it is.
+        paths = {name: one.expanduser() for name, one in kwargs.items() if isinstance(one, Path)}
         try:
-            function(*args, **kwargs)
+            function(*args, **kwargs | paths)
         except KeyboardInterrupt as error:
             console.print(
                 "\ninterrupted; what was written is kept and complete, run it again to go on"
