@@ -84,7 +84,7 @@ class Mask(ArrayEq):
     @cached_property
     def units(self) -> tuple[tuple[int, int], ...]:
         """(layer, unit) of every selected unit, in order."""
-        return tuple(map(tuple, np.argwhere(self.selected).tolist()))
+        return tuple((layer, unit) for layer, unit in np.argwhere(self.selected).tolist())
 
     @property
     def layers(self) -> tuple[int, ...]:
