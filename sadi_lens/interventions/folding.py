@@ -22,7 +22,7 @@ from sadi_lens.engine.edits import AffineIntervention, flat
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.runner import RawRunner, runner_of
 from sadi_lens.types.base import require_one_of
-from sadi_lens.types.checks import checked
+from sadi_lens.types.checks import as_path, checked
 from sadi_lens.types.files import partial, remove_abandoned, replace_folder, require_place
 from sadi_lens.types.model import COMPONENTS, HookedModel, ModelInfo
 from sadi_lens.types.seals import parse_sealed, sealed_json, sha256_of
@@ -62,7 +62,7 @@ def export_folded(
             not write.
         ValueError: If the intervention, the position or the model cannot be folded, with the reason.
     """
-    path = Path(path)
+    path = as_path("path", path)
     remove_abandoned(path)
     _require_place(path, overwrite)
     info = ModelInfo.of(model)

@@ -10,7 +10,7 @@ import math
 import numbers
 import os
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
@@ -185,6 +185,8 @@ def _fitting(value: Any, hint: Any) -> tuple[bool, Any]:
     item, args = item_hint(hint), typing.get_args(hint)
     if item is not None or origin is tuple:
         return _list(value, origin, args if item is None else item)
+    if origin is Collection and isinstance(value, str | bytes):
+        return False, value
     if origin is Mapping:
         return isinstance(value, Mapping) and all(
             _fitting(key, args[0])[0] and _fitting(held, args[1])[0] for key, held in value.items()
