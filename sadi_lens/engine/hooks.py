@@ -51,11 +51,7 @@ def on_point(hook: FlatHook) -> Hook:
 
 
 def require_eval(model: HookedModel) -> None:
-    """Refuse a model in training mode: dropout would make every number random.
-
-    Raises:
-        ValueError: Naming the first module found in training mode.
-    """
+    """Refuse a model in training mode: dropout would make every number random."""
     # At every call, so without the nested generators of ``modules()``.
     waiting, seen = [model.original_model], set[int]()
     while waiting:

@@ -145,11 +145,7 @@ def unit_vector(name: str, values: Any) -> np.ndarray:
 
 
 def require_width(info: ModelInfo, component: str, layer: int, width: int, what: str) -> None:
-    """Refuse a model without this layer, or of another width.
-
-    Raises:
-        ValueError: With both shapes.
-    """
+    """Refuse a model without this layer, or of another width."""
     needed = n_units(info, component)
     if not 0 <= layer < info.n_layers or width != needed:
         raise ValueError(

@@ -97,11 +97,7 @@ def encode_prompt(
 
 
 def require_ids(model: HookedModel, ids: Sequence[int], room: int = 0) -> None:
-    """Refuse token ids that cannot be continued by ``room`` tokens.
-
-    Raises:
-        ValueError: If there is none, the model embeds none of that number, or they do not fit the context.
-    """
+    """Refuse token ids that cannot be continued by ``room`` tokens."""
     if not ids or min(ids) < 0:
         raise ValueError(
             f"prompts must have at least one token each, none below 0, got {ids!r:.80}"

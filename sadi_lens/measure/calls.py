@@ -76,11 +76,7 @@ class EvaluationInterrupted(KeyboardInterrupt):
         return type(self), (self.partial, self.done, self.call)
 
     def require(self, call: Mapping[str, object]) -> None:
-        """Refuse to go on with another call.
-
-        Raises:
-            ValueError: Naming the arguments that differ.
-        """
+        """Refuse to go on with another call."""
         other = [name for name, value in call.items() if self.call[name] != value]
         if other:
             raise ValueError(

@@ -129,11 +129,7 @@ def evaluate(
 def fitting_samples(
     model: HookedModel, samples: Sequence[Sample], settings: Settings, *, too_long: str
 ) -> Sequence[Sample]:
-    """The samples that fit the context; words that the model does not know are warned about.
-
-    Raises:
-        ValueError: As ``sadi_lens.engine.text.fitting``.
-    """
+    """The samples that fit the context; words that the model does not know are warned about."""
     if settings.scoring == "generation":
         items = [((one.prompt,), ()) for one in samples]
     else:

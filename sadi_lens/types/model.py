@@ -178,11 +178,7 @@ def require_component(component: str) -> Component:
 
 
 def component_name(component: str) -> str:
-    """Our name of a component that was given by our name or by TransformerLens'.
-
-    Raises:
-        ValueError: As ``require_component``.
-    """
+    """Our name of a component that was given by our name or by TransformerLens'."""
     return require_component(component).name
 
 

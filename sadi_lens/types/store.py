@@ -99,11 +99,7 @@ def _write_first(path: Path, name: str, data: bytes, text: bytes) -> None:
 
 
 def require_folder(path: Path) -> None:
-    """Refuse a place for ``save`` that holds anything but a saved object; to be called before anything is computed.
-
-    Raises:
-        FileExistsError: Naming it.
-    """
+    """Refuse a place for ``save`` that holds anything but a saved object; to be called before anything is computed."""
     if not os.path.lexists(path):
         return
     try:
