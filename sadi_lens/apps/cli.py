@@ -28,8 +28,10 @@ def command(function: Callable[..., None], *, more: bool = False) -> Callable[..
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> None:
+        # A shell leaves `--out=~/x` as it is.
+        paths = {name: one.expanduser() for name, one in kwargs.items() if isinstance(one, Path)}
         try:
-            function(*args, **kwargs)
+            function(*args, **kwargs | paths)
         except KeyboardInterrupt as error:
             console.print(
                 "\ninterrupted; what was written is kept and complete, run it again to go on"
@@ -86,7 +88,7 @@ def demo(
     from sadi_lens.apps.demo import run_demo
     from sadi_lens.models import load_model
     from sadi_lens.tasks import load_task
-    from sadi_lens.types.components import component_name
+    from sadi_lens.types.model import component_name
     from sadi_lens.types.store import write_json
 
     component = component_name(component)
@@ -192,8 +194,8 @@ def explorer(
     from sadi_lens.find.differences import activation_differences
     from sadi_lens.models import load_model
     from sadi_lens.tasks import load_task
-    from sadi_lens.types.components import component_name
     from sadi_lens.types.files import require_place
+    from sadi_lens.types.model import component_name
 
     component = component_name(component)
     require_place(out)
