@@ -12,6 +12,7 @@ from sadi_lens.types.results.inspection import (
     UnitActivations,
 )
 from sadi_lens.types.results.receipts import CheckReport, CheckRow, Edit, Receipt
+from sadi_lens.types.results.shards import Shard
 from sadi_lens.types.results.stability import PairsCurve, Stability
 from sadi_lens.types.results.sweep import Choice, Selection, Sweep
 from sadi_lens.types.results.units import Pruned, PruneStep, SignAgreement, UnitEffects
@@ -35,6 +36,7 @@ __all__ = [
     "Pruned",
     "Receipt",
     "Selection",
+    "Shard",
     "SideEffectCurve",
     "SideEffects",
     "SignAgreement",
