@@ -1,7 +1,7 @@
 """One intervention on a list of samples, and random masks on the same list."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -35,13 +35,17 @@ class Evaluation(ArrayEq):
     choice_scores: Float[np.ndarray, "item choice"]
     """Score of every choice (nats); NaN where an item has fewer choices."""
     interval: Interval
-    """95% Wilson interval of the accuracy."""
+    """95% Wilson interval of the accuracy, by cluster where items share one."""
     items: str
     """Hash of the samples, in order; only results of the same items can be compared."""
     texts: tuple[str, ...] = ()
     """Generated answers of free-text items."""
     skipped: int = 0
     """Items left out because they do not fit the context."""
+    clusters: Any = None
+    """Int array [item]: number of each item's cluster; None where no two items share one."""
+    groups: tuple[str, ...] = ()
+    """Group of each item (``Sample.group``); empty where no item has one."""
 
     @property
     def n(self) -> int:
