@@ -12,6 +12,7 @@ from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.data import Sample, items_hash
 from sadi_lens.types.model import HookedModel, fingerprint_of
 from sadi_lens.types.results import Evaluation
+from sadi_lens.types.stats import cluster_codes
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def described(interventions: Sequence[Intervention | None]) -> tuple[object, ...
 
 
 def joined(
-    done: Bool[np.ndarray, " item"], one: Evaluation, two: Evaluation, items: str
+    done: Bool[np.ndarray, " item"], one: Evaluation, two: Evaluation, samples: Sequence[Sample]
 ) -> Evaluation:
     """Results of some items and of the others as one, in the order of the samples.
 
@@ -109,7 +110,7 @@ def joined(
         done: The items of ``one``; ``two`` has the rest.
         one: The first part.
         two: The second.
-        items: Hash of the whole.
+        samples: All of them.
     """
     order = np.argsort(np.concatenate([np.flatnonzero(done), np.flatnonzero(~done)]))
     wide = max(one.choice_scores.shape[1], two.choice_scores.shape[1])
@@ -127,11 +128,15 @@ def joined(
             (padded(one.choice_scores), padded(two.choice_scores)),
         )
     )
+    clusters = cluster_codes([sample.cluster for sample in samples])
+    groups = tuple(sample.group or "" for sample in samples) if one.groups or two.groups else ()
     return replace(
         one,
         correct=correct,
         margins=margins,
         valid=valid,
         choice_scores=scores,
-        items=items,
+        items=items_hash(samples),
+        clusters=clusters,
+        groups=groups,
     )

@@ -259,9 +259,9 @@ def _by_choices(
     now[missing[scores.done]] = True
     results = choice_outcomes(rest, call.labels, _origin(model, call), scores)
     if before and results:
-        items = items_hash([one for one, is_done in zip(samples, now, strict=True) if is_done])
+        finished = [one for one, is_done in zip(samples, now, strict=True) if is_done]
         pairs = zip(before, results, strict=True)
-        results = tuple(joined(done[now], one, two, items) for one, two in pairs)
+        results = tuple(joined(done[now], one, two, finished) for one, two in pairs)
     results = results or before
     if scores.interrupted:
         raise EvaluationInterrupted(results, now, call.described(model))

@@ -96,6 +96,11 @@ class Sample:
     """Other choices that are right too (TruthfulQA): never counted as wrong, never needed."""
     aliases: tuple[str, ...] = ()
     """Other accepted free texts beside ``target``."""
+    cluster: str | None = None
+    """What other items share with this one (a fact, event, person, text): they count as one draw in every interval and
+    test. None: independent of all others."""
+    group: str | None = None
+    """What results are also told apart by: the cue of a question, a kind of item."""
 
     def __post_init__(self) -> None:
         require_fields(self)

@@ -1,7 +1,7 @@
 """One intervention on a list of samples, and random masks on the same list."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -40,6 +40,10 @@ class Evaluation(ArrayEq):
     """Generated answers of free-text items."""
     skipped: int = 0
     """Items left out because they do not fit the context."""
+    clusters: Any = None
+    """Int array [item]: number of each item's cluster; None where no two items share one."""
+    groups: tuple[str, ...] = ()
+    """Group of each item (``Sample.group``); empty where no item has one."""
 
     @property
     def n(self) -> int:
@@ -53,8 +57,8 @@ class Evaluation(ArrayEq):
 
     @property
     def interval(self) -> Interval:
-        """95% Wilson interval of the accuracy."""
-        return proportion_interval(self.correct)
+        """95% Wilson interval of the accuracy, by cluster where items share one."""
+        return proportion_interval(self.correct, clusters=self.clusters)
 
     @property
     def standard_error(self) -> float:
