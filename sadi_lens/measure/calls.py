@@ -10,6 +10,7 @@ from jaxtyping import Bool
 
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.scoring import ENGINES
+from sadi_lens.measure.picks import joined_picks
 from sadi_lens.types.answers import SCORINGS
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_count, require_one_of
 from sadi_lens.types.data import Sample
@@ -209,4 +210,5 @@ def joined(
         choice_scores=scores,
         interval=proportion_interval(correct),
         items=items,
+        picks=one.picks and two.picks and joined_picks(one.picks, two.picks, order),
     )

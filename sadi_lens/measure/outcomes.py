@@ -13,11 +13,12 @@ from sadi_lens.engine.scoring import score_answers
 from sadi_lens.engine.text import EncodedItem, encode_item, require_tokenizer
 from sadi_lens.engine.whole_texts import ItemScores
 from sadi_lens.measure.calls import Settings, items_hash
+from sadi_lens.measure.picks import Answers
 from sadi_lens.tasks.contrast import right_answer
 from sadi_lens.types.answers import matches, neutral_prompt, normalise
 from sadi_lens.types.data import Sample
 from sadi_lens.types.model import HookedModel, ModelInfo
-from sadi_lens.types.results import Evaluation
+from sadi_lens.types.results import Evaluation, Picks
 from sadi_lens.types.stats import proportion_interval
 
 
@@ -180,6 +181,7 @@ class Origin:
         margins: Float[np.ndarray, " item"],
         valid: Bool[np.ndarray, " item"],
         scores: Float[np.ndarray, "item choice"],
+        picks: Picks | None,
         texts: Sequence[str] = (),
     ) -> Evaluation:
         """The result of one intervention."""
@@ -197,11 +199,17 @@ class Origin:
             proportion_interval(correct),
             items,
             tuple(texts),
+            picks=picks,
         )
 
 
 def text_outcome(
-    label: str, samples: Sequence[Sample], texts: list[str], origin: Origin, items: str
+    label: str,
+    samples: Sequence[Sample],
+    texts: list[str],
+    origin: Origin,
+    items: str,
+    answers: Answers | None,
 ) -> Evaluation:
     """Generated texts, matched with what counts as right."""
     is_text = samples[0].target is not None
@@ -219,6 +227,7 @@ def text_outcome(
             ]
         ),
         scores=np.empty((correct.size, 0), dtype=np.float32),
+        picks=answers and answers.by_texts(texts, samples, correct),
         texts=texts,
     )
 
@@ -231,7 +240,11 @@ def _accepted(sample: Sample) -> tuple[str, ...]:
 
 
 def choice_outcomes(
-    samples: Sequence[Sample], labels: Sequence[str], origin: Origin, found: ChoiceScores
+    samples: Sequence[Sample],
+    labels: Sequence[str],
+    origin: Origin,
+    found: ChoiceScores,
+    answers: Answers | None,
 ) -> tuple[Evaluation, ...]:
     """One result an intervention, over the items that were finished."""
     kept = np.flatnonzero(found.done)
@@ -239,14 +252,20 @@ def choice_outcomes(
         return ()
     chosen = [samples[index] for index in kept.tolist()]
     items = items_hash(chosen)
+    few = answers and answers.take(kept)
     return tuple(
-        _outcome(label, chosen, row, origin, items)
+        _outcome(label, chosen, row, origin, items, few)
         for label, row in zip(labels, found.rows(kept), strict=True)
     )
 
 
 def _outcome(
-    label: str, samples: Sequence[Sample], found: ChoiceRow, origin: Origin, items: str
+    label: str,
+    samples: Sequence[Sample],
+    found: ChoiceRow,
+    origin: Origin,
+    items: str,
+    answers: Answers | None,
 ) -> Evaluation:
     scores = found.scores
     row = np.arange(len(samples))
@@ -274,4 +293,5 @@ def _outcome(
         margins=margins,
         valid=found.valid & ~is_broken,
         scores=scores,
+        picks=answers and answers.by_scores(scores, correct),
     )
