@@ -29,6 +29,16 @@ class EncodedItem:
     ``prompt`` is what the prompts share."""
 
     @property
+    def told(self) -> tuple[int, ...]:
+        """Tokens of each answer up to the first that no other answer shares; all, where it begins another one."""
+        found: list[int] = []
+        for at, one in enumerate(self.answers):
+            others = self.answers[:at] + self.answers[at + 1 :]
+            shared = max((_common(one, other) for other in others), default=0)
+            found.append(min(len(one), shared + 1))
+        return tuple(found)
+
+    @property
     def lengths(self) -> tuple[int, int]:
         """Tokens of the shortest and of the longest text."""
         answers = [len(answer) for answer in self.answers] or [0]

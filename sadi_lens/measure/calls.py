@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from sadi_lens.engine.intervention import Intervention
+from sadi_lens.measure.picks import joined_picks
 from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.data import Sample, items_hash
 from sadi_lens.types.model import HookedModel, fingerprint_of
@@ -139,4 +140,5 @@ def joined(
         items=items_hash(samples),
         clusters=clusters,
         groups=groups,
+        picks=one.picks and two.picks and joined_picks(one.picks, two.picks, order),
     )

@@ -19,6 +19,7 @@ from sadi_lens.measure.calls import (
     joined,
 )
 from sadi_lens.measure.outcomes import Origin, choice_outcomes, score_choices, text_outcome
+from sadi_lens.measure.picks import Answers
 from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import Sample, items_hash
@@ -220,7 +221,7 @@ def _by_generation(
     options = Generation(settings.position)
     options.sampling |= {"max_new_tokens": settings.max_new_tokens, "use_cache": is_shared}
     several = max(1, rows // len(samples))
-    items, origin = items_hash(samples), _origin(model, call)
+    items, origin, answers = items_hash(samples), _origin(model, call), Answers.of(samples)
     try:
         for start in range(len(found), len(call.interventions), several):
             some = call.interventions[start : start + several]
@@ -234,7 +235,7 @@ def _by_generation(
             )
             for place, label in enumerate(call.labels[start : start + several]):
                 own = [one.text for one in texts[place * len(samples) :][: len(samples)]]
-                found.append(text_outcome(label, samples, own, origin, items))
+                found.append(text_outcome(label, samples, own, origin, items, answers))
             bar.update(len(samples) * len(some))
     except KeyboardInterrupt:
         whole = np.ones(len(samples), dtype=bool)
@@ -257,7 +258,9 @@ def _by_choices(
     scores = score_choices(model, rest, call.interventions, call.settings, bar)
     now = done.copy()
     now[missing[scores.done]] = True
-    results = choice_outcomes(rest, call.labels, _origin(model, call), scores)
+    answers = Answers.of(samples)
+    few = answers and answers.take(missing)
+    results = choice_outcomes(rest, call.labels, _origin(model, call), scores, few)
     if before and results:
         finished = [one for one, is_done in zip(samples, now, strict=True) if is_done]
         pairs = zip(before, results, strict=True)

@@ -8,6 +8,7 @@ from sadi_lens.types.base import ArrayEq, require_one_of
 from sadi_lens.types.model import ModelInfo
 from sadi_lens.types.paired import mcnemar_p, paired_interval
 from sadi_lens.types.results.evaluation import Evaluation, NullBand
+from sadi_lens.types.results.guards import Guards
 from sadi_lens.types.stats import Interval, holm, standard_error
 
 if TYPE_CHECKING:
@@ -79,6 +80,13 @@ class MethodRow(ArrayEq):
     seconds: float = float("nan")
     """CPU seconds per test item, all threads; reported, never tested."""
     side_effects: SideEffects | None = None
+    guards: Guards | None = None
+    """Answers given and the gain where no favourite helps; None where the task has no few answers to count."""
+
+    @property
+    def verdict(self) -> str:
+        """What the gain is, where it is no gain in knowledge; else empty."""
+        return "" if self.guards is None else self.guards.verdict(self.gain_interval)
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,6 +203,7 @@ class Comparison(ArrayEq):
                     "holm_p": row.holm_p,
                     "margin": row.margin,
                     "valid_rate": row.valid_rate,
+                    **_guard_columns(row.guards),
                     "kind": row.kind,
                     "null_p": row.null_p,
                     "settings": row.settings,
@@ -232,6 +241,7 @@ def _row(
         margin=one.margin,
         valid_rate=one.valid_rate,
         null_p=bands[band].p_value(one.accuracy) if band else float("nan"),
+        guards=Guards.of(one.picks, base.picks) if one.picks and base.picks else None,
         **given,
     )
 
@@ -253,6 +263,19 @@ def _contrasts(evaluations: Sequence[Evaluation], reference: str) -> tuple[Contr
         )
         for one, p, corrected in zip(others, p_values, holm(p_values), strict=True)
     )
+
+
+def _guard_columns(guards: Guards | None) -> dict[str, Any]:
+    if guards is None:
+        return {}
+    return {
+        "favourite": guards.favourite,
+        "majority": guards.majority,
+        "balanced_accuracy": guards.balanced_accuracy,
+        "auc": guards.auc,
+        "d_prime": guards.d_prime,
+        "bias": guards.bias,
+    }
 
 
 def _side_columns(effects: SideEffects | None) -> dict[str, float]:
