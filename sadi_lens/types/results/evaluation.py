@@ -8,11 +8,11 @@ from jaxtyping import Bool, Float
 
 from sadi_lens.types.base import ArrayEq
 from sadi_lens.types.model import ModelInfo
+from sadi_lens.types.paired import paired_interval
 from sadi_lens.types.results.guards import Guards, Picks
 from sadi_lens.types.stats import (
     Interval,
     empirical_p,
-    paired_interval,
     proportion_interval,
     standard_error,
 )
@@ -134,7 +134,7 @@ def what_changed(steered: Evaluation, base: Evaluation) -> str:
             f"what_changed needs two results of the same items, got {steered.n} of {steered.task} and {base.n} of "
             f"{base.task}"
         )
-    gain = paired_interval(steered.correct, base.correct)
+    gain = paired_interval(steered.correct, base.correct, clusters=base.clusters)
     head = (
         f"Accuracy {base.accuracy:.1%} to {steered.accuracy:.1%} ({100 * (steered.accuracy - base.accuracy):+.1f} "
         f"points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}])"
