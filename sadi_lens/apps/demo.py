@@ -67,8 +67,7 @@ def run_demo(
         progress: Show bars.
 
     Returns:
-        ``differences``, ``masks``, ``unit_differences``, ``sweep``, ``choice``, ``comparison``, ``finding`` and
-        what else ``sadi_lens.types.store.write_json`` needs to redraw them.
+        ``differences``, ``masks``, ``sweep``, ``choice``, ``comparison``, ``finding`` and what redrawing them needs.
 
     Raises:
         ValueError: If the task lacks a split, the model the component, or ``n_null`` is too small.

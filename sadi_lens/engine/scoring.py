@@ -34,11 +34,12 @@ from sadi_lens.engine.passes import (
     pass_tokens,
     smaller_when_full,
     token_bytes,
+    valid_answers,
 )
 from sadi_lens.engine.prefix import TreePositions, prefill, run_copies, run_rows
 from sadi_lens.engine.runner import RawRunner, Runner, runner_of
 from sadi_lens.engine.text import EncodedItem
-from sadi_lens.engine.whole_texts import ItemScores, score_texts, valid_answers
+from sadi_lens.engine.whole_texts import ItemScores, score_texts
 from sadi_lens.types.model import HookedModel
 
 logger = logging.getLogger(__name__)
