@@ -181,14 +181,27 @@ def warn_unknown(model: HookedModel, items: Sequence[Sequence[str]]) -> None:
         model: A bridged model.
         items: Texts of each row.
     """
+    found, first = unknown_words(model, items)
+    if found:
+        warnings.warn(
+            f"{len(found)} of {len(items)} items hold words that {ModelInfo.of(model).name} does not know (rows "
+            f"{', '.join(map(str, found[:_ROWS_NAMED]))}; first {', '.join(map(repr, first))}): all of them are the "
+            f"token {require_tokenizer(model).unk_token!r} to it, and its numbers say nothing about them",
+            stacklevel=4,
+        )
+
+
+def unknown_words(
+    model: HookedModel, items: Sequence[Sequence[str]]
+) -> tuple[list[int], list[str]]:
+    """Rows that hold words which the tokenizer does not know, and the first few of these words."""
     tokenizer = require_tokenizer(model)
     unknown = tokenizer.unk_token_id
     backend = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
-    if unknown is None or unknown in (tokenizer.bos_token_id, tokenizer.eos_token_id):
-        return
     texts = [text for item in items for text in item]
-    if getattr(backend, "byte_fallback", False) or not texts:
-        return
+    is_special = unknown is None or unknown in (tokenizer.bos_token_id, tokenizer.eos_token_id)
+    if is_special or getattr(backend, "byte_fallback", False) or not texts:
+        return [], []
 
     def has(texts: list[str]) -> list[bool]:
         return [unknown in ids for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
@@ -196,17 +209,11 @@ def warn_unknown(model: HookedModel, items: Sequence[Sequence[str]]) -> None:
     rows = [row for row, item in enumerate(items) for _ in item]
     hits = [index for index, is_in in enumerate(has(texts)) if is_in]
     if not hits:
-        return
-    found = list(dict.fromkeys(rows[index] for index in hits))
+        return [], []
     words = list(dict.fromkeys(word for index in hits[:20] for word in texts[index].split()))
     is_new = has([f" {word}" for word in words])
     first = [word for word, is_in in zip(words, is_new, strict=True) if is_in][:_ROWS_NAMED]
-    warnings.warn(
-        f"{len(found)} of {len(items)} items hold words that {ModelInfo.of(model).name} does not know (rows "
-        f"{', '.join(map(str, found[:_ROWS_NAMED]))}; first {', '.join(map(repr, first))}): all of them are the token "
-        f"{tokenizer.unk_token!r} to it, and its numbers say nothing about them",
-        stacklevel=4,
-    )
+    return list(dict.fromkeys(rows[index] for index in hits)), first
 
 
 def pad_left(

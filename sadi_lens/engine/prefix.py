@@ -150,6 +150,16 @@ def prefill(runner: RawRunner, tree: Branches) -> Any:
     return cache
 
 
+def repeated_prefix(runner: Runner, prompt: Sequence[int], n: int) -> Any:
+    """Keys and values of a prompt without its last token, computed once, for ``n`` rows."""
+    assert isinstance(runner, RawRunner)
+    item = EncodedItem(tuple(prompt))
+    tree = branches([item], drop_last=True, pad=0, device=next(runner.module.parameters()).device)
+    cache = prefill(runner, tree)
+    cache.batch_repeat_interleave(n)
+    return cache
+
+
 def fork_cache(cache: Any) -> Any:
     """A copy of a key-value cache; updating it does not change the original."""
     if cache is None:
@@ -196,6 +206,38 @@ def run_rows(
             **whole_inputs(runner, tree, copies), use_cache=False, logits_to_keep=tree.ids.shape[1]
         ).logits
     return logits.unflatten(0, (copies, -1)).transpose(0, 1)
+
+
+def padded_answers(
+    items: Sequence[EncodedItem], device: Any
+) -> tuple[Int[Tensor, "item choice token"], Bool[Tensor, "item choice token"]]:
+    """Answers of a few items, and which of these tokens are real."""
+    n_choices = max(len(item.answers) for item in items)
+    width = max(len(answer) for item in items for answer in item.answers)
+    answers = torch.zeros(len(items), n_choices, width, dtype=torch.long)
+    real = torch.zeros(answers.shape, dtype=torch.bool)
+    for row, item in enumerate(items):
+        for column, answer in enumerate(item.answers):
+            answers[row, column, : len(answer)] = torch.tensor(answer)
+            real[row, column, : len(answer)] = True
+    return answers.to(device), real.to(device)
+
+
+def answer_logprobs(
+    logits: Float[Tensor, "item copy node vocab"],
+    tree: Branches,
+    answers: Int[Tensor, "item choice token"],
+    real: Bool[Tensor, "item choice token"],
+) -> Float[Tensor, "item copy choice"]:
+    """Log-probability (nats) of every answer in every copy of a tree without the answers' last tokens."""
+    n, copies = logits.shape[:2]
+    found = logits.float().log_softmax(dim=-1)
+    scores = found[:, :, 0].gather(-1, answers[:, None, :, 0].expand(n, copies, -1))
+    if tree.width:
+        later = found[:, :, 1:].unflatten(2, (-1, tree.width))
+        index = answers[:, None, :, 1:, None].expand(n, copies, -1, -1, 1)
+        scores = scores + (later.gather(-1, index)[..., 0] * real[:, None, :, 1:]).sum(dim=-1)
+    return scores
 
 
 def shares_prefix(runner: Runner, longest: int) -> bool:
