@@ -5,6 +5,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -19,13 +20,16 @@ app = typer.Typer(
 )
 
 
-def command(*examples: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def command(
+    *examples: str, more: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """A command of the app: what it refuses is one line and exit code 1, Ctrl-C 130, wrong usage 2.
 
     With ``SADI_LENS_TRACEBACK`` set, errors keep their traceback.
 
     Args:
         *examples: For its help.
+        more: Options that it does not have are left in the context's ``args``.
     """
 
     def wrap(function: Callable[..., None]) -> Callable[..., None]:
@@ -33,8 +37,12 @@ def command(*examples: str) -> Callable[[Callable[..., None]], Callable[..., Non
         def run(*args: Any, **kwargs: Any) -> None:
             if not sys.stderr.isatty():
                 os.environ.setdefault("TQDM_DISABLE", "1")  # no bars into files and pipes
+            # A shell leaves `--out=~/x` as it is.
+            paths = {
+                name: one.expanduser() for name, one in kwargs.items() if isinstance(one, Path)
+            }
             try:
-                function(*args, **kwargs)
+                function(*args, **kwargs | paths)
             except KeyboardInterrupt as error:
                 console.print(
                     "\ninterrupted; what was written is kept and complete, run it again to go on"
@@ -49,9 +57,10 @@ def command(*examples: str) -> Callable[[Callable[..., None]], Callable[..., Non
                 raise typer.Exit(1) from error
 
         words = "Examples" if len(examples) > 1 else "Example"
-        return app.command(epilog=f"{words}: {'; '.join(f'sadi-lens {one}' for one in examples)}")(
-            run
-        )
+        return app.command(
+            epilog=f"{words}: {'; '.join(f'sadi-lens {one}' for one in examples)}",
+            context_settings={"allow_extra_args": more, "ignore_unknown_options": more},
+        )(run)
 
     return wrap
 

@@ -56,7 +56,7 @@ def demo(
     where it stopped, and a changed setting computes anew what depends on it.
     """
     from sadi_lens.measure.journal import journal
-    from sadi_lens.types.components import component_name
+    from sadi_lens.types.model import component_name
 
     asked = Asked(model, task, data, sizes, chat_template, dtype, position, scoring)
     component = component_name(component)
@@ -185,8 +185,8 @@ def explorer(
     out: Annotated[Path, typer.Option(help="File to write")] = Path("explorer.html"),
 ) -> None:
     """Compute K x strength for a menu of prompts and write it as one HTML page with sliders."""
-    from sadi_lens.types.components import component_name
     from sadi_lens.types.files import require_place
+    from sadi_lens.types.model import component_name
 
     asked = Asked(model, task, data, sizes, chat_template, dtype, position, scoring)
     component = component_name(component)
@@ -230,7 +230,7 @@ def run(
     console.print(f"report: {escape(str(folder / 'report.md'))}", highlight=False)
 
 
-@command("serve ./model --tables ./table")
+@command("serve ./model --tables ./table", more=True)
 def serve(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="A local folder or a Hub name")],

@@ -19,11 +19,11 @@ from sadi_lens.measure.methods import METHODS, Control, Material, Method
 from sadi_lens.measure.methods.sadi import fixed, matched, sadi
 from sadi_lens.measure.sweeps import KS, STRENGTHS
 from sadi_lens.types.base import DEFAULT_POSITION
-from sadi_lens.types.components import component_name, n_units
+from sadi_lens.types.checks import checked
 from sadi_lens.types.data import Task
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask, top_k_mask
-from sadi_lens.types.model import HookedModel, ModelInfo
+from sadi_lens.types.model import HookedModel, ModelInfo, n_units
 from sadi_lens.types.results import Comparison, MethodRow, NullBand
 from sadi_lens.types.stats import ALPHA, MIN_NULL
 
@@ -35,6 +35,7 @@ MOST_UNITS = 4096
 """Components that are not steered are kept and drawn if they have no more units; others would swell the results."""
 
 
+@checked()
 def run_demo(
     model: HookedModel,
     task: Task,
@@ -80,7 +81,6 @@ def run_demo(
         ValueError: If the task lacks a split, the model the component, or ``n_null`` is too small.
     """
     require_splits(task)
-    component = component_name(component)
     if n_null < MIN_NULL:
         raise ValueError(
             f"n_null must be at least {MIN_NULL}, got {n_null}: fewer cannot reach p < {ALPHA}"

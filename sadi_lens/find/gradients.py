@@ -46,9 +46,8 @@ from sadi_lens.engine.prefix import (
 from sadi_lens.engine.runner import FlatHook, RawRunner, Runner, runner_of
 from sadi_lens.engine.text import EncodedItem, encode_item
 from sadi_lens.types.base import DEFAULT_POSITION, require_one_of
-from sadi_lens.types.components import n_units
 from sadi_lens.types.data import Sample
-from sadi_lens.types.model import HookedModel, ModelInfo
+from sadi_lens.types.model import HookedModel, ModelInfo, n_units
 
 
 def margin_gradients(
