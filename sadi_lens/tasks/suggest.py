@@ -112,7 +112,7 @@ def suggest_unaided(
 ) -> tuple[tuple[str, ...], tuple[Sample, ...]]:
     """Names of the facts of pairs and dev, and each asked without a suggestion: what ``known`` is found with.
 
-    >>> facts, samples = suggest_unaided(["month"])
+    >>> facts, samples = suggest_unaided(["day"])
     >>> len(facts) == len(samples)
     True
     """
