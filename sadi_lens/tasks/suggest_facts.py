@@ -1,8 +1,8 @@
 """Facts of the task ``suggest``: short questions with one short answer, in families, written for this project.
 
 Only what has one usual answer is here: countries with one seat of government, one main language, verbs with one past
-tense; and only families that SmolLM2-135M answers above 90% when nothing is suggested (it does not know the alphabet). A
-wrong suggestion is the answer of another fact of the same family.
+tense; and only families that SmolLM2-135M answers above 90% when nothing is suggested (it cannot count). A wrong
+suggestion is the answer of another fact of the same family.
 """
 
 from collections.abc import Mapping
