@@ -30,7 +30,7 @@ def tasks() -> None:
             "",
             "",
             "",
-            f"from the Hugging Face Hub ({one.hub}) or --data FOLDER; {one.licence}",
+            f"{f'{one.hub} on the Hugging Face Hub, or ' if one.hub else ''}--data FOLDER; {one.licence}",
         )
         for one in BENCHMARKS.values()
     ]

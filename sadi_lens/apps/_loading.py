@@ -157,15 +157,12 @@ class Asked:
 
 def _require_words(model: Any, task: "Task") -> None:
     """Refuse a task of which the model knows no item's words: its numbers would say nothing."""
-    from sadi_lens.engine.fitting import unknown_words
-
-    items = [[pair.prompt, pair.positive] for pair in task.pairs]
-    rows, words = unknown_words(model, items)
-    if items and len(rows) == len(items):
-        named = ", ".join(map(repr, words))
+    unknown = model.tokenizer.unk_token_id
+    texts = [pair.prompt for pair in task.pairs]
+    if all(unknown in ids for ids in model.tokenizer(texts)["input_ids"]):
         raise ValueError(
-            f"every pair of {task.name!r} holds words that this model's tokenizer does not have (first {named}). "
-            "The embedded model has tasks of its own: hints is its like of suggest"
+            f"every prompt of {task.name!r} holds words that this model's tokenizer does not have. The embedded model "
+            "has tasks of its own: hints is its like of suggest"
         )
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sadi_lens.types.results import Comparison
 
 
-INTERVALS = "accuracy: 95% Wilson interval; gain in points: 95% paired bootstrap"
+INTERVALS = "accuracy: 95% Wilson interval; gain in points: 95% paired score interval"
 
 
 console = Console()
@@ -37,6 +37,7 @@ def print_table(results: dict) -> None:
         f"{settings['n_dev']} dev items, mask from {settings['n_pairs']} pairs",
         caption=f"{INTERVALS}; null p: share of random masks at least as good, {null_words}",
     )
+    _print_guards(comparison)
 
 
 def print_comparison(comparison: "Comparison") -> None:
@@ -57,6 +58,7 @@ def print_comparison(comparison: "Comparison") -> None:
         "exact test against the unsteered model, corrected for the number of methods; null p: share of random masks at "
         "least as good",
     )
+    _print_guards(comparison)
     found = next((row.side_effects for row in comparison.rows if row.side_effects), None)
     words = f" on {found.n_texts} neutral texts ({found.n_tokens} tokens)" if found else ""
     print_rows(
@@ -70,7 +72,21 @@ def print_comparison(comparison: "Comparison") -> None:
         console.print(escape(line), highlight=False)
 
 
-LEFT = ("method", "settings", "task", "kind", "what it is", "what it does")
+def _print_guards(comparison: "Comparison") -> None:
+    from sadi_lens.types.results.table import GUARD_COLUMNS, guard_rows
+
+    guards = comparison.rows[0].guards
+    if guards is not None:
+        print_rows(
+            GUARD_COLUMNS,
+            guard_rows(comparison),
+            title=f"which answers are given; always the most frequent right one: {guards.majority:.1%}",
+            caption="balanced accuracy: mean over the answers; AUC: how well scores tell right from wrong wherever the "
+            "threshold lies, 0.5 is no knowledge; gains with 95% bootstrap; d' and bias c of signal detection",
+        )
+
+
+LEFT = ("method", "settings", "answers", "task", "kind", "what it is", "what it does")
 """Columns of words."""
 
 

@@ -15,23 +15,16 @@ from sadi_lens.engine.continuations import (
     own_generation_config,
     without_end,
 )
-from sadi_lens.engine.fitting import (
-    device_of,
-    pad_id,
-    pad_left,
-    rope_boundary,
-    smaller_when_full,
-    warn_unknown,
-)
-from sadi_lens.engine.hooks import require_eval
+from sadi_lens.engine.hooks import FlatHook, require_eval
 from sadi_lens.engine.intervention import ContextualIntervention, Intervention
+from sadi_lens.engine.passes import device_of, pad_id, pad_left, rope_boundary, smaller_when_full
 from sadi_lens.engine.positions import PositionTracker
-from sadi_lens.engine.prefix import repeated_prefix, shares_prefix
+from sadi_lens.engine.prefix import repeated_prefix
 from sadi_lens.engine.prompts import Prompt, prompt_ids, several_prompts
-from sadi_lens.engine.runner import FlatHook, RawRunner, Runner, runner_of
+from sadi_lens.engine.runner import RawRunner, Runner, runner_of
 from sadi_lens.engine.steering import applied
 from sadi_lens.engine.streaming import Stream, Streamer, listener
-from sadi_lens.engine.text import require_tokenizer
+from sadi_lens.engine.text import require_tokenizer, warn_unknown
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of, warn_not_finite
 from sadi_lens.types.checks import checked
 from sadi_lens.types.model import HookedModel, ModelInfo
@@ -266,7 +259,8 @@ def _share_prompt(
         and not any(isinstance(one, ContextualIntervention) for one in edits)
         and bool(settings["use_cache"])
         and (settings.get("num_beams") or 1) == 1
-        and shares_prefix(runner, len(prompt) + settings["max_new_tokens"])
+        and isinstance(runner, RawRunner)
+        and runner.shares_prefix(len(prompt) + settings["max_new_tokens"])
     )
 
 

@@ -23,8 +23,11 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from sadi_lens.engine.fitting import (
+from sadi_lens.engine.edits import edit_at
+from sadi_lens.engine.hooks import FlatHook
+from sadi_lens.engine.passes import (
     batches_on_one_side,
+    branches,
     device_of,
     pad_id,
     pad_left,
@@ -32,19 +35,11 @@ from sadi_lens.engine.fitting import (
     pass_tokens,
     smaller_when_full,
 )
-from sadi_lens.engine.hooks import require_eval
-from sadi_lens.engine.positions import Positions, PositionTracker, TreePositions
-from sadi_lens.engine.prefix import (
-    answer_logprobs,
-    branches,
-    padded_answers,
-    prefill,
-    run_copies,
-    run_rows,
-    shares_prefix,
-)
-from sadi_lens.engine.runner import FlatHook, RawRunner, Runner, runner_of
+from sadi_lens.engine.positions import Positions, PositionTracker
+from sadi_lens.engine.prefix import TreePositions, prefill, run_copies, run_rows
+from sadi_lens.engine.runner import RawRunner, Runner, runner_of
 from sadi_lens.engine.text import EncodedItem, encode_item
+from sadi_lens.engine.whole_texts import answer_logprobs, padded_answers
 from sadi_lens.types.base import DEFAULT_POSITION, require_one_of
 from sadi_lens.types.data import Sample
 from sadi_lens.types.model import HookedModel, ModelInfo, n_units
@@ -82,7 +77,6 @@ def margin_gradients(
         ValueError: If there is no sample or one has no choices, a name is unknown, ``start`` has another shape or
             comes with ``through="shift"``, or a gradient is not finite.
     """
-    require_eval(model)
     require_one_of("through", through, ("scale", "shift"))
     info = ModelInfo.of(model)
     shape = (info.n_layers, n_units(info, component))
@@ -150,7 +144,7 @@ def _scorer(
     runner: Runner, items: Sequence[EncodedItem], component: str, through: str, position: str
 ) -> "_Rows":
     longest = max(item.length for item in items)
-    if isinstance(runner, RawRunner) and shares_prefix(runner, longest):
+    if isinstance(runner, RawRunner) and runner.shares_prefix(longest):
         return _Trees(runner, component, through, position)
     return _Rows(runner, component, through, position)
 
@@ -212,7 +206,7 @@ class _Rows:
                 return activation * (1 + wide).to(activation.dtype)
 
             return lambda activation: positions.join(
-                positions.apply(edit, positions.split(activation))
+                edit_at(positions, edit, positions.split(activation))
             )
 
         return [(self.component, layer, bind(layer)) for layer in range(leaf.shape[1])]

@@ -144,7 +144,7 @@ def test_gradients_are_those_of_plain_autograd(llama, samples, position, shares,
     from sadi_lens.find.gradients import margin_gradients
 
     if not shares:  # as for an architecture that takes no tree
-        monkeypatch.setattr("sadi_lens.find.gradients.shares_prefix", lambda *_: False)
+        monkeypatch.setattr("sadi_lens.engine.runner.RawRunner.shares_prefix", lambda *_: False)
     mixed = [*samples, sl.Sample("Ann", (" good", " very bad."), 1)]
     wanted = [plain_gradients(llama, one, position) for one in mixed]
     for most in (None, 1):

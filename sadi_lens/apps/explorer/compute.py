@@ -10,16 +10,16 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from sadi_lens.apps.explorer.recipe import Recipe
-from sadi_lens.engine.fitting import device_of
 from sadi_lens.engine.generation import generate
-from sadi_lens.engine.hooks import require_eval
 from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.passes import branches, device_of
 from sadi_lens.engine.positions import PositionTracker
-from sadi_lens.engine.prefix import branches, prefill, shares_prefix
+from sadi_lens.engine.prefix import prefill
+from sadi_lens.engine.prompts import encode_prompt
 from sadi_lens.engine.runner import RawRunner, runner_of
 from sadi_lens.engine.scoring import TreeScorer
 from sadi_lens.engine.steering import applied
-from sadi_lens.engine.text import EncodedItem, encode_item, encode_prompt, require_tokenizer
+from sadi_lens.engine.text import EncodedItem, encode_item, require_tokenizer
 from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.evaluation import chance_of, evaluate, evaluate_all, split_of
 from sadi_lens.types.base import DEFAULT_POSITION
@@ -62,11 +62,10 @@ def next_logprobs(
     position: str = DEFAULT_POSITION,
 ) -> Float[np.ndarray, "intervention token"]:
     """Log-probability (nats) of every next token of one prompt, under each intervention."""
-    require_eval(model)
     runner = runner_of(model)
     found = np.empty((len(interventions), int(model.cfg.d_vocab)), dtype=np.float32)
     several = max(1, MAX_TOKENS // len(ids))
-    if isinstance(runner, RawRunner) and shares_prefix(runner, len(ids)):
+    if isinstance(runner, RawRunner) and runner.shares_prefix(len(ids)):
         for where, logits in _beside(runner, ids, interventions, position, several):
             found[where] = torch.log_softmax(logits.float(), dim=-1).cpu().numpy()
         return found
