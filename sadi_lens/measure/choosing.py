@@ -152,7 +152,7 @@ def _taken(candidates: Sequence[Candidate], choice: Choice) -> Candidate:
         )
     first = candidates[0].intervention
     still = replace(first, strength=0.0) if isinstance(first, MaskedScaling) else None
-    return candidates[0]._replace(intervention=still, strength=0.0)
+    return replace(candidates[0], intervention=still, strength=0.0)
 
 
 def _grid(method: Method, candidates: Sequence[Candidate], task: str) -> Grid:

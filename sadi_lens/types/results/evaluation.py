@@ -9,7 +9,13 @@ from jaxtyping import Bool, Float
 from sadi_lens.types.base import ArrayEq
 from sadi_lens.types.model import ModelInfo
 from sadi_lens.types.results.guards import Guards, Picks
-from sadi_lens.types.stats import Interval, empirical_p, paired_interval, standard_error
+from sadi_lens.types.stats import (
+    Interval,
+    empirical_p,
+    paired_interval,
+    proportion_interval,
+    standard_error,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,8 +42,6 @@ class Evaluation(ArrayEq):
     (free text: not empty)."""
     choice_scores: Float[np.ndarray, "item choice"]
     """Score of every choice (nats); NaN where an item has fewer choices."""
-    interval: Interval
-    """95% Wilson interval of the accuracy."""
     items: str
     """Hash of the samples, in order; only results of the same items can be compared."""
     texts: tuple[str, ...] = ()
@@ -57,6 +61,11 @@ class Evaluation(ArrayEq):
     def accuracy(self) -> float:
         """Share of items answered right."""
         return float(self.correct.mean())
+
+    @property
+    def interval(self) -> Interval:
+        """95% Wilson interval of the accuracy."""
+        return proportion_interval(self.correct)
 
     @property
     def standard_error(self) -> float:
@@ -99,7 +108,7 @@ class Evaluation(ArrayEq):
 
 
 def what_changed(steered: Evaluation, base: Evaluation) -> str:
-    """What an intervention did to the answers, in one sentence: more knowledge, or another favourite.
+    r"""What an intervention did to the answers, in one sentence: more knowledge, or another favourite.
 
     Judged by 95% intervals, never by point values: the paired one of the accuracy, and those of ``Guards``.
 
@@ -114,7 +123,9 @@ def what_changed(steered: Evaluation, base: Evaluation) -> str:
         >>> heads = sl.unit_scores(model, task, "head", "effect", progress=False)
         >>> scaling = sl.MaskedScaling(sl.top_k_mask(heads, 2), strength=5.0)
         >>> base, steered = sl.evaluate(model, task.dev, [None, scaling], progress=False)
-        >>> print(sl.types.what_changed(steered, base))
+        >>> print(sl.types.what_changed(steered, base).replace(": ", ":\n"))
+        Accuracy 75.0% to 99.6% (+24.6 points [+19.2, +30.0]):
+        more than another favourite (balanced accuracy 75.0% to 99.6% [+19.2, +29.6], AUC 0.83 to 1.00 [+0.12, +0.22]).
     """
     if steered.items != base.items:
         raise ValueError(
