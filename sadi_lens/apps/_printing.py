@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sadi_lens.types.results import Comparison
 
 
-INTERVALS = "accuracy: 95% Wilson interval; gain in points: 95% paired bootstrap"
+INTERVALS = "accuracy: 95% Wilson interval; gain in points: 95% paired score interval"
 
 
 console = Console()

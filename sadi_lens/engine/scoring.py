@@ -20,9 +20,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sadi_lens.engine.edits import Edits, chooses_positions
-from sadi_lens.engine.fitting import (
+from sadi_lens.engine.edits import AffineIntervention, Edits, chooses_positions
+from sadi_lens.engine.hooks import require_eval
+from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.passes import (
+    Branches,
     batches_by_tokens,
+    branches,
     by_side,
     device_of,
     pad_id,
@@ -31,9 +35,7 @@ from sadi_lens.engine.fitting import (
     smaller_when_full,
     token_bytes,
 )
-from sadi_lens.engine.intervention import AffineIntervention, Intervention
-from sadi_lens.engine.positions import TreePositions
-from sadi_lens.engine.prefix import Branches, branches, prefill, run_copies, run_rows, shares_prefix
+from sadi_lens.engine.prefix import TreePositions, prefill, run_copies, run_rows
 from sadi_lens.engine.runner import RawRunner, Runner, runner_of
 from sadi_lens.engine.text import EncodedItem
 from sadi_lens.engine.whole_texts import ItemScores, score_texts, valid_answers
@@ -87,11 +89,12 @@ def _score(
     engine: str,
 ) -> Iterator[ItemScores]:
     if engine == "plain":
+        require_eval(model)
         yield from score_texts(Runner(model), items, interventions, position, is_shared=False)
         return
     runner = runner_of(model)
     longest = max((item.length for item in items), default=0)
-    if isinstance(runner, RawRunner) and shares_prefix(runner, longest):
+    if isinstance(runner, RawRunner) and runner.shares_prefix(longest):
         yield from TreeScorer(runner, interventions, position).batches(items)
         return
     why = "takes no tree" if isinstance(runner, RawRunner) else "runs as a bridge"

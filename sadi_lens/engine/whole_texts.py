@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sadi_lens.engine.fitting import (
+from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.passes import (
     batches_by_tokens,
     device_of,
     pad_id,
@@ -16,7 +17,6 @@ from sadi_lens.engine.fitting import (
     pass_tokens,
     smaller_when_full,
 )
-from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.positions import PositionTracker
 from sadi_lens.engine.runner import Runner
 from sadi_lens.engine.steering import applied

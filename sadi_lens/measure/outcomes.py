@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.scoring import score_answers
@@ -19,6 +19,7 @@ from sadi_lens.types.answers import matches, neutral_prompt, normalise
 from sadi_lens.types.data import Sample, items_hash
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import Evaluation, Picks
+from sadi_lens.types.stats import cluster_codes
 
 
 class ChoiceRow(NamedTuple):
@@ -170,6 +171,17 @@ class Origin:
     split: str
     position: str
     scoring: str
+    clusters: Int[np.ndarray, " item"] | None = None
+    groups: tuple[str, ...] = ()
+
+    def of(self, samples: Sequence[Sample]) -> "Origin":
+        """With what these items belong to."""
+        groups = tuple(one.group or "" for one in samples)
+        return replace(
+            self,
+            clusters=cluster_codes([one.cluster for one in samples]),
+            groups=groups if any(groups) else (),
+        )
 
     def result(
         self,
@@ -197,6 +209,8 @@ class Origin:
             scores,
             items,
             tuple(texts),
+            clusters=self.clusters,
+            groups=self.groups,
             picks=picks,
         )
 
@@ -213,7 +227,8 @@ def text_outcome(
     is_text = samples[0].target is not None
     accepted = [_accepted(sample) for sample in samples]
     correct = np.array([matches(*one) for one in zip(texts, accepted, strict=True)])
-    return replace(origin, scoring="exact_match" if is_text else "generation").result(
+    scoring = "exact_match" if is_text else "generation"
+    return replace(origin.of(samples), scoring=scoring).result(
         label,
         items,
         correct=correct,
@@ -250,6 +265,7 @@ def choice_outcomes(
         return ()
     chosen = [samples[index] for index in kept.tolist()]
     items = items_hash(chosen)
+    origin = origin.of(chosen)
     few = answers and answers.take(kept)
     return tuple(
         _outcome(label, chosen, row, origin, items, few)

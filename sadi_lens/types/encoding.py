@@ -35,6 +35,7 @@ MODULES = {
     "Comparison": "sadi_lens.types.results",
     "Choice": "sadi_lens.types.results",
     "Selection": "sadi_lens.types.results",
+    "Shard": "sadi_lens.types.results",
     "Sweep": "sadi_lens.types.results",
     "UnitActivations": "sadi_lens.types.results",
     "SignFlipNull": "sadi_lens.types.results",

@@ -33,11 +33,7 @@ UNTYPED = {
 
 
 def require_invariants(thing: Any, where: str) -> None:
-    """Refuse an object whose parts contradict each other.
-
-    Raises:
-        ValueError: Naming the part.
-    """
+    """Refuse an object whose parts contradict each other."""
     kind = type(thing)
     hints = (
         {one.name: one.type for one in fields(kind)} if is_dataclass(kind) else kind.__annotations__

@@ -66,7 +66,7 @@ def results(shift, knowledge, n=400, seed=0):
 
 
 def gain(steered, base):
-    from sadi_lens.types.stats import paired_interval
+    from sadi_lens.types.paired import paired_interval
 
     return paired_interval(steered.correct, base.correct)
 

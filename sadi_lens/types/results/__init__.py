@@ -14,6 +14,7 @@ from sadi_lens.types.results.inspection import (
     UnitActivations,
 )
 from sadi_lens.types.results.receipts import CheckReport, CheckRow, Edit, Receipt
+from sadi_lens.types.results.shards import Shard
 from sadi_lens.types.results.stability import PairsCurve, Stability
 from sadi_lens.types.results.sweep import Selection, Sweep
 from sadi_lens.types.results.units import Pruned, PruneStep, SignAgreement, UnitEffects
@@ -39,6 +40,7 @@ __all__ = [
     "Pruned",
     "Receipt",
     "Selection",
+    "Shard",
     "SideEffectCurve",
     "SideEffects",
     "SignAgreement",

@@ -1,18 +1,18 @@
 """One intervention on a list of samples, and random masks on the same list."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from sadi_lens.types.base import ArrayEq
 from sadi_lens.types.model import ModelInfo
+from sadi_lens.types.paired import paired_interval
 from sadi_lens.types.results.guards import Guards, Picks
 from sadi_lens.types.stats import (
     Interval,
     empirical_p,
-    paired_interval,
     proportion_interval,
     standard_error,
 )
@@ -48,6 +48,10 @@ class Evaluation(ArrayEq):
     """Generated answers of free-text items."""
     skipped: int = 0
     """Items left out because they do not fit the context."""
+    clusters: Any = None
+    """Int array [item]: number of each item's cluster; None where no two items share one."""
+    groups: tuple[str, ...] = ()
+    """Group of each item (``Sample.group``); empty where no item has one."""
     picks: Picks | None = None
     """Which answer every item gets, and what the model knows whichever is its favourite: ``shares``, ``majority``,
     ``balanced_accuracy``, ``auc``, ``d_prime``, ``bias``. None where the task has no few answers to count."""
@@ -64,8 +68,8 @@ class Evaluation(ArrayEq):
 
     @property
     def interval(self) -> Interval:
-        """95% Wilson interval of the accuracy."""
-        return proportion_interval(self.correct)
+        """95% Wilson interval of the accuracy, by cluster where items share one."""
+        return proportion_interval(self.correct, clusters=self.clusters)
 
     @property
     def standard_error(self) -> float:
@@ -132,7 +136,7 @@ def what_changed(steered: Evaluation, base: Evaluation) -> str:
             f"what_changed needs two results of the same items, got {steered.n} of {steered.task} and {base.n} of "
             f"{base.task}"
         )
-    gain = paired_interval(steered.correct, base.correct)
+    gain = paired_interval(steered.correct, base.correct, clusters=base.clusters)
     head = (
         f"Accuracy {base.accuracy:.1%} to {steered.accuracy:.1%} ({100 * (steered.accuracy - base.accuracy):+.1f} "
         f"points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}])"
