@@ -145,7 +145,7 @@ def what_changed(steered: Evaluation, base: Evaluation) -> str:
         return f"{head}: no change that the data can tell from zero."
     if gain.high < 0 or steered.picks is None or base.picks is None:
         return f"{head}."
-    guards = Guards.of(steered.picks, base.picks)
+    guards = Guards.of(steered.picks, base.picks, base.clusters)
     words = guards.verdict(gain) or f"more than another favourite ({guards.numbers})"
     return f"{head}: {words}."
 
