@@ -54,6 +54,11 @@ class Chosen(NamedTuple):
         """What was chosen; None is the unsteered model."""
         return self.candidate.intervention
 
+    @property
+    def is_unsteered(self) -> bool:
+        """Whether no candidate did better on dev than the unsteered model."""
+        return self.candidate.strength == 0 or (self.n_candidates > 1 and not self.intervention)
+
     def on(self, prompts: Sequence[str]) -> Intervention | None:
         """The intervention for a run over ``prompts``."""
         return self.intervention if self.rebuild is None else self.rebuild(prompts)

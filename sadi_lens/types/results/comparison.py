@@ -241,7 +241,9 @@ def _row(
         margin=one.margin,
         valid_rate=one.valid_rate,
         null_p=bands[band].p_value(one.accuracy) if band else float("nan"),
-        guards=Guards.of(one.picks, base.picks) if one.picks and base.picks else None,
+        guards=Guards.of(one.picks, base.picks, base.clusters)
+        if one.picks and base.picks
+        else None,
         **given,
     )
 
