@@ -18,6 +18,7 @@ from sadi_lens.find.differences import activation_differences
 from sadi_lens.measure.evaluation import evaluate
 from sadi_lens.measure.nulls import null_band
 from sadi_lens.measure.sweeps import sweep
+from sadi_lens.types.data import Sample, items_hash
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results.shards import Shard
 
@@ -137,9 +138,6 @@ def _from_environment() -> tuple[int, int]:
 
 
 def _items_hash(items: Sequence[Any]) -> str:
-    from sadi_lens.measure.calls import items_hash
-    from sadi_lens.types.data import Sample
-
     is_samples = all(isinstance(one, Sample) for one in items)
     return items_hash(items) if is_samples else _hash(_stable(items))
 
