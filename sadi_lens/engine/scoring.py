@@ -187,9 +187,10 @@ class TreeScorer:
         Int[np.ndarray, "intervention item choice token"],
     ]:
         """Scores of items that fit into one pass with ``at_once`` copies each; see ``ItemScores``."""
-        runner, device = self.runner, device_of(self.runner.model)
+        runner = self.runner
+        device = device_of(runner.model)
         tree = branches(items, drop_last=True, pad=pad_id(runner.model), device=device)
-        answers, real = _padded(items, device)
+        answers, real = _padded(items)
         logprobs = np.empty((len(self.interventions), *answers.shape[:2]), dtype=np.float32)
         valid = np.empty(logprobs.shape[:2], dtype=bool)
         argmax = np.empty((len(self.interventions), *answers.shape), dtype=np.int64)
@@ -254,7 +255,7 @@ class TreeScorer:
                 yield _Chunk(copy_of, edits, tuple(present), is_whole)
 
 
-def _padded(items: Sequence[EncodedItem], device: torch.device) -> tuple[Tensor, Tensor]:
+def _padded(items: Sequence[EncodedItem]) -> tuple[Tensor, Tensor]:
     """Answers as [item choice token] and which of these are real."""
     n_choices = max(len(item.answers) for item in items)
     width = max(len(answer) for item in items for answer in item.answers)
@@ -264,7 +265,7 @@ def _padded(items: Sequence[EncodedItem], device: torch.device) -> tuple[Tensor,
         for column, answer in enumerate(item.answers):
             answers[row, column, : len(answer)] = torch.tensor(answer)
             real[row, column, : len(answer)] = True
-    return answers.to(device), real.to(device)
+    return answers, real
 
 
 def _read_off(
