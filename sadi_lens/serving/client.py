@@ -11,8 +11,10 @@ import numpy as np
 
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.text import EncodedItem, cut_item, encode
+from sadi_lens.engine.whole_texts import valid_answers
 from sadi_lens.measure.evaluation import split_of
 from sadi_lens.measure.outcomes import ChoiceScores, Origin, choice_outcomes, text_outcome
+from sadi_lens.measure.picks import Answers
 from sadi_lens.serving.asked import LENGTH_KEY, NAME_KEY
 from sadi_lens.serving.checkpoint import checkpoint_folder, checkpoint_info
 from sadi_lens.serving.plugin import environment
@@ -183,6 +185,7 @@ class VLLMEngine:
             raise ValueError(f"label must name every table: {len(labels)} for {len(named)}")
         origin = Origin(self.info, task, split_of(samples), position, scoring)
         asked = [self._asked(one, position) for one in named]
+        answers = Answers.of(samples)
         if scoring == "generation" or is_text.pop():
             texts = self.generate(
                 [sample.prompt for sample in samples] * len(asked),
@@ -193,7 +196,7 @@ class VLLMEngine:
             )
             hashed, n = items_hash(samples), len(samples)
             found = [
-                text_outcome(row, samples, texts[start * n :][:n], origin, hashed)
+                text_outcome(row, samples, texts[start * n :][:n], origin, hashed, answers)
                 for start, row in enumerate(labels)
             ]
             return found[0] if is_one else found
@@ -206,7 +209,7 @@ class VLLMEngine:
             for index, item in enumerate(items):
                 lengths = [len(answer) for answer in item.answers]
                 scores.scores[:, index, : len(lengths)] /= lengths
-        found = list(choice_outcomes(samples, labels, origin, scores))
+        found = list(choice_outcomes(samples, labels, origin, scores, answers))
         return found[0] if is_one else found
 
     def _label(self, table: str | None) -> str:
@@ -232,14 +235,16 @@ class VLLMEngine:
         )
         shape = (len(asked), len(items), max(len(item.answers) for item in items))
         scores = np.full(shape, np.nan, dtype=np.float32)
-        valid = np.zeros(shape[:2], dtype=bool)
+        argmax = np.full((*shape, max(len(answer) for *_, answer in texts)), -1)
         for (way, row, column, prompt, answer), one in zip(texts, found, strict=True):
             rows = one.prompt_logprobs[len(prompt) :]
             scores[way, row, column] = sum(
                 each[token].logprob for each, token in zip(rows, answer, strict=True)
             )
-            best = next(token for token, each in rows[0].items() if each.rank == 1)
-            valid[way, row] = best in {first for first, *_ in items[row].answers}
+            argmax[way, row, column, : len(answer)] = [
+                next(token for token, each in own.items() if each.rank == 1) for own in rows
+            ]
+        valid = valid_answers(items, argmax)
         return ChoiceScores(scores, valid, None, np.ones(len(items), dtype=bool))
 
     def _asked(self, table: str | None, position: str) -> str | None:

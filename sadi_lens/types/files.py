@@ -101,9 +101,6 @@ def require_place(path: Path, is_ours: Callable[[Path], bool] = is_sealed) -> No
     Args:
         path: File to be written.
         is_ours: Whether a file that is there may be replaced.
-
-    Raises:
-        OSError: Naming the place and what to do.
     """
     _require_ours(path, is_ours)
     folder = path.parent
@@ -124,11 +121,7 @@ def require_place(path: Path, is_ours: Callable[[Path], bool] = is_sealed) -> No
 
 
 def require_room(path: Path, n_bytes: int = 1 << 20) -> None:
-    """Refuse a place where no more can be written: what others say of a full disk is often something else.
-
-    Raises:
-        OSError: Naming the place.
-    """
+    """Refuse a place where no more can be written: what others say of a full disk is often something else."""
     probe = partial(path)
     try:
         probe.write_bytes(bytes(n_bytes))
