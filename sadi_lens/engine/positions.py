@@ -4,6 +4,7 @@ Positions, in the words of the design:
 
     last_prompt   the last prompt token only (the paper)
     every_step    the last prompt token and every token after it
+    generated     every token after the last prompt token
     all           every token
 
 They are worked out from the attention mask and the length of the KV cache in absolute coordinates, never from
@@ -75,7 +76,7 @@ class TreePositions(Positions):
     """Tokens of a tree (``sadi_lens.engine.prefix``): copies side by side in a row, or each copy in rows of its own.
 
     Args:
-        position: ``"last_prompt"``, ``"every_step"`` or ``"all"``.
+        position: One of ``POSITIONS``.
         prompts: Tokens of each item's prompt.
         prefix_mask: 1 for the real tokens of each item's prompt without its last.
         n_nodes: The last prompt token and what follows it.
@@ -97,7 +98,8 @@ class TreePositions(Positions):
         self._prompts, self._prefix, self._n_nodes = prompts, prefix_mask, n_nodes
         self.end = prefix_mask.shape[1] if is_whole else 0
         stop = self.end + (1 if position == "last_prompt" else n_nodes)
-        self.columns = (0 if position == "all" else self.end, stop)
+        start = self.end + (position == "generated")
+        self.columns = (0 if position == "all" else start, stop)
         if position == "all" and not bool(prefix_mask.all()):
             self.real = torch.nn.functional.pad(prefix_mask, (0, n_nodes), value=1).bool()
 
@@ -136,7 +138,7 @@ class PositionTracker(Positions):
     """Says for each forward pass over rows of text which of its tokens are edited.
 
     Args:
-        position: ``"last_prompt"``, ``"every_step"`` or ``"all"``.
+        position: One of ``POSITIONS``.
         prompt_end: Absolute index (padding counted) of the last prompt token, when the caller knows it: of all rows
             alike (prompts padded on the left), or one a row.
         prompt_lengths: Real tokens of each prompt, when rows also hold what follows the prompt.
@@ -179,7 +181,8 @@ class PositionTracker(Positions):
         self.seen = max(self.seen, total)
         end = self.prompt_end
         if isinstance(end, int):  # padded on the left: no padding from the end on
-            start = 0 if self.position == "all" else max(0, end - past)
+            first = end + (self.position == "generated")
+            start = 0 if self.position == "all" else max(0, first - past)
             stop = min(n_new, end - past + 1) if self.position == "last_prompt" else n_new
             self.columns = (start, stop)
             reaches_padding = self.position == "all" and past <= end
@@ -214,8 +217,9 @@ class PositionTracker(Positions):
         if self.position == "all":
             chosen = self.attended
         else:
+            first = end + (self.position == "generated")
             chosen = self.attended & (
-                index == end if self.position == "last_prompt" else index >= end
+                index == end if self.position == "last_prompt" else index >= first
             )
         return chosen[:, self.past :]
 

@@ -11,6 +11,7 @@ from .inspection import unit_activations as unit_activations
 from .methods import Candidate as Candidate
 from .methods import Control as Control
 from .methods import Method as Method
+from .methods.prompting import prompting as prompting
 from .neutral import divergence as divergence
 from .neutral import match_kl as match_kl
 from .neutral import side_effects as side_effects
@@ -30,3 +31,4 @@ from .stability import pairs_needed as pairs_needed
 from .sweeps import Grid as Grid
 from .sweeps import SweepInterrupted as SweepInterrupted
 from .sweeps import sweep as sweep
+from .yardstick import rankings_table as rankings_table

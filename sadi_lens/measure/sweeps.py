@@ -31,13 +31,31 @@ STRENGTHS = (0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)
 
 
 class Candidate(NamedTuple):
-    """One intervention that a method may choose on dev, and its place in the method's grid if it has one."""
+    """What a method may choose on dev: an intervention, a text before every prompt, a model of its own, or several."""
 
     intervention: Intervention | None
     """None is the unsteered model."""
     k: int = 0
     """Units selected, or the layer (``Sweep.axis``)."""
     strength: float = float("nan")
+    before: str = ""
+    """Text that goes before every prompt (an instruction, examples)."""
+    build: Callable[[], HookedModel] | None = None
+    """Makes the model that it runs on, where that is not the model compared (fine-tuning)."""
+    words: str = ""
+    """What text or model it is, for the table."""
+    rebuild: Callable[[Sequence[str]], Intervention] | None = None
+    """Builds the intervention for the prompts of a run, where it must know them."""
+
+    def on(self, model: HookedModel) -> HookedModel:
+        """The model that it runs on, where ``model`` is the one compared."""
+        return model if self.build is None else self.build()
+
+    def over(self, prompts: Sequence[str]) -> "Candidate":
+        """The same for a run over ``prompts``."""
+        if self.rebuild is None:
+            return self
+        return self._replace(intervention=self.rebuild([self.before + one for one in prompts]))
 
 
 class SweepInterrupted(KeyboardInterrupt):
@@ -189,6 +207,8 @@ class Grid:
         strengths = tuple(dict.fromkeys(one.strength for one in cells))
         if not cells or cells[0].intervention is None:
             raise ValueError("ks and strengths must not be empty, and every cell must steer")
+        if any(one.before or one.build for one in cells):
+            raise ValueError("cells of a grid are interventions on one model and its own prompts")
         if [(one.k, one.strength) for one in cells] != [(k, s) for k in ks for s in strengths]:
             raise ValueError(
                 f"ks and strengths must differ, and every cell must come once; got {len(cells)} cells of "

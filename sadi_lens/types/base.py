@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-POSITIONS = ("last_prompt", "every_step", "all")
+POSITIONS = ("last_prompt", "every_step", "generated", "all")
 """Which tokens are edited: the last prompt token; that and every later one; every token."""
 DEFAULT_POSITION = "last_prompt"
 """Used wherever no position is given: the token that the paper and its reference code edit (Wang et al., Eq. 5)."""

@@ -5,6 +5,7 @@ it recommends.
 """
 
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -12,12 +13,14 @@ from sadi_lens.engine.text import encode
 from sadi_lens.interventions import (
     CAST,
     ITI,
+    TDA,
     ActAdd,
     AUSteer,
     HouseholderRotation,
     InferAlignerGate,
     SphericalSteering,
     caa,
+    tail_thresholds,
 )
 from sadi_lens.measure.methods.base import Material, UnavailableError
 from sadi_lens.measure.sweeps import Candidate
@@ -39,6 +42,8 @@ ITI_KS = (2, 4, 8, 16, 32, 48)
 ITI_STRENGTHS = (1.0, 2.0, 5.0, 8.0, 10.0, 15.0, 20.0, 30.0)
 AUSTEER_KS = (1, 5, 10, 25, 50, 100)
 AUSTEER_STRENGTHS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
+CETT = 0.2
+"""Share of an MLP's output that TDA leaves out."""
 TURNS = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)
 """Strengths of the two methods that rotate."""
 
@@ -150,3 +155,10 @@ def gate(material: Material, budget: int | None) -> list[Candidate]:
         Candidate(InferAlignerGate.from_differences(own, layers, s))
         for layers, s in material.grid(sets, VECTOR_STRENGTHS, budget)
     ]
+
+
+def tda(material: Material, budget: int | None) -> list[Candidate]:  # noqa: ARG001  # one signature
+    """Each prompt's own neurons, at the threshold of its authors: nothing is left to choose on dev."""
+    thresholds = tail_thresholds(material.model, material.prompts, cett=CETT)
+    build = partial(TDA.from_prompts, material.model, cett=CETT, thresholds=thresholds)
+    return [Candidate(None, rebuild=build)]
