@@ -1,9 +1,10 @@
 """kill -9 at random moments of everything that writes; afterwards the old or the new is there, and nothing is wrong.
 
 ``python tests/kills.py N`` kills N times and prints the counts (``make kills``: 200). The processes are forked, so that
-nothing is imported again.
+nothing is imported again. One that hangs is a failure too: it prints its stack.
 """
 
+import faulthandler
 import json
 import os
 import random
@@ -11,7 +12,9 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,27 +24,49 @@ YAML = {"name": "kills", "tasks": ["hints"], "ks": {"head": [2, 4]}, "strengths"
         "methods": ["sadi", "random"], "sizes": {"pairs": 12, "dev": 12, "test": 12}, "figures": []}  # fmt: skip
 WAYS = ("save", "export_folded", "results", "figures", "run", "demo", "compare")
 FOREIGN = {".env": "mine", ".git/HEAD": "ref", "notes.txt": "mine"}
+LONGEST = 120.0
+"""Seconds for one turn, or for one writer that is not killed: more is a hang."""
 
 
 def kill_in(work: Callable[[], Any], after: float) -> bool:
     """Run ``work`` in a fork and kill it; whether it was still running."""
     pid = os.fork()
     if not pid:
-        try:
-            devnull = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(devnull, 1)
-            os.dup2(devnull, 2)
-            work()
-        finally:
-            os._exit(0)
+        _work_and_exit(work)
     end = time.monotonic() + after
     while time.monotonic() < end:
-        if os.waitpid(pid, os.WNOHANG)[0]:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            assert status == 0, f"the writer failed by itself: {status}"
             return False
         time.sleep(min(0.0005, after))
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     return True
+
+
+def _work_and_exit(work: Callable[[], Any]) -> None:
+    """In the fork: no output but a traceback, and the stacks where it hangs."""
+    errors = os.fdopen(os.dup(2), "w")
+    faulthandler.dump_traceback_later(0.9 * LONGEST, file=errors)
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 1)
+    os.dup2(devnull, 2)
+    try:
+        work()
+    except BaseException:
+        traceback.print_exc(file=errors)
+        errors.flush()
+        os._exit(1)
+    os._exit(0)
+
+
+def _use_own_bar_lock() -> None:
+    """Progress bars share a lock between processes by default: whoever is killed with it never gives it back."""
+    from tqdm import tqdm
+
+    tqdm.set_lock(threading.RLock())
+    tqdm.monitor_interval = 0  # no thread that could hold it while we fork
 
 
 class Kills:
@@ -62,8 +87,11 @@ class Kills:
         self.rows.write_text(
             "".join(f"{json.dumps(row)}\n" for row in _rows(sl.load_task("hints")))
         )
+        _use_own_bar_lock()
         self.seconds = {name: self._time(name) for name in names}
         self.numbers = {name: self._numbers(name) for name in names}
+        for name in names:  # a fork that hangs would be killed each time and prove nothing
+            assert not kill_in(lambda name=name: self.write(name, 1), LONGEST), f"{name} hangs"
 
     def _time(self, name: str) -> float:
         start = time.perf_counter()
@@ -196,7 +224,9 @@ def kill_many(folder: Path, n: int, names: Sequence[str] = WAYS, seed: int = 0) 
     counts: Counter[str] = Counter()
     for turn in range(n):
         name = names[turn % len(names)]
+        faulthandler.dump_traceback_later(LONGEST, exit=True, file=sys.__stderr__)
         counts[f"{name}: {kills.kill(name, rng)}"] += 1
+        faulthandler.cancel_dump_traceback_later()
     return counts
 
 

@@ -22,9 +22,8 @@ from sadi_lens.find.gradients import margin_gradients
 from sadi_lens.interventions.unit_scaling import UnitScaling
 from sadi_lens.types.base import DEFAULT_POSITION, require_count
 from sadi_lens.types.checks import checked
-from sadi_lens.types.components import n_units
 from sadi_lens.types.data import ContrastivePair, Sample, require_one_prompt
-from sadi_lens.types.model import HookedModel, ModelInfo
+from sadi_lens.types.model import HookedModel, ModelInfo, n_units
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 """Adam's own (Kingma and Ba, 2015)."""

@@ -19,10 +19,9 @@ from sadi_lens.engine.text import encode_item
 from sadi_lens.find.gradients import margin_gradients
 from sadi_lens.interventions import MaskedScaling
 from sadi_lens.types.base import DEFAULT_POSITION
-from sadi_lens.types.components import n_units
 from sadi_lens.types.data import Sample
 from sadi_lens.types.masks import Mask
-from sadi_lens.types.model import HookedModel, ModelInfo
+from sadi_lens.types.model import HookedModel, ModelInfo, n_units
 
 PATH_STRENGTH, PATH_STEPS = 1.0, 8
 """End of the path and points on it. All units move together, so a far end leaves what the model knows."""

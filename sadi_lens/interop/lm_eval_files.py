@@ -12,6 +12,7 @@ import yaml
 
 from sadi_lens.engine.intervention import AffineIntervention, Intervention
 from sadi_lens.engine.runner import RawRunner, runner_of
+from sadi_lens.types.checks import as_path
 from sadi_lens.types.data import Sample
 from sadi_lens.types.files import write_whole
 from sadi_lens.types.model import HookedModel, ModelInfo
@@ -48,7 +49,7 @@ def export_lm_eval_task(samples: Sequence[Sample], folder: str | Path, *, name: 
                 f"the harness moves spaces at the end of a prompt into the answer: move them there yourself "
                 f"(prompt {one.prompt[-40:]!r})"
             )
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     data, task = folder / f"{name}.jsonl", folder / f"{name}.yaml"
     for path in (data, task):
         if path.exists():
@@ -94,7 +95,7 @@ def export_lm_eval_steered(
         ValueError: If it is no fixed addition (SADI is none), the position is another, or the model is no Llama.
         FileExistsError: If the file is there.
     """
-    path = Path(path)
+    path = as_path("path", path)
     if path.suffix != ".pt":
         raise ValueError(
             f"path must end in .pt, which is what the harness reads, got {path.name!r}"

@@ -18,6 +18,8 @@ how. Touches: nothing; ``sadi_lens.engine`` applies them, ``export_folded`` alon
     InferAlignerGate     the same with a gate in each layer, and perhaps another model's v (Wang et al.)
     TDA                  A' = A * M(prompt)        neurons that the prompt does not use are off while the model writes
     ControlToken         control: the same edit at another token
+    MeanAblation         A' = mean at the units     what is lost without them; ResampleAblation: another prompt's
+    DirectPath           what scaled heads write, added behind the last block alone
     SwappedPrompt        control: the push that an adaptive intervention made on another prompt
 
 Where they act (which tokens) is an argument of the run, not of the intervention, ``ActAdd`` apart: see
@@ -32,6 +34,7 @@ from sadi_lens.engine.intervention import (
     ContextualIntervention,
     Intervention,
 )
+from sadi_lens.interventions.ablation import DirectPath, MeanAblation, ResampleAblation
 from sadi_lens.interventions.adaptive import MaskedScaling
 from sadi_lens.interventions.austeer import AUSteer
 from sadi_lens.interventions.cast import CAST
@@ -59,12 +62,15 @@ __all__ = [
     "Context",
     "ContextualIntervention",
     "ControlToken",
+    "DirectPath",
     "HouseholderRotation",
     "InferAlignerGate",
     "Intervention",
     "MaskedAddition",
     "MaskedScaling",
+    "MeanAblation",
     "Push",
+    "ResampleAblation",
     "SignedScaling",
     "SphericalSteering",
     "SwappedPrompt",

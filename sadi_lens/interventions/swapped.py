@@ -14,9 +14,8 @@ from sadi_lens.engine.intervention import (
     Need,
     match_component,
 )
-from sadi_lens.types.checks import float_array, require_fields
-from sadi_lens.types.components import n_units
-from sadi_lens.types.model import ModelInfo
+from sadi_lens.types.checks import as_array, float_array, require_fields
+from sadi_lens.types.model import ModelInfo, n_units
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +54,7 @@ class SwappedPrompt(ContextualIntervention):
         require_fields(self)
         object.__setattr__(self, "strength", float(self.strength))
         prompts = tuple(tuple(int(token) for token in prompt) for prompt in self.prompts)
-        pushes = np.array(self.pushes, dtype=np.float32)
+        pushes = as_array("pushes", self.pushes, np.float32)
         if self.steered:
             pushes = float_array("pushes", self.pushes, "prompt layer unit d")
             if pushes.shape[:2] != (len(prompts), len(self.steered)):

@@ -8,8 +8,7 @@ import torch
 
 from sadi_lens.engine.intervention import Affine, AffineIntervention
 from sadi_lens.types.checks import float_array, require_fields
-from sadi_lens.types.components import n_units
-from sadi_lens.types.model import ModelInfo
+from sadi_lens.types.model import ModelInfo, n_units
 
 
 @dataclass(frozen=True, eq=False)

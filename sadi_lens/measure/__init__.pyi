@@ -18,6 +18,8 @@ from .neutral import side_effects as side_effects
 from .nulls import null_band as null_band
 from .open_ended import load_classifier as load_classifier
 from .open_ended import open_ended_scores as open_ended_scores
+from .paths import head_paths as head_paths
+from .paths import resample_ablation as resample_ablation
 from .pruning import prune_mask as prune_mask
 from .pruning import unit_effects as unit_effects
 from .push import measure_push as measure_push

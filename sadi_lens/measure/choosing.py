@@ -77,6 +77,7 @@ def choose_all(
         try:
             one = choose(material, method, dev, settings, budget=budget, before=chosen)
             chosen[method.name] = one._replace(seconds=time.process_time() - started)
+            notes += _edges(one)
         except (UnavailableError, UnreachableError) as error:
             notes.append(f"{method.name} left out: {error}")
     return chosen, notes
@@ -129,7 +130,7 @@ def choose(
         taken = next(
             one for one in candidates if (one.k, one.strength) == (choice.k, choice.strength)
         )
-        taken = taken._replace(before=start.before, build=start.build, words=start.words)
+        taken = replace(taken, before=start.before, build=start.build, words=start.words)
         return Chosen(
             method, taken, settings.position, choice.accuracy, len(candidates), found, choice
         )
@@ -142,6 +143,19 @@ def choose(
         scored[best].accuracy,
         len(candidates),
     )
+
+
+def _edges(one: Chosen) -> list[str]:
+    """A note where the chosen strength is the largest or smallest that was tried: the best may lie beyond."""
+    if one.sweep is None or len(one.sweep.strengths) < 2:
+        return []
+    strength, tried = one.candidate.strength, one.sweep.strengths
+    for word, edge in (("largest", max(tried)), ("smallest", min(tried))):
+        if strength == edge:
+            return [
+                f"{one.name} chose the {word} strength of its grid, {strength:g}: the best may lie beyond"
+            ]
+    return []
 
 
 def _start(method: Method | Control, before: Mapping[str, Chosen]) -> Candidate:
@@ -187,7 +201,7 @@ def _offer(
         raise UnavailableError(f"{name!r} chose nothing that it could be a control of")
     build = partial(method.build, material, followed.intervention)
     made = Candidate(build(prompts), followed.k, followed.strength)
-    return [made._replace(rebuild=build) if method.per_prompts else made]
+    return [replace(made, rebuild=build) if method.per_prompts else made]
 
 
 def report(

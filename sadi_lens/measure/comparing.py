@@ -22,9 +22,8 @@ from sadi_lens.measure.nulls import null_band
 from sadi_lens.measure.sweeps import STRENGTHS
 from sadi_lens.types.base import DEFAULT_POSITION, require_one_of
 from sadi_lens.types.checks import checked
-from sadi_lens.types.components import n_units
 from sadi_lens.types.data import Task
-from sadi_lens.types.model import HookedModel, ModelInfo
+from sadi_lens.types.model import HookedModel, ModelInfo, n_units
 from sadi_lens.types.results import Comparison, NullBand, SideEffects
 from sadi_lens.types.stats import ALPHA, MIN_NULL
 

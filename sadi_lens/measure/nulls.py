@@ -65,6 +65,10 @@ def null_band(
     """
     require_count("n", n)
     require_strength(strength)
+    if tune_on is not None and not tune_on:
+        raise ValueError(
+            "tune_on must hold at least 1 sample, got 0; leave it out for one strength"
+        )
     seeds = np.random.SeedSequence(seed).generate_state(n)
     masks = [random_mask(mask, seed=int(one), per_layer=per_layer) for one in seeds]
     settings = Settings(task, position, scoring, prepend_bos, max_new_tokens)

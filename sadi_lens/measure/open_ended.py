@@ -11,7 +11,7 @@ from sadi_lens.engine.continuations import Continuation
 from sadi_lens.engine.scoring import score_answers
 from sadi_lens.engine.text import EncodedItem, encode_item, require_tokenizer
 from sadi_lens.types.answers import has_spaces
-from sadi_lens.types.checks import checked
+from sadi_lens.types.checks import as_path, checked
 from sadi_lens.types.model import HookedModel
 
 if TYPE_CHECKING:
@@ -153,7 +153,8 @@ def load_classifier(folder: str | Path, *, label: str | None = None) -> Classifi
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    if not Path(folder).is_dir():
+    folder = as_path("folder", folder)
+    if not folder.is_dir():
         raise FileNotFoundError(f"classifier folder {folder} does not exist")
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     model = AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True).eval()

@@ -2,17 +2,17 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.interventions import MaskedScaling
-from sadi_lens.measure.calls import EvaluationInterrupted, Settings, require_kind
+from sadi_lens.measure.calls import EvaluationInterrupted, Settings
 from sadi_lens.measure.evaluation import chance_of, evaluate_all, fitting_samples
 from sadi_lens.types.base import DEFAULT_POSITION
-from sadi_lens.types.checks import check_value, checked
+from sadi_lens.types.checks import check_value, checked, require_fields
 from sadi_lens.types.data import Sample
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask, top_k_mask
@@ -30,7 +30,8 @@ KS = {
 STRENGTHS = (0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)
 
 
-class Candidate(NamedTuple):
+@dataclass(frozen=True)
+class Candidate:
     """What a method may choose on dev: an intervention, a text before every prompt, a model of its own, or several."""
 
     intervention: Intervention | None
@@ -38,6 +39,7 @@ class Candidate(NamedTuple):
     k: int = 0
     """Units selected, or the layer (``Sweep.axis``)."""
     strength: float = float("nan")
+    """NaN where the method has none."""
     before: str = ""
     """Text that goes before every prompt (an instruction, examples)."""
     build: Callable[[], HookedModel] | None = None
@@ -47,6 +49,12 @@ class Candidate(NamedTuple):
     rebuild: Callable[[Sequence[str]], Intervention] | None = None
     """Builds the intervention for the prompts of a run, where it must know them."""
 
+    def __post_init__(self) -> None:
+        check_value("intervention", self.intervention, Intervention | None)
+        check_value("k", self.k, int, 0)
+        if self.strength == self.strength:
+            check_value("strength", self.strength, float)
+
     def on(self, model: HookedModel) -> HookedModel:
         """The model that it runs on, where ``model`` is the one compared."""
         return model if self.build is None else self.build()
@@ -55,7 +63,8 @@ class Candidate(NamedTuple):
         """The same for a run over ``prompts``."""
         if self.rebuild is None:
             return self
-        return self._replace(intervention=self.rebuild([self.before + one for one in prompts]))
+        found = self.rebuild([self.before + one for one in prompts])
+        return replace(self, intervention=found)
 
 
 class SweepInterrupted(KeyboardInterrupt):
@@ -182,6 +191,21 @@ class Grid:
     axis: str = "K"
     task: str = ""
 
+    def __post_init__(self) -> None:
+        require_fields(self, ks=0)
+        if not self.cells or self.cells[0].intervention is None:
+            raise ValueError("ks and strengths must not be empty, and all cells must steer")
+        if any(one.before or one.build for one in self.cells):
+            raise ValueError("cells of a grid are interventions on one model and its own prompts")
+        every = [(k, s) for k in self.ks for s in self.strengths]
+        if [(one.k, one.strength) for one in self.cells] != every:
+            raise ValueError(
+                f"ks and strengths must differ, and every cell must come once; got {len(self.cells)} cells of "
+                f"{self.axis} {list(self.ks)} x strength {list(self.strengths)}"
+            )
+        if {getattr(one.intervention, "component", None) for one in self.cells} != {self.component}:
+            raise ValueError(f"cells must all steer component {self.component!r}")
+
     @classmethod
     def of(
         cls,
@@ -205,16 +229,8 @@ class Grid:
         """
         ks = tuple(dict.fromkeys(one.k for one in cells))
         strengths = tuple(dict.fromkeys(one.strength for one in cells))
-        if not cells or cells[0].intervention is None:
-            raise ValueError("ks and strengths must not be empty, and every cell must steer")
-        if any(one.before or one.build for one in cells):
-            raise ValueError("cells of a grid are interventions on one model and its own prompts")
-        if [(one.k, one.strength) for one in cells] != [(k, s) for k in ks for s in strengths]:
-            raise ValueError(
-                f"ks and strengths must differ, and every cell must come once; got {len(cells)} cells of "
-                f"{axis} {list(ks)} x strength {list(strengths)}"
-            )
-        component = cells[0].intervention.component
+        first = cells[0].intervention if cells else None
+        component = "head" if first is None else first.component
         return cls(tuple(cells), ks, strengths, component, ranking, method, axis, task)
 
     def run(
@@ -229,7 +245,6 @@ class Grid:
         resume: SweepInterrupted | None = None,
     ) -> Sweep:
         """The unsteered model and every cell on the same samples; see ``sweep``."""
-        require_kind(resume, SweepInterrupted)
         try:
             found = evaluate_all(
                 model,

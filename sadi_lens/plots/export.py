@@ -10,6 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 import plotly.io as pio
 
+from sadi_lens.types.checks import as_path
 from sadi_lens.types.files import (
     partial,
     remove_abandoned,
@@ -48,7 +49,7 @@ _PAGE = """<!doctype html>
 
 def export(
     figures: Mapping[str, go.Figure],
-    out: Path,
+    out: str | Path,
     *,
     png: bool = True,
     svg: bool = False,
@@ -75,6 +76,7 @@ def export(
             is written then).
         RuntimeError: If pictures could not be made. All HTML is written by then.
     """
+    out = as_path("out", out)
     require_places(figures, out, png=png, svg=svg)
     written = [_write_html(name, figure, out) for name, figure in figures.items()]
     formats = _endings(png, svg)[1:]

@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from sadi_lens.tasks.suggest_facts import FACTS, Fact
 from sadi_lens.types.base import require_one_of
+from sadi_lens.types.checks import checked
 from sadi_lens.types.data import SPLITS, ContrastivePair, Sample, Task
 
 WORDINGS: Mapping[str, str] = MappingProxyType(
@@ -56,6 +57,7 @@ class SuggestItem:
     """The other answer; the suggested one under the cue ``"wrong"``."""
 
 
+@checked()
 def suggest_items(
     families: Sequence[str] = tuple(FACTS),
     wordings: Sequence[str] = tuple(WORDINGS),
@@ -101,6 +103,7 @@ def suggest_items(
     return {split: tuple(found) for split, found in items.items()}
 
 
+@checked()
 def suggest_unaided(
     families: Sequence[str] = tuple(FACTS), ending: str = "statement", seed: int = 0
 ) -> tuple[tuple[str, ...], tuple[Sample, ...]]:
@@ -142,11 +145,12 @@ def suggest_task(
 
 
 def _require(families: Sequence[str], wordings: Sequence[str], ending: str) -> None:
-    for name, given, allowed in (("family", families, FACTS), ("wording", wordings, WORDINGS)):
-        if isinstance(given, str) or not given:
-            raise ValueError(
-                f"{name}: give a list of at least one of {', '.join(allowed)}, got {given!r}"
-            )
+    for name, given, allowed in (
+        ("families", families, FACTS),
+        ("wordings", wordings, WORDINGS),
+    ):
+        if not given:
+            raise ValueError(f"{name} must hold at least one of {', '.join(allowed)}, got 0")
         for one in given:
             require_one_of(name, one, allowed)
     require_one_of("ending", ending, ENDINGS)

@@ -10,7 +10,7 @@ import math
 import numbers
 import os
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
@@ -19,8 +19,8 @@ import numpy as np
 from beartype.door import is_bearable
 
 from sadi_lens.types.answers import SCORINGS
-from sadi_lens.types.base import POSITIONS, item_hint, kinds_of, require_one_of
-from sadi_lens.types.components import component_name
+from sadi_lens.types.base import ENGINES, POSITIONS, TOO_LONG, item_hint, kinds_of, not_one_of
+from sadi_lens.types.model import component_name
 from sadi_lens.types.wording import described, remedy, short
 
 P = ParamSpec("P")
@@ -43,10 +43,12 @@ AT_LEAST: dict[str, int] = {
 MOST = 1_000_000
 """Largest value of a number of draws, rounds or tokens: more is a slip, and would run for days."""
 ONE_OF: dict[str, Any] = {
+    "engine": ENGINES,
     "position": POSITIONS,
     "text_position": POSITIONS,
     "scoring": SCORINGS,
     "scorings": SCORINGS,
+    "too_long": TOO_LONG,
 }
 """Values of every argument of this name."""
 DISTINCT = ("components", "ks", "scorings", "sizes", "strengths")
@@ -133,8 +135,8 @@ def check_value(name: str, value: Any, hint: Any, at_least: int | None = None) -
     for item in items:
         if isinstance(item, NUMBERS):
             _require_in_range(name, item, least, found)
-        elif word in ONE_OF and isinstance(item, str):
-            require_one_of(name, item, ONE_OF[word])
+        elif word in ONE_OF and isinstance(item, str) and item not in ONE_OF[word]:
+            raise not_one_of(name, item, ONE_OF[word])
     if word in DISTINCT and isinstance(found, list | tuple):
         twice = [item for index, item in enumerate(items) if item in items[:index]]
         if twice:
@@ -183,6 +185,8 @@ def _fitting(value: Any, hint: Any) -> tuple[bool, Any]:
     item, args = item_hint(hint), typing.get_args(hint)
     if item is not None or origin is tuple:
         return _list(value, origin, args if item is None else item)
+    if origin is Collection and isinstance(value, str | bytes):
+        return False, value
     if origin is Mapping:
         return isinstance(value, Mapping) and all(
             _fitting(key, args[0])[0] and _fitting(held, args[1])[0] for key, held in value.items()

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from sadi_lens.types.checks import checked
+from sadi_lens.types.checks import as_path, checked
 from sadi_lens.types.encoding import decode, encode
 from sadi_lens.types.files import (
     is_partial,
@@ -63,7 +63,7 @@ def save(thing: Any, path: str | Path) -> Path:
     """
     from safetensors.numpy import save as to_bytes
 
-    path = Path(path)
+    path = as_path("path", path)
     require_folder(path)
     arrays: dict[str, np.ndarray] = {}
     encoded = encode(thing, "object", arrays)
@@ -166,9 +166,11 @@ def load(
         >>> sl.load(path, model=model).units
         ((2, 2), (3, 1))
     """
-    path = Path(path)
+    path = as_path("path", path)
     if not (path / CONFIG).is_file():
-        raise FileNotFoundError(f"{path} holds no {CONFIG}; it is not a saved sadi_lens object")
+        raise FileNotFoundError(
+            f"path {path} holds no {CONFIG}; it is not a saved sadi_lens object"
+        )
     config, arrays = _read(path)
     thing = decode(config["object"], arrays, str(path))
     if model is not None:
@@ -221,7 +223,7 @@ def write_json(results: Mapping[str, Any], path: str | Path) -> Path:
             kept in a temporary folder, which the message names.
     """
     config = sealed_json({**_header(), "object": encode(dict(results), "results", None)})
-    return write_or_keep(Path(path), config.encode())
+    return write_or_keep(as_path("path", path), config.encode())
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
@@ -231,7 +233,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
         FileNotFoundError: If there is no such file.
         ValueError: If it is not JSON, not written by sadi_lens, damaged or changed.
     """
-    path = Path(path)
+    path = as_path("path", path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; `sadi-lens demo` writes one")
     found = decode(_parse(path)["object"], {}, str(path))
@@ -247,7 +249,7 @@ def read_header(path: str | Path) -> dict[str, Any]:
         OSError: If there is no such file.
         ValueError: If it was not written by sadi_lens.
     """
-    return {key: value for key, value in _parse(Path(path)).items() if key != "object"}
+    return {key: value for key, value in _parse(as_path("path", path)).items() if key != "object"}
 
 
 def _header() -> dict[str, Any]:

@@ -16,6 +16,7 @@ NAMES = {
     str: ("text", "texts"),
     Path: ("a path", "paths"),
     type(None): ("None", "None"),
+    "Collection": ("a list or set of texts", "lists or sets of texts"),
     "Mapping": ("a dict", "dicts"),
     "HookedModel": ("a model from load_model", "models from load_model"),
     "Intervention": ("an intervention", "interventions"),

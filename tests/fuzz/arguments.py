@@ -28,14 +28,10 @@ NOT_CALLED = {
     "interventions.ContextualIntervention": "a base class",
     "interventions.Intervention": "a protocol",
     "interventions.Push": "made by the library",
-    "measure.Candidate": "made by a method, for sweep",
     "measure.Control": "holds a function that compare calls",
-    "measure.Grid": "made by a method, for sweep",
     "measure.Method": "holds a function that compare calls",
     "measure.load_classifier": "needs a classifier on disk",
     "tasks.SuggestItem": "made by suggest_items",
-    "tasks.suggest_items": "its own tests",
-    "tasks.suggest_unaided": "its own tests",
     "tasks.load_benchmark": "needs a data set on disk; its own tests",
     "tasks.read_benchmark": "needs a data set on disk; its own tests",
     "tasks.with_chat_template": "needs a tokenizer with a template; its own tests",
@@ -88,6 +84,7 @@ def cases() -> list[Case]:
     sadi = sl.MaskedScaling(mask, 1.0)
     prompts = ["the ball is", "Tom says the"]
     unit, vector = [1.0] + [0.0] * 31, np.ones((2, 4, 8))
+    cell, cell2 = (sl.measure.Candidate(sl.MaskedScaling(mask, s), 2, s) for s in (1.0, 2.0))
     quiet = {"progress": False}
     on = {"model": model, **quiet}
     stored = Path("stored")
@@ -133,6 +130,11 @@ def cases() -> list[Case]:
             **on, "task": task, "methods": ["sadi-head"], "component": "head", "position": "all", "budget": 2,
             "n_null": 0, "tune_null": False, "neutral": [], "reference": None, "scoring": "sum",
             "max_new_tokens": 2, "seed": 0,
+        },
+        "measure.Candidate": {"intervention": sadi, "k": 2, "strength": 1.0},
+        "measure.Grid": {
+            "cells": (cell, cell2), "ks": (2,), "strengths": (1.0, 2.0), "component": "head", "ranking": "x",
+            "method": "x", "axis": "K", "task": "",
         },
         "measure.divergence": {
             "model": model, "texts": [("the ball", " is red")], "intervention": sadi, "position": "all",
@@ -231,6 +233,10 @@ def cases() -> list[Case]:
         },
         "tasks.balance_pairs": {"pairs": [*pairs, sl.ContrastivePair("the", " blue", " red")], "seed": 0},
         "tasks.published_table": {"table": "table1"},
+        "tasks.suggest_items": {
+            "families": ["month"], "wordings": ["student"], "ending": "statement", "seed": 0, "known": None,
+        },
+        "tasks.suggest_unaided": {"families": ["month"], "ending": "statement", "seed": 0},
         "tasks.with_examples": {"task": task, "k": 0, "seed": 0},
         "types.ContrastivePair": {"prompt": "a", "positive": "b", "negative": "c", "negative_prompt": None},
         "types.Sample": {

@@ -95,8 +95,8 @@ def test_facts_that_the_model_does_not_know_leave_pairs_and_dev_but_not_test():
     ("options", "words"),
     [
         ({"families": ["capitals"]}, "family must be one of .*capitals"),
-        ({"families": "capital"}, "family: give a list of at least one of"),
-        ({"wordings": []}, "wording: give a list"),
+        ({"families": "capital"}, "families must be a list of texts, got 'capital'; write"),
+        ({"wordings": []}, "wordings must hold at least one of"),
         ({"ending": "Answer:"}, "ending must be one of"),
     ],
 )

@@ -22,9 +22,10 @@ from sadi_lens.tasks import BENCHMARKS, EMBEDDED_TASKS, NEGATIVES, load_benchmar
 from sadi_lens.tasks.benchmarks import DUPLICATES
 from sadi_lens.types.answers import SCORINGS
 from sadi_lens.types.base import POSITIONS, require_count, require_one_of
-from sadi_lens.types.components import COMPONENTS
+from sadi_lens.types.checks import as_path
 from sadi_lens.types.data import SPLITS, Task
-from sadi_lens.types.masks import RANKINGS
+from sadi_lens.types.model import COMPONENTS
+from sadi_lens.types.scores import RANKINGS
 
 GRIDS = tuple(one.name for one in METHODS.values() if isinstance(one, Method) and one.axis)
 """Methods that an experiment can run: those of ``sadi_lens.measure.methods.METHODS`` whose candidates form a grid."""
@@ -162,7 +163,9 @@ class Experiment:
     pair_tasks: Axis[Text] = (OWN,)
     """Tasks whose pairs make the mask; ``"own"`` is in-domain."""
     shots: Axis[Seed] = (0,)
-    positions: Axis[Annotated[str, _among(POSITIONS)]] = ("last_prompt",)
+    positions: Axis[Annotated[str, _among((OWN, *POSITIONS))]] = (OWN,)
+    """``"own"``: where a method's definition acts (CAA and ITI at every step), the last prompt token where it leaves
+    that open."""
     seeds: Axis[Seed] = (0,)
     """Of drawn pairs, negatives, examples and random units; a cell that draws nothing runs once."""
     scorings: Axis[Annotated[str, _among(SCORINGS)]] = ("sum",)
@@ -225,7 +228,7 @@ class Experiment:
         """
         import yaml
 
-        path = Path(path)
+        path = as_path("path", path)
         if not path.is_file():
             example = EXAMPLES / f"{path}.yaml"
             if path.suffix or not example.is_file():

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from sadi_lens.types.checks import as_path
 from sadi_lens.types.files import is_partial, remove_partials, require_place, write_whole
 from sadi_lens.types.seals import is_sealed, parse_sealed, sealed_json, sha256, sha256_of
 
@@ -33,7 +34,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = as_path("path", path)
 
     @contextmanager
     def locked(self) -> Generator[None]:

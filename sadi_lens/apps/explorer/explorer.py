@@ -11,11 +11,13 @@ from sadi_lens.engine.hooks import require_eval
 from sadi_lens.interventions.fixed import MATCHES
 from sadi_lens.measure.sweeps import KS, STRENGTHS
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
+from sadi_lens.types.checks import as_path
 from sadi_lens.types.data import Sample, Task
 from sadi_lens.types.files import require_place
-from sadi_lens.types.masks import RANKINGS, top_k_mask
+from sadi_lens.types.masks import top_k_mask
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import ExplorerGrid
+from sadi_lens.types.scores import RANKINGS
 
 
 class SteeringExplorer:
@@ -137,7 +139,8 @@ class SteeringExplorer:
         from sadi_lens.apps.explorer.page import explorer_html
         from sadi_lens.apps.web import write_page
 
-        require_place(Path(path))  # before the work
+        path = as_path("path", path)
+        require_place(path)  # before the work
         return write_page(explorer_html(self.grid(progress=progress)), path)
 
     def widget(self, *, theme: str = "light") -> Any:

@@ -11,8 +11,9 @@ from sadi_lens.plots import demo_figures
 from sadi_lens.plots._layout import counted, percent, signed
 from sadi_lens.plots._null import p_text
 from sadi_lens.plots._theme import THEMES
-from sadi_lens.types.components import COMPONENTS
+from sadi_lens.types.checks import as_path
 from sadi_lens.types.files import require_place
+from sadi_lens.types.model import COMPONENTS
 from sadi_lens.types.results import Choice, Comparison, Sweep
 from sadi_lens.types.store import read_header, read_json
 
@@ -60,16 +61,16 @@ def write_report(run: str | Path | Mapping[str, Any], path: str | Path | None = 
     if isinstance(run, Mapping):
         if path is None:
             raise ValueError("path is needed when the results are given as a dict")
-        require_place(Path(path))
+        require_place(as_path("path", path))
         return write_page(report_html(run), path)
-    source = Path(run)
+    source = as_path("run", run)
     if source.is_dir():
         source = source / RESULTS
         if not source.is_file():
             raise FileNotFoundError(
                 f"{run} holds no {RESULTS}; `sadi-lens demo --out {run}` writes one"
             )
-    path = source.parent / "report.html" if path is None else Path(path)
+    path = source.parent / "report.html" if path is None else as_path("path", path)
     require_place(path)
     results = read_json(source)
     page = report_html(results, versions=read_header(source)["versions"])

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from sadi_lens.plots._theme import THEMES
+from sadi_lens.types.checks import as_path
 from sadi_lens.types.files import write_or_keep
 from sadi_lens.types.seals import seal
 
@@ -97,4 +98,4 @@ def write_page(text: str, path: str | Path) -> Path:
         OSError: If the place cannot be written, or holds what this library did not write; then a copy of the page is
             kept in a temporary folder, which the message names.
     """
-    return write_or_keep(Path(path), seal(text.encode(), ".html"))
+    return write_or_keep(as_path("path", path), seal(text.encode(), ".html"))

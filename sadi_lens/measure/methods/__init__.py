@@ -108,15 +108,17 @@ METHODS: dict[str, Method | Control] = {
             "cast",
             "adaptive",
             rivals.cast,
-            about="add a vector after one layer where the prompt leans to the wrong answers (CAST)",
+            "all",
+            about="add a vector after one layer to prompts like those that the model answers wrong (CAST)",
         ),
         _on_layers(
             "hpr",
             "adaptive",
             rivals.hpr,
+            "all",
             about="turn activations past a probe's hyperplane after one layer (HPR)",
         ),
-        _on_layers(
+        Method(
             "spherical",
             "adaptive",
             rivals.spherical,
@@ -124,7 +126,11 @@ METHODS: dict[str, Method | Control] = {
             about="turn activations towards the mean difference after one layer (Spherical Steering)",
         ),
         Method(
-            "gate", "adaptive", rivals.gate, about="gated pushes at one layer or all (InferAligner)"
+            "gate",
+            "adaptive",
+            rivals.gate,
+            "all",
+            about="gated pushes at one layer or all, along answers (after InferAligner)",
         ),
         Method(
             "bottom-k",
