@@ -10,10 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sadi_lens.engine.fitting import batches_by_tokens, device_of, pad_id, pad_left, pass_tokens
+from sadi_lens.engine.hooks import FlatHook
 from sadi_lens.engine.intervention import Context, ContextualIntervention, Need
-from sadi_lens.engine.runner import FlatHook, runner_of
-from sadi_lens.engine.text import encode_prompt
+from sadi_lens.engine.passes import batches_by_tokens, device_of, pad_id, pad_left, pass_tokens
+from sadi_lens.engine.prompts import encode_prompt
+from sadi_lens.engine.runner import runner_of
 from sadi_lens.engine.twin import input_rows, sites_of
 from sadi_lens.types.checks import checked, require_fields
 from sadi_lens.types.model import HookedModel, ModelInfo
@@ -228,7 +229,7 @@ def _values(
     for indices in batches_by_tokens(lengths, pass_tokens(model, max(lengths))):
         ids, mask = pad_left([rows[index] for index in indices], pad_id(model), device_of(model))
         with runner.attach([("neuron", layer, keep(layer)) for layer in range(n_layers)]):
-            runner.forward(ids, mask)
+            runner.logits(ids, mask, 1)
         for place, index in enumerate(indices):
             yield (
                 rows[index],

@@ -127,20 +127,20 @@ def choose(
         if found.split == "unknown":  # what a task calls dev is dev
             found = replace(found, split="dev")
         choice = found.best() if rule == "best" else found.stable()
-        taken = next(
-            one for one in candidates if (one.k, one.strength) == (choice.k, choice.strength)
-        )
-        taken = replace(taken, before=start.before, build=start.build, words=start.words)
+        taken = _started(_taken(candidates, choice), start)
         return Chosen(
             method, taken, settings.position, choice.accuracy, len(candidates), found, choice
         )
     scored = evaluate_candidates(material.model, dev, candidates, settings)
-    best = best_of(scored)
+    base = None
+    if len(candidates) > 1:  # a control, or a finished intervention, is what it is
+        (base,) = evaluate_candidates(material.model, dev, [Candidate(None)], settings)
+    best = best_of(scored, base)
     return Chosen(
         method,
-        candidates[best],
+        _started(Candidate(None) if best < 0 else candidates[best], start),
         settings.position,
-        scored[best].accuracy,
+        base.accuracy if base and best < 0 else scored[best].accuracy,
         len(candidates),
     )
 
@@ -166,6 +166,24 @@ def _start(method: Method | Control, before: Mapping[str, Chosen]) -> Candidate:
     if name not in before:
         raise UnavailableError(f"it starts from what {name!r} chose, which must stand before it")
     return before[name].candidate
+
+
+def _started(taken: Candidate, start: Candidate) -> Candidate:
+    """The candidate with the text and the model that its method started from."""
+    if not start.before and start.build is None:
+        return taken
+    return replace(taken, before=start.before, build=start.build, words=start.words)
+
+
+def _taken(candidates: Sequence[Candidate], choice: Choice) -> Candidate:
+    """The candidate of a cell; of a mask where nothing beats the unsteered model, one that changes nothing."""
+    if not choice.is_unsteered:
+        return next(
+            one for one in candidates if (one.k, one.strength) == (choice.k, choice.strength)
+        )
+    first = candidates[0].intervention
+    still = replace(first, strength=0.0) if isinstance(first, MaskedScaling) else None
+    return replace(candidates[0], intervention=still, strength=0.0)
 
 
 def _grid(method: Method, candidates: Sequence[Candidate], task: str) -> Grid:
@@ -197,7 +215,7 @@ def _offer(
         return candidates_of(method, material, budget)
     name = method.of or f"sadi-{material.component}"
     followed = before[name].candidate if name in before else Candidate(None)
-    if followed.intervention is None:
+    if followed.intervention is None or not followed.strength:
         raise UnavailableError(f"{name!r} chose nothing that it could be a control of")
     build = partial(method.build, material, followed.intervention)
     made = Candidate(build(prompts), followed.k, followed.strength)

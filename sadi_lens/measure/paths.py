@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from scipy import stats
 
-from sadi_lens.engine.text import encode_prompts
+from sadi_lens.engine.prompts import encode_prompts
 from sadi_lens.engine.twin import input_rows, sites_of
 from sadi_lens.find.differences import activation_differences
 from sadi_lens.find.direct import direct_gradients
@@ -75,7 +75,7 @@ def head_paths(
         One row an edit: ``edit`` (``unsteered``, ``scaled``, ``direct``, ``rest``, ``direct, head L.H`` of every head,
         ``mean ablation``, ``resample ablation``), ``margin`` (mean change of the margin against the unsteered model,
         nats), ``low``, ``high`` (95%, Student's t over items taken as independent), ``accuracy`` (NaN for ``rest``,
-        which is no run), ``n``.
+        which is no run), ``n``. ``sadi_lens.plots.head_paths`` draws it.
 
     Raises:
         ValueError: If heads are not what is scaled, the split is empty or has free text, or a block does not add what
@@ -125,7 +125,14 @@ def head_paths(
         rows.append(_row(name, change, accuracy[name]))
         if name == "direct":
             rows.append(_row("rest", rest, float("nan")))
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    frame.attrs = {
+        "label": scaling.label,
+        "task": task.name,
+        "model": ModelInfo.of(model).name,
+        "split": split,
+    }
+    return frame
 
 
 def _row(edit: str, change: np.ndarray, accuracy: float) -> dict[str, Any]:

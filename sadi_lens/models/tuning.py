@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sadi_lens.engine.fitting import device_of, pad_id
+from sadi_lens.engine.passes import device_of, pad_id
 from sadi_lens.engine.text import encode_item
 from sadi_lens.models._pretrained import bridge_from
 from sadi_lens.types.model import HookedModel, Kept

@@ -106,7 +106,7 @@ def _facts(comparison: Comparison) -> tuple[tuple[str, ...], ...]:
         ),
         (
             "bars: 95% Wilson interval",
-            "gain: paired on the same items (bootstrap)",
+            "gain: paired on the same items",
             _null_note(comparison),
         ),
     )
