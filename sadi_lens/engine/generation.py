@@ -20,7 +20,7 @@ from sadi_lens.engine.runner import RawRunner, Runner, runner_of
 from sadi_lens.engine.steering import applied
 from sadi_lens.engine.streaming import Stream, Streamer, listener
 from sadi_lens.engine.text import require_tokenizer, warn_unknown
-from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of, warn_not_finite
+from sadi_lens.types.base import DEFAULT_POSITION, warn_not_finite
 from sadi_lens.types.checks import checked
 from sadi_lens.types.model import HookedModel, ModelInfo
 
@@ -144,9 +144,6 @@ def continued(
 ) -> list[Continuation]:
     """``generate`` on a given runner."""
     model, sampling = runner.model, options.sampling
-    require_one_of("position", options.position, POSITIONS)
-    if sampling["max_new_tokens"] < 1:
-        raise ValueError(f"max_new_tokens must be at least 1, got {sampling['max_new_tokens']}")
     if _RESERVED & set(sampling):
         raise ValueError(
             f"generate returns one text a prompt and sets {sorted(_RESERVED & set(sampling))} itself; "
