@@ -179,7 +179,7 @@ class VLLMEngine:
         if len(is_text) > 1:
             raise ValueError("samples must all have choices or all have a target, got both kinds")
         is_one = table is None or isinstance(table, str)
-        named = [table] if is_one else list(table)
+        named = [table] if table is None or isinstance(table, str) else list(table)
         labels = [label] if isinstance(label, str) else label or [*map(self._label, named)]
         if not named or len(labels) != len(named):
             raise ValueError(f"label must name every table: {len(labels)} for {len(named)}")
