@@ -198,6 +198,8 @@ def _kept(by_ranking: dict[str, str], chosen: dict[str, Chosen]) -> list[str]:
 
 
 def _cell(one: Chosen) -> str:
+    if one.is_unsteered:
+        return "unsteered"
     k, strength = one.candidate.k, one.candidate.strength
     return f"K {k}, strength {strength:g}" if k else ""
 

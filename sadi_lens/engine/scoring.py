@@ -196,7 +196,8 @@ class TreeScorer:
         Int[np.ndarray, "intervention item choice token"],
     ]:
         """Scores of items that fit into one pass with ``at_once`` copies each; see ``ItemScores``."""
-        runner, device = self.runner, device_of(self.runner.model)
+        runner = self.runner
+        device = device_of(runner.model)
         tree = branches(items, drop_last=True, pad=pad_id(runner.model), device=device)
         answers, real = padded_answers(items, device)
         logprobs = np.empty((len(self.interventions), *answers.shape[:2]), dtype=np.float32)
