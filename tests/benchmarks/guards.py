@@ -26,7 +26,19 @@ RUNS: dict[str, dict[str, Any]] = {
     "refusal": {"name": "caa", "subset": "refusal"},
 }
 METHODS = ("unsteered", "sadi-head", "sadi-effect", "fixed-norm")
-COLUMNS = ["task", "method", "accuracy", "gain", "valid", "answers", "majority", "balanced", "gain", "AUC", "gain"]
+COLUMNS = [
+    "task",
+    "method",
+    "accuracy",
+    "gain",
+    "valid",
+    "answers",
+    "majority",
+    "balanced",
+    "gain",
+    "AUC",
+    "gain",
+]
 
 
 def table(name: str, comparison: Any) -> list[str]:
