@@ -127,7 +127,7 @@ def read_benchmark(
         ValueError: If a row is wrong; the file and line are named, and the columns that are needed.
     """
     benchmark = _benchmark(name)
-    cloze = benchmark.cloze if _form(benchmark, form) == "cloze" else None
+    cloze = benchmark.cloze if _form(benchmark, form) else None
     subset = _subset(benchmark, subset)
     if data is None:
         _hub_plan(benchmark)
