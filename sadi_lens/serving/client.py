@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.passes import valid_answers
 from sadi_lens.engine.text import EncodedItem, cut_item, encode
-from sadi_lens.engine.whole_texts import valid_answers
 from sadi_lens.measure.evaluation import split_of
 from sadi_lens.measure.outcomes import ChoiceScores, Origin, choice_outcomes, text_outcome
 from sadi_lens.measure.picks import Answers
