@@ -53,6 +53,13 @@ class Chosen(NamedTuple):
         """What was chosen; None is the unsteered model."""
         return self.candidate.intervention
 
+    @property
+    def is_unsteered(self) -> bool:
+        """Whether no candidate did better on dev than the unsteered model."""
+        one = self.candidate
+        changes = one.intervention or one.before or one.build
+        return one.strength == 0 or (self.n_candidates > 1 and not changes)
+
     def on(self, prompts: Sequence[str]) -> Candidate:
         """What runs over ``prompts``."""
         return self.candidate.over(prompts)
