@@ -62,7 +62,7 @@ def print_comparison(comparison: "Comparison") -> None:
     )
     _print_guards(comparison)
     if written := written_rows(comparison):
-        _print_rows(
+        print_rows(
             WRITTEN_COLUMNS,
             written,
             title="what is written",

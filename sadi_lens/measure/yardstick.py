@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -87,7 +87,7 @@ def rankings_table(
             started = time.process_time()
             values = material.scores(component, name).values
             row["seconds"] = time.process_time() - started
-            row["spearman"] = _rank_correlation(values, exact)
+            row["spearman"] = float(spearmanr(np.ravel(values), np.ravel(exact)).statistic)
             first = set(np.argsort(-values, axis=None)[:TOP].tolist())
             row["top_shared"] = len(first & best) / len(best)
         chosen = choose(material, method, task.dev, settings, budget=budget)
@@ -109,9 +109,3 @@ def rankings_table(
         "test_accuracy",
     ]
     return pd.DataFrame(rows, columns=[*columns, "seconds"])
-
-
-def _rank_correlation(one: np.ndarray, two: np.ndarray) -> float:
-    """Spearman's, over all units."""
-    found: Any = spearmanr(one.ravel(), two.ravel())
-    return float(found.statistic)
