@@ -6,18 +6,20 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.scoring import score_answers
 from sadi_lens.engine.text import EncodedItem, encode_item, require_tokenizer
 from sadi_lens.engine.whole_texts import ItemScores
 from sadi_lens.measure.calls import Settings
+from sadi_lens.measure.picks import Answers
 from sadi_lens.tasks.contrast import right_answer
 from sadi_lens.types.answers import matches, neutral_prompt, normalise
 from sadi_lens.types.data import Sample, items_hash
 from sadi_lens.types.model import HookedModel, ModelInfo
-from sadi_lens.types.results import Evaluation
+from sadi_lens.types.results import Evaluation, Picks
+from sadi_lens.types.stats import cluster_codes
 
 
 class ChoiceRow(NamedTuple):
@@ -169,6 +171,17 @@ class Origin:
     split: str
     position: str
     scoring: str
+    clusters: Int[np.ndarray, " item"] | None = None
+    groups: tuple[str, ...] = ()
+
+    def of(self, samples: Sequence[Sample]) -> "Origin":
+        """With what these items belong to."""
+        groups = tuple(one.group or "" for one in samples)
+        return replace(
+            self,
+            clusters=cluster_codes([one.cluster for one in samples]),
+            groups=groups if any(groups) else (),
+        )
 
     def result(
         self,
@@ -179,6 +192,7 @@ class Origin:
         margins: Float[np.ndarray, " item"],
         valid: Bool[np.ndarray, " item"],
         scores: Float[np.ndarray, "item choice"],
+        picks: Picks | None,
         texts: Sequence[str] = (),
     ) -> Evaluation:
         """The result of one intervention."""
@@ -195,17 +209,26 @@ class Origin:
             scores,
             items,
             tuple(texts),
+            clusters=self.clusters,
+            groups=self.groups,
+            picks=picks,
         )
 
 
 def text_outcome(
-    label: str, samples: Sequence[Sample], texts: list[str], origin: Origin, items: str
+    label: str,
+    samples: Sequence[Sample],
+    texts: list[str],
+    origin: Origin,
+    items: str,
+    answers: Answers | None,
 ) -> Evaluation:
     """Generated texts, matched with what counts as right."""
     is_text = samples[0].target is not None
     accepted = [_accepted(sample) for sample in samples]
     correct = np.array([matches(*one) for one in zip(texts, accepted, strict=True)])
-    return replace(origin, scoring="exact_match" if is_text else "generation").result(
+    scoring = "exact_match" if is_text else "generation"
+    return replace(origin.of(samples), scoring=scoring).result(
         label,
         items,
         correct=correct,
@@ -217,6 +240,7 @@ def text_outcome(
             ]
         ),
         scores=np.empty((correct.size, 0), dtype=np.float32),
+        picks=answers and answers.by_texts(texts, samples, correct),
         texts=texts,
     )
 
@@ -229,7 +253,11 @@ def _accepted(sample: Sample) -> tuple[str, ...]:
 
 
 def choice_outcomes(
-    samples: Sequence[Sample], labels: Sequence[str], origin: Origin, found: ChoiceScores
+    samples: Sequence[Sample],
+    labels: Sequence[str],
+    origin: Origin,
+    found: ChoiceScores,
+    answers: Answers | None,
 ) -> tuple[Evaluation, ...]:
     """One result an intervention, over the items that were finished."""
     kept = np.flatnonzero(found.done)
@@ -237,14 +265,21 @@ def choice_outcomes(
         return ()
     chosen = [samples[index] for index in kept.tolist()]
     items = items_hash(chosen)
+    origin = origin.of(chosen)
+    few = answers and answers.take(kept)
     return tuple(
-        _outcome(label, chosen, row, origin, items)
+        _outcome(label, chosen, row, origin, items, few)
         for label, row in zip(labels, found.rows(kept), strict=True)
     )
 
 
 def _outcome(
-    label: str, samples: Sequence[Sample], found: ChoiceRow, origin: Origin, items: str
+    label: str,
+    samples: Sequence[Sample],
+    found: ChoiceRow,
+    origin: Origin,
+    items: str,
+    answers: Answers | None,
 ) -> Evaluation:
     scores = found.scores
     row = np.arange(len(samples))
@@ -272,4 +307,5 @@ def _outcome(
         margins=margins,
         valid=found.valid & ~is_broken,
         scores=scores,
+        picks=answers and answers.by_scores(scores, correct),
     )

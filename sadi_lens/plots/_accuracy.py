@@ -82,7 +82,7 @@ def method_accuracy(
         ),
         note=(
             "bars: 95% Wilson interval",
-            "gain: bootstrap paired by item",
+            "gain: 95% interval paired by item",
             "random masks: 5 to 95% shaded, median as a line" if comparison.nulls else "",
             "valid: the most likely next token begins an answer",
             f"steered at {where(comparison.component)}" if comparison.component else "",
@@ -272,6 +272,11 @@ def _title(comparison: Comparison) -> str:
         counts = " and ".join(f"{as_good(null, row):,}" for null, row in nulls)
         drawn = " and ".join(dict.fromkeys(f"{null.n:,}" for null, _ in nulls))
         parts.append(f"{counts} of {drawn} random masks do as well")
+    parts += [
+        f"{row.label if len(tried) > 1 else 'this'} {row.verdict.split(' (')[0]}"
+        for row in tried
+        if row.verdict
+    ]
     collapsed = sum(_is_collapsed(row, base) for row in tried)
     if collapsed:
         parts.append(

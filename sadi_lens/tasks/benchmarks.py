@@ -41,8 +41,9 @@ def load_benchmark(
 ) -> Task:
     """A task of the paper: items with sadi_lens's wording of its prompt structure, pairs, dev and test.
 
-    Where the data set has too few labelled splits, one of them is cut by a hash of the prompt: an item's place does
-    not depend on the other items. Every split is in the order of that hash, so the first n are a random sample.
+    Where the data set has too few labelled splits, one of them is cut by a hash of the prompt (of the premise or
+    passage that items share, so that these stay together): an item's place does not depend on the other items.
+    Every split is in the order of that hash, so the first n are a random sample.
 
     Args:
         name: One of ``BENCHMARKS``.
@@ -193,17 +194,26 @@ def _local_plan(benchmark: Benchmark, folder: Path, subset: str | None) -> Mappi
 
 def _by_hash(items: list[Sample], seed: int) -> list[Sample]:
     def key(item: Sample) -> str:
-        return hashlib.sha256(f"{seed}/{item.prompt}".encode()).hexdigest()
+        return hashlib.sha256(f"{seed}/{item.cluster or item.prompt}".encode()).hexdigest()
 
-    return sorted(items, key=key)
+    return sorted(items, key=key)  # items of a cluster stand together
 
 
 def _cut(items: list[Sample], wanted: list[str]) -> dict[str, list[Sample]]:
     ends = np.cumsum([0, *(SHARES[split] for split in wanted)])
     ends = np.rint(ends * len(items) / ends[-1]).astype(int)
+    for place in range(1, len(ends) - 1):  # no cluster is cut in two
+        end = ends[place]
+        while 0 < end < len(items) and _is_same_cluster(items[end - 1], items[end]):
+            end += 1
+        ends[place] = end
     return {
         split: items[start:end] for split, start, end in zip(wanted, ends, ends[1:], strict=False)
     }
+
+
+def _is_same_cluster(one: Sample, other: Sample) -> bool:
+    return one.cluster is not None and one.cluster == other.cluster
 
 
 def _drop_duplicates(parts: dict[str, list[Sample]]) -> int:

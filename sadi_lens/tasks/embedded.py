@@ -81,9 +81,10 @@ def held_out(
 
 
 def _sample(question: Question, split: str | None) -> Sample:
+    names = {"split": split, "cluster": question.about, "group": question.cue}
     if question.kind == "recall":
-        return Sample(question.prompt, target=question.right.strip(), split=split)
-    return Sample(question.prompt, choices=question.choices, answer=question.answer, split=split)
+        return Sample(question.prompt, target=question.right.strip(), **names)
+    return Sample(question.prompt, choices=question.choices, answer=question.answer, **names)
 
 
 @cache

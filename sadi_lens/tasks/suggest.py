@@ -191,4 +191,4 @@ def _sample(item: SuggestItem, split: str | None) -> Sample:
     """Right and wrong answer in an order that a hash of the prompt decides."""
     first = hashlib.sha256(item.prompt.encode()).digest()[0] % 2
     choices = (item.wrong, item.right) if first else (item.right, item.wrong)
-    return Sample(item.prompt, choices, first, split=split)
+    return Sample(item.prompt, choices, first, split=split, cluster=item.fact, group=item.cue)

@@ -594,7 +594,7 @@ def test_a_tuned_null_lets_every_random_mask_choose_its_strength(llama, differen
 
 def test_a_comparison_pairs_items_with_the_first_row(llama, differences, samples):
     import sadi_lens as sl
-    from sadi_lens.types.stats import mcnemar_p, paired_interval
+    from sadi_lens.types.paired import mcnemar_p, paired_interval
 
     cells = [None, sl.MaskedScaling(sl.top_k_mask(differences["head"], 4), 8.0)]
     found = sl.evaluate(llama, samples, cells, progress=False)

@@ -637,6 +637,12 @@ def test_a_sweep_that_gains_nothing_or_breaks_the_answers_says_so():
 
     worse = plots.sweep_heatmap(sweep(((0.5, 0.55), (0.25, 0.6))))
     assert title(worse) == "No cell beats the unsteered model (60.0%): the best reaches 60.0%"
+    empty = np.array([[1.0, 1.0], [1.0, 0.4]], dtype=np.float32)  # 0.9 is below half of 0.96
+    floor = replace(sweep(((0.5, 0.55), (0.25, 0.9))), valid_rate=empty, unsteered_valid_rate=0.96)
+    for choice in (None, floor.best()):
+        assert title(plots.sweep_heatmap(floor, choice=choice)) == (
+            "No cell that keeps its valid answers beats the unsteered model (60.0%): the best reaches 55.0%"
+        )
     valid = np.array([[1.0, 0.9], [0.75, 0.7]], dtype=np.float32)
     broken = plots.sweep_heatmap(replace(sweep(), valid_rate=valid, unsteered_valid_rate=0.96))
     assert title(broken).endswith("valid answers collapse there")

@@ -254,7 +254,8 @@ HUB_ROWS = {
         for n in range(20)
     ],
     "boolq": [
-        {"question": f"is it {n}", "passage": "It is.", "answer": n % 2 == 0} for n in range(20)
+        {"question": f"is it {n}", "passage": f"It is {n}.", "answer": n % 2 == 0}
+        for n in range(20)
     ],
     "winogrande": [
         {

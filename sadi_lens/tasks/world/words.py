@@ -72,6 +72,8 @@ class Question:
     """``"none"``, ``"right"`` or ``"wrong"``: which choice the cue suggests."""
     content: str
     """What the question is about, without cue and order of options; decides the split."""
+    about: str
+    """The fact, event or review that is asked after: questions that share it are not independent."""
 
     @property
     def right(self) -> str:
@@ -231,7 +233,7 @@ def hint_question(rng: Random, cue: str | None = None) -> Question:
         f"Options: {options[0]} or {options[1]}.\n{said}\nAnswer:"
     )
     choices = (f" {options[0]}", f" {options[1]}")
-    return Question("hints", prompt, choices, answer, cue, asked.content)
+    return Question("hints", prompt, choices, answer, cue, asked.content, asked.fact.claim())
 
 
 _CLAIMS = ("{} says that {}.", "{} thinks that {}.", "{} is sure that {}.", "{} told them that {}.")
@@ -251,7 +253,7 @@ def recall_question(rng: Random, cue: str | None = None) -> Question:
     answer = rng.randrange(2)
     words = (right, asked.rival) if answer == 0 else (asked.rival, right)
     choices = (f" {words[0]}", f" {words[1]}")
-    return Question("recall", prompt, choices, answer, cue, asked.content)
+    return Question("recall", prompt, choices, answer, cue, asked.content, asked.fact.claim())
 
 
 def quiz(rng: Random) -> str:
