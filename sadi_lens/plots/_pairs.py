@@ -180,6 +180,8 @@ def needed(
     known = np.flatnonzero(np.isfinite(mean))
     sizes, mean = sizes[known], mean[known]
     place = enough(mean, floor if np.isfinite(floor) else float(mean[0]))
+    if len(sizes) < 2:
+        return f"only {sizes[0]:,} tried"
     if place is None:
         return f"no gain with {sizes[-1]:,}"
     if place == len(sizes) - 1:

@@ -799,6 +799,18 @@ def test_the_valid_rate_stands_in_its_column_and_a_collapse_in_the_title():
     assert title(figure).endswith("valid answers collapse")
 
 
+def test_a_gain_that_is_none_in_knowledge_is_said_in_the_title(monkeypatch):
+    from sadi_lens import plots
+    from sadi_lens.types.results import MethodRow
+
+    words = "changes the favourite answer, not the knowledge (now Yes 100%)"
+    monkeypatch.setattr(MethodRow, "verdict", words)
+    rows = comparison().rows[:2]
+    assert "; this changes the favourite answer, not the knowledge" in title(
+        plots.method_accuracy(comparison(rows=rows))
+    )
+
+
 def test_every_draw_of_the_null_is_in_the_picture():
     from sadi_lens import plots
 
