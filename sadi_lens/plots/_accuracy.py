@@ -49,9 +49,13 @@ def method_accuracy(
     lines = _lines(comparison)
     figure = go.Figure()
     base = comparison.rows[0]
-    _add_line(figure, base.accuracy, colors.ink, "dash", 1.6)
-    if not math.isnan(comparison.chance):
-        _add_line(figure, comparison.chance, colors.muted, "dot", 1.4)
+    for value, color, dash in (
+        (base.accuracy, colors.ink, "dash"),
+        (comparison.chance, colors.muted, "dot"),
+    ):
+        if not math.isnan(value):
+            line = {"color": color, "dash": dash, "width": 1.5}
+            figure.add_vline(x=100 * value, line=line, layer="below")
     seen: set[str] = set()
     for y, line in enumerate(lines):
         _add_label(figure, colors, line, y)
@@ -179,9 +183,7 @@ def _swarm(x: np.ndarray) -> np.ndarray:
     """Vertical offsets within 0.18: draws of nearly the same accuracy stack up from the middle."""
     span = max(float(np.ptp(x)), 1.0)
     column = np.floor((x - x.min()) / span * 70).astype(int)
-    place = np.arange(x.size) - np.searchsorted(
-        column, column
-    )  # index within its column; x is sorted
+    place = np.arange(x.size) - np.searchsorted(column, column)  # within its column; x is sorted
     side = np.where(place % 2 == 0, -1.0, 1.0) * ((place + 1) // 2)
     return side * min(0.09, 0.18 / max(1.0, float(np.abs(side).max())))
 
@@ -209,8 +211,11 @@ def _add_text(figure: go.Figure, text: str, shift: int, y: int, color: str) -> N
 
 
 def _add_heads(figure: go.Figure, theme: Theme, comparison: Comparison) -> None:
-    heads = {_ACCURACY: "accuracy", _GAIN: "gain in points<br>[95% interval]"}
-    heads |= {_VALID: "valid<br>answers"}
+    heads = {
+        _ACCURACY: "accuracy",
+        _GAIN: "gain in points<br>[95% interval]",
+        _VALID: "valid<br>answers",
+    }
     if comparison.nulls:
         heads[_P] = "p among<br>random"
     for shift, text in heads.items():
@@ -229,12 +234,6 @@ def _add_heads(figure: go.Figure, theme: Theme, comparison: Comparison) -> None:
             x=100 * value, y=1, yref="paper", yanchor="bottom", yshift=2 + 15 * level, text=text,
             showarrow=False, font={"color": color, "size": 12},
         )  # fmt: skip
-
-
-def _add_line(figure: go.Figure, value: float, color: str, dash: str, width: float) -> None:
-    figure.add_vline(
-        x=100 * value, line={"color": color, "dash": dash, "width": width}, layer="below"
-    )
 
 
 def _range(comparison: Comparison) -> tuple[float, float]:

@@ -79,6 +79,10 @@ class MethodRow(ArrayEq):
     """Candidates tried on dev; 0 where there was nothing to choose."""
     seconds: float = float("nan")
     """CPU seconds per test item, all threads; reported, never tested."""
+    choice_seconds: float = float("nan")
+    """CPU seconds, all threads, of building its candidates and choosing on dev; what methods share, the first pays."""
+    model: str = ""
+    """Fingerprint of the weights it ran on, where they are not the comparison's own (fine-tuning)."""
     side_effects: SideEffects | None = None
     guards: Guards | None = None
     """Answers given and the gain where no favourite helps; None where the task has no few answers to count."""
@@ -91,7 +95,10 @@ class MethodRow(ArrayEq):
 
 @dataclass(frozen=True, eq=False)
 class Comparison(ArrayEq):
-    """Methods scored on the same items, the unsteered model first."""
+    """Methods scored on the same items, the unsteered model first.
+
+    A method may change the prompt, or run on weights of its own (``MethodRow.model``; ``notes`` names those rows).
+    """
 
     model: ModelInfo
     task: str
@@ -137,6 +144,12 @@ class Comparison(ArrayEq):
             ValueError: If the evaluations are not of the same items, or two have the same label.
         """
         base = evaluations[0]
+        others = [one.label for one in evaluations if not _same_weights(one, base)]
+        if others:
+            notes = [
+                *notes,
+                f"weights of their own, not those of {base.model.name}: {', '.join(others)}",
+            ]
         bands = {null.label: null for null in nulls}
         rows: list[MethodRow] = []
         for one in evaluations:
@@ -210,6 +223,8 @@ class Comparison(ArrayEq):
                     "dev_accuracy": row.dev_accuracy,
                     "n_candidates": row.n_candidates,
                     "seconds": row.seconds,
+                    "choice_seconds": row.choice_seconds,
+                    "model": row.model,
                     **_side_columns(row.side_effects),
                     "n": self.n,
                 }
@@ -224,11 +239,10 @@ def _row(
     bands: Mapping[str, NullBand],
     given: Mapping[str, Any],
 ) -> MethodRow:
-    if (one.items, one.model.fingerprint) != (base.items, base.model.fingerprint):
+    if one.items != base.items:
         raise ValueError(
-            f"a comparison needs the same items on the same model: {one.label!r} has {one.n} of "
-            f"{one.task}/{one.split} on {one.model.name}, {base.label!r} has {base.n} of "
-            f"{base.task}/{base.split} on {base.model.name}"
+            f"a comparison needs the same items: {one.label!r} has {one.n} of {one.task}/{one.split}, "
+            f"{base.label!r} has {base.n} of {base.task}/{base.split}"
         )
     band = given.get("null", "")
     return MethodRow(
@@ -241,9 +255,16 @@ def _row(
         margin=one.margin,
         valid_rate=one.valid_rate,
         null_p=bands[band].p_value(one.accuracy) if band else float("nan"),
-        guards=Guards.of(one.picks, base.picks) if one.picks and base.picks else None,
+        model="" if _same_weights(one, base) else one.model.fingerprint,
+        guards=Guards.of(one.picks, base.picks, base.clusters)
+        if one.picks and base.picks
+        else None,
         **given,
     )
+
+
+def _same_weights(one: Evaluation, other: Evaluation) -> bool:
+    return one.model.fingerprint == other.model.fingerprint
 
 
 def _contrasts(evaluations: Sequence[Evaluation], reference: str) -> tuple[Contrast, ...]:
