@@ -278,10 +278,8 @@ def _title(comparison: Comparison) -> str:
     ]
     collapsed = sum(_is_collapsed(row, base) for row in tried)
     if collapsed:
-        parts.append(
-            "valid answers collapse"
-            + ("" if collapsed == len(tried) else f" in {counted(collapsed, 'row')}")
-        )
+        which = "" if collapsed == len(tried) else f" in {counted(collapsed, 'row')}"
+        parts.append(f"valid answers collapse{which}")
     return "; ".join(parts)
 
 
@@ -289,9 +287,8 @@ def _change(who: str, rows: Sequence[MethodRow], base: MethodRow) -> str:
     """Which way the rows move accuracy, as far as their intervals tell."""
     values = [percent(row.accuracy) for row in rows]
     if len(values) > 3:
-        values = [
-            f"{percent(min(row.accuracy for row in rows))} to {percent(max(row.accuracy for row in rows))}"
-        ]
+        low, *_, high = sorted(row.accuracy for row in rows)
+        values = [f"{percent(low)} to {percent(high)}"]
     reached, before = " and ".join(values), percent(base.accuracy)
     if all(row.gain_interval.low > 0 for row in rows):
         return f"{who} lifts accuracy from {before} to {reached}"
