@@ -148,21 +148,20 @@ def _explain_crosses(figure: go.Figure, theme: Theme, n: int) -> None:
 def _title(sweep: Sweep, accuracy: np.ndarray, cell: tuple[int, int], choice: Choice | None) -> str:
     """What the starred cell gives, whether it lies on the edge of the grid, and whether anything is better."""
     row, column = cell
-    here, base = float(accuracy[cell]), sweep.unsteered_accuracy
+    here, best = float(accuracy[cell]), float(accuracy[sweep.best_cell()])
+    base = sweep.unsteered_accuracy
+    if (
+        choice is not None and choice.is_unsteered
+    ) or best <= base + 1e-6:  # float32 beside float64
+        valid = "that keeps its valid answers " if np.nanmax(accuracy) > base + 1e-6 else ""
+        return f"No cell {valid}beats the unsteered model ({percent(base)}): the best reaches {percent(best)}"
     settings = f"{sweep.axis} {sweep.ks[row]}, strength {sweep.strengths[column]:g}"
-    most = float(np.nanmax(accuracy))
-    if most <= base + 1e-6:  # float32 beside float64
-        return (
-            f"No cell beats the unsteered model ({percent(base)}): the best reaches {percent(most)}"
-        )
     word = "Best" if choice is None else "Chosen"
-    if choice is not None and choice.is_unsteered:
-        word = "Unsteered chosen; best cell"
     parts = [f"{word}: {settings}, {percent(here)} on {sweep.split}, unsteered {percent(base)}"]
     if np.isnan(here):
         parts = [f"{word}: {settings}, not measured"]
-    elif choice is not None and not choice.is_unsteered and most > here + 1e-6:
-        parts.append(f"the best cell reaches {percent(most)}")
+    elif best > here + 1e-6:
+        parts.append(f"the best cell reaches {percent(best)}")
     parts += _edges(sweep, cell)
     if sweep.cliffs()[cell]:
         parts.append("valid answers collapse there")
