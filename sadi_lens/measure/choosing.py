@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tqdm.auto import tqdm
 
@@ -27,7 +27,9 @@ from sadi_lens.types.results import Choice, Evaluation, Sweep
 
 RULES = ("best", "stable")
 """``Sweep.best`` or ``Sweep.stable``; methods without a grid always take the best."""
-Rebuild = Callable[[Sequence[str]], Intervention]
+Rebuild = Callable[[Sequence[Any]], Intervention]
+TIMED = 32
+"""Items of dev on which the time of a method alone is taken."""
 
 
 class Chosen(NamedTuple):
@@ -42,7 +44,9 @@ class Chosen(NamedTuple):
     """All candidates on dev, where they form a grid."""
     choice: Choice | None = None
     rebuild: Rebuild | None = None
-    """Builds it anew for other prompts, where it must know them."""
+    """Builds it anew for other prompts (samples, for a control that is told the answers), where it must know them."""
+    candidates: Sequence[Candidate] = ()
+    """What it chose from."""
 
     @property
     def name(self) -> str:
@@ -54,8 +58,19 @@ class Chosen(NamedTuple):
         """What was chosen; None is the unsteered model."""
         return self.candidate.intervention
 
-    def on(self, prompts: Sequence[str]) -> Intervention | None:
-        """The intervention for a run over ``prompts``."""
+    @property
+    def is_told(self) -> bool:
+        """Whether it is told the right answers, so that it cannot run on plain prompts."""
+        return isinstance(self.method, Control) and self.method.per_samples
+
+    def on(self, samples: Sequence[Sample]) -> Intervention | None:
+        """The intervention for a run over ``samples``."""
+        if self.is_told and self.rebuild is not None:
+            return self.rebuild(samples)
+        return self.on_prompts([sample.prompt for sample in samples])
+
+    def on_prompts(self, prompts: Sequence[str]) -> Intervention | None:
+        """The intervention for a run over plain prompts; only where ``is_told`` is false."""
         return self.intervention if self.rebuild is None else self.rebuild(prompts)
 
 
@@ -127,7 +142,14 @@ def choose(
             one for one in candidates if (one.k, one.strength) == (choice.k, choice.strength)
         )
         return Chosen(
-            method, taken, settings.position, choice.accuracy, len(candidates), found, choice
+            method,
+            taken,
+            settings.position,
+            choice.accuracy,
+            len(candidates),
+            found,
+            choice,
+            candidates=candidates,
         )
     scored = evaluate_all(
         material.model, dev, [one.intervention for one in candidates], settings, progress=False
@@ -175,8 +197,9 @@ def _offer(
     if followed.intervention is None:
         raise UnavailableError(f"{name!r} chose nothing that it could be a control of")
     build: Rebuild = partial(method.build, material, followed.intervention)
-    made = Candidate(build([one.prompt for one in dev]), followed.k, followed.strength)
-    return [made], build if method.per_prompts else None
+    given = dev if method.per_samples else [one.prompt for one in dev]
+    made = Candidate(build(given), followed.k, followed.strength)
+    return [made], build if method.per_prompts or method.per_samples else None
 
 
 def report(
@@ -185,38 +208,44 @@ def report(
     test: Sequence[Sample],
     settings: Settings,
     *,
-    timed: bool,
     progress: bool = True,
-) -> dict[str, tuple[Evaluation, float]]:
-    """Score every choice once on test: name -> its result and CPU seconds an item.
+) -> list[Evaluation]:
+    """Score every choice once on test: all that act at the same position share one pass over the items.
 
     Args:
         model: A bridged model in eval mode.
         chosen: What runs.
         test: Items that nothing was chosen on.
         settings: How they are scored.
-        timed: Run one after the other; else those that act at the same position share a pass, and the time is NaN.
         progress: Show a bar.
     """
-    prompts = [sample.prompt for sample in test]
-    groups = [[one] for one in chosen]
-    if not timed:
-        positions = dict.fromkeys(one.position for one in chosen)
-        groups = [[one for one in chosen if one.position == position] for position in positions]
-    found: dict[str, tuple[Evaluation, float]] = {}
-    bar = tqdm(groups, desc="test", unit="method", disable=not progress)
-    for group in bar:
-        bar.set_postfix_str(", ".join(one.name for one in group))
-        steering = [one.on(prompts) for one in group]
-        started = time.process_time()
+    found: dict[str, Evaluation] = {}
+    for position in dict.fromkeys(one.position for one in chosen):
+        group = [one for one in chosen if one.position == position]
         results = evaluate_all(
             model,
             test,
-            steering,
-            replace(settings, position=group[0].position),
+            [one.on(test) for one in group],
+            replace(settings, position=position),
             labels=[one.name for one in group],
-            progress=False,
+            progress=progress,
+            description="test",
         )
-        seconds = (time.process_time() - started) / len(test) if timed else float("nan")
-        found |= {one.label: (one, seconds) for one in results}
-    return {one.name: found[one.name] for one in chosen}
+        found |= {one.label: one for one in results}
+    return [found[one.name] for one in chosen]
+
+
+def seconds_of(model: HookedModel, one: Chosen, dev: Sequence[Sample], settings: Settings) -> float:
+    """CPU seconds that a choice takes for an item of dev where nothing is shared with other methods, all threads.
+
+    Args:
+        model: A bridged model in eval mode.
+        one: The choice.
+        dev: The first ``TIMED`` of them are run.
+        settings: How they are scored.
+    """
+    some = dev[:TIMED]
+    steering = one.on(some)
+    started = time.process_time()
+    evaluate_all(model, some, [steering], replace(settings, position=one.position), progress=False)
+    return (time.process_time() - started) / len(some)

@@ -174,7 +174,7 @@ def test_sign_flipped_is_sadi_with_the_answers_of_every_pair_exchanged(planted):
     model, task = planted
     turned = [sl.ContrastivePair(p.prompt, p.negative, p.positive) for p in task.pairs]
     own = sl.activation_differences(model, turned, components=["head"], progress=False)["head"]
-    cells = METHODS["sign-flipped"].candidates(material(planted), 48)
+    cells = METHODS["exchanged"].candidates(material(planted), 48)
     for one, k, _ in cells:
         assert one.mask.k == k
         assert (one.mask.selected == sl.top_k_mask(own, k).selected).all()

@@ -1,6 +1,6 @@
 """What measuring gives: frozen results that hold everything needed to print and draw them again."""
 
-from sadi_lens.types.results.comparison import Comparison, Contrast, MethodRow, SideEffects
+from sadi_lens.types.results.comparison import Comparison
 from sadi_lens.types.results.evaluation import Evaluation, NullBand
 from sadi_lens.types.results.explorer import ExplorerGrid, PromptGrid
 from sadi_lens.types.results.inspection import (
@@ -12,6 +12,7 @@ from sadi_lens.types.results.inspection import (
     UnitActivations,
 )
 from sadi_lens.types.results.receipts import CheckReport, CheckRow, Edit, Receipt
+from sadi_lens.types.results.rows import Contrast, GroupResult, MethodRow, SideEffects
 from sadi_lens.types.results.stability import PairsCurve, Stability
 from sadi_lens.types.results.sweep import Choice, Selection, Sweep
 from sadi_lens.types.results.units import Pruned, PruneStep, SignAgreement, UnitEffects
@@ -27,6 +28,7 @@ __all__ = [
     "Evaluation",
     "ExplorerGrid",
     "GenerationTrace",
+    "GroupResult",
     "MethodRow",
     "NullBand",
     "PairsCurve",

@@ -8,7 +8,13 @@ from jaxtyping import Bool, Float
 
 from sadi_lens.types.base import ArrayEq
 from sadi_lens.types.model import ModelInfo
-from sadi_lens.types.stats import Interval, empirical_p, proportion_interval, standard_error
+from sadi_lens.types.stats import (
+    Interval,
+    count_interval,
+    empirical_p,
+    proportion_interval,
+    standard_error,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,8 +113,9 @@ class NullBand(ArrayEq):
     accuracies: Float[np.ndarray, " draw"]
     margins: Float[np.ndarray, " draw"]
     """Mean margin of each draw (nats)."""
-    tuned: bool = False
-    """Whether each mask chose its own strength on dev, as the method did; else all run at ``strength``."""
+    n_cells: int = 0
+    """Cells (K and strength) that each mask chose from on dev, as the method did; 0: all run at the method's own cell,
+    and every p-value is conditional on it, which favours the method."""
 
     @property
     def n(self) -> int:
@@ -120,6 +127,19 @@ class NullBand(ArrayEq):
         """5th and 95th percentile of the accuracies."""
         low, high = np.quantile(self.accuracies, [0.05, 0.95])
         return Interval(float(low), float(high))
+
+    @property
+    def tuned(self) -> bool:
+        """Whether each mask made a choice of its own on dev."""
+        return self.n_cells > 0
+
+    def as_good(self, accuracy: float) -> int:
+        """Masks that do at least as well."""
+        return int((self.accuracies >= accuracy).sum())
+
+    def p_interval(self, accuracy: float) -> Interval:
+        """95% interval of ``p_value``, exact: what another draw of as many masks could give."""
+        return count_interval(self.as_good(accuracy) + 1, self.n + 1, "clopper_pearson")
 
     def p_value(self, accuracy: float) -> float:
         """Share of random masks that do at least as well, one-sided, with the +1 correction."""
