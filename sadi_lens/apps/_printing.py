@@ -39,6 +39,7 @@ def print_table(results: dict) -> None:
         f"{power_text(comparison)}",
     )
     _print_groups(comparison)
+    _print_guards(comparison)
 
 
 def print_comparison(comparison: "Comparison") -> None:
@@ -61,6 +62,7 @@ def print_comparison(comparison: "Comparison") -> None:
         f"random masks at least as good; {power_text(comparison)}",
     )
     _print_groups(comparison)
+    _print_guards(comparison)
     found = next((row.side_effects for row in comparison.rows if row.side_effects), None)
     words = f" on {found.n_texts} neutral texts ({found.n_tokens} tokens)" if found else ""
     _print_rows(
@@ -87,12 +89,28 @@ def _print_groups(comparison: "Comparison") -> None:
         )
 
 
+def _print_guards(comparison: "Comparison") -> None:
+    from sadi_lens.types.results.table import GUARD_COLUMNS, guard_rows
+
+    guards = comparison.rows[0].guards
+    if guards is not None:
+        _print_rows(
+            GUARD_COLUMNS,
+            guard_rows(comparison),
+            title=f"which answers are given; always the most frequent right one: {guards.majority:.1%}",
+            caption="balanced accuracy: mean over the answers; AUC: how well scores tell right from wrong wherever the "
+            "threshold lies, 0.5 is no knowledge; gains with 95% bootstrap; d' and bias c of signal detection",
+        )
+
+
 def _print_rows(
     columns: Sequence[str], rows: Sequence[tuple[str, ...]], *, title: str, caption: str
 ) -> None:
     table = Table(title=title, caption=caption)
     for name in columns:
-        table.add_column(name, justify="left" if name in ("method", "settings") else "right")
+        table.add_column(
+            name, justify="left" if name in ("method", "settings", "answers") else "right"
+        )
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
     console.print(table)

@@ -216,19 +216,33 @@ def run(
     ] = None,
     data: Annotated[str | None, typer.Option(help="Folder of local data sets")] = None,
     png: Annotated[bool, typer.Option(help="Also write PNG (needs Chromium)")] = False,
+    shard: Annotated[
+        str | None, typer.Option(help="I/N from 0, or auto: this process's cells alone")
+    ] = None,
+    finish: Annotated[bool, typer.Option(help="Write the tables of finished shards")] = False,
 ) -> None:
     """Run an experiment; started again, it goes on where it was."""
     import dataclasses
 
     from sadi_lens.apps.experiments import Experiment, run_experiment
+    from sadi_lens.measure.shards import shard_of
+
+    if shard and finish:
+        raise ValueError("--shard and --finish exclude each other: finish when all shards are done")
+    own = shard_of(shard) if shard else None
 
     loaded = Experiment.from_yaml(experiment)
     if model:
         loaded = dataclasses.replace(loaded, models=tuple(model))
     if data:
         loaded = dataclasses.replace(loaded, data=data)
-    folder = run_experiment(loaded, out or Path("runs") / loaded.name, png=png)
-    console.print(f"report: {escape(str(folder / 'report.md'))}", highlight=False)
+    folder = run_experiment(
+        loaded, out or Path("runs") / loaded.name, shard=own, finish=finish, png=png
+    )
+    done = f"report: {folder / 'report.md'}"
+    if own:
+        done = f"shard {own[0]}/{own[1]} is finished; --finish when all are"
+    console.print(escape(done), highlight=False)
 
 
 @functools.partial(command, more=True)

@@ -173,7 +173,8 @@ def _results(
         "sweeps": {ranking: chosen[name].sweep for ranking, name in by_ranking.items()},
         "choice": chosen[adaptive].choice,
         "comparison": comparison,
-        "finding": finding(comparison, adaptive, rival),
+        "finding": finding(comparison, adaptive, rival)
+        + (f" This gain {words}." if (words := comparison.row(adaptive).verdict) else ""),
     }
 
 

@@ -5,25 +5,63 @@ intervention, ``sadi_lens.engine.positions`` at which tokens, ``sadi_lens.engine
 """
 
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sadi_lens.engine.hooks import FlatHook
 from sadi_lens.engine.intervention import (
-    Affine,
-    AffineIntervention,
     Context,
     ContextualIntervention,
     Intervention,
+    match_component,
 )
-from sadi_lens.engine.positions import Positions, TreePositions
-from sadi_lens.engine.runner import FlatHook
+from sadi_lens.engine.positions import Positions
+from sadi_lens.engine.prefix import TreePositions
+from sadi_lens.types.base import ArrayEq
 
 Site = tuple[str, int]
 """(component, layer)."""
+
+
+class Affine(NamedTuple):
+    """A' = scale * A + shift in one layer; None stands for 1 and 0.
+
+    Of one intervention [unit d], float32 on the CPU; of the rows of a pass as it broadcasts over them.
+    """
+
+    scale: Float[Tensor, "..."] | None
+    shift: Float[Tensor, "..."] | None
+
+    def __call__(self, activation: Tensor) -> Tensor:
+        """Worked out in float32 at least, and rounded once to the activation's dtype; parts must broadcast."""
+        edited = activation if self.scale is None else activation * self.scale
+        edited = edited if self.shift is None else edited + self.shift
+        return edited if edited.dtype == activation.dtype else edited.to(activation.dtype)
+
+    def first(self, n: int) -> "Affine":
+        """The same for the first ``n`` rows; all where there are no more."""
+        return Affine(*(None if part is None else part[:n] for part in self))
+
+
+class AffineIntervention(ArrayEq):
+    """Shared by interventions that are affine in the activation, so that rows of a batch can differ."""
+
+    def affine(self, layer: int) -> Affine:
+        """Scale and shift of one layer, float32 on the CPU."""
+        raise NotImplementedError
+
+    def edit(self, activation: Tensor, layer: int) -> Tensor:
+        """Scale * activation + shift, as a new tensor of the activation's dtype."""
+        component: str = self.component  # type: ignore[attr-defined]
+        parts = (
+            None if part is None else match_component(part, component).to(activation.device)
+            for part in self.affine(layer)
+        )
+        return Affine(*parts)(activation)
 
 
 class Edits:
@@ -74,10 +112,9 @@ class Edits:
 
     def _hook(self, site: Site, positions: Positions) -> FlatHook:
         here, is_read = self._here.get(site, []), site in self._reads
-        has_affine = any(_is_affine(one) for _, one in here)
-        others = [(index, one) for index, one in here if not _is_affine(one)]
+        has_affine = any(isinstance(one, AffineIntervention) for _, one in here)
+        others = [(index, one) for index, one in here if not isinstance(one, AffineIntervention)]
         keeps_clean = "clean" in self.needs
-
         is_tree, tables = isinstance(positions, TreePositions), self._tables
 
         def hook(activation: Tensor) -> Tensor | None:
@@ -93,7 +130,7 @@ class Edits:
                 table = tables.get(site) or self._table(site, before)
                 if isinstance(positions, TreePositions):
                     table = table.first(before.shape[positions.axis])
-                after = positions.apply(table, before)
+                after = edit_at(positions, table, before)
             for index, one in others:
                 after = self._edit_rows(index, one, site, before, after, positions)
             if after is before:
@@ -102,18 +139,13 @@ class Edits:
 
         return hook
 
+    @torch.inference_mode(False)  # kept tensors must also work under autograd
     def _table(self, site: Site, like: Tensor) -> Affine:
-        """Scale and shift of every row in one layer, built once."""
-        with torch.inference_mode(False):  # kept tensors must also work under autograd
-            self._tables[site] = self._build(site, like)
-        return self._tables[site]
-
-    def _build(self, site: Site, like: Tensor) -> Affine:
-        """Scale and shift in float32, whatever the model's dtype: in bfloat16, 1 + 0.003 is 1."""
+        """Scale and shift of every row in one layer, built once, in float32: in bfloat16, 1 + 0.003 is 1."""
         shape = (len(self.interventions), like.shape[-1])
         found: dict[str, Tensor] = {}
         for row, one in self._here[site]:
-            own = one.affine(site[1]) if _is_affine(one) else Affine(None, None)
+            own = one.affine(site[1]) if isinstance(one, AffineIntervention) else Affine(None, None)
             for name, values, rest in zip(Affine._fields, own, (1.0, 0.0), strict=True):
                 if values is not None:
                     self._require_units(site, one, values, shape[1])
@@ -122,12 +154,13 @@ class Edits:
                     found[name][row] = flat(values, shape[1])
         if "scale" in found:
             _say_what_rounds_away(found["scale"], like.dtype)
-        return Affine(
+        self._tables[site] = Affine(
             *(
                 self._of_rows(found[name]).to(like.device) if name in found else None
                 for name in Affine._fields
             )
         )
+        return self._tables[site]
 
     def _require_units(self, site: Site, one: Any, values: Tensor, width: int) -> None:
         """Nothing is broadcast: one value of one unit would otherwise stand for all of them."""
@@ -177,8 +210,7 @@ class Edits:
         rows = (self.which.to(before.device) == index).expand(before.shape[:-2])
         is_alone = len(self.interventions) == 1
         part = before.flatten(0, -3) if is_alone else before[rows]
-        heads = (self.n_heads, -1)
-        shaped = part.unflatten(-1, heads) if site[0] == "head" else part
+        shaped = part.unflatten(-1, (self.n_heads, -1)) if site[0] == "head" else part
         if isinstance(one, ContextualIntervention):
             context = self._context(one, site, before, positions)
             context = context if is_alone else context.rows(rows.flatten())
@@ -221,6 +253,26 @@ class Edits:
         return Context(prompt_end=shaped(found.flatten(0, -2)))
 
 
+def edit_at(positions: Positions, edit: Callable[[Tensor], Tensor], activation: Tensor) -> Tensor:
+    """The activation with ``edit`` at the chosen tokens, as a new tensor; itself where there is none."""
+    start, stop = positions.columns
+    if stop <= start:
+        return activation
+    if positions.real is not None:  # 0 * infinity is NaN, also at padding that no token attends to
+        real = positions.real[..., None].to(activation.device)
+        return torch.where(real, edit(activation), activation)
+    if stop - start == activation.shape[-2]:
+        return edit(activation)
+    edited = activation.clone()
+    edited[..., start:stop, :] = edit(activation[..., start:stop, :])
+    return edited
+
+
+def chooses_positions(intervention: Intervention | None) -> bool:
+    """Whether an intervention chooses its tokens itself, so that the position of the run does not apply."""
+    return isinstance(intervention, ContextualIntervention) and intervention.need == "place"
+
+
 def _chosen(positions: Positions, activation: Tensor) -> Tensor:
     """Bool, broadcasts over [row ... pos]: the edited tokens."""
     if positions.real is not None:
@@ -246,12 +298,3 @@ def _say_what_rounds_away(scale: Tensor, dtype: torch.dtype) -> None:
 def flat(values: Tensor, width: int) -> Tensor:
     """[unit d] or [unit 1] as [unit * d_head]: one value for every entry of the flat activation."""
     return values.expand(-1, width // values.shape[0]).flatten()
-
-
-def chooses_positions(intervention: Intervention | None) -> bool:
-    """Whether an intervention chooses its tokens itself, so that the position of the run does not apply."""
-    return isinstance(intervention, ContextualIntervention) and intervention.need == "place"
-
-
-def _is_affine(one: Any) -> bool:
-    return isinstance(one, AffineIntervention)

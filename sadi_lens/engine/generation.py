@@ -11,22 +11,15 @@ from jaxtyping import Int
 from torch import Tensor
 
 from sadi_lens.engine.continuations import Continuation, Watched, without_end
-from sadi_lens.engine.fitting import (
-    device_of,
-    pad_id,
-    pad_left,
-    rope_boundary,
-    smaller_when_full,
-    warn_unknown,
-)
-from sadi_lens.engine.hooks import require_eval
+from sadi_lens.engine.hooks import FlatHook, require_eval
 from sadi_lens.engine.intervention import ContextualIntervention, Intervention
+from sadi_lens.engine.passes import device_of, pad_id, pad_left, rope_boundary, smaller_when_full
 from sadi_lens.engine.positions import PositionTracker
 from sadi_lens.engine.prompts import Prompt, prompt_ids, several_prompts
-from sadi_lens.engine.runner import FlatHook, RawRunner, Runner, runner_of
+from sadi_lens.engine.runner import RawRunner, Runner, runner_of
 from sadi_lens.engine.steering import applied
 from sadi_lens.engine.streaming import Stream, Streamer, listener
-from sadi_lens.engine.text import require_tokenizer
+from sadi_lens.engine.text import require_tokenizer, warn_unknown
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of, warn_not_finite
 from sadi_lens.types.checks import checked
 from sadi_lens.types.model import HookedModel, ModelInfo

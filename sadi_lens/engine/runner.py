@@ -5,25 +5,118 @@ out. ``load_model`` keeps the Hugging Face model that the bridge was booted from
 module a hook point sits on is read off the bridge itself, and believed only after activations and logits of both have
 been compared on a padded batch. A model that fails, that was changed since, or that carries hooks of someone else, runs
 as a bridge.
+
+Hooks belong to the model, so a pass sees all that are on it, whoever put them there. A second thread therefore waits
+until the first is done. Where waiting would never end (the same thread, another task of its event loop), or where a
+measurement would be steered by an enclosing ``with steer(...)``, it is refused.
 """
 
+import asyncio
 import inspect
+import threading
 from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sadi_lens.engine.fitting import rope_boundary
-from sadi_lens.engine.hooks import Hold, Hook, attached, owned
+from sadi_lens.engine.hooks import FlatHook, attached, on_point, require_eval
+from sadi_lens.engine.passes import rope_boundary
+from sadi_lens.engine.prefix import takes_trees
 from sadi_lens.engine.twin import Site, computes_the_same, sites_of
 from sadi_lens.types.model import HookedModel, Kept, ModelInfo, gate_hook, hook_name
 
-FlatHook = Callable[[Tensor], Tensor | None]
-"""Called with the activation [row pos width], heads side by side; returns the new one, or None to leave it."""
+_making = threading.Lock()
 GATE = "gate"
 """What enters the non-linearity of an MLP; read on bridges only, in the place of a component."""
+
+
+@dataclass(eq=False)
+class Hold:
+    """A thread or task that has a model for itself."""
+
+    name: str
+    """Of the model."""
+    steered_by: str
+    """Label of the intervention that stays on it for whatever passes come; empty for a measurement."""
+    thread: int
+    task: Any
+
+    def only_here(self, hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """A hook that leaves a pass alone which another thread had begun before the hook was put on."""
+
+        def own(activation: Any) -> Any:
+            return hook(activation) if threading.get_ident() == self.thread else None
+
+        return own
+
+    def require_own(self) -> None:
+        """Refuse a pass of another thread or task, which would be steered as well."""
+        if (threading.get_ident(), _task()) != (self.thread, self.task):
+            raise RuntimeError(
+                f"{self.name} is being steered by {self.steered_by or 'a measurement'!r} in another thread or task, "
+                "and this pass would be steered too. Put it into `with steer(model, None)`, which waits for a thread"
+            )
+
+
+class Owner:
+    """Who has a model now."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._holds: list[Hold] = []
+
+    @contextmanager
+    def held(self, name: str, steered_by: str) -> Generator[Hold]:
+        """The model for this thread or task alone."""
+        mine = Hold(name, steered_by, threading.get_ident(), _task())
+        with self._changed:
+            while any([self._is_in_the_way(mine, one) for one in self._holds]):
+                self._changed.wait()
+            self._holds.append(mine)
+        try:
+            yield mine
+        finally:
+            with self._changed:
+                self._holds.remove(mine)
+                self._changed.notify_all()
+
+    def _is_in_the_way(self, mine: Hold, other: Hold) -> bool:
+        if other.thread != mine.thread:
+            return True
+        what = repr(other.steered_by) if other.steered_by else "a measurement"
+        if other.task is not mine.task:
+            raise RuntimeError(
+                f"{mine.name} is in use by {what} in another task of this thread, and waiting for it would never "
+                "end. Run one after the other, or in threads (asyncio.to_thread), which wait for one another"
+            )
+        if other.steered_by and not mine.steered_by:
+            raise RuntimeError(
+                f"{mine.name} is being steered by {what} in an enclosing `with steer(...)`, which would change what "
+                "is measured here. Leave that block first; to measure the intervention, give it to the call"
+            )
+        return False
+
+
+def owned(model: HookedModel, steered_by: str = "") -> AbstractContextManager[Hold]:
+    """The model for this thread or task alone.
+
+    Raises:
+        RuntimeError: If another task of this thread has it, or (without ``steered_by``) this one steers it.
+    """
+    kept = Kept.of(model)
+    with _making:
+        kept.owner = kept.owner or Owner()
+    return kept.owner.held(ModelInfo.of(model).name, steered_by)
+
+
+def _task() -> Any:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # no event loop in this thread
+        return None
 
 
 class Runner:
@@ -44,9 +137,6 @@ class Runner:
         Args:
             hooks: May be none: also a clean pass wants the model for itself.
             steered_by: Label of what they do, where they stay on for whatever passes come.
-
-        Raises:
-            RuntimeError: If the model is not to be had (``sadi_lens.engine.hooks``).
         """
         with (
             owned(self.model, steered_by) as hold,
@@ -56,7 +146,10 @@ class Runner:
 
     @contextmanager
     def _hooked(self, hooks: Sequence[tuple[str, int, FlatHook]]) -> Generator[None]:
-        named = [(_point(name, layer), on_point(hook)) for name, layer, hook in hooks]
+        named = [
+            (gate_hook(layer) if name == GATE else hook_name(name, layer), on_point(hook))
+            for name, layer, hook in hooks
+        ]
         with attached(self.model, named):
             yield
 
@@ -66,25 +159,6 @@ class Runner:
         """One pass over whole texts, padded on the left: logits of the last ``keep`` tokens."""
         found = self.model(ids, attention_mask=mask, use_cache=False, logits_to_keep=keep)
         return found[:, -keep:]
-
-    def forward(self, ids: Int[Tensor, "row pos"], mask: Int[Tensor, "row pos"]) -> None:
-        """The same for the sake of its hooks alone."""
-        self.logits(ids, mask, 1)
-
-
-def _point(component: str, layer: int) -> str:
-    return gate_hook(layer) if component == GATE else hook_name(component, layer)
-
-
-def on_point(hook: FlatHook) -> Hook:
-    """A hook on flat activations as TransformerLens calls it."""
-
-    def hook_fn(activation: Tensor, hook_point: Any) -> Tensor | None:  # noqa: ARG001
-        found = hook(activation.flatten(2))
-        return None if found is None else found.reshape(activation.shape)
-
-    # TransformerLens passes the hook point by the keyword `hook`.
-    return lambda activation, hook: hook_fn(activation, hook)
 
 
 class RawRunner(Runner):
@@ -97,8 +171,8 @@ class RawRunner(Runner):
         """Without the unembedding."""
         self.sites = sites
         self._parameters = inspect.signature(self.module.forward).parameters
-        self.takes_trees: bool | None = None
-        """Whether branches may stand side by side (``sadi_lens.engine.prefix``); None until it was tried."""
+        self._takes_trees: bool | None = None
+        """None until it was tried."""
 
     def positions(self, attention_mask: Int[Tensor, "row pos"]) -> dict[str, Tensor]:
         """Positions counted from the first real token, for models whose forward takes them."""
@@ -107,6 +181,14 @@ class RawRunner(Runner):
     def given_positions(self, positions: Int[Tensor, "row pos"]) -> dict[str, Tensor]:
         """``positions`` as the forward takes them, if it does."""
         return {"position_ids": positions} if "position_ids" in self._parameters else {}
+
+    def shares_prefix(self, longest: int) -> bool:
+        """Whether texts of up to ``longest`` tokens may be run as trees (``sadi_lens.engine.prefix``)."""
+        if self.longest is not None and longest > self.longest:
+            return False
+        if self._takes_trees is None:
+            self._takes_trees = takes_trees(self)
+        return self._takes_trees
 
     @property
     def longest(self) -> int | None:
@@ -160,22 +242,17 @@ def runner_of(model: HookedModel) -> Runner:
     it, since they would not run elsewhere, and where any module of either is in training mode.
 
     Raises:
-        RuntimeError: If the model is not to be had (``sadi_lens.engine.hooks``).
+        RuntimeError: If the model is not to be had (see ``owned``).
+        ValueError: If the model is in training mode.
     """
     with owned(model):
-        return _runner_of(model)
-
-
-def _runner_of(model: HookedModel) -> Runner:
-    if model.__dict__.get("raw_model") is None or getattr(model, "compatibility_mode", False):
-        return Runner(model)
-    weights = _weights(model)
-    if weights is None:
-        return Runner(model)
-    kept = Kept.of(model)
-    if kept.checked is None or kept.checked[0] != weights:
-        kept.checked = (weights, _checked(model))
-    return kept.checked[1]
+        kept, weights = Kept.of(model), _weights(model)
+        if weights is not None and (kept.checked is None or kept.checked[0] != weights):
+            kept.checked = (weights, _checked(model))
+        found = Runner(model) if weights is None else kept.checked[1]
+    if not isinstance(found, RawRunner):  # otherwise that was looked at
+        require_eval(model)
+    return found
 
 
 def _checked(model: HookedModel) -> Runner:
@@ -188,7 +265,9 @@ def _checked(model: HookedModel) -> Runner:
 
 
 def _weights(model: Any) -> list[Any] | None:
-    """Which tensors bridge and raw model hold, and how often each was written to; None if hooked or in training."""
+    """Which tensors bridge and raw model hold, and how often each was written to; None if one cannot be used."""
+    if model.__dict__.get("raw_model") is None or getattr(model, "compatibility_mode", False):
+        return None
     outer = model.original_model  # the bridge has its parts, not itself
     if outer._forward_pre_hooks or outer._forward_hooks:
         return None

@@ -20,9 +20,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sadi_lens.engine.edits import Edits, chooses_positions
-from sadi_lens.engine.fitting import (
+from sadi_lens.engine.edits import AffineIntervention, Edits, chooses_positions
+from sadi_lens.engine.hooks import require_eval
+from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.passes import (
+    Branches,
     batches_by_tokens,
+    branches,
     by_side,
     device_of,
     pad_id,
@@ -31,12 +35,10 @@ from sadi_lens.engine.fitting import (
     smaller_when_full,
     token_bytes,
 )
-from sadi_lens.engine.intervention import AffineIntervention, Intervention
-from sadi_lens.engine.positions import TreePositions
-from sadi_lens.engine.prefix import Branches, branches, prefill, run_copies, run_rows, shares_prefix
+from sadi_lens.engine.prefix import TreePositions, prefill, run_copies, run_rows
 from sadi_lens.engine.runner import RawRunner, Runner, runner_of
 from sadi_lens.engine.text import EncodedItem
-from sadi_lens.engine.whole_texts import ItemScores, score_texts
+from sadi_lens.engine.whole_texts import ItemScores, score_texts, valid_answers
 from sadi_lens.types.model import HookedModel
 
 logger = logging.getLogger(__name__)
@@ -87,11 +89,12 @@ def _score(
     engine: str,
 ) -> Iterator[ItemScores]:
     if engine == "plain":
+        require_eval(model)
         yield from score_texts(Runner(model), items, interventions, position, is_shared=False)
         return
     runner = runner_of(model)
     longest = max((item.length for item in items), default=0)
-    if isinstance(runner, RawRunner) and shares_prefix(runner, longest):
+    if isinstance(runner, RawRunner) and runner.shares_prefix(longest):
         yield from TreeScorer(runner, interventions, position).batches(items)
         return
     why = "takes no tree" if isinstance(runner, RawRunner) else "runs as a bridge"
@@ -191,7 +194,6 @@ class TreeScorer:
         tree = branches(items, drop_last=True, pad=pad_id(runner.model), device=device)
         answers, real = _padded(items, device)
         logprobs = np.empty((len(self.interventions), *answers.shape[:2]), dtype=np.float32)
-        valid = np.empty(logprobs.shape[:2], dtype=bool)
         argmax = np.empty((len(self.interventions), *answers.shape), dtype=np.int64)
         if at_once not in self._chunks:
             self._chunks = {at_once: list(self._chunk(at_once))}
@@ -201,12 +203,12 @@ class TreeScorer:
             logits = self._run(chunk, items, tree, cache)
             found = _read_off(logits, tree, answers, real)
             where, copies = list(chunk.copy_of), list(chunk.copy_of.values())
-            logprobs[where], valid[where], argmax[where] = (part[copies] for part in found)
+            logprobs[where], argmax[where] = (part[copies] for part in found)
             if sum(one.edits.nbytes for one in chunks) > TABLE_BYTES:
                 chunk.edits.forget()
         for row, item in enumerate(items):
             logprobs[:, row, len(item.answers) :] = np.nan
-        return logprobs, valid, argmax
+        return logprobs, valid_answers(items, argmax), argmax
 
     def _run(
         self, chunk: _Chunk, items: Sequence[EncodedItem], tree: Branches, cache: object
@@ -269,8 +271,8 @@ def _padded(items: Sequence[EncodedItem], device: torch.device) -> tuple[Tensor,
 
 def _read_off(
     logits: Float[Tensor, "item copy node vocab"], tree: Branches, answers: Tensor, real: Tensor
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What ``ItemScores`` holds: [copy item choice], [copy item] and [copy item choice token]."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Log-probabilities [copy item choice] and the most likely tokens [copy item choice token]."""
     n, copies = logits.shape[:2]
     answers, real = answers.to(logits.device), real.to(logits.device)
     found = logits.float().log_softmax(dim=-1)
@@ -280,10 +282,8 @@ def _read_off(
         index = answers[:, None, :, 1:, None].expand(n, copies, -1, -1, 1)
         scores = scores + (later.gather(-1, index)[..., 0] * real[:, None, :, 1:]).sum(dim=-1)
     best = logits.argmax(dim=-1)
-    top = best[:, :, :1]
-    valid = ((top == answers[:, None, :, 0]) & real[:, None, :, 0]).any(dim=-1)
-    argmax = top[..., None].expand(n, copies, *answers.shape[1:]).clone()
+    argmax = best[:, :, :1, None].expand(n, copies, *answers.shape[1:]).clone()
     if tree.width:
         argmax[..., 1:] = best[:, :, 1:].unflatten(2, (-1, tree.width))
     argmax = argmax.masked_fill(~real[:, None], -1)
-    return tuple(part.transpose(0, 1).cpu().numpy() for part in (scores, valid, argmax))  # type: ignore[return-value]
+    return scores.transpose(0, 1).cpu().numpy(), argmax.transpose(0, 1).cpu().numpy()

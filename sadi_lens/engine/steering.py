@@ -12,11 +12,11 @@ from jaxtyping import Int
 from torch import Tensor
 
 from sadi_lens.engine.edits import Edits
-from sadi_lens.engine.hooks import Hold, Hook
+from sadi_lens.engine.hooks import FlatHook, Hook, on_point
 from sadi_lens.engine.intervention import ContextualIntervention, Intervention
 from sadi_lens.engine.positions import PositionTracker
 from sadi_lens.engine.prefix import fork_cache
-from sadi_lens.engine.runner import FlatHook, Runner, on_point
+from sadi_lens.engine.runner import Hold, Runner
 from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.checks import checked
 from sadi_lens.types.model import HookedModel, ModelInfo, hook_name

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from sadi_lens.engine.fitting import device_of
+from sadi_lens.engine.passes import device_of
 from sadi_lens.types.model import COMPONENTS, HookedModel, ModelInfo, hook_name
 
 logger = logging.getLogger(__name__)

@@ -13,9 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from sadi_lens.engine.fitting import device_of, fitting, warn_unknown
+from sadi_lens.engine.passes import device_of
 from sadi_lens.engine.reading import read
-from sadi_lens.engine.text import encode_pairs
+from sadi_lens.engine.text import encode_pairs, fitting, warn_unknown
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.differences import ActivationDifferences, UnitDifferences

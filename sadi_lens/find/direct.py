@@ -9,8 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from sadi_lens.engine.fitting import batches_on_one_side, device_of, pad_id, pad_left
-from sadi_lens.engine.hooks import Hook, attached, owned, require_eval
+from sadi_lens.engine.hooks import Hook, attached, require_eval
+from sadi_lens.engine.passes import batches_on_one_side, device_of, pad_id, pad_left
+from sadi_lens.engine.runner import owned
 from sadi_lens.engine.text import EncodedItem, encode_item
 from sadi_lens.find.gradients import MAX_TOKENS, frozen
 from sadi_lens.types.data import ContrastivePair

@@ -19,10 +19,11 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from sadi_lens.engine.fitting import batches_on_one_side, device_of, pad_id, pad_left
-from sadi_lens.engine.hooks import require_eval
+from sadi_lens.engine.edits import edit_at
+from sadi_lens.engine.hooks import FlatHook
+from sadi_lens.engine.passes import batches_on_one_side, device_of, pad_id, pad_left
 from sadi_lens.engine.positions import PositionTracker
-from sadi_lens.engine.runner import FlatHook, runner_of
+from sadi_lens.engine.runner import runner_of
 from sadi_lens.engine.text import EncodedItem, encode_item
 from sadi_lens.types.base import DEFAULT_POSITION, require_one_of
 from sadi_lens.types.data import Sample
@@ -64,7 +65,6 @@ def margin_gradients(
         ValueError: If there is no sample or one has no choices, a name is unknown, ``start`` has another shape or
             comes with ``through="shift"``, or a gradient is not finite.
     """
-    require_eval(model)
     require_one_of("through", through, ("scale", "shift"))
     info = ModelInfo.of(model)
     shape = (info.n_layers, n_units(info, component))
@@ -157,7 +157,7 @@ def _margins(
                 return activation + wide.to(activation.dtype)
             return activation * (1 + wide).to(activation.dtype)
 
-        return lambda activation: tracker.apply(edit, activation)
+        return lambda activation: edit_at(tracker, edit, activation)
 
     with runner.attach([(component, layer, bind(layer)) for layer in range(leaf.shape[1])]):
         logits = runner.logits(ids, mask, longest)

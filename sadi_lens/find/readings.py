@@ -8,14 +8,10 @@ import torch
 from jaxtyping import Float
 from tqdm.auto import tqdm
 
+from sadi_lens.engine.prompts import encode_prompt
 from sadi_lens.engine.reading import read
 from sadi_lens.engine.runner import GATE
-from sadi_lens.engine.text import (
-    EncodedItem,
-    encode_item,
-    encode_pairs,
-    encode_prompt,
-)
+from sadi_lens.engine.text import EncodedItem, encode_item, encode_pairs
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import ContrastivePair, Sample
 from sadi_lens.types.differences import ActivationDifferences

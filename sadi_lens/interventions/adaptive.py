@@ -4,11 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from sadi_lens.engine.intervention import (
-    Affine,
-    AffineIntervention,
-    require_strength,
-)
+from sadi_lens.engine.edits import Affine, AffineIntervention
+from sadi_lens.engine.intervention import require_strength
 from sadi_lens.types.checks import require_fields
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import ModelInfo

@@ -18,9 +18,8 @@ from typing import Any
 
 from torch import Tensor
 
-from sadi_lens.engine.edits import flat
-from sadi_lens.engine.hooks import require_eval
-from sadi_lens.engine.intervention import AffineIntervention, Intervention
+from sadi_lens.engine.edits import AffineIntervention, flat
+from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.runner import RawRunner, runner_of
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.checks import as_path, checked
@@ -66,7 +65,6 @@ def export_folded(
     path = as_path("path", path)
     remove_abandoned(path)
     _require_place(path, overwrite)
-    require_eval(model)
     info = ModelInfo.of(model)
     _require_foldable(intervention, position, info)
     intervention.check(info)

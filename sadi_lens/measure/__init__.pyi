@@ -8,6 +8,7 @@ from .inspection import sign_flip_null as sign_flip_null
 from .inspection import token_roles as token_roles
 from .inspection import trace_generation as trace_generation
 from .inspection import unit_activations as unit_activations
+from .merging import merge as merge
 from .methods import Candidate as Candidate
 from .methods import Control as Control
 from .methods import Method as Method
@@ -26,6 +27,8 @@ from .receipts import check as check
 from .receipts import receipt as receipt
 from .scorings import scoring_table as scoring_table
 from .scorings import truthful_scores as truthful_scores
+from .shards import run_shard as run_shard
+from .shards import shard_of as shard_of
 from .stability import mask_stability as mask_stability
 from .stability import pairs_needed as pairs_needed
 from .sweeps import Grid as Grid

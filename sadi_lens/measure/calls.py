@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from sadi_lens.engine.intervention import Intervention
+from sadi_lens.measure.picks import joined_picks
 from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.data import Sample, items_hash
 from sadi_lens.types.model import HookedModel, fingerprint_of
@@ -77,11 +78,7 @@ class EvaluationInterrupted(KeyboardInterrupt):
         return type(self), (self.partial, self.done, self.call)
 
     def require(self, call: Mapping[str, object]) -> None:
-        """Refuse to go on with another call.
-
-        Raises:
-            ValueError: Naming the arguments that differ.
-        """
+        """Refuse to go on with another call."""
         other = [name for name, value in call.items() if self.call[name] != value]
         if other:
             raise ValueError(
@@ -143,4 +140,5 @@ def joined(
         items=items_hash(samples),
         clusters=clusters,
         groups=groups,
+        picks=one.picks and two.picks and joined_picks(one.picks, two.picks, order),
     )

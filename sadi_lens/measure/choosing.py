@@ -138,9 +138,7 @@ def choose(
         if found.split == "unknown":  # what a task calls dev is dev
             found = replace(found, split="dev")
         choice = found.best() if rule == "best" else found.stable()
-        taken = next(
-            one for one in candidates if (one.k, one.strength) == (choice.k, choice.strength)
-        )
+        taken = _taken(candidates, choice)
         return Chosen(
             method,
             taken,
@@ -154,15 +152,29 @@ def choose(
     scored = evaluate_all(
         material.model, dev, [one.intervention for one in candidates], settings, progress=False
     )
-    best = best_of(scored)
+    base = None
+    if len(candidates) > 1:  # a control, or a finished intervention, is what it is
+        base = evaluate_all(material.model, dev, [None], settings, progress=False)[0]
+    best = best_of(scored, base)
     return Chosen(
         method,
-        candidates[best],
+        Candidate(None) if best < 0 else candidates[best],
         settings.position,
-        scored[best].accuracy,
+        base.accuracy if base and best < 0 else scored[best].accuracy,
         len(candidates),
         rebuild=rebuild,
     )
+
+
+def _taken(candidates: Sequence[Candidate], choice: Choice) -> Candidate:
+    """The candidate of a cell; of a mask where nothing beats the unsteered model, one that changes nothing."""
+    if not choice.is_unsteered:
+        return next(
+            one for one in candidates if (one.k, one.strength) == (choice.k, choice.strength)
+        )
+    first = candidates[0].intervention
+    still = replace(first, strength=0.0) if isinstance(first, MaskedScaling) else None
+    return replace(candidates[0], intervention=still, strength=0.0)
 
 
 def _grid(method: Method, candidates: Sequence[Candidate], task: str) -> Grid:
@@ -194,7 +206,7 @@ def _offer(
         return candidates_of(method, material, budget), None
     name = method.of or f"sadi-{material.component}"
     followed = before[name].candidate if name in before else Candidate(None)
-    if followed.intervention is None:
+    if followed.intervention is None or not followed.strength:
         raise UnavailableError(f"{name!r} chose nothing that it could be a control of")
     build: Rebuild = partial(method.build, material, followed.intervention)
     given = dev if method.per_samples else [one.prompt for one in dev]

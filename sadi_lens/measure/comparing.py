@@ -188,11 +188,7 @@ def run_plan(
 
 
 def require_splits(task: Task) -> None:
-    """Refuse a task that has nothing to build, choose or report on.
-
-    Raises:
-        ValueError: Naming what is missing.
-    """
+    """Refuse a task that has nothing to build, choose or report on."""
     for name in ("pairs", "dev", "test"):
         if not getattr(task, name):
             raise ValueError(f"task {task.name!r} has no {name}; this needs pairs, dev and test")

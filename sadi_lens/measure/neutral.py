@@ -11,12 +11,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sadi_lens.engine.fitting import batches_by_tokens, device_of, pad_id, pad_left
 from sadi_lens.engine.generation import generate
 from sadi_lens.engine.hooks import require_eval
 from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.passes import batches_by_tokens, device_of, pad_id, pad_left
+from sadi_lens.engine.prompts import encode_prompt
 from sadi_lens.engine.steering import steer
-from sadi_lens.engine.text import encode_item, encode_prompt
+from sadi_lens.engine.text import encode_item
 from sadi_lens.measure.open_ended import compression, repeatable, repetition
 from sadi_lens.types.answers import has_spaces
 from sadi_lens.types.base import DEFAULT_POSITION, warn_not_finite

@@ -13,11 +13,12 @@ from sadi_lens.engine.scoring import score_answers
 from sadi_lens.engine.text import EncodedItem, encode_item, require_tokenizer
 from sadi_lens.engine.whole_texts import ItemScores
 from sadi_lens.measure.calls import Settings
+from sadi_lens.measure.picks import Answers
 from sadi_lens.tasks.contrast import right_answer
 from sadi_lens.types.answers import matches, neutral_prompt, normalise
 from sadi_lens.types.data import Sample, items_hash
 from sadi_lens.types.model import HookedModel, ModelInfo
-from sadi_lens.types.results import Evaluation
+from sadi_lens.types.results import Evaluation, Picks
 from sadi_lens.types.stats import cluster_codes
 
 
@@ -191,6 +192,7 @@ class Origin:
         margins: Float[np.ndarray, " item"],
         valid: Bool[np.ndarray, " item"],
         scores: Float[np.ndarray, "item choice"],
+        picks: Picks | None,
         texts: Sequence[str] = (),
     ) -> Evaluation:
         """The result of one intervention."""
@@ -209,11 +211,17 @@ class Origin:
             tuple(texts),
             clusters=self.clusters,
             groups=self.groups,
+            picks=picks,
         )
 
 
 def text_outcome(
-    label: str, samples: Sequence[Sample], texts: list[str], origin: Origin, items: str
+    label: str,
+    samples: Sequence[Sample],
+    texts: list[str],
+    origin: Origin,
+    items: str,
+    answers: Answers | None,
 ) -> Evaluation:
     """Generated texts, matched with what counts as right."""
     is_text = samples[0].target is not None
@@ -232,6 +240,7 @@ def text_outcome(
             ]
         ),
         scores=np.empty((correct.size, 0), dtype=np.float32),
+        picks=answers and answers.by_texts(texts, samples, correct),
         texts=texts,
     )
 
@@ -244,7 +253,11 @@ def _accepted(sample: Sample) -> tuple[str, ...]:
 
 
 def choice_outcomes(
-    samples: Sequence[Sample], labels: Sequence[str], origin: Origin, found: ChoiceScores
+    samples: Sequence[Sample],
+    labels: Sequence[str],
+    origin: Origin,
+    found: ChoiceScores,
+    answers: Answers | None,
 ) -> tuple[Evaluation, ...]:
     """One result an intervention, over the items that were finished."""
     kept = np.flatnonzero(found.done)
@@ -253,14 +266,20 @@ def choice_outcomes(
     chosen = [samples[index] for index in kept.tolist()]
     items = items_hash(chosen)
     origin = origin.of(chosen)
+    few = answers and answers.take(kept)
     return tuple(
-        _outcome(label, chosen, row, origin, items)
+        _outcome(label, chosen, row, origin, items, few)
         for label, row in zip(labels, found.rows(kept), strict=True)
     )
 
 
 def _outcome(
-    label: str, samples: Sequence[Sample], found: ChoiceRow, origin: Origin, items: str
+    label: str,
+    samples: Sequence[Sample],
+    found: ChoiceRow,
+    origin: Origin,
+    items: str,
+    answers: Answers | None,
 ) -> Evaluation:
     scores = found.scores
     row = np.arange(len(samples))
@@ -288,4 +307,5 @@ def _outcome(
         margins=margins,
         valid=found.valid & ~is_broken,
         scores=scores,
+        picks=answers and answers.by_scores(scores, correct),
     )

@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sadi_lens.engine.fitting import device_of, pad_id, pad_left
 from sadi_lens.engine.generation import Options, continued
-from sadi_lens.engine.hooks import require_eval
+from sadi_lens.engine.hooks import FlatHook, require_eval
 from sadi_lens.engine.intervention import Intervention
-from sadi_lens.engine.runner import FlatHook, runner_of
+from sadi_lens.engine.passes import device_of, pad_id, pad_left
+from sadi_lens.engine.prompts import encode_prompt
+from sadi_lens.engine.runner import runner_of
 from sadi_lens.engine.steering import steer
-from sadi_lens.engine.text import encode_prompt, require_tokenizer
+from sadi_lens.engine.text import require_tokenizer
 from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.checks import checked
 from sadi_lens.types.model import HookedModel, ModelInfo

@@ -18,6 +18,7 @@ from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask, top_k_mask
 from sadi_lens.types.model import HookedModel
 from sadi_lens.types.results import Evaluation, Sweep
+from sadi_lens.types.results.choice import valid_floor
 from sadi_lens.types.scores import Scores
 
 KS = {
@@ -255,6 +256,7 @@ class Grid:
 
         is_whole = len(rest) == len(self.cells)
         correct = np.array([one.correct for one in rest]) if keep_items and is_whole else None
+        balanced = [one.picks.balanced_accuracy for one in found if one.picks]
         return Sweep(
             component=self.component,
             ranking=self.ranking,
@@ -277,14 +279,25 @@ class Grid:
             unsteered_correct=base.correct if keep_items else None,
             axis=self.axis,
             skipped=skipped,
+            balanced_accuracy=table(balanced[1:]) if balanced else None,
+            unsteered_balanced_accuracy=balanced[0] if balanced else float("nan"),
         )
 
 
-def best_of(found: Sequence[Evaluation]) -> int:
-    """Place of the best result: accuracy, then margin, then the earlier one."""
+def best_of(found: Sequence[Evaluation], unsteered: Evaluation | None = None) -> int:
+    """Place of the best result: accuracy, then margin, then the earlier one.
 
-    def merit(index: int) -> tuple[float, float]:
-        one = found[index]
+    Args:
+        found: At least one.
+        unsteered: A candidate too, that sets the floor of ``Sweep.best``; -1 is returned where no other does better.
+    """
+
+    def merit(one: Evaluation) -> tuple[float, float]:
         return one.accuracy, -math.inf if math.isnan(one.margin) else one.margin
 
-    return max(range(len(found)), key=merit)
+    floor = 0.0 if unsteered is None else valid_floor(unsteered.valid_rate, None)
+    kept = [index for index, one in enumerate(found) if one.valid_rate >= floor]
+    best = max(kept, key=lambda index: merit(found[index]), default=-1)
+    if unsteered is not None and best >= 0 and merit(found[best]) <= merit(unsteered):
+        return -1
+    return best

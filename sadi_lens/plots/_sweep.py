@@ -52,7 +52,10 @@ def sweep_heatmap(sweep: Sweep, *, choice: Choice | None = None, theme: str = "l
     colors = require_theme(theme)
     accuracy = float32(sweep.accuracy)
     require_finite(accuracy, f"sweep_heatmap of {sweep.task!r} on {sweep.model.name}")
-    row, column = sweep.best_cell() if choice is None else _cell(sweep, choice)
+    if choice is None or choice.is_unsteered:
+        row, column = sweep.best_cell()
+    else:
+        row, column = _cell(sweep, choice)
     has_numbers = accuracy.size <= MAX_NUMBERS
     plot = _size(accuracy.shape, has_numbers)
     figure = go.Figure(_cells(sweep, accuracy, colors, has_numbers))
@@ -118,7 +121,9 @@ def _mark_regions(figure: go.Figure, theme: Theme, sweep: Sweep, accuracy: np.nd
 def _star_name(sweep: Sweep, choice: Choice | None, row: int, column: int) -> str:
     """Legend entry of the star: the cell, the split that it was chosen on, its accuracy there."""
     word, split, accuracy = "best", sweep.split, float(sweep.accuracy[row, column])
-    if choice is not None:
+    if choice is not None and choice.is_unsteered:
+        word = "unsteered chosen, best cell"
+    elif choice is not None:
         word, split, accuracy = "chosen", choice.chosen_on, choice.accuracy
     k, strength = sweep.ks[row], sweep.strengths[column]
     return f"{word} on {escape(split)}: K = {k}, strength {strength:g}, {percent(accuracy)}"

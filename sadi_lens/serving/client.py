@@ -11,8 +11,10 @@ import numpy as np
 
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.text import EncodedItem, cut_item, encode
+from sadi_lens.engine.whole_texts import valid_answers
 from sadi_lens.measure.evaluation import split_of
 from sadi_lens.measure.outcomes import ChoiceScores, Origin, choice_outcomes, text_outcome
+from sadi_lens.measure.picks import Answers
 from sadi_lens.serving.asked import LENGTH_KEY, NAME_KEY
 from sadi_lens.serving.checkpoint import checkpoint_folder, checkpoint_info
 from sadi_lens.serving.plugin import environment
@@ -180,6 +182,7 @@ class VLLMEngine:
         own = "unsteered" if table is None else str(self._door.sadi_lens_tables[table].label)
         row = own if label is None else label
         origin = Origin(self.info, task, split_of(samples), position, scoring)
+        answers = Answers.of(samples)
         if scoring == "generation" or is_text.pop():
             texts = self.generate(
                 [sample.prompt for sample in samples],
@@ -188,7 +191,7 @@ class VLLMEngine:
                 max_new_tokens=max_new_tokens,
                 prepend_bos=prepend_bos,
             )
-            return text_outcome(row, samples, texts, origin, items_hash(samples))
+            return text_outcome(row, samples, texts, origin, items_hash(samples), answers)
         items = [
             cut_item(self.tokenizer, one.prompt, one.choices, prepend_bos=prepend_bos)
             for one in samples
@@ -197,7 +200,7 @@ class VLLMEngine:
         if scoring == "per_token":
             for each, item in zip(scores.scores[0], items, strict=True):
                 each[: len(item.answers)] /= [len(answer) for answer in item.answers]
-        return choice_outcomes(samples, [row], origin, scores)[0]
+        return choice_outcomes(samples, [row], origin, scores, answers)[0]
 
     def _scores(self, items: Sequence[EncodedItem], asked: str | None) -> ChoiceScores:
         """Log-probability of every answer, each text a request of its own; what they share comes from the cache."""
@@ -215,14 +218,16 @@ class VLLMEngine:
         )
         shape = (1, len(items), max(len(item.answers) for item in items))
         scores = np.full(shape, np.nan, dtype=np.float32)
-        valid = np.zeros(shape[:2], dtype=bool)
+        argmax = np.full((*shape, max(len(answer) for *_, answer in texts)), -1)
         for (row, column, prompt, answer), one in zip(texts, found, strict=True):
             rows = one.prompt_logprobs[len(prompt) :]
             scores[0, row, column] = sum(
                 each[token].logprob for each, token in zip(rows, answer, strict=True)
             )
-            best = next(token for token, each in rows[0].items() if each.rank == 1)
-            valid[0, row] = best in {first for first, *_ in items[row].answers}
+            argmax[0, row, column, : len(answer)] = [
+                next(token for token, each in own.items() if each.rank == 1) for own in rows
+            ]
+        valid = valid_answers(items, argmax)
         return ChoiceScores(scores, valid, None, np.ones(len(items), dtype=bool))
 
     def _asked(self, table: str | None, position: str) -> str | None:

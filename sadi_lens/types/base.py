@@ -41,11 +41,7 @@ class ArrayEq:
 
 
 def require_one_of(name: str, value: str, allowed: Sequence[str] | Mapping[str, Any]) -> None:
-    """Check that a name is one of those allowed; the error suggests the nearest.
-
-    Raises:
-        ValueError: If ``value`` is not in ``allowed``.
-    """
+    """Check that a name is one of those allowed; the error suggests the nearest."""
     if value not in allowed:
         raise not_one_of(name, value, allowed)
 
@@ -61,11 +57,7 @@ def not_one_of(name: str, value: str, allowed: Iterable[str]) -> ValueError:
 
 
 def require_count(name: str, value: object, least: int = 1) -> None:
-    """Check that a value is a whole number of at least ``least``.
-
-    Raises:
-        ValueError: With the bound and the value.
-    """
+    """Check that a value is a whole number of at least ``least``."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise ValueError(f"{name} must be a whole number, got {value!r}")
     if value < least:

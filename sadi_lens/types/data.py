@@ -196,11 +196,7 @@ def items_hash(samples: Sequence[Sample]) -> str:
 
 
 def require_one_prompt(pairs: Sequence[ContrastivePair], what: str) -> None:
-    """Refuse pairs whose texts have different prompts, where only answers to one prompt can be compared.
-
-    Raises:
-        ValueError: Naming the first.
-    """
+    """Refuse pairs whose texts have different prompts, where only answers to one prompt can be compared."""
     for row, pair in enumerate(pairs):
         if pair.negative_prompt is not None:
             raise ValueError(

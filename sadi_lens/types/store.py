@@ -38,15 +38,12 @@ _ARRAYS = re.compile(r"arrays-[0-9a-f]{64}\.safetensors")
 
 @checked()
 def save(thing: Any, path: str | Path) -> Path:
-    """Write a mask, differences, an intervention or a result as a folder; replaces an earlier one in one step.
+    """Write a mask, differences, an intervention or a result as a folder, which is returned; replaces an earlier one.
 
     Args:
         thing: An object of one of ``sadi_lens.types.encoding.MODULES``; numbers, texts and numpy arrays; dicts, lists
             and tuples of them.
         path: Folder to write.
-
-    Returns:
-        The folder.
 
     Raises:
         TypeError: If ``thing`` holds another type, which would not come back as it was.
@@ -102,11 +99,7 @@ def _write_first(path: Path, name: str, data: bytes, text: bytes) -> None:
 
 
 def require_folder(path: Path) -> None:
-    """Refuse a place for ``save`` that holds anything but a saved object; to be called before anything is computed.
-
-    Raises:
-        FileExistsError: Naming it.
-    """
+    """Refuse a place for ``save`` that holds anything but a saved object; to be called before anything is computed."""
     if not os.path.lexists(path):
         return
     try:

@@ -66,14 +66,15 @@ def test_no_test_item_reaches_a_choice(planted, found):
 
 def test_test_is_read_once_a_method_and_only_after_all_are_chosen(planted, monkeypatch):
     import sadi_lens as sl
-    from sadi_lens.measure import evaluation, sweeps
+    from sadi_lens.measure import evaluation
 
     task = planted[1]
     calls = []
     inner = evaluation.score_choices
 
     def spy(model, samples, interventions, *rest):
-        (split,) = (name for name in ("dev", "test") if samples == list(getattr(task, name)))
+        names = [name for name in ("dev", "test") if samples == list(getattr(task, name))]
+        split = names[0] if names else "some"
         calls.append((split, len(interventions)))
         return inner(model, samples, interventions, *rest)
 
@@ -83,9 +84,10 @@ def test_test_is_read_once_a_method_and_only_after_all_are_chosen(planted, monke
     )
     assert calls == [
         *[("dev", n) for n in (1, 7, 1, 7)],  # a grid with the unsteered model beside it
-        *[("test", 1)] * 4,
-        ("dev", 20 * len(sweeps.STRENGTHS)),
-        ("test", 20),
+        ("test", 4),  # all methods share one pass
+        *[("dev", 20 * 6), ("test", 20)]
+        * 2,  # masks of the same K, then with as many units a layer
+        *[("some", 1)] * 4,  # the time of each alone
     ]
 
 
@@ -124,12 +126,35 @@ def test_rows_are_corrected_for_their_number_and_contrasted_with_the_reference(f
     assert found.contrast("unsteered").mcnemar_p == gain.mcnemar_p
 
 
-def test_the_null_lets_every_random_mask_choose_its_strength(found):
-    (null,) = found.nulls
-    assert (null.n, null.tuned, null.k) == (20, True, 1)
-    assert found.row("sadi-head").null == null.label
-    # About one in 32 masks is the planted head.
-    assert found.row("sadi-head").null_p < 0.3
+def test_the_null_lets_every_random_mask_choose_as_sadi_did(found):
+    null, by_layer = found.nulls
+    assert [(one.n, one.n_cells, one.per_layer) for one in found.nulls] == [
+        (20, 48, False),
+        (20, 48, True),
+    ]
+    row = found.row("sadi-head")
+    assert (row.null, row.layer_null) == (null.label, by_layer.label)
+    # About one order in 32 begins with the planted head, one in 8 of those of its layer.
+    assert row.null_p <= row.layer_null_p < 0.7
+
+
+def test_random_cells_are_one_order_of_the_units(planted):
+    import sadi_lens as sl
+    from sadi_lens.measure.nulls import random_cells
+
+    heads = material(planted).own
+    cells = [(sl.top_k_mask(heads, k), s) for k in (1, 3, 6) for s in (1.0, 2.0)]
+    drawn = random_cells(cells, seed=5)
+    assert [(mask.k, s) for mask, s in drawn] == [(mask.k, s) for mask, s in cells]
+    small, _, middle, _, large, _ = (mask.selected for mask, _ in drawn)
+    assert (small <= middle).all()
+    assert (middle <= large).all()
+    assert random_cells(cells, seed=6) != drawn
+    by_layer = random_cells(cells, seed=5, per_layer=True)
+    assert [mask.per_layer for mask, _ in by_layer] == [mask.per_layer for mask, _ in cells]
+    # Every unit comes first equally often: 400 draws of 32, chi-square below its 99.9% quantile (31 df).
+    first = sum(random_cells(cells, seed=seed)[0][0].selected.astype(int) for seed in range(400))
+    assert ((first - 12.5) ** 2 / 12.5).sum() < 61.1
 
 
 def test_side_effects_stand_beside_every_method(found):
@@ -167,7 +192,7 @@ def test_the_matched_controls_differ_from_sadi_in_one_thing(planted):
     assert got == pytest.approx(wanted, rel=0.011)
 
 
-def test_sign_flipped_is_sadi_with_the_answers_of_every_pair_exchanged(planted):
+def test_exchanged_is_sadi_with_the_answers_of_every_pair_exchanged(planted):
     import sadi_lens as sl
     from sadi_lens.measure.methods import METHODS
 
@@ -175,9 +200,10 @@ def test_sign_flipped_is_sadi_with_the_answers_of_every_pair_exchanged(planted):
     turned = [sl.ContrastivePair(p.prompt, p.negative, p.positive) for p in task.pairs]
     own = sl.activation_differences(model, turned, components=["head"], progress=False)["head"]
     cells = METHODS["exchanged"].candidates(material(planted), 48)
-    for one, k, _ in cells:
-        assert one.mask.k == k
-        assert (one.mask.selected == sl.top_k_mask(own, k).selected).all()
+    for one in cells:
+        mask = one.intervention.mask
+        assert mask.k == one.k
+        assert (mask.selected == sl.top_k_mask(own, one.k).selected).all()
 
 
 def test_bottom_k_takes_the_units_that_differ_least(planted):
@@ -196,9 +222,10 @@ def test_random_candidates_have_the_cells_of_sadi_and_masks_of_their_own(planted
 
     made = material(planted, seed=3)
     sadi, drawn = (METHODS[name].candidates(made, 48) for name in ("sadi-head", "random"))
-    assert [one[1:] for one in drawn] == [one[1:] for one in sadi]
-    assert all((one.mask.k, one.strength) == (k, s) for one, k, s in drawn)
-    assert len({one.mask.selected.tobytes() for one, _, _ in drawn}) > 40
+    assert [(one.k, one.strength) for one in drawn] == [(one.k, one.strength) for one in sadi]
+    made_here = [(one.intervention, one) for one in drawn]
+    assert all((own.mask.k, own.strength) == (one.k, one.strength) for own, one in made_here)
+    assert len({own.mask.selected.tobytes() for own, _ in made_here}) > 40
     assert METHODS["random"].candidates(material(planted, seed=3), 48) == drawn
     assert METHODS["random"].candidates(material(planted, seed=4), 48) != drawn
 
@@ -208,8 +235,9 @@ def test_a_random_ranking_has_masks_that_contain_each_other(planted):
 
     drawn = METHODS["random-ranking"].candidates(material(planted, seed=3), None)
     order = np.random.default_rng(3).standard_normal((4, 8)).astype(np.float32)
-    for one, k, _ in drawn:
-        assert (one.mask.selected == (order >= np.sort(order, axis=None)[-k])).all()
+    for one in drawn:
+        expected = order >= np.sort(order, axis=None)[-one.k]
+        assert (one.intervention.mask.selected == expected).all()
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,14 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from sadi_lens.apps.explorer.recipe import Recipe
-from sadi_lens.engine.fitting import device_of
 from sadi_lens.engine.generation import generate
-from sadi_lens.engine.hooks import require_eval
 from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.passes import device_of
 from sadi_lens.engine.positions import PositionTracker
+from sadi_lens.engine.prompts import encode_prompt
 from sadi_lens.engine.runner import runner_of
 from sadi_lens.engine.steering import applied
-from sadi_lens.engine.text import encode_item, encode_prompt, require_tokenizer
+from sadi_lens.engine.text import encode_item, require_tokenizer
 from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.evaluation import chance_of, evaluate, evaluate_all, split_of
 from sadi_lens.types.base import DEFAULT_POSITION
@@ -60,7 +60,6 @@ def next_logprobs(
     position: str = DEFAULT_POSITION,
 ) -> Float[np.ndarray, "intervention token"]:
     """Log-probability (nats) of every next token of one prompt, under each intervention."""
-    require_eval(model)
     runner = runner_of(model)
     found: list[Tensor] = []
     at_once = max(1, MAX_TOKENS // len(ids))

@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sadi_lens.engine.fitting import device_of
 from sadi_lens.engine.generation import generate
-from sadi_lens.engine.hooks import require_eval
+from sadi_lens.engine.hooks import FlatHook, require_eval
 from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.passes import device_of
 from sadi_lens.engine.positions import PositionTracker
-from sadi_lens.engine.runner import FlatHook, Runner
+from sadi_lens.engine.runner import Runner
 from sadi_lens.engine.steering import applied
 from sadi_lens.engine.text import EncodedItem, encode_item, require_tokenizer
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of

@@ -8,6 +8,7 @@ from sadi_lens.types.base import ArrayEq, require_one_of
 from sadi_lens.types.model import ModelInfo
 from sadi_lens.types.paired import detectable
 from sadi_lens.types.results.evaluation import Evaluation, NullBand
+from sadi_lens.types.results.guards import Guards
 from sadi_lens.types.results.rows import Contrast, MethodRow, SideEffects, contrasts_of, row_of
 from sadi_lens.types.stats import holm, standard_error
 
@@ -162,6 +163,7 @@ class Comparison(ArrayEq):
                     "holm_p": row.holm_p,
                     "margin": row.margin,
                     "valid_rate": row.valid_rate,
+                    **_guard_columns(row.guards),
                     "kind": row.kind,
                     "null_p": row.null_p,
                     "layer_null_p": row.layer_null_p,
@@ -196,6 +198,19 @@ def _contrasts(
         for first, seconds in families.items()
         for one in contrasts_of(by_label[first], [by_label[label] for label in seconds])
     )
+
+
+def _guard_columns(guards: Guards | None) -> dict[str, Any]:
+    if guards is None:
+        return {}
+    return {
+        "favourite": guards.favourite,
+        "majority": guards.majority,
+        "balanced_accuracy": guards.balanced_accuracy,
+        "auc": guards.auc,
+        "d_prime": guards.d_prime,
+        "bias": guards.bias,
+    }
 
 
 def _side_columns(effects: SideEffects | None) -> dict[str, float]:

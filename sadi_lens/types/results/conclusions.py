@@ -25,10 +25,11 @@ CONTROLS = {
 
 
 def conclusions(comparison: Comparison) -> tuple[str, ...]:
-    """What a comparison says on the two open questions, in words, as far as it holds the rows for it.
+    """What a comparison says on three questions, in words, as far as it holds the rows for it.
 
-    Does scaling that follows the input beat a fixed push of the same size? Do the chosen units beat random ones?
-    "Does not beat" is said only where the interval of the difference ends below ``MARGIN``.
+    Does scaling that follows the input beat a fixed push of the same size? Do the chosen units beat random ones? Which
+    gains are no gains in knowledge? "Does not beat" is said only where the interval of the difference ends below
+    ``MARGIN``.
     """
     found = [
         _against(comparison, one, words)
@@ -40,6 +41,7 @@ def conclusions(comparison: Comparison) -> tuple[str, ...]:
         for label, p in ((row.null, row.null_p), (row.layer_null, row.layer_null_p)):
             found += [_among(comparison, row, label, p)] if label else []
         found += [_harm(comparison, row)] if row.kind == "adaptive" and row.groups else []
+    found += [f"{row.label} {row.verdict}." for row in comparison.rows if row.verdict]
     return tuple(found)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from sadi_lens.types.base import ArrayEq
 from sadi_lens.types.paired import mcnemar_p, paired_interval
 from sadi_lens.types.results.evaluation import Evaluation, NullBand
+from sadi_lens.types.results.guards import Guards
 from sadi_lens.types.stats import Interval, effective_size, holm
 
 
@@ -101,6 +102,8 @@ class MethodRow(ArrayEq):
     seconds: float = float("nan")
     """CPU seconds per test item, all threads; reported, never tested."""
     side_effects: SideEffects | None = None
+    guards: Guards | None = None
+    """Answers given and the gain where no favourite helps; None where the task has no few answers to count."""
     mended: int = 0
     """Items that the method answers right and the unsteered model wrong."""
     broken: int = 0
@@ -109,6 +112,11 @@ class MethodRow(ArrayEq):
     """Independent items that would give as precise a gain; NaN for the unsteered model."""
     groups: tuple[GroupResult, ...] = ()
     """The same by group of items (cue); empty where items have none."""
+
+    @property
+    def verdict(self) -> str:
+        """What the gain is, where it is no gain in knowledge; else empty."""
+        return "" if self.guards is None else self.guards.verdict(self.gain_interval)
 
 
 def row_of(
@@ -149,6 +157,7 @@ def row_of(
         valid_rate=one.valid_rate,
         null_p=bands[band].p_value(one.accuracy) if band else float("nan"),
         layer_null_p=bands[layers].p_value(one.accuracy) if layers else float("nan"),
+        guards=Guards.of(one.picks, base.picks) if one.picks and base.picks else None,
         mended=int(mended.sum()),
         broken=int(broken.sum()),
         n_effective=float("nan") if one is base else size,
