@@ -117,7 +117,7 @@ def compare(
     component: Annotated[
         str, typer.Option(help="Component of fixed methods, controls, null")
     ] = "head",
-    n_null: Annotated[int, typer.Option(help="Random masks in each null; 0 for none")] = 50,
+    n_null: Annotated[int, typer.Option(help="Random masks in each null; 0 for none")] = 40,
     tune_null: Annotated[
         bool, typer.Option(help="Let every random mask choose K and strength on dev, as SADI did")
     ] = True,

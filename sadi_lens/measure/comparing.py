@@ -38,7 +38,7 @@ def compare(
     position: str = DEFAULT_POSITION,
     budget: int = BUDGET,
     controls: str = "main",
-    n_null: int = 50,
+    n_null: int = 40,
     tune_null: bool = True,
     neutral: Sequence[str] | None = None,
     reference: str | None = None,

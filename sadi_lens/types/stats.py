@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -89,8 +89,8 @@ def _interval(n_correct: float, n: float, method: str, quantile: float) -> Inter
     from statsmodels.stats.proportion import proportion_confint
 
     alpha = math.erfc(quantile / math.sqrt(2))
-    low, high = proportion_confint(n_correct, n, alpha=alpha, method=method)
-    return Interval(float(low), float(high))
+    ends: Any = proportion_confint(n_correct, n, alpha=alpha, method=method)
+    return Interval(float(ends[0]), float(ends[1]))
 
 
 def cluster_codes(names: Sequence[str | None]) -> Int[np.ndarray, " item"] | None:

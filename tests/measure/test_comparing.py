@@ -134,8 +134,10 @@ def test_the_null_lets_every_random_mask_choose_as_sadi_did(found):
     ]
     row = found.row("sadi-head")
     assert (row.null, row.layer_null) == (null.label, by_layer.label)
-    # About one order in 32 begins with the planted head, one in 8 of those of its layer.
-    assert row.null_p <= row.layer_null_p < 0.7
+    # Ten of 32 heads hold the planted one in a third of the orders, and dev finds it; alone it is one in 32.
+    assert 1 / 21 < row.null_p < 0.7
+    assert row.null_p == null.p_value(row.accuracy)
+    assert row.layer_null_p == by_layer.p_value(row.accuracy)
 
 
 def test_random_cells_are_one_order_of_the_units(planted):
@@ -301,7 +303,7 @@ def test_the_swapped_prompt_is_built_for_the_prompts_of_each_run(planted, monkey
         progress=False,
     )
     assert seen[:2] == [[one.prompt for one in task.dev], [one.prompt for one in task.test]]
-    assert seen[2] == ["is it sunny", "it is rainy"]
+    assert seen[2:] == [[one.prompt for one in task.dev[:32]], ["is it sunny", "it is rainy"]]
     swapped = found.row("swapped-prompt")
     assert swapped.settings == "swapped prompt: " + found.row("sadi-head").settings
     # The push of another prompt points to that prompt's weather: no better than a coin on these balanced items.
