@@ -30,7 +30,7 @@ def print_table(results: dict) -> None:
         if settings["tune_null"]
         else "at SADI's own cell (they never chose, so p is conditional on it, which favours SADI)"
     )
-    _print_rows(
+    print_rows(
         METHOD_COLUMNS,
         method_rows(comparison),
         title=f"{comparison.task} on {comparison.model.name}: test n = {comparison.n}, K and strength chosen on "
@@ -53,7 +53,7 @@ def print_comparison(comparison: "Comparison") -> None:
         side_rows,
     )
 
-    _print_rows(
+    print_rows(
         COMPARED_COLUMNS,
         compared_rows(comparison),
         title=f"{comparison.task} on {comparison.model.name}: test n = {comparison.n}, position {comparison.position}",
@@ -65,7 +65,7 @@ def print_comparison(comparison: "Comparison") -> None:
     _print_guards(comparison)
     found = next((row.side_effects for row in comparison.rows if row.side_effects), None)
     words = f" on {found.n_texts} neutral texts ({found.n_tokens} tokens)" if found else ""
-    _print_rows(
+    print_rows(
         SIDE_COLUMNS,
         side_rows(comparison),
         title=f"side effects{words}, and time",
@@ -94,7 +94,7 @@ def _print_guards(comparison: "Comparison") -> None:
 
     guards = comparison.rows[0].guards
     if guards is not None:
-        _print_rows(
+        print_rows(
             GUARD_COLUMNS,
             guard_rows(comparison),
             title=f"which answers are given; always the most frequent right one: {guards.majority:.1%}",
@@ -103,14 +103,17 @@ def _print_guards(comparison: "Comparison") -> None:
         )
 
 
-def _print_rows(
-    columns: Sequence[str], rows: Sequence[tuple[str, ...]], *, title: str, caption: str
+LEFT = ("method", "settings", "answers", "task", "kind", "what it is", "what it does")
+"""Columns of words."""
+
+
+def print_rows(
+    columns: Sequence[str], rows: Sequence[tuple[str, ...]], *, title: str = "", caption: str = ""
 ) -> None:
-    table = Table(title=title, caption=caption)
+    """A table of cells in words."""
+    table = Table(title=title or None, caption=caption or None)
     for name in columns:
-        table.add_column(
-            name, justify="left" if name in ("method", "settings", "answers") else "right"
-        )
+        table.add_column(name, justify="left" if name in LEFT else "right")
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
     console.print(table)

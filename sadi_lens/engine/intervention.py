@@ -3,7 +3,6 @@
 Affine ones: ``sadi_lens.engine.edits``.
 """
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
@@ -123,12 +122,6 @@ class ContextualIntervention(Placing):
 def match_component(values: Any, component: str) -> Any:
     """[... unit d] in the shape of the hooked tensor: [... head d_head] for heads, else [... unit]."""
     return values if component == "head" else values[..., 0]
-
-
-def require_strength(strength: float) -> None:
-    """Refuse a strength that is not a finite number."""
-    if not math.isfinite(strength):
-        raise ValueError(f"strength must be finite, got {strength}; 0 is the unsteered model")
 
 
 def unit_vector(name: str, values: Any) -> np.ndarray:

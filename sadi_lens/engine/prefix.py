@@ -69,6 +69,15 @@ def prefill(runner: Any, tree: Branches) -> Any:
     return cache
 
 
+def repeated_prefix(runner: Any, prompt: Sequence[int], n: int) -> Any:
+    """Keys and values of a prompt without its last token, computed once, for ``n`` rows."""
+    item = EncodedItem(tuple(prompt))
+    tree = branches([item], drop_last=True, pad=0, device=next(runner.module.parameters()).device)
+    cache = prefill(runner, tree)
+    cache.batch_repeat_interleave(n)
+    return cache
+
+
 def fork_cache(cache: Any) -> Any:
     """A copy of a key-value cache; updating it does not change the original."""
     if cache is None:

@@ -38,7 +38,13 @@ from sadi_lens.engine.passes import (
 from sadi_lens.engine.prefix import TreePositions, prefill, run_copies, run_rows
 from sadi_lens.engine.runner import RawRunner, Runner, runner_of
 from sadi_lens.engine.text import EncodedItem
-from sadi_lens.engine.whole_texts import ItemScores, score_texts, valid_answers
+from sadi_lens.engine.whole_texts import (
+    ItemScores,
+    answer_logprobs,
+    padded_answers,
+    score_texts,
+    valid_answers,
+)
 from sadi_lens.types.model import HookedModel
 
 logger = logging.getLogger(__name__)
@@ -102,7 +108,7 @@ def _score(
     yield from score_texts(runner, items, interventions, position, is_shared=True)
 
 
-class _Chunk(NamedTuple):
+class Chunk(NamedTuple):
     """Interventions of one pass."""
 
     copy_of: dict[int, int]
@@ -134,7 +140,7 @@ class TreeScorer:
         ]
         self.idle, self.whole = idle, sorted(whole, key=self._order)
         self.branching = sorted((one for one in rest if one not in set(whole)), key=self._order)
-        self._chunks: dict[int, list[_Chunk]] = {}
+        self._chunks: dict[int, list[Chunk]] = {}
 
     def _order(self, index: int) -> tuple[bool, int]:
         """Those that may join later first, by the layer where they do."""
@@ -190,17 +196,18 @@ class TreeScorer:
         Int[np.ndarray, "intervention item choice token"],
     ]:
         """Scores of items that fit into one pass with ``at_once`` copies each; see ``ItemScores``."""
-        runner, device = self.runner, device_of(self.runner.model)
+        runner = self.runner
+        device = device_of(runner.model)
         tree = branches(items, drop_last=True, pad=pad_id(runner.model), device=device)
-        answers, real = _padded(items, device)
+        answers, real = padded_answers(items, device)
         logprobs = np.empty((len(self.interventions), *answers.shape[:2]), dtype=np.float32)
         argmax = np.empty((len(self.interventions), *answers.shape), dtype=np.int64)
         if at_once not in self._chunks:
-            self._chunks = {at_once: list(self._chunk(at_once))}
+            self._chunks = {at_once: list(self.chunks(at_once))}
         chunks = self._chunks[at_once]
         cache = None if all(one.is_whole for one in chunks) else prefill(runner, tree)
         for chunk in chunks:
-            logits = self._run(chunk, items, tree, cache)
+            logits = self.run(chunk, items, tree, cache)
             found = _read_off(logits, tree, answers, real)
             where, copies = list(chunk.copy_of), list(chunk.copy_of.values())
             logprobs[where], argmax[where] = (part[copies] for part in found)
@@ -210,9 +217,10 @@ class TreeScorer:
             logprobs[:, row, len(item.answers) :] = np.nan
         return logprobs, valid_answers(items, argmax), argmax
 
-    def _run(
-        self, chunk: _Chunk, items: Sequence[EncodedItem], tree: Branches, cache: object
+    def run(
+        self, chunk: Chunk, items: Sequence[EncodedItem], tree: Branches, cache: object
     ) -> Float[Tensor, "item copy node vocab"]:
+        """Logits of the nodes behind every item, one copy an intervention of the chunk."""
         prompts = [item.prompt for item in items]
         positions = TreePositions(
             self.position,
@@ -227,7 +235,7 @@ class TreeScorer:
                 return run_rows(self.runner, tree, chunk.present)
             return run_copies(self.runner, tree, cache, chunk.present)
 
-    def _chunk(self, at_once: int) -> Iterator[_Chunk]:
+    def chunks(self, at_once: int) -> Iterator[Chunk]:
         """Passes of at most ``at_once`` interventions; the unsteered copy goes ahead where one is asked for."""
         idle = self.idle
         for is_whole, order in ((False, self.branching), (True, self.whole)):
@@ -253,36 +261,17 @@ class TreeScorer:
                     which[:, None] if is_whole else which,
                     n_heads=self.runner.info.n_heads,
                 )
-                yield _Chunk(copy_of, edits, tuple(present), is_whole)
-
-
-def _padded(items: Sequence[EncodedItem], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Answers as [item choice token] and which of these are real."""
-    n_choices = max(len(item.answers) for item in items)
-    width = max(len(answer) for item in items for answer in item.answers)
-    answers = torch.zeros(len(items), n_choices, width, dtype=torch.long)
-    real = torch.zeros(answers.shape, dtype=torch.bool)
-    for row, item in enumerate(items):
-        for column, answer in enumerate(item.answers):
-            answers[row, column, : len(answer)] = torch.tensor(answer)
-            real[row, column, : len(answer)] = True
-    return answers.to(device), real.to(device)
+                yield Chunk(copy_of, edits, tuple(present), is_whole)
 
 
 def _read_off(
     logits: Float[Tensor, "item copy node vocab"], tree: Branches, answers: Tensor, real: Tensor
 ) -> tuple[np.ndarray, np.ndarray]:
     """Log-probabilities [copy item choice] and the most likely tokens [copy item choice token]."""
-    n, copies = logits.shape[:2]
     answers, real = answers.to(logits.device), real.to(logits.device)
-    found = logits.float().log_softmax(dim=-1)
-    scores = found[:, :, 0].gather(-1, answers[:, None, :, 0].expand(n, copies, -1))
-    if tree.width:
-        later = found[:, :, 1:].unflatten(2, (-1, tree.width))
-        index = answers[:, None, :, 1:, None].expand(n, copies, -1, -1, 1)
-        scores = scores + (later.gather(-1, index)[..., 0] * real[:, None, :, 1:]).sum(dim=-1)
+    scores = answer_logprobs(logits, tree, answers, real)
     best = logits.argmax(dim=-1)
-    argmax = best[:, :, :1, None].expand(n, copies, *answers.shape[1:]).clone()
+    argmax = best[:, :, :1, None].expand(*logits.shape[:2], *answers.shape[1:]).clone()
     if tree.width:
         argmax[..., 1:] = best[:, :, 1:].unflatten(2, (-1, tree.width))
     argmax = argmax.masked_fill(~real[:, None], -1)

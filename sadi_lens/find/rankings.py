@@ -49,6 +49,7 @@ def unit_scores(
     n_folds: int = 5,
     seed: int = 0,
     prepend_bos: bool | None = None,
+    max_tokens: int | None = None,
     progress: bool = True,
 ) -> Scores:
     """Score of every unit of a component under any ranking of ``ALL_RANKINGS``.
@@ -81,6 +82,7 @@ def unit_scores(
         n_folds: Folds of the probe.
         seed: Of the folds.
         prepend_bos: See ``sadi_lens.engine.text.encode``.
+        max_tokens: Tokens (padding included) of one pass, forward or backward; default what memory allows.
         progress: Show bars.
 
     Returns:
@@ -96,18 +98,21 @@ def unit_scores(
         True
     """
     pairs, task = pairs_of(task_or_pairs)
+    options: dict[str, Any] = {
+        "prepend_bos": prepend_bos,
+        "max_tokens": max_tokens,
+        "progress": progress,
+    }
     if ranking == "probe":
         if len(pairs) < n_folds:
             raise ValueError(
                 f"a probe with {n_folds} folds needs at least {n_folds} pairs, got {len(pairs)}; pass a smaller "
                 "n_folds or more pairs"
             )
-        texts = read_pairs(model, pairs, component, prepend_bos=prepend_bos, progress=progress)
+        texts = read_pairs(model, pairs, component, **options)
         values = probe_units(*texts, n_folds=n_folds, seed=seed, progress=progress)
     else:
-        found = pair_arrays(
-            model, pairs, component, ranking, prepend_bos=prepend_bos, progress=progress
-        )
+        found = pair_arrays(model, pairs, component, ranking, **options)
         values = rank_pairs(ranking, found, np.ones((1, len(pairs))))[0]
     if np.ptp(values) == 0:
         raise ValueError(
@@ -134,6 +139,7 @@ def pair_arrays(
     ranking: str,
     *,
     prepend_bos: bool | None = None,
+    max_tokens: int | None = None,
     progress: bool = True,
 ) -> tuple[Float[np.ndarray, "pair layer unit d"], ...]:
     """What ``rank_pairs`` needs of every pair for a ranking: one array, or two (gradients and differences).
@@ -144,7 +150,11 @@ def pair_arrays(
     require_one_of("ranking", ranking, ALL_RANKINGS)
     if ranking == "probe":
         raise ValueError("ranking 'probe' is fitted on all pairs together; use another ranking")
-    options: dict[str, Any] = {"prepend_bos": prepend_bos, "progress": progress}
+    options: dict[str, Any] = {
+        "prepend_bos": prepend_bos,
+        "max_tokens": max_tokens,
+        "progress": progress,
+    }
     samples: list[Sample] = []
     if ranking in ("effect", "gradient", "attribution"):
         require_one_prompt(pairs, f"ranking {ranking!r}")

@@ -59,6 +59,11 @@ class Chosen(NamedTuple):
         return self.candidate.intervention
 
     @property
+    def is_unsteered(self) -> bool:
+        """Whether no candidate did better on dev than the unsteered model."""
+        return self.candidate.strength == 0 or (self.n_candidates > 1 and not self.intervention)
+
+    @property
     def is_told(self) -> bool:
         """Whether it is told the right answers, so that it cannot run on plain prompts."""
         return isinstance(self.method, Control) and self.method.per_samples

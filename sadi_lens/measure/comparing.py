@@ -281,6 +281,8 @@ def _finished(intervention: Intervention) -> Method:
 
 def _label(one: Chosen, position: str) -> str:
     """Label of the intervention and a position of its own, where they say more than the method's name; else empty."""
+    if one.is_unsteered:
+        return "unsteered: nothing does better on dev"
     words = "" if one.intervention is None else one.intervention.label
     if one.position != position:
         words += f", position {one.position}"

@@ -8,7 +8,7 @@ from sadi_lens.engine.intervention import Intervention
 from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.evaluation import evaluate_all
 from sadi_lens.measure.neutral import divergence, halves_of
-from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
+from sadi_lens.types.base import DEFAULT_POSITION, require_one_of
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import Sample
 from sadi_lens.types.model import HookedModel
@@ -59,7 +59,6 @@ def side_effect_curve(
         raise ValueError(
             f"strengths and texts must hold at least 1 each, got {len(strengths)} and {len(texts)}"
         )
-    require_one_of("text_position", text_position, POSITIONS)
     require_one_of("kind", kind, KINDS)
     made = [make(float(strength)) for strength in strengths]
     halves = [halves_of(text) for text in texts]

@@ -18,6 +18,7 @@ from sadi_lens.measure.calls import (
     Settings,
     joined,
 )
+from sadi_lens.measure.journal import kept
 from sadi_lens.measure.outcomes import Origin, choice_outcomes, score_choices, text_outcome
 from sadi_lens.measure.picks import Answers
 from sadi_lens.types.base import DEFAULT_POSITION
@@ -158,13 +159,17 @@ def evaluate_all(
     call = _call(model, samples, interventions, labels, settings)
     if resume is not None:
         resume.require(call.described(model))
-    bar = tqdm(total=len(samples) * len(interventions), desc=description, disable=not progress)
-    with bar:
-        if settings.scoring == "generation" or (
-            samples[0].target is not None and settings.scoring != "teacher_forced"
-        ):
-            return _by_generation(model, call, bar, resume)
-        return _by_choices(model, call, bar, resume)
+
+    def run() -> list[Evaluation]:
+        bar = tqdm(total=len(samples) * len(interventions), desc=description, disable=not progress)
+        with bar:
+            if settings.scoring == "generation" or (
+                samples[0].target is not None and settings.scoring != "teacher_forced"
+            ):
+                return _by_generation(model, call, bar, resume)
+            return _by_choices(model, call, bar, resume)
+
+    return kept(description, lambda: call.described(model), run)
 
 
 def _call(

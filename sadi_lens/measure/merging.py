@@ -3,28 +3,33 @@
 Shard i of n has the items i, i + n, i + 2n, ... Moments merge by the formula of Chan, Golub and LeVeque (1983).
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, get_args
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from sadi_lens.measure.evaluation import chance_of, split_of
+from sadi_lens.measure.outcomes import Origin
+from sadi_lens.measure.picks import Answers
+from sadi_lens.measure.shards import hash_of_items
+from sadi_lens.types.data import ContrastivePair, Sample, items_hash
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.results import Evaluation, NullBand, Shard, Sweep
-from sadi_lens.types.stats import proportion_interval
 
 
-def merge(shards: Sequence[Shard]) -> Any:
+def merge(shards: Sequence[Shard], items: Sequence[Sample] | Sequence[ContrastivePair]) -> Any:
     """What one process would have given, from all shards of a call, in any order.
 
     Args:
         shards: Every shard once.
+        items: All pairs or samples, as every ``run_shard`` was given them.
 
     Returns:
         The type of their ``value``: differences, an evaluation or a list of them, a sweep or a null.
 
     Raises:
-        ValueError: If a shard is missing or comes twice (each is named), or they are of different calls.
+        ValueError: If a shard is missing or comes twice (each is named), or they are of different calls or items.
 
     Example:
         >>> parts = [
@@ -32,7 +37,7 @@ def merge(shards: Sequence[Shard]) -> Any:
         ...     for i in range(3)
         ... ]
         >>> whole = sl.evaluate(model, task.dev[:10], progress=False)
-        >>> merged = sl.measure.merge(parts)
+        >>> merged = sl.measure.merge(parts, task.dev[:10])
         >>> merged.items == whole.items, merged.correct.tolist() == whole.correct.tolist()
         (True, True)
     """
@@ -43,6 +48,8 @@ def merge(shards: Sequence[Shard]) -> Any:
         values = list(dict.fromkeys(str(getattr(one, name)) for one in shards))
         if len(values) > 1:
             raise ValueError(f"shards are of different calls: {name} is {' and '.join(values)}")
+    if first.items != hash_of_items(items):
+        raise ValueError(f"items must be those of the shards; got {len(items)} others")
     numbers = [one.index for one in shards]
     twice = sorted({one for one in numbers if numbers.count(one) > 1})
     if twice:
@@ -51,7 +58,7 @@ def merge(shards: Sequence[Shard]) -> Any:
     if missing:
         raise ValueError(f"shards are missing: {_named(missing, first.count)}; run them first")
     ordered = sorted(shards, key=lambda one: one.index)
-    return _merged([one.value for one in ordered], _Parts([one.n for one in ordered], first.items))
+    return _merged([one.value for one in ordered], _Parts(items, [one.n for one in ordered]))
 
 
 def _named(numbers: Sequence[int], count: int) -> str:
@@ -62,33 +69,28 @@ def _named(numbers: Sequence[int], count: int) -> str:
 class _Parts:
     """How the items lie in the shards."""
 
+    items: Any
     sizes: Sequence[int]
-    items: str
 
-    def interleave(self, arrays: Sequence[np.ndarray], axis: int) -> np.ndarray:
-        """Items in the order of the whole; other axes are filled with NaN to the longest."""
-        rows = [np.moveaxis(one, axis, 0) for one in arrays]
-        wide = tuple(np.max([one.shape[1:] for one in rows], axis=0))
-        whole = np.full((sum(self.sizes), *wide), np.nan if rows[0].dtype.kind == "f" else 0)
-        whole = whole.astype(rows[0].dtype)
-        for index, one in enumerate(rows):
+    def interleave(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
+        """Items (the first axis) in the order of the whole; other axes are filled with NaN to the longest."""
+        wide = np.max([one.shape[1:] for one in arrays], axis=0).astype(int)
+        dtype = arrays[0].dtype
+        whole = np.full((len(self.items), *wide), np.nan if dtype.kind == "f" else 0).astype(dtype)
+        for index, one in enumerate(arrays):
             inner = tuple(slice(0, size) for size in one.shape[1:])
-            whole[(slice(index, None, len(rows)), *inner)] = one
-        return np.moveaxis(whole, 0, axis)
+            whole[(slice(index, None, len(arrays)), *inner)] = one
+        return whole
 
     def mean(self, values: Sequence[Any]) -> Any:
         """Mean over all items from the means of the shards."""
-        total = sum(np.asarray(v) * n for v, n in zip(values, self.sizes, strict=True))
-        return self._like(values[0], total / sum(self.sizes))
+        weighted = [np.asarray(v) * n for v, n in zip(values, self.sizes, strict=True)]
+        return np.sum(weighted, axis=0) / len(self.items)
 
     def share(self, values: Sequence[Any]) -> Any:
         """The same of shares of items, which are counts: exact, so that ties stay ties."""
-        counts = sum(np.rint(np.asarray(v) * n) for v, n in zip(values, self.sizes, strict=True))
-        return self._like(values[0], counts / sum(self.sizes))
-
-    @staticmethod
-    def _like(value: Any, found: Any) -> Any:
-        return found if isinstance(value, np.ndarray) else float(found)
+        counts = [np.rint(np.asarray(v) * n) for v, n in zip(values, self.sizes, strict=True)]
+        return np.sum(counts, axis=0) / len(self.items)
 
 
 def _merged(values: Sequence[Any], parts: _Parts) -> Any:
@@ -96,84 +98,86 @@ def _merged(values: Sequence[Any], parts: _Parts) -> Any:
     first = values[0]
     if isinstance(first, Mapping):
         return {key: _merged([one[key] for one in values], parts) for key in first}
-    if isinstance(first, list | tuple):
+    if isinstance(first, list):
         return [_merged(several, parts) for several in zip(*values, strict=True)]
     if isinstance(first, ActivationDifferences):
         return _differences(values)
-    return _by_fields(values, RULES[type(first)], parts)
+    if isinstance(first, Evaluation):
+        return _evaluation(values, parts)
+    if isinstance(first, Sweep):
+        return _sweep(values, parts)
+    assert isinstance(first, NullBand)
+    return replace(
+        first,
+        accuracies=parts.share([one.accuracies for one in values]),
+        margins=parts.mean([one.margins for one in values]),
+    )
 
 
-Rule = Callable[[_Parts, Sequence[Any]], Any]
+def _evaluation(values: Sequence[Evaluation], parts: _Parts) -> Evaluation:
+    first, samples = values[0], parts.items
+    correct, margins, valid, scores = (
+        parts.interleave([getattr(one, name) for one in values])
+        for name in ("correct", "margins", "valid", "choice_scores")
+    )
+    texts: list[str] = []
+    if first.texts:
+        texts = parts.interleave([np.array(one.texts, dtype=object) for one in values]).tolist()
+    answers, picks = Answers.of(samples), None
+    if answers is not None:
+        by_texts = bool(texts)
+        picks = (
+            answers.by_texts(texts, samples, correct)
+            if by_texts
+            else answers.by_scores(scores, correct)
+        )
+    origin = Origin(first.model, first.task, split_of(samples), first.position, first.scoring)
+    return origin.of(samples).result(
+        first.label,
+        items_hash(samples),
+        correct=correct,
+        margins=margins,
+        valid=valid,
+        scores=scores,
+        picks=picks,
+        texts=texts,
+    )
 
 
-def _split(_: _Parts, values: Sequence[str]) -> str:
-    return values[0] if len({*values}) == 1 else "mixed"
+def _sweep(values: Sequence[Sweep], parts: _Parts) -> Sweep:
+    def whole(name: str, how: Any) -> Any:
+        found = how([getattr(one, name) for one in values])
+        return found if found.ndim else float(found)
 
-
-def _texts(parts: _Parts, values: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    if not any(values):
-        return ()
-    return tuple(parts.interleave([np.array(one, dtype=object) for one in values], 0).tolist())
-
-
-def _total(_: _Parts, values: Sequence[int]) -> int:
-    return sum(values)
-
-
-def _items(axis: int) -> Rule:
-    def rule(parts: _Parts, values: Sequence[Any]) -> Any:
-        return None if values[0] is None else parts.interleave(values, axis)
-
-    return rule
-
-
-RULES: dict[type, dict[str, Rule]] = {
-    Evaluation: {
-        "split": _split,
-        "texts": _texts,
-        "skipped": _total,
-        "items": lambda parts, _: parts.items,
-        "interval": lambda _, values: values[0],  # made anew
-    },
-    Sweep: {
-        "split": _split,
-        "n": _total,
-        "skipped": _total,
-        "correct": _items(2),
-        "unsteered_correct": _items(0),
-        **dict.fromkeys(
-            ("accuracy", "valid_rate", "unsteered_accuracy", "unsteered_valid_rate"), _Parts.share
-        ),
-        **dict.fromkeys(("margin", "unsteered_margin", "chance"), _Parts.mean),
-    },
-    NullBand: {"accuracies": _Parts.share, "margins": _Parts.mean},
-}
-"""Fields that are not the same in all shards; those with an axis ``item`` are put in order without a rule."""
-
-
-def _by_fields(values: Sequence[Any], rules: Mapping[str, Rule], parts: _Parts) -> Any:
-    found: dict[str, Any] = {}
-    for field in fields(values[0]):
-        own = [getattr(one, field.name) for one in values]
-        if field.name in rules:
-            found[field.name] = rules[field.name](parts, own)
-        elif (axis := _item_axis(field.type)) is not None:
-            found[field.name] = None if own[0] is None else parts.interleave(own, axis)
-        elif any(one != own[0] for one in own):
-            raise ValueError(f"shards are of different calls: {field.name} differs")
-        else:
-            found[field.name] = own[0]
-    if "interval" in found:
-        found["interval"] = proportion_interval(found["correct"])
-    return replace(values[0], **found)
-
-
-def _item_axis(hint: Any) -> int | None:
-    for one in (hint, *get_args(hint)):
-        dims = one.dim_str.split() if hasattr(one, "dim_str") else []
-        if "item" in dims:
-            return dims.index("item")
-    return None
+    correct = np.moveaxis(
+        parts.interleave([np.moveaxis(one.correct, 2, 0) for one in values]), 0, 2
+    )
+    unsteered = parts.interleave([one.unsteered_correct for one in values])
+    answers = Answers.of(parts.items)
+    balanced: dict[str, Any] = {
+        "balanced_accuracy": None,
+        "unsteered_balanced_accuracy": float("nan"),
+    }
+    if answers is not None:
+        strata = [np.flatnonzero(answers.right == one) for one in np.unique(answers.right)]
+        balanced["balanced_accuracy"] = np.mean(
+            [correct[..., rows].mean(axis=-1) for rows in strata], axis=0
+        )
+        balanced["unsteered_balanced_accuracy"] = float(
+            np.mean([unsteered[rows].mean() for rows in strata])
+        )
+    shares = ("accuracy", "valid_rate", "unsteered_accuracy", "unsteered_valid_rate")
+    return replace(
+        values[0],
+        split=split_of(parts.items),
+        n=len(parts.items),
+        correct=correct,
+        unsteered_correct=unsteered,
+        chance=chance_of(parts.items),
+        **{name: whole(name, parts.share) for name in shares},
+        **{name: whole(name, parts.mean) for name in ("margin", "unsteered_margin")},
+        **balanced,
+    )
 
 
 def _differences(values: Sequence[ActivationDifferences]) -> ActivationDifferences:

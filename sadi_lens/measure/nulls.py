@@ -7,14 +7,13 @@ from itertools import chain
 
 import numpy as np
 
-from sadi_lens.engine.intervention import require_strength
 from sadi_lens.interventions import MaskedScaling
 from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.choosing import Chosen
 from sadi_lens.measure.evaluation import evaluate_all
 from sadi_lens.measure.methods import Material
 from sadi_lens.measure.sweeps import STRENGTHS, best_of
-from sadi_lens.types.base import DEFAULT_POSITION, require_count
+from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import Sample, Task
 from sadi_lens.types.masks import Mask, random_mask
@@ -49,7 +48,8 @@ def null_band(
 
     What is left when only the choice of units is taken away. At the cell that was chosen for ``mask`` the null is
     conditional on that cell, and its p-values are too small: random masks never chose. With ``tune_on`` each random
-    mask goes through the same cells there as the method did and is scored at the one it does best with. A random mask
+    mask goes through the same cells there as the method did, and the unsteered model, and is scored at the one it does
+    best with. A random mask
     is then a random order of the units (within each layer, for ``per_layer``), of which each K takes the first.
 
     The items are the same for all masks, so their clusters play no part in the p-value.
@@ -76,8 +76,10 @@ def null_band(
     Raises:
         ValueError: If ``n`` is below 1, or cells are given that nobody chooses from; otherwise as ``evaluate``.
     """
-    require_count("n", n)
-    require_strength(strength)
+    if tune_on is not None and not tune_on:
+        raise ValueError(
+            "tune_on must hold at least 1 sample, got 0; leave it out for one strength"
+        )
     if cells is not None and (tune_on is None or not cells):
         raise ValueError("cells are what each mask chooses from on tune_on; give both, or neither")
     cells = cells or [(mask, float(one)) for one in STRENGTHS]
@@ -89,9 +91,13 @@ def null_band(
         chosen = [(one, float(strength)) for one in own]
     else:
         grids = [random_cells(cells, seed=one, per_layer=per_layer) for one in seeds]
-        tried = run(tune_on, list(chain(*grids)))
+        still = (mask, 0.0)  # what a method takes whose cells do no better than the unsteered model
+        base, *tried = run(tune_on, [still, *chain(*grids)])
         parts = [tried[at : at + len(cells)] for at in range(0, len(tried), len(cells))]
-        chosen = [grid[best_of(part)] for grid, part in zip(grids, parts, strict=True)]
+        places = [best_of(part, base) for part in parts]
+        chosen = [
+            still if place < 0 else grid[place] for grid, place in zip(grids, places, strict=True)
+        ]
     found = run(samples, chosen)
     n_cells = 0 if tune_on is None else len(cells)
     return _band(found, mask, strength, per_layer=per_layer, cells=cells[:n_cells])

@@ -105,9 +105,11 @@ def score_choices(
         result.interrupted = True
         if scoring == "pmi":  # half of a difference is no score
             result.done[:] = False
-    for index, item in enumerate(items if scoring == "per_token" else ()):
-        lengths = [len(answer) for answer in item.answers]
-        result.scores[:, index, : len(lengths)] /= lengths
+    if scoring in ("per_token", "per_byte"):
+        for index, (item, texts) in enumerate(zip(items, choices, strict=True)):
+            by_byte = [len(text.strip().encode()) for text in texts]
+            lengths = by_byte if scoring == "per_byte" else [len(one) for one in item.answers]
+            result.scores[:, index, : len(lengths)] /= lengths
     return result
 
 

@@ -27,8 +27,8 @@ class Answers(NamedTuple):
     def of(cls, samples: Sequence[Sample]) -> "Answers | None":
         """By name, where the items list at most ``MAX_ANSWERS`` texts between them; else by place in the list.
 
-        None for free text, items with several right answers, lists of many or of different lengths, and where one
-        answer is right throughout: then there is no other to mistake it for.
+        None for free text, items with several right answers, long lists, and where one answer is right throughout:
+        then there is no other to mistake it for.
         """
         if any(one.target is not None or one.also_right for one in samples):
             return None
@@ -37,9 +37,9 @@ class Answers(NamedTuple):
         if len(names) <= MAX_ANSWERS:
             place = {name: at for at, name in enumerate(names)}
             rows = [[place[text.strip()] for text in one.choices] for one in samples]
-        elif most <= MAX_ANSWERS and all(len(one.choices) == most for one in samples):
+        elif most <= MAX_ANSWERS:
             names = tuple(f"choice {at}" for at in range(1, most + 1))
-            rows = [list(range(most)) for _ in samples]
+            rows = [list(range(len(one.choices))) for one in samples]
         else:
             return None
         listed = np.array([row + [-1] * (most - len(row)) for row in rows])

@@ -176,10 +176,8 @@ def check(
             model of another shape.
     """
     require_eval(model)
-    if isinstance(prompts, str) or len(prompts) < 2:
+    if len(prompts) < 2:
         raise ValueError(f"prompts must be a list of at least 2, got {prompts!r}")
-    if n_steps < 1:
-        raise ValueError(f"n_steps must be at least 1, got {n_steps}")
     rows = [encode_prompt(model, one, prepend_bos=prepend_bos, room=n_steps) for one in prompts]
     runs = _Runs(model, rows, n_steps, position)
     names = sorted({name for pair in WAYS.values() for name in pair})

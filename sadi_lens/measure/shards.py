@@ -18,6 +18,7 @@ from sadi_lens.find.differences import activation_differences
 from sadi_lens.measure.evaluation import evaluate
 from sadi_lens.measure.nulls import null_band
 from sadi_lens.measure.sweeps import sweep
+from sadi_lens.types.data import Sample, items_hash
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results.shards import Shard
 
@@ -39,7 +40,7 @@ def run_shard(
     """One shard of a call: ``function`` on every n-th item.
 
     Args:
-        function: ``activation_differences``, ``evaluate``, ``sweep`` or ``null_band``.
+        function: ``activation_differences``, ``evaluate``, ``sweep`` (which then keeps its items) or ``null_band``.
         model: A bridged model in eval mode, the same in all processes.
         items: All pairs or samples, in one order in all processes.
         *args: As ``function`` takes them.
@@ -71,6 +72,8 @@ def run_shard(
             "too_long must be 'error' in shards: which items are left out depends on all of them. Leave them out "
             "before"
         )
+    if function is sweep:
+        options["keep_items"] = True  # some of what is merged is no mean over items
     bound = inspect.signature(function).bind(model, items, *args, **options)
     bound.apply_defaults()
     given = {key: _stable(value) for key, value in bound.arguments.items() if key not in NO_NUMBER}
@@ -81,7 +84,7 @@ def run_shard(
         count,
         function.__name__,
         _hash(settings),
-        _items_hash(items),
+        hash_of_items(items),
         len(own),
         function(model, own, *args, **options),
     )
@@ -136,10 +139,8 @@ def _from_environment() -> tuple[int, int]:
     return index, count
 
 
-def _items_hash(items: Sequence[Any]) -> str:
-    from sadi_lens.measure.calls import items_hash
-    from sadi_lens.types.data import Sample
-
+def hash_of_items(items: Sequence[Any]) -> str:
+    """Identity of pairs or samples, in order."""
     is_samples = all(isinstance(one, Sample) for one in items)
     return items_hash(items) if is_samples else _hash(_stable(items))
 

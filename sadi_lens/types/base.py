@@ -6,9 +6,12 @@ import typing
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 POSITIONS = ("last_prompt", "every_step", "all")
 """Which tokens are edited: the last prompt token; that and every later one; every token."""
@@ -18,6 +21,18 @@ ENGINES = ("shared", "plain")
 """How answers are scored: with what texts share run once; or text by text, the slow way to check the other."""
 TOO_LONG = ("error", "skip")
 """What becomes of items that do not fit the context."""
+
+
+def unit_frame(**columns: Any) -> "pd.DataFrame":
+    """One row a unit: arrays [layer unit] as columns, and what is the same for all."""
+    import pandas as pd
+
+    arrays = [one for one in columns.values() if isinstance(one, np.ndarray)]
+    layer, unit = np.indices(arrays[0].shape)
+    found = {"component": columns.pop("component"), "layer": layer, "unit": unit, **columns}
+    return pd.DataFrame(
+        {name: np.ravel(one) if isinstance(one, np.ndarray) else one for name, one in found.items()}
+    )
 
 
 class ArrayEq:

@@ -147,10 +147,13 @@ def _encode_array(thing: np.ndarray, where: str, arrays: dict[str, np.ndarray] |
 
 
 def _numbers(array: np.ndarray) -> list[Any]:
-    """Flat; NaN and infinity, which JSON lacks, as text."""
+    """Flat; NaN and infinity, which JSON lacks, as text; float32 in as few digits as give it back."""
     flat = array.ravel().tolist()
     if array.dtype.kind != "f":
         return flat
+    if array.dtype == np.float32:
+        short = [float(one) for one in array.ravel().astype("U")]
+        flat = short if np.array_equal(np.array(short, array.dtype), array.ravel(), True) else flat
     return [value if math.isfinite(value) else str(value) for value in flat]
 
 

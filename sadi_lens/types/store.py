@@ -245,12 +245,17 @@ def read_header(path: str | Path) -> dict[str, Any]:
     return {key: value for key, value in _parse(as_path("path", path)).items() if key != "object"}
 
 
-def _header() -> dict[str, Any]:
-    versions: dict[str, str] = {}
+def versions() -> dict[str, str]:
+    """Of this library and of those that decide a number."""
+    found: dict[str, str] = {}
     for package in ("sadi_lens", "torch", "transformers", "transformer_lens", "numpy"):
         with suppress(PackageNotFoundError):
-            versions[package] = version(package)
-    return {"format": "sadi_lens", "format_version": FORMAT_VERSION, "versions": versions}
+            found[package] = version(package)
+    return found
+
+
+def _header() -> dict[str, Any]:
+    return {"format": "sadi_lens", "format_version": FORMAT_VERSION, "versions": versions()}
 
 
 def _parse(path: Path) -> dict[str, Any]:

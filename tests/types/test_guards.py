@@ -130,6 +130,23 @@ def test_intervals_are_those_of_a_plain_bootstrap():
     )
 
 
+def test_copies_of_items_add_nothing_where_they_are_clusters():
+    """Every item four times: by item the interval halves, by cluster it is about as wide as before."""
+    from sadi_lens.types.results import Guards
+
+    base, steered = results(0.0, 0.5, n=80), results(0.0, 1.5, n=80, seed=1)
+    fold = np.repeat(np.arange(80), 4)
+    copies = [
+        picks(one.right[fold], one.chosen[fold], one.evidence[fold]) for one in (steered, base)
+    ]
+    single, naive, clustered = (
+        found.auc_interval.high - found.auc_interval.low
+        for found in (Guards.of(steered, base), Guards.of(*copies), Guards.of(*copies, fold))
+    )
+    assert naive == pytest.approx(single / 2, rel=0.2)
+    assert clustered == pytest.approx(single, rel=0.2)
+
+
 def test_results_of_other_items_are_refused():
     from sadi_lens.types.results import Guards
 

@@ -14,6 +14,8 @@ import numpy as np
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.find.differences import activation_differences
 from sadi_lens.find.rankings import unit_scores
+from sadi_lens.measure.calls import weights_of
+from sadi_lens.measure.journal import kept
 from sadi_lens.measure.sweeps import STRENGTHS, Candidate, ks_of
 from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.data import ContrastivePair, Task
@@ -59,11 +61,23 @@ class Material:
     @property
     def differences(self) -> dict[str, ActivationDifferences]:
         """Differences of every component, read once for all methods."""
-        if "differences" not in self.read:
-            self.read["differences"] = activation_differences(
-                self.model, self.pairs, components=self.components, task=self.task, progress=False
+        names = None if self.components is None else tuple(self.components)
+
+        def read() -> dict[str, ActivationDifferences]:
+            return activation_differences(
+                self.model, self.pairs, components=names, task=self.task, progress=False
             )
+
+        if "differences" not in self.read:
+            origin = {**self.origin, "components": names}
+            self.read["differences"] = kept("differences", lambda: origin, read)
         return self.read["differences"]
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What everything that is read of the model depends on."""
+        pairs = [(one.prompts, one.positive, one.negative) for one in self.pairs]
+        return {"pairs": pairs, "task": self.task, "weights": weights_of(self.model)}
 
     @property
     def own(self) -> ActivationDifferences:
@@ -78,11 +92,14 @@ class Material:
     def scores(self, component: str, ranking: str) -> Scores:
         """Scores of units under a ranking that needs more than mean differences (probe, gradient)."""
         key = f"{component} by {ranking}, seed {self.seed}"
-        if key not in self.read:
+
+        def read() -> Scores:
             task = Task(self.task, self.pairs)
-            self.read[key] = unit_scores(
-                self.model, task, component, ranking, seed=self.seed, progress=False
-            )
+            return unit_scores(self.model, task, component, ranking, seed=self.seed, progress=False)
+
+        if key not in self.read:
+            origin = {**self.origin, "scores": key}
+            self.read[key] = kept(f"scores by {ranking}", lambda: origin, read)
         return self.read[key]
 
     def top(self, k: int) -> Mask:

@@ -113,7 +113,7 @@ class Evaluation(ArrayEq):
 
 
 def what_changed(steered: Evaluation, base: Evaluation) -> str:
-    """What an intervention did to the answers, in one sentence: more knowledge, or another favourite.
+    r"""What an intervention did to the answers, in one sentence: more knowledge, or another favourite.
 
     Judged by 95% intervals, never by point values: the paired one of the accuracy, and those of ``Guards``.
 
@@ -128,7 +128,9 @@ def what_changed(steered: Evaluation, base: Evaluation) -> str:
         >>> heads = sl.unit_scores(model, task, "head", "effect", progress=False)
         >>> scaling = sl.MaskedScaling(sl.top_k_mask(heads, 2), strength=5.0)
         >>> base, steered = sl.evaluate(model, task.dev, [None, scaling], progress=False)
-        >>> print(sl.types.what_changed(steered, base))
+        >>> print(sl.types.what_changed(steered, base).replace(": ", ":\n"))
+        Accuracy 75.0% to 99.6% (+24.6 points [+19.2, +30.0]):
+        more than another favourite (balanced accuracy 75.0% to 99.6% [+19.2, +29.6], AUC 0.83 to 1.00 [+0.12, +0.22]).
     """
     if steered.items != base.items:
         raise ValueError(
@@ -144,7 +146,7 @@ def what_changed(steered: Evaluation, base: Evaluation) -> str:
         return f"{head}: no change that the data can tell from zero."
     if gain.high < 0 or steered.picks is None or base.picks is None:
         return f"{head}."
-    guards = Guards.of(steered.picks, base.picks)
+    guards = Guards.of(steered.picks, base.picks, base.clusters)
     words = guards.verdict(gain) or f"more than another favourite ({guards.numbers})"
     return f"{head}: {words}."
 

@@ -112,7 +112,8 @@ class Picks(ArrayEq):
 class Guards:
     """What stands beside the accuracy of a method: its answers, and its gain where no favourite helps.
 
-    Intervals are paired, percentile bootstrap over the items of each right answer (95%).
+    Intervals are paired, percentile bootstrap (95%) over the items of each right answer; over clusters, where items
+    share one.
     """
 
     shares: tuple[tuple[str, float], ...]
@@ -133,15 +134,32 @@ class Guards:
     """NaN unless there are two answers."""
 
     @classmethod
-    def of(cls, steered: Picks, base: Picks, *, seed: int = 0) -> "Guards":
+    def of(
+        cls,
+        steered: Picks,
+        base: Picks,
+        clusters: Int[np.ndarray, " item"] | None = None,
+        *,
+        seed: int = 0,
+    ) -> "Guards":
         """Guards of a method against the unsteered model on the same items.
+
+        Args:
+            steered: Of the method.
+            base: Of the unsteered model.
+            clusters: Number of each item's cluster; None: items are independent.
+            seed: Of the bootstrap.
 
         Raises:
             ValueError: If the two are not of the same items.
         """
         if steered.names != base.names or not np.array_equal(steered.right, base.right):
             raise ValueError("guards compare two results of the same items, got different ones")
-        gains = np.concatenate(list(_gains(steered, base, seed)))
+        rng = np.random.default_rng(seed)
+        if clusters is None:
+            gains = np.concatenate(list(_gains(steered, base, rng)))
+        else:
+            gains = np.concatenate(list(_gains_by_cluster(steered, base, clusters, rng)))
         balanced, auc = (_interval(gains[:, at]) for at in (0, 1))
         return cls(
             shares=tuple(sorted(steered.shares.items(), key=lambda one: -one[1])),
@@ -192,10 +210,9 @@ class Guards:
         return f"{words}, AUC {self.auc - self.auc_gain:.2f} to {self.auc:.2f} [{low:+.2f}, {high:+.2f}]"
 
 
-def _gains(steered: Picks, base: Picks, seed: int) -> Iterator[np.ndarray]:
+def _gains(steered: Picks, base: Picks, rng: np.random.Generator) -> Iterator[np.ndarray]:
     """Gains in balanced accuracy and in AUC, [resample 2], on resamples of the items of each right answer."""
     strata = steered.strata
-    rng = np.random.default_rng(seed)
     ends = np.cumsum([0, *(rows.size for rows in strata)])
     places = [np.arange(*one) for one in pairwise(ends)]
     right = steered.right[np.concatenate(strata)]
@@ -205,11 +222,34 @@ def _gains(steered: Picks, base: Picks, seed: int) -> Iterator[np.ndarray]:
         index = np.concatenate(
             [rows[rng.integers(rows.size, size=(n, rows.size))] for rows in strata], axis=1
         )
-        one, two = (
-            (_balanced(picks.correct[index], places), _auc(picks.evidence[index], right))
-            for picks in (steered, base)
-        )
-        yield np.stack(one, axis=1) - np.stack(two, axis=1)
+        yield _both(steered, index, right, places) - _both(base, index, right, places)
+
+
+def _gains_by_cluster(
+    steered: Picks, base: Picks, clusters: Int[np.ndarray, " item"], rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """``_gains`` on resamples of whole clusters, one after the other: they differ in length."""
+    members = [np.flatnonzero(clusters == one) for one in np.unique(clusters)]
+    n_right = len(steered.strata)
+    for _ in range(N_RESAMPLES):
+        drawn = rng.integers(len(members), size=len(members))
+        rows = np.concatenate([members[at] for at in drawn])
+        right = steered.right[rows]
+        places = [np.flatnonzero(right == one) for one in np.unique(right)]
+        if len(places) == n_right:  # without an answer there is no mean over the answers
+            index = rows[None]
+            yield _both(steered, index, right, places) - _both(base, index, right, places)
+
+
+def _both(
+    picks: Picks,
+    index: Int[np.ndarray, "resample item"],
+    right: Int[np.ndarray, " item"],
+    places: Sequence[np.ndarray],
+) -> Float[np.ndarray, "resample 2"]:
+    """Balanced accuracy and AUC of resampled items, sorted as ``right`` says; ``places`` are those of each answer."""
+    balanced = _balanced(picks.correct[index], places)
+    return np.stack([balanced, _auc(picks.evidence[index], right)], axis=1)
 
 
 def _balanced(

@@ -157,7 +157,9 @@ def row_of(
         valid_rate=one.valid_rate,
         null_p=bands[band].p_value(one.accuracy) if band else float("nan"),
         layer_null_p=bands[layers].p_value(one.accuracy) if layers else float("nan"),
-        guards=Guards.of(one.picks, base.picks) if one.picks and base.picks else None,
+        guards=Guards.of(one.picks, base.picks, base.clusters)
+        if one.picks and base.picks
+        else None,
         mended=int(mended.sum()),
         broken=int(broken.sum()),
         n_effective=float("nan") if one is base else size,

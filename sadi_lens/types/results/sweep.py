@@ -260,7 +260,7 @@ class Sweep(ArrayEq):
         if cliffs[row, column]:
             reason += (
                 f", also in this one ({self.valid_rate[row, column]:.0%}, unsteered "
-                f"{self.unsteered_valid_rate:.0%}): do not use it"
+                f"{self.unsteered_valid_rate:.0%})"
             )
         accuracy = float(self.accuracy[row, column])
         k, strength = int(self.ks[row]), float(self.strengths[column])
