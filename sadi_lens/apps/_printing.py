@@ -81,7 +81,7 @@ def _print_groups(comparison: "Comparison") -> None:
 
     rows = group_rows(comparison)
     if rows:
-        _print_rows(
+        print_rows(
             group_columns(comparison),
             rows,
             title="by group of items",
