@@ -90,8 +90,12 @@ def null_distribution(
             f"model {comparison.model.name}",
         ),
         note=(
-            f"random masks of K = {null.k}, "
-            + ("each at its own strength" if null.tuned else f"strength {null.strength:g}")
+            "random masks, "
+            + (
+                "each at its own cell"
+                if null.tuned
+                else f"K = {null.k}, strength {null.strength:g}"
+            )
             + layers,
             "margin: log-probability of the right answer minus the best wrong one",
             f"steered at {where(comparison.component)}" if comparison.component else "",

@@ -410,7 +410,7 @@ def test_a_comparison_is_written_and_read_back_and_drawn(found, tmp_path):
     path = write_json({"comparison": found}, tmp_path / "results.json")
     again = read_json(path)["comparison"]
     assert again == found
-    assert "each its own strength" in sl.plots.method_accuracy(again).to_json()
+    assert "each at its own cell" in sl.plots.method_accuracy(again).to_json()
 
 
 @pytest.mark.slow
