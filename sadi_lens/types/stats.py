@@ -122,8 +122,8 @@ def effective_size(
 
     n over the design effect: the cluster-robust variance of the mean (CR1: Liang and Zeger, 1986, times G / (G - 1))
     over that of independent items. The quantile is Student's with G - 1 degrees of freedom. Where fewer than
-    ``FEW_CLUSTERS`` hold another value than the most frequent one, the correlation of items cannot be seen: then no more
-    than each cluster counts, n^2 / (sum of squared cluster sizes).
+    ``FEW_CLUSTERS`` hold another value than the most frequent one, the correlation of items cannot be seen: then each
+    cluster counts once at most, n^2 / (sum of squared cluster sizes).
 
     Args:
         values: One number an item.
