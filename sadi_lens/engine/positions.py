@@ -4,6 +4,7 @@ Positions, in the words of the design:
 
     last_prompt   the last prompt token only (the paper)
     every_step    the last prompt token and every token after it
+    generated     every token after the last prompt token
     all           every token
 
 They are worked out from the attention mask and the length of the KV cache in absolute coordinates, never from
@@ -61,7 +62,7 @@ class PositionTracker(Positions):
     """Says for each forward pass over rows of text which of its tokens are edited.
 
     Args:
-        position: ``"last_prompt"``, ``"every_step"`` or ``"all"``.
+        position: One of ``POSITIONS``.
         prompt_end: Absolute index (padding counted) of the last prompt token, when the caller knows it: of all rows
             alike (prompts padded on the left), or one a row.
         prompt_lengths: Real tokens of each prompt, when rows also hold what follows the prompt.
@@ -104,7 +105,8 @@ class PositionTracker(Positions):
         self.seen = max(self.seen, total)
         end = self.prompt_end
         if isinstance(end, int):  # padded on the left: no padding from the end on
-            start = 0 if self.position == "all" else max(0, end - past)
+            first = end + (self.position == "generated")
+            start = 0 if self.position == "all" else max(0, first - past)
             stop = min(n_new, end - past + 1) if self.position == "last_prompt" else n_new
             self.columns = (start, stop)
             reaches_padding = self.position == "all" and past <= end
@@ -139,8 +141,9 @@ class PositionTracker(Positions):
         if self.position == "all":
             chosen = self.attended
         else:
+            first = end + (self.position == "generated")
             chosen = self.attended & (
-                index == end if self.position == "last_prompt" else index >= end
+                index == end if self.position == "last_prompt" else index >= first
             )
         return chosen[:, self.past :]
 

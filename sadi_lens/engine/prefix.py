@@ -170,7 +170,7 @@ class TreePositions(Positions):
     """Tokens of a tree (``sadi_lens.engine.prefix``): copies side by side in a row, or each copy in rows of its own.
 
     Args:
-        position: ``"last_prompt"``, ``"every_step"`` or ``"all"``.
+        position: One of ``sadi_lens.types.base.POSITIONS``.
         prompts: Tokens of each item's prompt.
         prefix_mask: 1 for the real tokens of each item's prompt without its last.
         n_nodes: The last prompt token and what follows it.
@@ -192,7 +192,8 @@ class TreePositions(Positions):
         self._prompts, self._prefix, self._n_nodes = prompts, prefix_mask, n_nodes
         self.end = prefix_mask.shape[1] if is_whole else 0
         stop = self.end + (1 if position == "last_prompt" else n_nodes)
-        self.columns = (0 if position == "all" else self.end, stop)
+        start = self.end + (position == "generated")
+        self.columns = (0 if position == "all" else start, stop)
         if position == "all" and not bool(prefix_mask.all()):
             self.real = torch.nn.functional.pad(prefix_mask, (0, n_nodes), value=1).bool()
 

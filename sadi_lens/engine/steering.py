@@ -128,7 +128,7 @@ def steer(
     Args:
         model: A bridged model.
         intervention: What to do; None is the unsteered model.
-        position: ``"last_prompt"`` (the paper), ``"every_step"`` or ``"all"``.
+        position: ``"last_prompt"`` (the paper), ``"every_step"``, ``"generated"`` or ``"all"``.
         prompt_lengths: Real tokens of each prompt, for rows that also hold the answer. Default: a pass that starts
             a new text is the prompt; passes that continue its KV cache are steps.
 

@@ -25,6 +25,12 @@ class Site(NamedTuple):
     """The first argument of the module; otherwise its (first) output."""
 
 
+def input_rows(module: Any) -> Tensor:
+    """Weight of a linear module as [in out], float32; Conv1D (GPT-2) keeps it so, Linear and its kin [out in]."""
+    weight = module.weight.detach().float()
+    return weight if type(module).__name__ == "Conv1D" else weight.T
+
+
 def sites_of(model: Any) -> dict[tuple[str, int], Site] | None:
     """(component, layer) -> its place in the Hugging Face model; None where one has no place there."""
     info = ModelInfo.of(model)

@@ -21,6 +21,7 @@ from sadi_lens.find.direct import direct_gradients
 from sadi_lens.find.gradients import margin_gradients
 from sadi_lens.find.probes import probe_units
 from sadi_lens.find.readings import read_pairs
+from sadi_lens.find.strength_effects import exact_effects, integrated_gradients
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import ContrastivePair, Sample, Task, require_one_prompt
@@ -35,8 +36,12 @@ ALL_RANKINGS = {
     "attribution": "direct effect of adding the mean difference on right minus wrong logit",
     "gradient": "first-order effect of adding the mean difference on the margin",
     "effect": "first-order effect of scaling the unit on the margin",
+    "integrated": "the same slope, averaged along a path on which all units are scaled (integrated gradients)",
+    "exact": "gain of the margin from really scaling the unit alone, one run a unit",
 }
 """Every ranking of ``unit_scores``; those of ``RANKINGS`` can also be had from ``activation_differences``."""
+
+_BY_STRENGTH = {"integrated": integrated_gradients, "exact": exact_effects}
 
 
 @checked()
@@ -72,7 +77,10 @@ def unit_scores(
     * ``"gradient"``: the same over every path and for the whole answer (gradient x difference): the slope of the
       margin in the strength of a fixed addition to that unit alone.
     * ``"effect"``: gradient x activation: the slope of the margin in SADI's strength on that unit alone. Unlike all
-      others it looks at the input that is steered, not at the answer that follows.
+      others it looks at the input that is steered, not at the answer that follows. (Attribution patching of this
+      edit: one backward pass.)
+    * ``"integrated"`` and ``"exact"``: see ``sadi_lens.find.strength_effects``; the last is what the others estimate,
+      at the price of one run a unit.
 
     Args:
         model: A bridged model in eval mode.
@@ -156,11 +164,13 @@ def pair_arrays(
         "progress": progress,
     }
     samples: list[Sample] = []
-    if ranking in ("effect", "gradient", "attribution"):
+    if ranking in ("effect", "gradient", "attribution", *_BY_STRENGTH):
         require_one_prompt(pairs, f"ranking {ranking!r}")
         samples = [Sample(one.prompt, (one.positive, one.negative), 0) for one in pairs]
     if ranking == "effect":
         return (margin_gradients(model, samples, component, **options),)
+    if ranking in _BY_STRENGTH:
+        return (_BY_STRENGTH[ranking](model, samples, component, **options),)
     before_gate = ranking == "reference" and component == "neuron" and bool(model.cfg.gated_mlp)
     if ranking == "reference" and component == "hidden":
         raise ValueError(

@@ -12,12 +12,15 @@ from .merging import merge as merge
 from .methods import Candidate as Candidate
 from .methods import Control as Control
 from .methods import Method as Method
+from .methods.prompting import prompting as prompting
 from .neutral import divergence as divergence
 from .neutral import match_kl as match_kl
 from .neutral import side_effects as side_effects
 from .nulls import null_band as null_band
 from .open_ended import load_classifier as load_classifier
 from .open_ended import open_ended_scores as open_ended_scores
+from .paths import head_paths as head_paths
+from .paths import resample_ablation as resample_ablation
 from .pruning import prune_mask as prune_mask
 from .pruning import unit_effects as unit_effects
 from .push import measure_push as measure_push
@@ -34,3 +37,4 @@ from .stability import pairs_needed as pairs_needed
 from .sweeps import Grid as Grid
 from .sweeps import SweepInterrupted as SweepInterrupted
 from .sweeps import sweep as sweep
+from .yardstick import rankings_table as rankings_table

@@ -6,17 +6,17 @@
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tqdm.auto import tqdm
 
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.interventions import MaskedScaling
 from sadi_lens.measure.calls import Settings
-from sadi_lens.measure.evaluation import evaluate_all
+from sadi_lens.measure.candidates import behind, evaluate_candidates
 from sadi_lens.measure.methods import Candidate, Control, Material, Method, UnavailableError
 from sadi_lens.measure.neutral import UnreachableError
 from sadi_lens.measure.sweeps import Grid, best_of
@@ -27,7 +27,6 @@ from sadi_lens.types.results import Choice, Evaluation, Sweep
 
 RULES = ("best", "stable")
 """``Sweep.best`` or ``Sweep.stable``; methods without a grid always take the best."""
-Rebuild = Callable[[Sequence[Any]], Intervention]
 TIMED = 32
 """Items of dev on which the time of a method alone is taken."""
 
@@ -43,8 +42,8 @@ class Chosen(NamedTuple):
     sweep: Sweep | None = None
     """All candidates on dev, where they form a grid."""
     choice: Choice | None = None
-    rebuild: Rebuild | None = None
-    """Builds it anew for other prompts (samples, for a control that is told the answers), where it must know them."""
+    seconds: float = float("nan")
+    """CPU seconds, all threads, of building its candidates and choosing one; what methods share, the first pays."""
     candidates: Sequence[Candidate] = ()
     """What it chose from."""
 
@@ -61,22 +60,24 @@ class Chosen(NamedTuple):
     @property
     def is_unsteered(self) -> bool:
         """Whether no candidate did better on dev than the unsteered model."""
-        return self.candidate.strength == 0 or (self.n_candidates > 1 and not self.intervention)
+        one = self.candidate
+        changes = one.intervention or one.before or one.build
+        return one.strength == 0 or (self.n_candidates > 1 and not changes)
 
     @property
     def is_told(self) -> bool:
         """Whether it is told the right answers, so that it cannot run on plain prompts."""
         return isinstance(self.method, Control) and self.method.per_samples
 
-    def on(self, samples: Sequence[Sample]) -> Intervention | None:
-        """The intervention for a run over ``samples``."""
-        if self.is_told and self.rebuild is not None:
-            return self.rebuild(samples)
+    def on(self, samples: Sequence[Sample]) -> Candidate:
+        """What runs over ``samples``."""
+        if self.is_told and self.candidate.rebuild is not None:
+            return replace(self.candidate, intervention=self.candidate.rebuild(samples))
         return self.on_prompts([sample.prompt for sample in samples])
 
-    def on_prompts(self, prompts: Sequence[str]) -> Intervention | None:
-        """The intervention for a run over plain prompts; only where ``is_told`` is false."""
-        return self.intervention if self.rebuild is None else self.rebuild(prompts)
+    def on_prompts(self, prompts: Sequence[str]) -> Candidate:
+        """What runs over plain prompts; only where ``is_told`` is false."""
+        return self.candidate.over(prompts)
 
 
 def choose_all(
@@ -94,10 +95,11 @@ def choose_all(
     bar = tqdm(methods, desc="choose on dev", unit="method", disable=not progress)
     for method in bar:
         bar.set_postfix_str(method.name)
+        started = time.process_time()
         try:
-            chosen[method.name] = choose(
-                material, method, dev, settings, budget=budget, before=chosen
-            )
+            one = choose(material, method, dev, settings, budget=budget, before=chosen)
+            chosen[method.name] = one._replace(seconds=time.process_time() - started)
+            notes += _edges(one)
         except (UnavailableError, UnreachableError) as error:
             notes.append(f"{method.name} left out: {error}")
     return chosen, notes
@@ -122,7 +124,7 @@ def choose(
         dev: Items to choose on.
         settings: How they are scored; the method's own position goes before theirs.
         budget: Most candidates; None for all that the method has.
-        before: What other methods chose, for a control.
+        before: What other methods chose, for a control and for a method that starts from one of them.
         rule: One of ``RULES``.
         keep_items: Keep which items each candidate got right, for ``Sweep.selection``.
 
@@ -131,7 +133,11 @@ def choose(
         ValueError: If it offers more candidates than the budget allows, or none.
     """
     require_one_of("choose", rule, RULES)
-    candidates, rebuild = _offer(method, material, before or {}, dev, budget)
+    start = _start(method, before or {})
+    material, dev = material.upon(start), behind(start.before, dev)
+    prompts = [one.prompt for one in dev]
+    offered = _offer(method, material, before or {}, dev, budget)
+    candidates = [one if one.intervention else one.over(prompts) for one in offered]
     if not 1 <= len(candidates) <= (budget or len(candidates)):
         raise ValueError(
             f"method {method.name!r} offers {len(candidates)} candidates; the budget allows 1 to {budget}"
@@ -143,7 +149,7 @@ def choose(
         if found.split == "unknown":  # what a task calls dev is dev
             found = replace(found, split="dev")
         choice = found.best() if rule == "best" else found.stable()
-        taken = _taken(candidates, choice)
+        taken = _started(_taken(candidates, choice), start)
         return Chosen(
             method,
             taken,
@@ -154,21 +160,48 @@ def choose(
             choice,
             candidates=candidates,
         )
-    scored = evaluate_all(
-        material.model, dev, [one.intervention for one in candidates], settings, progress=False
-    )
+    scored = evaluate_candidates(material.model, dev, candidates, settings)
     base = None
     if len(candidates) > 1:  # a control, or a finished intervention, is what it is
-        base = evaluate_all(material.model, dev, [None], settings, progress=False)[0]
+        (base,) = evaluate_candidates(material.model, dev, [Candidate(None)], settings)
     best = best_of(scored, base)
     return Chosen(
         method,
-        Candidate(None) if best < 0 else candidates[best],
+        _started(Candidate(None) if best < 0 else candidates[best], start),
         settings.position,
         base.accuracy if base and best < 0 else scored[best].accuracy,
         len(candidates),
-        rebuild=rebuild,
     )
+
+
+def _edges(one: Chosen) -> list[str]:
+    """A note where the chosen strength is the largest or smallest that was tried: the best may lie beyond."""
+    if one.sweep is None or len(one.sweep.strengths) < 2:
+        return []
+    strength, tried = one.candidate.strength, one.sweep.strengths
+    for word, edge in (("largest", max(tried)), ("smallest", min(tried))):
+        if strength == edge:
+            return [
+                f"{one.name} chose the {word} strength of its grid, {strength:g}: the best may lie beyond"
+            ]
+    return []
+
+
+def _start(method: Method | Control, before: Mapping[str, Chosen]) -> Candidate:
+    """What the method starts from: the plain model, or what another method chose."""
+    name = method.upon if isinstance(method, Method) else ""
+    if not name:
+        return Candidate(None)
+    if name not in before:
+        raise UnavailableError(f"it starts from what {name!r} chose, which must stand before it")
+    return before[name].candidate
+
+
+def _started(taken: Candidate, start: Candidate) -> Candidate:
+    """The candidate with the text and the model that its method started from."""
+    if not start.before and start.build is None:
+        return taken
+    return replace(taken, before=start.before, build=start.build, words=start.words)
 
 
 def _taken(candidates: Sequence[Candidate], choice: Choice) -> Candidate:
@@ -206,17 +239,17 @@ def _offer(
     before: Mapping[str, Chosen],
     dev: Sequence[Sample],
     budget: int | None,
-) -> tuple[Sequence[Candidate], Rebuild | None]:
+) -> Sequence[Candidate]:
     if isinstance(method, Method):
-        return candidates_of(method, material, budget), None
+        return candidates_of(method, material, budget)
     name = method.of or f"sadi-{material.component}"
     followed = before[name].candidate if name in before else Candidate(None)
     if followed.intervention is None or not followed.strength:
         raise UnavailableError(f"{name!r} chose nothing that it could be a control of")
-    build: Rebuild = partial(method.build, material, followed.intervention)
+    build = partial(method.build, material, followed.intervention)
     given = dev if method.per_samples else [one.prompt for one in dev]
     made = Candidate(build(given), followed.k, followed.strength)
-    return [made], build if method.per_prompts or method.per_samples else None
+    return [replace(made, rebuild=build) if method.per_prompts or method.per_samples else made]
 
 
 def report(
@@ -237,16 +270,15 @@ def report(
         progress: Show a bar.
     """
     found: dict[str, Evaluation] = {}
-    for position in dict.fromkeys(one.position for one in chosen):
+    positions = dict.fromkeys(one.position for one in chosen)
+    for position in tqdm(positions, desc="test", unit="position", disable=not progress):
         group = [one for one in chosen if one.position == position]
-        results = evaluate_all(
+        results = evaluate_candidates(
             model,
             test,
             [one.on(test) for one in group],
             replace(settings, position=position),
             labels=[one.name for one in group],
-            progress=progress,
-            description="test",
         )
         found |= {one.label: one for one in results}
     return [found[one.name] for one in chosen]
@@ -264,5 +296,5 @@ def seconds_of(model: HookedModel, one: Chosen, dev: Sequence[Sample], settings:
     some = dev[:TIMED]
     steering = one.on(some)
     started = time.process_time()
-    evaluate_all(model, some, [steering], replace(settings, position=one.position), progress=False)
+    evaluate_candidates(model, some, [steering], replace(settings, position=one.position))
     return (time.process_time() - started) / len(some)

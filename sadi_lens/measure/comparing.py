@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from tqdm.auto import tqdm
 
 from sadi_lens.engine.intervention import Intervention
-from sadi_lens.interventions import MaskedAddition, MaskedScaling, VectorAddition
 from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.choosing import Chosen, choose_all, report, seconds_of
 from sadi_lens.measure.evaluation import chance_of
-from sadi_lens.measure.methods import BUDGET, METHODS, SAME, Candidate, Control, Material, Method
+from sadi_lens.measure.listing import CONTROLS, nulls_of, resolve
+from sadi_lens.measure.methods import BUDGET, Control, Material, Method
 from sadi_lens.measure.neutral import halves_of, side_effects
 from sadi_lens.measure.nulls import Nulls, bands_of
 from sadi_lens.types.base import DEFAULT_POSITION, require_one_of
@@ -19,11 +19,8 @@ from sadi_lens.types.checks import checked
 from sadi_lens.types.data import Task
 from sadi_lens.types.model import HookedModel, ModelInfo, n_units
 from sadi_lens.types.paired import power_line
-from sadi_lens.types.results import Comparison, SideEffects
+from sadi_lens.types.results import Comparison, Evaluation, SideEffects, Written
 
-CONTROLS = ("main", "all")
-MAIN = ("matched-norm", "matched-mean", "matched-kl", "same-answer", "other-answer")
-"""Controls of ``sadi-effect`` that always stand beside it."""
 N_NEUTRAL = 32
 """Neutral texts used of those given."""
 
@@ -43,6 +40,7 @@ def compare(
     neutral: Sequence[str] | None = None,
     reference: str | None = None,
     scoring: str = "sum",
+    written: bool = False,
     max_new_tokens: int = 16,
     seed: int = 0,
     progress: bool = True,
@@ -53,7 +51,8 @@ def compare(
         model: A bridged model in eval mode.
         task: Needs pairs (the masks and vectors), dev (every choice) and test (every number reported).
         methods: Names of ``sadi_lens.measure.methods.METHODS``, methods of your own, finished interventions, or None
-            for the unsteered model, which always comes first. Default: all that differ and this model has units for.
+            for the unsteered model, which always comes first. Default: all that steer, differ and have units in this
+            model; not ``ON_REQUEST`` (prompting, fine-tuning).
         component: What the fixed methods and the controls edit, and whose SADI they are controls of.
         position: Which tokens are edited, unless a method's definition says so itself.
         budget: Candidates that each method may try on dev.
@@ -67,6 +66,7 @@ def compare(
             Default: no side effects are measured.
         reference: Label of the method that every other is contrasted with; default SADI on ``component``.
         scoring: See ``evaluate``.
+        written: Let every choice write its answer on test too (``MethodRow.written``): scores and behaviour may part.
         max_new_tokens: See ``evaluate``.
         seed: Seed of every random mask.
         progress: Show bars.
@@ -87,9 +87,9 @@ def compare(
     """
     require_splits(task)
     require_one_of("controls", controls, CONTROLS)
-    listed = _resolve(methods, ModelInfo.of(model), component, controls)
+    listed = resolve(methods, ModelInfo.of(model), component, controls)
     names = [one.name for one in listed]
-    nulls = _nulls_of(listed, f"sadi-{component}", controls)
+    nulls = nulls_of(listed, f"sadi-{component}", controls)
     own = f"sadi-{component}"
     reference = own if reference is None and own in names else reference or ""
     if reference:
@@ -100,6 +100,7 @@ def compare(
         nulls=Nulls(n_null, tune_null, nulls, nulls if controls == "all" else [own]),
         reference=reference,
         neutral=list(neutral or ())[:N_NEUTRAL],
+        written=written,
         progress=progress,
     )
     material = Material(model, task.pairs, task.name, component, position, seed)
@@ -118,6 +119,8 @@ class Plan:
     neutral: Sequence[str] = ()
     """Texts for the side effects."""
     timed: bool = True
+    written: bool = False
+    """Whether what each choice writes on test is measured, too."""
     keep: Callable[[dict[str, Chosen]], Sequence[str]] = list
     """Which of the choices are run on test, decided by dev alone; default all."""
     words: Callable[[Chosen], str] | None = None
@@ -159,6 +162,7 @@ def run_plan(
     bands, layered = bands_of(
         material, run, task, plan.nulls, plan.settings, progress=plan.progress
     )
+    written = _written(material.model, run, task, plan, found)
     details = {
         one.name: {
             "kind": one.method.kind,
@@ -168,9 +172,11 @@ def run_plan(
             "seconds": seconds_of(material.model, one, task.dev, plan.settings)
             if plan.timed
             else float("nan"),
+            "choice_seconds": one.seconds,
             "null": bands[one.name].label if one.name in bands else "",
             "layer_null": layered[one.name].label if one.name in layered else "",
             "side_effects": _side_effects(material.model, one, plan.neutral),
+            "written": written.get(one.name),
         }
         for one in run
     }
@@ -187,6 +193,23 @@ def run_plan(
     return comparison, chosen
 
 
+def _written(
+    model: HookedModel,
+    run: Sequence[Chosen],
+    task: Task,
+    plan: Plan,
+    scored: Sequence[Evaluation],
+) -> dict[str, Written]:
+    """What each choice writes on test, where the plan asks for it."""
+    if not plan.written:
+        return {}
+    settings = replace(plan.settings, scoring="generation")
+    found = report(model, run, task.test, settings, progress=plan.progress)
+    return {
+        one.label: Written.of(one, found[0], own) for one, own in zip(found, scored, strict=True)
+    }
+
+
 def require_splits(task: Task) -> None:
     """Refuse a task that has nothing to build, choose or report on."""
     for name in ("pairs", "dev", "test"):
@@ -197,67 +220,15 @@ def require_splits(task: Task) -> None:
 def _side_effects(model: HookedModel, one: Chosen, texts: Sequence[str]) -> SideEffects | None:
     if not texts or one.is_told:
         return None
+    runs = one.on_prompts([halves_of(text)[0] for text in texts])
     return side_effects(
         model,
         texts,
-        one.on_prompts([halves_of(text)[0] for text in texts]),
+        runs.intervention,
+        steered=runs.on(model),
+        before=runs.before,
         position="every_step" if one.position == "last_prompt" else one.position,
     )
-
-
-def _resolve(
-    methods: Sequence[str | Method | Control | Intervention | None] | None,
-    info: ModelInfo,
-    component: str,
-    controls: str,
-) -> list[Method | Control]:
-    """The methods asked for, the unsteered model first; every control after the method it follows."""
-    if methods is None:
-        names = [
-            name for name in METHODS if name not in SAME and (info.d_mlp or name != "sadi-neuron")
-        ]
-        methods = [*names, *_controls_of(names, f"sadi-{component}", controls)]
-    n_units(info, component)
-    listed: list[Method | Control] = [METHODS["unsteered"]]
-    for one in methods:
-        if one is None or one == "unsteered":
-            continue
-        if isinstance(one, str):
-            require_one_of("method", one, METHODS)
-            one = METHODS[one]
-        if not isinstance(one, Method | Control):
-            one.check(info)
-            one = _finished(one)
-        if any(one.name == other.name for other in listed):
-            raise ValueError(f"methods must have different names, got {one.name!r} twice")
-        if isinstance(one, Control):
-            followed = one.of or f"sadi-{component}"
-            if followed not in [other.name for other in listed if isinstance(other, Method)]:
-                raise ValueError(
-                    f"{one.name!r} is a control of {followed!r}, which must stand before it in methods"
-                )
-        listed.append(one)
-    return listed
-
-
-def _controls_of(names: Sequence[str], own: str, controls: str) -> list[Control]:
-    """The controls of other methods than SADI on the component of the comparison."""
-    scaled = [
-        name for name in names if name.startswith("sadi-") and name not in (own, "sadi-signed")
-    ]
-    return [
-        replace(one, name=f"{one.name}, {method}", of=method)
-        for method in (["sadi-effect"] if controls == "main" else scaled)
-        for one in METHODS.values()
-        if isinstance(one, Control) and (controls == "all" or one.name in MAIN)
-    ]
-
-
-def _nulls_of(listed: Sequence[Method | Control], own: str, controls: str) -> list[str]:
-    """Methods that are placed among random masks; all of one grid share theirs."""
-    if controls == "main":
-        return [own, "sadi-effect"]
-    return [one.name for one in listed if isinstance(one, Method) and one.kind == "adaptive"]
 
 
 def _pairs(run: Sequence[Chosen]) -> list[tuple[str, str]]:
@@ -272,18 +243,12 @@ def _pairs(run: Sequence[Chosen]) -> list[tuple[str, str]]:
     return [pair for pair in found if names.issuperset(pair)]
 
 
-def _finished(intervention: Intervention) -> Method:
-    """A finished intervention as a method with a single candidate."""
-    kinds = {MaskedScaling: "adaptive", MaskedAddition: "fixed", VectorAddition: "fixed"}
-    kind = next((word for cls, word in kinds.items() if isinstance(intervention, cls)), "other")
-    return Method(intervention.label, kind, lambda _material, _budget: [Candidate(intervention)])
-
-
 def _label(one: Chosen, position: str) -> str:
     """Label of the intervention and a position of its own, where they say more than the method's name; else empty."""
     if one.is_unsteered:
         return "unsteered: nothing does better on dev"
-    words = "" if one.intervention is None else one.intervention.label
+    parts = (one.candidate.words, "" if one.intervention is None else one.intervention.label)
+    words = "; ".join(part for part in parts if part)
     if one.position != position:
         words += f", position {one.position}"
     return "" if words == one.name else words

@@ -50,6 +50,8 @@ def divergence(
     intervention: Intervention | None,
     *,
     position: str = DEFAULT_POSITION,
+    steered: HookedModel | None = None,
+    before: str = "",
 ) -> Divergence:
     """KL per token and perplexity ratio over the continuations of texts, both models reading the same tokens.
 
@@ -58,6 +60,8 @@ def divergence(
         texts: (prompt, continuation); an empty continuation asks for the one token that follows the prompt.
         intervention: What to measure; acts on the prompt as ``position`` says.
         position: Which tokens are edited.
+        steered: The model that is steered, where it is not ``model`` itself (fine-tuned from it, same tokenizer).
+        before: Text that the steered model reads before each prompt.
 
     Returns:
         NaN, with a warning, where the steered model's output is not finite.
@@ -65,7 +69,7 @@ def divergence(
     Raises:
         ValueError: If there is no text, or one does not tokenise or fit.
     """
-    found = _divergence(model, texts, intervention, position)
+    found = _divergence(model, steered or model, texts, intervention, position, before)
     if not math.isfinite(found.kl):
         warn_not_finite("KL", "unsteered" if intervention is None else intervention.label)
     return found
@@ -74,24 +78,28 @@ def divergence(
 @torch.inference_mode()
 def _divergence(
     model: HookedModel,
+    steered: HookedModel,
     texts: Sequence[tuple[str, str]],
     intervention: Intervention | None,
     position: str,
+    before: str,
 ) -> Divergence:
     require_eval(model)
     if not texts:
         raise ValueError("texts must hold at least 1, got 0")
-    rows: list[tuple[list[int], int]] = []
-    for prompt, continuation in texts:
-        if continuation:
-            item = encode_item(model, prompt, (continuation,))
-            rows.append(([*item.prompt, *item.answers[0]], len(item.answers[0])))
-        else:
-            rows.append((encode_prompt(model, prompt), 0))
+    rows = [_cut(model, *text) for text in texts]
+    longer = [_cut(steered, before + prompt, end) for prompt, end in texts] if before else rows
+    if [ids[len(ids) - n :] for ids, n in rows] != [ids[len(ids) - n :] for ids, n in longer]:
+        raise ValueError(f"the texts are cut into other tokens after {before[-40:]!r}")
     most = max(1, MAX_LOGITS // int(model.cfg.d_vocab))
-    batches = batches_by_tokens([len(ids) for ids, _ in rows], most)
+    batches = batches_by_tokens([len(ids) for ids, _ in longer], most)
     parts = [
-        _sums(model, [rows[index] for index in indices], intervention, position)
+        _sums(
+            (model, [rows[index] for index in indices]),
+            (steered, [longer[index] for index in indices]),
+            intervention,
+            position,
+        )
         for indices in batches
     ]
     kl, surprise = (sum(part[place] for part in parts) for place in (0, 1))
@@ -102,24 +110,38 @@ def _divergence(
     return Divergence(kl / n_tokens, ratio, n_tokens)
 
 
+def _cut(model: HookedModel, prompt: str, continuation: str) -> tuple[list[int], int]:
+    """Tokens of a text, and how many of them continue the prompt."""
+    if not continuation:
+        return encode_prompt(model, prompt), 0
+    item = encode_item(model, prompt, (continuation,))
+    return [*item.prompt, *item.answers[0]], len(item.answers[0])
+
+
 def _sums(
-    model: HookedModel,
-    rows: Sequence[tuple[list[int], int]],
+    plain: tuple[HookedModel, Sequence[tuple[list[int], int]]],
+    other: tuple[HookedModel, Sequence[tuple[list[int], int]]],
     intervention: Intervention | None,
     position: str,
 ) -> tuple[float, float]:
-    """KL and the surprise that steering adds, summed over the continuation tokens of (tokens, length) rows."""
-    ids, mask = pad_left([ids for ids, _ in rows], pad_id(model), device_of(model))
+    """KL and the surprise that steering adds, summed over the continuation tokens of (tokens, length) rows.
+
+    Each model reads rows of its own, which end in the same continuations.
+    """
+    rows = plain[1]
     keep = max(n for _, n in rows) + 1
 
-    def logprobs() -> Tensor:
+    def logprobs(
+        model: HookedModel, rows: Sequence[tuple[list[int], int]]
+    ) -> tuple[Tensor, Tensor]:
+        ids, mask = pad_left([ids for ids, _ in rows], pad_id(model), device_of(model))
         logits = model(ids, attention_mask=mask, use_cache=False, logits_to_keep=keep)
-        return torch.log_softmax(logits[:, -keep:].float(), dim=-1)
+        return torch.log_softmax(logits[:, -keep:].float(), dim=-1), ids
 
-    base = logprobs()
-    lengths = [len(row) - n for row, n in rows]
-    with steer(model, intervention, position=position, prompt_lengths=lengths):
-        steered = logprobs()
+    base, ids = logprobs(*plain)
+    lengths = [len(row) - n for row, n in other[1]]
+    with steer(other[0], intervention, position=position, prompt_lengths=lengths):
+        steered, _ = logprobs(*other)
     # Column keep - 1 - n predicts the first of n continuation tokens.
     n_predicted = torch.tensor([max(1, n) for _, n in rows])[:, None]
     first = torch.tensor([keep - 1 - n for _, n in rows])[:, None]
@@ -142,6 +164,8 @@ def side_effects(
     *,
     position: str = DEFAULT_POSITION,
     max_new_tokens: int = 32,
+    steered: HookedModel | None = None,
+    before: str = "",
 ) -> SideEffects:
     """What an intervention does to neutral texts: the second half of each is read, the first half continued.
 
@@ -151,15 +175,19 @@ def side_effects(
         intervention: What to measure; None is the unsteered model.
         position: Which tokens are edited; ``"every_step"`` leaves steering on for the whole continuation.
         max_new_tokens: Length of the greedy continuations.
+        steered: See ``divergence``.
+        before: See ``divergence``.
 
     Raises:
         ValueError: If a text cannot be cut or does not fit.
     """
     halves = [halves_of(text) for text in texts]
-    found = divergence(model, halves, intervention, position=position)
+    found = divergence(
+        model, halves, intervention, position=position, steered=steered, before=before
+    )
     continued = generate(
-        model,
-        [prompt for prompt, _ in halves],
+        steered or model,
+        [before + prompt for prompt, _ in halves],
         intervention,
         position=position,
         max_new_tokens=max_new_tokens,
@@ -222,7 +250,7 @@ def match_kl(
     """
 
     def measure(one: Intervention) -> float:
-        return _divergence(model, [(prompt, "") for prompt in prompts], one, position).kl
+        return _divergence(model, model, [(prompt, "") for prompt in prompts], one, position, "").kl
 
     if not prompts:
         raise ValueError("prompts must hold at least 1, got 0")

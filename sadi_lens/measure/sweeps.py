@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ STRENGTHS = (0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)
 
 @dataclass(frozen=True)
 class Candidate:
-    """One intervention that a method may choose on dev, and its place in the method's grid if it has one."""
+    """What a method may choose on dev: an intervention, a text before every prompt, a model of its own, or several."""
 
     intervention: Intervention | None
     """None is the unsteered model."""
@@ -41,12 +41,31 @@ class Candidate:
     """Units selected, or the layer (``Sweep.axis``)."""
     strength: float = float("nan")
     """NaN where the method has none."""
+    before: str = ""
+    """Text that goes before every prompt (an instruction, examples)."""
+    build: Callable[[], HookedModel] | None = None
+    """Makes the model that it runs on, where that is not the model compared (fine-tuning)."""
+    words: str = ""
+    """What text or model it is, for the table."""
+    rebuild: Callable[[Sequence[str]], Intervention] | None = None
+    """Builds the intervention for the prompts of a run, where it must know them."""
 
     def __post_init__(self) -> None:
         check_value("intervention", self.intervention, Intervention | None)
         check_value("k", self.k, int, 0)
         if self.strength == self.strength:
             check_value("strength", self.strength, float)
+
+    def on(self, model: HookedModel) -> HookedModel:
+        """The model that it runs on, where ``model`` is the one compared."""
+        return model if self.build is None else self.build()
+
+    def over(self, prompts: Sequence[str]) -> "Candidate":
+        """The same for a run over ``prompts``."""
+        if self.rebuild is None:
+            return self
+        found = self.rebuild([self.before + one for one in prompts])
+        return replace(self, intervention=found)
 
 
 class SweepInterrupted(KeyboardInterrupt):
@@ -177,6 +196,8 @@ class Grid:
         require_fields(self, ks=0)
         if not self.cells or self.cells[0].intervention is None:
             raise ValueError("ks and strengths must not be empty, and all cells must steer")
+        if any(one.before or one.build for one in self.cells):
+            raise ValueError("cells of a grid are interventions on one model and its own prompts")
         every = [(k, s) for k in self.ks for s in self.strengths]
         if [(one.k, one.strength) for one in self.cells] != every:
             raise ValueError(
@@ -285,12 +306,7 @@ class Grid:
 
 
 def best_of(found: Sequence[Evaluation], unsteered: Evaluation | None = None) -> int:
-    """Place of the best result: accuracy, then margin, then the earlier one.
-
-    Args:
-        found: At least one.
-        unsteered: A candidate too, that sets the floor of ``Sweep.best``; -1 is returned where no other does better.
-    """
+    """Place of the best result: accuracy, then margin, then the earlier one; -1 where none is better than unsteered."""
 
     def merit(one: Evaluation) -> tuple[float, float]:
         return one.accuracy, -math.inf if math.isnan(one.margin) else one.margin

@@ -13,8 +13,8 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
-POSITIONS = ("last_prompt", "every_step", "all")
-"""Which tokens are edited: the last prompt token; that and every later one; every token."""
+POSITIONS = ("last_prompt", "every_step", "generated", "all")
+"""Which tokens are edited: the last prompt token; that and every later one; every later one alone; every token."""
 DEFAULT_POSITION = "last_prompt"
 """Used wherever no position is given: the token that the paper and its reference code edit (Wang et al., Eq. 5)."""
 ENGINES = ("shared", "plain")

@@ -340,6 +340,24 @@ def test_printed_numbers_are_those_of_the_paper():
     assert eight[eight["label"] == "BASELINE"]["value"].mean() == pytest.approx(53.38, abs=0.01)
     assert eight[eight["label"] == "SADI-NEURON"]["value"].mean() == pytest.approx(58.33, abs=0.01)
     assert all(len(published_table(name)) for name in published_titles())
+    layers = published_table("figure3b").pivot(index="layer", columns="label", values="value")
+    assert layers.sum().to_dict() == {"HIDDEN": 100, "NEURON": 100}
+    assert (layers.HIDDEN[31], layers.NEURON[12]) == (98, 8)
+    # The best cell of every task of figure 2 is what tables 1 and 3 report, and some cells are below chance.
+    sweeps = published_table("figure2")
+    best = sweeps.loc[sweeps.groupby("task")["value"].idxmax()].set_index("task")
+    assert best.value.to_dict() == {
+        "copa": 78.8,
+        "sst2": 92.2,
+        "storycloze": 79.75,
+        "triviaqa": 44.0,
+    }
+    assert best.strength["copa"] + 1 == 35
+    assert len(sweeps) == 4 * 25
+    assert (sweeps.value[sweeps.task == "copa"] < 50).sum() == 18
+    assert set(one[one["label"] == "SADI-HIDDEN"]["component"]) == {"mlp_out"}
+    times = published_table("timing")
+    assert times[times.metric == "seconds"].set_index("label")["value"]["BASELINE"] == 0.71
     with pytest.raises(ValueError, match="did you mean 'table1'"):
         published_table("tabl1")
 
@@ -382,6 +400,10 @@ def test_a_run_is_laid_beside_the_printed_row_with_a_warning_for_another_model()
     assert same.attrs["warning"] == ""
     assert len(same) == 2
     assert not len(beside(results("tiny", task="hints"), "table1"))
+    cell = {"k": 4.0, "strength": 14.0}
+    with pytest.warns(UserWarning, match="tiny beside LLaMA2-7B-chat"):
+        (row,) = beside(results("tiny").assign(**cell), "figure2").to_dict("records")
+    assert row["theirs"] == 0.8
 
 
 def test_seeds_are_summarised():

@@ -7,7 +7,7 @@ import pytest
 from architectures import CASES, number_tokenizer, random_model
 from factories import no_free_memory, on_the_bridge
 
-POSITIONS = ["last_prompt", "every_step", "all"]
+POSITIONS = ["last_prompt", "every_step", "generated", "all"]
 
 
 @contextlib.contextmanager

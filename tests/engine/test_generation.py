@@ -20,7 +20,7 @@ def options(**more):
     return {"max_new_tokens": 6, "skip_special_tokens": False, "eos_token_id": None, **more}
 
 
-@pytest.mark.parametrize("position", ["last_prompt", "every_step", "all"])
+@pytest.mark.parametrize("position", ["last_prompt", "every_step", "generated", "all"])
 @pytest.mark.parametrize("beams", [1, 2])
 def test_the_raw_model_writes_what_the_bridge_writes(llama, differences, position, beams):
     from factories import on_the_bridge

@@ -361,6 +361,7 @@ def test_what_cannot_be_had_is_left_out_and_said(planted):
     found = sl.compare(*planted, methods, budget=2, n_null=0, progress=False)
     assert [row.label for row in found.rows] == ["unsteered", "sadi-head"]
     assert found.notes == (
+        "sadi-head chose the largest strength of its grid, 20: the best may lie beyond",
         "twin left out: no strength has a KL of 3 nats",
         "wordy left out: no such token",
         "shadow left out: 'wordy' chose nothing that it could be a control of",

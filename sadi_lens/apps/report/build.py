@@ -21,6 +21,7 @@ RESULTS = "results.json"
 POSITION_WORDS = {
     "last_prompt": "the last prompt token",
     "every_step": "the last prompt token and every generated one",
+    "generated": "every generated token",
     "all": "every token",
 }
 KNOWN = {"comparison": Comparison, "sweep": Sweep, "choice": Choice, "differences": dict, "masks": dict,

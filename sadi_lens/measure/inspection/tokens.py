@@ -143,6 +143,7 @@ def token_roles(
     steered = {
         "last_prompt": range(end, end + 1),
         "every_step": range(end, len(ids)),
+        "generated": range(end + 1, len(ids)),
         "all": range(len(ids)),
     }[position]
     tokenizer = require_tokenizer(model)

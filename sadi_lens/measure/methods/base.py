@@ -5,7 +5,7 @@ another method chose, so that it differs in one thing only.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from sadi_lens.find.rankings import unit_scores
 from sadi_lens.measure.calls import weights_of
 from sadi_lens.measure.journal import kept
 from sadi_lens.measure.sweeps import STRENGTHS, Candidate, ks_of
+from sadi_lens.tasks.prompts import map_prompts
 from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.data import ContrastivePair, Task
 from sadi_lens.types.differences import ActivationDifferences
@@ -72,6 +73,13 @@ class Material:
             origin = {**self.origin, "components": names}
             self.read["differences"] = kept("differences", lambda: origin, read)
         return self.read["differences"]
+
+    def upon(self, start: Candidate) -> "Material":
+        """The same pairs on the model and behind the text of ``start``: everything is read anew."""
+        if not start.before and start.build is None:
+            return self
+        pairs = map_prompts(Task("", self.pairs), lambda prompt: start.before + prompt).pairs
+        return replace(self, model=start.on(self.model), pairs=pairs, read={})
 
     @property
     def origin(self) -> dict[str, Any]:
@@ -160,6 +168,8 @@ class Method:
     """Whether its units follow the ranking of the material."""
     draws: bool = False
     """Whether the seed decides its candidates."""
+    upon: str = ""
+    """Name of a method whose chosen text or model it starts from; its pairs are then read there."""
     about: str = ""
     """What it does, in words."""
 

@@ -9,7 +9,15 @@ from sadi_lens.types.model import ModelInfo
 from sadi_lens.types.paired import detectable
 from sadi_lens.types.results.evaluation import Evaluation, NullBand
 from sadi_lens.types.results.guards import Guards
-from sadi_lens.types.results.rows import Contrast, MethodRow, SideEffects, contrasts_of, row_of
+from sadi_lens.types.results.rows import (
+    Contrast,
+    MethodRow,
+    SideEffects,
+    contrasts_of,
+    row_of,
+    same_weights,
+)
+from sadi_lens.types.results.written import Written
 from sadi_lens.types.stats import holm, standard_error
 
 if TYPE_CHECKING:
@@ -18,7 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Comparison(ArrayEq):
-    """Methods scored on the same items, the unsteered model first."""
+    """Methods scored on the same items, the unsteered model first.
+
+    A method may change the prompt, or run on weights of its own (``MethodRow.model``; ``notes`` names those rows).
+    """
 
     model: ModelInfo
     task: str
@@ -68,6 +79,12 @@ class Comparison(ArrayEq):
             ValueError: If the evaluations are not of the same items, or two have the same label.
         """
         base = evaluations[0]
+        others = [one.label for one in evaluations if not same_weights(one, base)]
+        if others:
+            notes = [
+                *notes,
+                f"weights of their own, not those of {base.model.name}: {', '.join(others)}",
+            ]
         bands = {null.label: null for null in nulls}
         rows: list[MethodRow] = []
         for one in evaluations:
@@ -164,6 +181,7 @@ class Comparison(ArrayEq):
                     "margin": row.margin,
                     "valid_rate": row.valid_rate,
                     **_guard_columns(row.guards),
+                    **_written_columns(row.written),
                     "kind": row.kind,
                     "null_p": row.null_p,
                     "layer_null_p": row.layer_null_p,
@@ -171,6 +189,8 @@ class Comparison(ArrayEq):
                     "dev_accuracy": row.dev_accuracy,
                     "n_candidates": row.n_candidates,
                     "seconds": row.seconds,
+                    "choice_seconds": row.choice_seconds,
+                    "model": row.model,
                     **_side_columns(row.side_effects),
                     "n": self.n,
                 }
@@ -198,6 +218,12 @@ def _contrasts(
         for first, seconds in families.items()
         for one in contrasts_of(by_label[first], [by_label[label] for label in seconds])
     )
+
+
+def _written_columns(written: Written | None) -> dict[str, Any]:
+    if written is None:
+        return {}
+    return {"written_accuracy": written.accuracy, "written_valid_rate": written.valid_rate}
 
 
 def _guard_columns(guards: Guards | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from sadi_lens.types.base import ArrayEq
 from sadi_lens.types.paired import mcnemar_p, paired_interval
 from sadi_lens.types.results.evaluation import Evaluation, NullBand
 from sadi_lens.types.results.guards import Guards
+from sadi_lens.types.results.written import Written
 from sadi_lens.types.stats import Interval, effective_size, holm
 
 
@@ -100,10 +101,16 @@ class MethodRow(ArrayEq):
     n_candidates: int = 0
     """Candidates tried on dev; 0 where there was nothing to choose."""
     seconds: float = float("nan")
-    """CPU seconds per test item, all threads; reported, never tested."""
+    """CPU seconds per item, all threads, alone on the first items of dev; reported, never tested."""
+    choice_seconds: float = float("nan")
+    """CPU seconds, all threads, of building its candidates and choosing on dev; what methods share, the first pays."""
+    model: str = ""
+    """Fingerprint of the weights it ran on, where they are not the comparison's own (fine-tuning)."""
     side_effects: SideEffects | None = None
     guards: Guards | None = None
     """Answers given and the gain where no favourite helps; None where the task has no few answers to count."""
+    written: Written | None = None
+    """What it writes, where that was asked for."""
     mended: int = 0
     """Items that the method answers right and the unsteered model wrong."""
     broken: int = 0
@@ -134,13 +141,12 @@ def row_of(
         given: Further fields.
 
     Raises:
-        ValueError: If the two are not of the same items and model.
+        ValueError: If the two are not of the same items.
     """
-    if (one.items, one.model.fingerprint) != (base.items, base.model.fingerprint):
+    if one.items != base.items:
         raise ValueError(
-            f"a comparison needs the same items on the same model: {one.label!r} has {one.n} of "
-            f"{one.task}/{one.split} on {one.model.name}, {base.label!r} has {base.n} of "
-            f"{base.task}/{base.split} on {base.model.name}"
+            f"a comparison needs the same items: {one.label!r} has {one.n} of {one.task}/{one.split}, "
+            f"{base.label!r} has {base.n} of {base.task}/{base.split}"
         )
     band, layers = given.get("null", ""), given.get("layer_null", "")
     mended, broken = one.correct & ~base.correct, base.correct & ~one.correct
@@ -160,12 +166,18 @@ def row_of(
         guards=Guards.of(one.picks, base.picks, base.clusters)
         if one.picks and base.picks
         else None,
+        model="" if same_weights(one, base) else one.model.fingerprint,
         mended=int(mended.sum()),
         broken=int(broken.sum()),
         n_effective=float("nan") if one is base else size,
         groups=_groups(one, mended, broken),
         **given,
     )
+
+
+def same_weights(one: Evaluation, other: Evaluation) -> bool:
+    """Whether two results are of one model."""
+    return one.model.fingerprint == other.model.fingerprint
 
 
 def _groups(one: Evaluation, mended: np.ndarray, broken: np.ndarray) -> tuple[GroupResult, ...]:
