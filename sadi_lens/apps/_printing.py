@@ -21,22 +21,24 @@ if not console.is_terminal:  # a file or a pipe has no width: do not fold the ta
 
 def print_table(results: dict) -> None:
     """What a demo found: every method, then the random masks."""
-    from sadi_lens.types.results.table import METHOD_COLUMNS, method_rows
+    from sadi_lens.types.results.table import METHOD_COLUMNS, method_rows, power_text
 
     comparison = results["comparison"]
     settings = results["settings"]
     null_words = (
-        "each with its own strength from dev"
+        "each with its own K and strength from dev"
         if settings["tune_null"]
-        else "at the strength tuned for SADI's mask (they never chose, which favours SADI)"
+        else "at SADI's own cell (they never chose, so p is conditional on it, which favours SADI)"
     )
     print_rows(
         METHOD_COLUMNS,
         method_rows(comparison),
         title=f"{comparison.task} on {comparison.model.name}: test n = {comparison.n}, K and strength chosen on "
         f"{settings['n_dev']} dev items, mask from {settings['n_pairs']} pairs",
-        caption=f"{INTERVALS}; null p: share of random masks at least as good, {null_words}",
+        caption=f"{INTERVALS}; null p: share of random masks at least as good, {null_words}; "
+        f"{power_text(comparison)}",
     )
+    _print_groups(comparison)
     _print_guards(comparison)
 
 
@@ -48,6 +50,7 @@ def print_comparison(comparison: "Comparison") -> None:
         SIDE_COLUMNS,
         WRITTEN_COLUMNS,
         compared_rows,
+        power_text,
         side_rows,
         written_rows,
     )
@@ -57,9 +60,10 @@ def print_comparison(comparison: "Comparison") -> None:
         compared_rows(comparison),
         title=f"{comparison.task} on {comparison.model.name}: test n = {comparison.n}, position {comparison.position}",
         caption=f"{INTERVALS}; dev: accuracy there of what was chosen among (tried) candidates; Holm p: McNemar's "
-        "exact test against the unsteered model, corrected for the number of methods; null p: share of random masks at "
-        "least as good",
+        "mid-p against the unsteered model, corrected for the number of methods; null p [its 95% interval]: share of "
+        f"random masks at least as good; {power_text(comparison)}",
     )
+    _print_groups(comparison)
     _print_guards(comparison)
     if written := written_rows(comparison):
         print_rows(
@@ -79,6 +83,19 @@ def print_comparison(comparison: "Comparison") -> None:
     )
     for line in (*comparison.notes, *conclusions(comparison)):
         console.print(escape(line), highlight=False)
+
+
+def _print_groups(comparison: "Comparison") -> None:
+    from sadi_lens.types.results.table import group_columns, group_rows
+
+    rows = group_rows(comparison)
+    if rows:
+        print_rows(
+            group_columns(comparison),
+            rows,
+            title="by group of items",
+            caption="accuracy (+ items mended, - items broken, against the unsteered model)",
+        )
 
 
 def _print_guards(comparison: "Comparison") -> None:

@@ -47,7 +47,8 @@ def demo(
         typer.Option(help="Random masks in each null band; default 200, for large models 60"),
     ] = None,
     tune_null: Annotated[
-        bool, typer.Option(help="Let every random mask choose its own strength on dev (slow)")
+        bool,
+        typer.Option(help="Let every random mask choose K and strength on dev, as SADI did (slow)"),
     ] = False,
 ) -> None:
     """From contrastive pairs to a steered model: a table, figures and results.json.
@@ -102,9 +103,9 @@ def compare(
     component: Annotated[
         str, typer.Option(help="Component of fixed methods, controls, null")
     ] = "head",
-    n_null: Annotated[int, typer.Option(help="Random masks in the null band; 0 for none")] = 200,
+    n_null: Annotated[int, typer.Option(help="Random masks in each null; 0 for none")] = 40,
     tune_null: Annotated[
-        bool, typer.Option(help="Let every random mask choose its own strength on dev, as SADI did")
+        bool, typer.Option(help="Let every random mask choose K and strength on dev, as SADI did")
     ] = True,
     budget: Annotated[int, typer.Option(help="Candidates that each method may try on dev")] = 48,
     neutral: Annotated[

@@ -13,10 +13,11 @@ from sadi_lens.find.differences import unit_differences
 from sadi_lens.interventions import MaskedScaling
 from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.choosing import Chosen
-from sadi_lens.measure.comparing import Nulls, Plan, require_splits, run_plan
+from sadi_lens.measure.comparing import Plan, require_splits, run_plan
 from sadi_lens.measure.journal import kept
 from sadi_lens.measure.methods import METHODS, Control, Material, Method
 from sadi_lens.measure.methods.sadi import fixed, matched, sadi
+from sadi_lens.measure.nulls import Nulls
 from sadi_lens.measure.sweeps import KS, STRENGTHS
 from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.checks import checked
@@ -24,7 +25,7 @@ from sadi_lens.types.data import Task
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask, top_k_mask
 from sadi_lens.types.model import HookedModel, ModelInfo, n_units
-from sadi_lens.types.results import Comparison, MethodRow, NullBand
+from sadi_lens.types.results import Comparison
 from sadi_lens.types.stats import ALPHA, MIN_NULL
 
 COMPARED_RANKINGS = ("signed", "magnitude", "standardised", "effect")
@@ -65,8 +66,8 @@ def run_demo(
         ks: Numbers of units in the grid; default by component.
         strengths: Strengths in the grid.
         n_null: Random masks in a null band, at least ``MIN_NULL``.
-        tune_null: Let each random mask choose its own strength on dev, as SADI did: a fair null, but
-            ``len(strengths)`` times as slow. Otherwise all run at the strength that was tuned for SADI's mask.
+        tune_null: Let each random mask go through the same K and strengths on dev and choose, as SADI did: a fair
+            null, but as slow as ``n_null`` sweeps. Otherwise all run at the cell that was chosen for SADI's mask.
         seed: Seed of the random masks.
         scoring: See ``evaluate``.
         max_new_tokens: Room for a free-text answer; choice tasks do not need it.
@@ -94,7 +95,7 @@ def run_demo(
     plan = Plan(
         Settings(task.name, position, scoring, max_new_tokens=max_new_tokens),
         budget=None,
-        nulls=Nulls(n_null, tune_null, tuple(by_ranking.values()), strengths),
+        nulls=Nulls(n_null, tune_null, tuple(by_ranking.values())),
         timed=False,
         keep=keep,
         words=_cell,
@@ -121,7 +122,7 @@ def _opening(material: Material, task: Task, plan: Plan) -> str:
     info, component = ModelInfo.of(material.model), material.component
     size = info.n_layers * n_units(info, component)
     ks = material.ks.get(component) or [one for one in KS[component] if one <= size]
-    cells = len(ks) * len(nulls.strengths)
+    cells = len(ks) * len(material.strengths)
     seconds = forecast(
         material.model,
         task,
@@ -130,7 +131,7 @@ def _opening(material: Material, task: Task, plan: Plan) -> str:
         sweeps=sweeps,
         cells=cells + 1,
         tests=2 * nulls.n + sweeps,
-        tuned=2 * nulls.n * len(nulls.strengths) * nulls.tuned,
+        tuned=nulls.n * cells * nulls.tuned,
     )
     return (
         f"{len(task.pairs)} pairs, {len(task.dev)} dev and {len(task.test)} test items, {cells} cells of K and "
@@ -272,7 +273,7 @@ def finding(comparison: Comparison, adaptive: str, rival: str) -> str:
     if row.gain < 0:
         return head + ": steering makes the model worse here, though dev chose this K and strength."
     nulls = {null.label: null for null in comparison.nulls}
-    as_good, n = _as_good(row, nulls[row.null])
+    as_good, n = nulls[row.null].as_good(row.accuracy), nulls[row.null].n
     if row.null_p < ALPHA:
         return head + (
             f"; {as_good} of {n} random masks do as well (p = {row.null_p:.3f}): here the choice of units matters."
@@ -287,8 +288,3 @@ def finding(comparison: Comparison, adaptive: str, rival: str) -> str:
         f", but {inside}, and so does the {rival} (p = {other.null_p:.2f}): nothing here shows that it matters "
         "which units are scaled."
     )
-
-
-def _as_good(row: MethodRow, null: NullBand) -> tuple[int, int]:
-    """Draws at least as good as the row, and all draws."""
-    return int((null.accuracies >= row.accuracy).sum()), null.n

@@ -24,6 +24,7 @@ from .paths import resample_ablation as resample_ablation
 from .pruning import prune_mask as prune_mask
 from .pruning import unit_effects as unit_effects
 from .push import measure_push as measure_push
+from .push import record_pushes as record_pushes
 from .push import swap_prompts as swap_prompts
 from .receipts import check as check
 from .receipts import receipt as receipt

@@ -27,6 +27,8 @@ from sadi_lens.types.results import Choice, Evaluation, Sweep
 
 RULES = ("best", "stable")
 """``Sweep.best`` or ``Sweep.stable``; methods without a grid always take the best."""
+TIMED = 32
+"""Items of dev on which the time of a method alone is taken."""
 
 
 class Chosen(NamedTuple):
@@ -42,6 +44,8 @@ class Chosen(NamedTuple):
     choice: Choice | None = None
     seconds: float = float("nan")
     """CPU seconds, all threads, of building its candidates and choosing one; what methods share, the first pays."""
+    candidates: Sequence[Candidate] = ()
+    """What it chose from."""
 
     @property
     def name(self) -> str:
@@ -60,8 +64,19 @@ class Chosen(NamedTuple):
         changes = one.intervention or one.before or one.build
         return one.strength == 0 or (self.n_candidates > 1 and not changes)
 
-    def on(self, prompts: Sequence[str]) -> Candidate:
-        """What runs over ``prompts``."""
+    @property
+    def is_told(self) -> bool:
+        """Whether it is told the right answers, so that it cannot run on plain prompts."""
+        return isinstance(self.method, Control) and self.method.per_samples
+
+    def on(self, samples: Sequence[Sample]) -> Candidate:
+        """What runs over ``samples``."""
+        if self.is_told and self.candidate.rebuild is not None:
+            return replace(self.candidate, intervention=self.candidate.rebuild(samples))
+        return self.on_prompts([sample.prompt for sample in samples])
+
+    def on_prompts(self, prompts: Sequence[str]) -> Candidate:
+        """What runs over plain prompts; only where ``is_told`` is false."""
         return self.candidate.over(prompts)
 
 
@@ -121,7 +136,7 @@ def choose(
     start = _start(method, before or {})
     material, dev = material.upon(start), behind(start.before, dev)
     prompts = [one.prompt for one in dev]
-    offered = _offer(method, material, before or {}, prompts, budget)
+    offered = _offer(method, material, before or {}, dev, budget)
     candidates = [one if one.intervention else one.over(prompts) for one in offered]
     if not 1 <= len(candidates) <= (budget or len(candidates)):
         raise ValueError(
@@ -136,7 +151,14 @@ def choose(
         choice = found.best() if rule == "best" else found.stable()
         taken = _started(_taken(candidates, choice), start)
         return Chosen(
-            method, taken, settings.position, choice.accuracy, len(candidates), found, choice
+            method,
+            taken,
+            settings.position,
+            choice.accuracy,
+            len(candidates),
+            found,
+            choice,
+            candidates=candidates,
         )
     scored = evaluate_candidates(material.model, dev, candidates, settings)
     base = None
@@ -215,7 +237,7 @@ def _offer(
     method: Method | Control,
     material: Material,
     before: Mapping[str, Chosen],
-    prompts: Sequence[str],
+    dev: Sequence[Sample],
     budget: int | None,
 ) -> Sequence[Candidate]:
     if isinstance(method, Method):
@@ -225,8 +247,9 @@ def _offer(
     if followed.intervention is None or not followed.strength:
         raise UnavailableError(f"{name!r} chose nothing that it could be a control of")
     build = partial(method.build, material, followed.intervention)
-    made = Candidate(build(prompts), followed.k, followed.strength)
-    return [replace(made, rebuild=build) if method.per_prompts else made]
+    given = dev if method.per_samples else [one.prompt for one in dev]
+    made = Candidate(build(given), followed.k, followed.strength)
+    return [replace(made, rebuild=build) if method.per_prompts or method.per_samples else made]
 
 
 def report(
@@ -235,37 +258,43 @@ def report(
     test: Sequence[Sample],
     settings: Settings,
     *,
-    timed: bool,
     progress: bool = True,
-) -> dict[str, tuple[Evaluation, float]]:
-    """Score every choice once on test: name -> its result and CPU seconds an item.
+) -> list[Evaluation]:
+    """Score every choice once on test: all that act at the same position share one pass over the items.
 
     Args:
         model: A bridged model in eval mode.
         chosen: What runs.
         test: Items that nothing was chosen on.
         settings: How they are scored.
-        timed: Run one after the other; else those that act at the same position share a pass, and the time is NaN.
         progress: Show a bar.
     """
-    prompts = [sample.prompt for sample in test]
-    groups = [[one] for one in chosen]
-    if not timed:
-        positions = dict.fromkeys(one.position for one in chosen)
-        groups = [[one for one in chosen if one.position == position] for position in positions]
-    found: dict[str, tuple[Evaluation, float]] = {}
-    bar = tqdm(groups, desc="test", unit="method", disable=not progress)
-    for group in bar:
-        bar.set_postfix_str(", ".join(one.name for one in group))
-        steering = [one.on(prompts) for one in group]
-        started = time.process_time()
+    found: dict[str, Evaluation] = {}
+    positions = dict.fromkeys(one.position for one in chosen)
+    for position in tqdm(positions, desc="test", unit="position", disable=not progress):
+        group = [one for one in chosen if one.position == position]
         results = evaluate_candidates(
             model,
             test,
-            steering,
-            replace(settings, position=group[0].position),
+            [one.on(test) for one in group],
+            replace(settings, position=position),
             labels=[one.name for one in group],
         )
-        seconds = (time.process_time() - started) / len(test) if timed else float("nan")
-        found |= {one.label: (one, seconds) for one in results}
-    return {one.name: found[one.name] for one in chosen}
+        found |= {one.label: one for one in results}
+    return [found[one.name] for one in chosen]
+
+
+def seconds_of(model: HookedModel, one: Chosen, dev: Sequence[Sample], settings: Settings) -> float:
+    """CPU seconds that a choice takes for an item of dev where nothing is shared with other methods, all threads.
+
+    Args:
+        model: A bridged model in eval mode.
+        one: The choice.
+        dev: The first ``TIMED`` of them are run.
+        settings: How they are scored.
+    """
+    some = dev[:TIMED]
+    steering = one.on(some)
+    started = time.process_time()
+    evaluate_candidates(model, some, [steering], replace(settings, position=one.position))
+    return (time.process_time() - started) / len(some)

@@ -1,31 +1,25 @@
 """Every way to steer, side by side: chosen on dev with the same budget, scored once on the same test items."""
 
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from tqdm.auto import tqdm
+
 from sadi_lens.engine.intervention import Intervention
-from sadi_lens.interventions import MaskedAddition, MaskedScaling, VectorAddition
 from sadi_lens.measure.calls import Settings
-from sadi_lens.measure.choosing import Chosen, choose_all, report
+from sadi_lens.measure.choosing import Chosen, choose_all, report, seconds_of
 from sadi_lens.measure.evaluation import chance_of
-from sadi_lens.measure.methods import (
-    BUDGET,
-    METHODS,
-    ON_REQUEST,
-    Candidate,
-    Control,
-    Material,
-    Method,
-)
+from sadi_lens.measure.listing import CONTROLS, nulls_of, resolve
+from sadi_lens.measure.methods import BUDGET, Control, Material, Method
 from sadi_lens.measure.neutral import halves_of, side_effects
-from sadi_lens.measure.nulls import null_band
-from sadi_lens.measure.sweeps import STRENGTHS
+from sadi_lens.measure.nulls import Nulls, bands_of
 from sadi_lens.types.base import DEFAULT_POSITION, require_one_of
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import Task
 from sadi_lens.types.model import HookedModel, ModelInfo, n_units
-from sadi_lens.types.results import Comparison, Evaluation, NullBand, SideEffects, Written
-from sadi_lens.types.stats import ALPHA, MIN_NULL
+from sadi_lens.types.paired import power_line
+from sadi_lens.types.results import Comparison, Evaluation, SideEffects, Written
 
 N_NEUTRAL = 32
 """Neutral texts used of those given."""
@@ -40,7 +34,8 @@ def compare(
     component: str = "head",
     position: str = DEFAULT_POSITION,
     budget: int = BUDGET,
-    n_null: int = 200,
+    controls: str = "main",
+    n_null: int = 40,
     tune_null: bool = True,
     neutral: Sequence[str] | None = None,
     reference: str | None = None,
@@ -61,9 +56,12 @@ def compare(
         component: What the fixed methods and the controls edit, and whose SADI they are controls of.
         position: Which tokens are edited, unless a method's definition says so itself.
         budget: Candidates that each method may try on dev.
-        n_null: Random masks in the null band of SADI on ``component``; 0 for none.
-        tune_null: Let each random mask choose its strength on dev, as SADI did. Without it all run at SADI's
-            strength, which is several times as fast and favours SADI.
+        controls: Where no methods are named, whose controls run: ``"main"``: those of SADI on ``component``, and the
+            fixed vectors, donors and null of ``sadi-effect``; ``"all"``: of every method that scales a mask.
+        n_null: Random masks in each null band (masks of the same K, and masks with as many units in each layer);
+            0 for none. More masks give a finer p-value: its 95% interval stands beside it.
+        tune_null: Let each random mask go through SADI's own grid of K and strength on dev, and choose as SADI did.
+            Without it all run at SADI's cell, which is many times as fast and favours SADI: p is then conditional.
         neutral: Texts that steering is not meant to change, for the side effects; the first ``N_NEUTRAL`` are used.
             Default: no side effects are measured.
         reference: Label of the method that every other is contrasted with; default SADI on ``component``.
@@ -88,8 +86,10 @@ def compare(
         [('unsteered', 0.7), ('SADI head, K 3, strength 5', 0.925)]
     """
     require_splits(task)
-    listed = _resolve(methods, ModelInfo.of(model), component)
+    require_one_of("controls", controls, CONTROLS)
+    listed = resolve(methods, ModelInfo.of(model), component, controls)
     names = [one.name for one in listed]
+    nulls = nulls_of(listed, f"sadi-{component}", controls)
     own = f"sadi-{component}"
     reference = own if reference is None and own in names else reference or ""
     if reference:
@@ -97,7 +97,7 @@ def compare(
     plan = Plan(
         Settings(task.name, position, scoring, max_new_tokens=max_new_tokens),
         budget,
-        nulls=Nulls(n_null, tune_null, of=(own,)),
+        nulls=Nulls(n_null, tune_null, nulls, nulls if controls == "all" else [own]),
         reference=reference,
         neutral=list(neutral or ())[:N_NEUTRAL],
         written=written,
@@ -105,29 +105,6 @@ def compare(
     )
     material = Material(model, task.pairs, task.name, component, position, seed)
     return run_plan(material, listed, task, plan)[0]
-
-
-@dataclass(frozen=True)
-class Nulls:
-    """Which choices are placed among random masks of their size.
-
-    Raises:
-        ValueError: If ``n`` cannot reach ``ALPHA``.
-    """
-
-    n: int
-    """Random masks; 0 for none."""
-    tuned: bool
-    """Whether each chooses its own strength on dev, as the method did."""
-    of: Sequence[str]
-    """Names of methods that scale a mask; one that was not chosen, or does something else, has none."""
-    strengths: Sequence[float] = STRENGTHS
-
-    def __post_init__(self) -> None:
-        if self.n and self.n < MIN_NULL:
-            raise ValueError(
-                f"n_null must be 0 or at least {MIN_NULL}, got {self.n}: fewer cannot reach p < {ALPHA}"
-            )
 
 
 @dataclass(frozen=True)
@@ -170,36 +147,46 @@ def run_plan(
         ValueError: If the model lacks the component; otherwise as ``compare``.
     """
     n_units(ModelInfo.of(material.model), material.component)
+    if plan.progress:
+        lines = [
+            power_line([one.cluster for one in task.test]),
+            *plan.nulls.cost(task, plan.budget),
+        ]
+        tqdm.write("\n".join(lines), file=sys.stderr)
     chosen, notes = choose_all(
         material, methods, task.dev, plan.settings, budget=plan.budget, progress=plan.progress
     )
     run = [chosen[name] for name in plan.keep(chosen)]
     # From here on everything is fixed, and test is read for the first time.
-    found = report(
-        material.model, run, task.test, plan.settings, timed=plan.timed, progress=plan.progress
+    found = report(material.model, run, task.test, plan.settings, progress=plan.progress)
+    bands, layered = bands_of(
+        material, run, task, plan.nulls, plan.settings, progress=plan.progress
     )
     written = _written(material.model, run, task, plan, found)
-    bands = _bands(material, run, task, plan)
     details = {
         one.name: {
             "kind": one.method.kind,
             "settings": plan.words(one) if plan.words else _label(one, plan.settings.position),
             "dev_accuracy": one.dev_accuracy,
             "n_candidates": one.n_candidates,
-            "seconds": found[one.name][1],
+            "seconds": seconds_of(material.model, one, task.dev, plan.settings)
+            if plan.timed
+            else float("nan"),
             "choice_seconds": one.seconds,
             "null": bands[one.name].label if one.name in bands else "",
+            "layer_null": layered[one.name].label if one.name in layered else "",
             "side_effects": _side_effects(material.model, one, plan.neutral),
             "written": written.get(one.name),
         }
         for one in run
     }
     comparison = Comparison.of(
-        [one for one, _ in found.values()],
+        found,
         chance=chance_of(task.test),
-        nulls=tuple({band.label: band for band in bands.values()}.values()),
+        nulls=tuple({band.label: band for band in (*bands.values(), *layered.values())}.values()),
         details=details,
         reference=plan.reference,
+        pairs=_pairs(run),
         component=material.component,
         notes=notes,
     )
@@ -211,15 +198,16 @@ def _written(
     run: Sequence[Chosen],
     task: Task,
     plan: Plan,
-    scored: Mapping[str, tuple[Evaluation, float]],
+    scored: Sequence[Evaluation],
 ) -> dict[str, Written]:
     """What each choice writes on test, where the plan asks for it."""
     if not plan.written:
         return {}
     settings = replace(plan.settings, scoring="generation")
-    found = report(model, run, task.test, settings, timed=False, progress=plan.progress)
-    base = found[run[0].name][0]
-    return {name: Written.of(one, base, scored[name][0]) for name, (one, _) in found.items()}
+    found = report(model, run, task.test, settings, progress=plan.progress)
+    return {
+        one.label: Written.of(one, found[0], own) for one, own in zip(found, scored, strict=True)
+    }
 
 
 def require_splits(task: Task) -> None:
@@ -229,42 +217,10 @@ def require_splits(task: Task) -> None:
             raise ValueError(f"task {task.name!r} has no {name}; this needs pairs, dev and test")
 
 
-def _bands(
-    material: Material, run: Sequence[Chosen], task: Task, plan: Plan
-) -> dict[str, NullBand]:
-    """The random-mask null of each method that has one; equal K and strength share theirs."""
-    nulls = plan.nulls
-    found: dict[str, NullBand] = {}
-    cells: dict[tuple[int, float], NullBand] = {}
-    for one in run if nulls.n else ():
-        sadi = one.intervention
-        if one.name not in nulls.of or not isinstance(sadi, MaskedScaling):
-            continue
-        cell = (sadi.mask.k, sadi.strength)
-        if cell not in cells:
-            cells[cell] = null_band(
-                material.model,
-                task.test,
-                sadi.mask,
-                sadi.strength,
-                n=nulls.n,
-                tune_on=task.dev if nulls.tuned else None,
-                strengths=nulls.strengths,
-                seed=material.seed,
-                position=one.position,
-                scoring=plan.settings.scoring,
-                task=plan.settings.task,
-                max_new_tokens=plan.settings.max_new_tokens,
-                progress=plan.progress,
-            )
-        found[one.name] = cells[cell]
-    return found
-
-
 def _side_effects(model: HookedModel, one: Chosen, texts: Sequence[str]) -> SideEffects | None:
-    if not texts:
+    if not texts or one.is_told:
         return None
-    runs = one.on([halves_of(text)[0] for text in texts])
+    runs = one.on_prompts([halves_of(text)[0] for text in texts])
     return side_effects(
         model,
         texts,
@@ -275,46 +231,16 @@ def _side_effects(model: HookedModel, one: Chosen, texts: Sequence[str]) -> Side
     )
 
 
-def _resolve(
-    methods: Sequence[str | Method | Control | Intervention | None] | None,
-    info: ModelInfo,
-    component: str,
-) -> list[Method | Control]:
-    """The methods asked for, the unsteered model first; every control after the method it follows."""
-    if methods is None:
-        methods = [
-            name
-            for name in METHODS
-            if name not in ON_REQUEST and (info.d_mlp or name != "sadi-neuron")
-        ]
-    n_units(info, component)
-    listed: list[Method | Control] = [METHODS["unsteered"]]
-    for one in methods:
-        if one is None or one == "unsteered":
-            continue
-        if isinstance(one, str):
-            require_one_of("method", one, METHODS)
-            one = METHODS[one]
-        if not isinstance(one, Method | Control):
-            one.check(info)
-            one = _finished(one)
-        if any(one.name == other.name for other in listed):
-            raise ValueError(f"methods must have different names, got {one.name!r} twice")
-        if isinstance(one, Control):
-            followed = one.of or f"sadi-{component}"
-            if followed not in [other.name for other in listed if isinstance(other, Method)]:
-                raise ValueError(
-                    f"{one.name!r} is a control of {followed!r}, which must stand before it in methods"
-                )
-        listed.append(one)
-    return listed
-
-
-def _finished(intervention: Intervention) -> Method:
-    """A finished intervention as a method with a single candidate."""
-    kinds = {MaskedScaling: "adaptive", MaskedAddition: "fixed", VectorAddition: "fixed"}
-    kind = next((word for cls, word in kinds.items() if isinstance(intervention, cls)), "other")
-    return Method(intervention.label, kind, lambda _material, _budget: [Candidate(intervention)])
+def _pairs(run: Sequence[Chosen]) -> list[tuple[str, str]]:
+    """Every adaptive method with each of its own controls, and with the best random mask."""
+    names = {one.name for one in run}
+    found = [
+        (one.method.of, one.name)
+        for one in run
+        if isinstance(one.method, Control) and one.method.of
+    ]
+    found += [(one.name, "random") for one in run if one.method.kind == "adaptive"]
+    return [pair for pair in found if names.issuperset(pair)]
 
 
 def _label(one: Chosen, position: str) -> str:

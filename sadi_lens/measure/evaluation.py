@@ -111,7 +111,7 @@ def evaluate(
         >>> plain.accuracy, steered.accuracy
         (0.825, 1.0)
         >>> print(f"95% interval of the second: {steered.interval.low:.3f} to {steered.interval.high:.3f}")
-        95% interval of the second: 0.912 to 1.000
+        95% interval of the second: 0.865 to 1.000
     """
     settings = Settings(task, position, scoring, prepend_bos, max_new_tokens, engine)
     labels = [label] if isinstance(label, str) else label

@@ -1,6 +1,6 @@
 """How far an intervention really pushes, measured where it acts, and the same push on other prompts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -106,11 +106,7 @@ def swap_prompts(
         if item.prompt == donor.prompt:
             raise ValueError(f"a prompt must not be its own donor, got {text[-60:]!r} for itself")
         chosen.setdefault(item.prompt, donor.prompt)
-    unique = [EncodedItem(donor) for donor in dict.fromkeys(chosen.values())]
-    found: dict[tuple[int, ...], np.ndarray] = {}
-    for indices, pushes in _pushes(model, unique, intervention, max_tokens, progress):
-        for index, push in zip(indices, pushes.numpy(), strict=True):
-            found[unique[index].prompt] = push
+    found = _recorded(model, chosen.values(), intervention, max_tokens, progress)
     return SwappedPrompt(
         component=intervention.component,
         prompts=tuple(chosen),
@@ -118,6 +114,58 @@ def swap_prompts(
         steered=tuple(intervention.layers),
         name=intervention.label,
     )
+
+
+@checked()
+@torch.inference_mode()
+def record_pushes(
+    model: HookedModel,
+    intervention: Intervention,
+    prompts: Sequence[str],
+    *,
+    prepend_bos: bool | None = None,
+    max_tokens: int | None = None,
+    progress: bool = True,
+) -> tuple[list[tuple[int, ...]], Float[np.ndarray, "prompt layer unit d"]]:
+    """Tokens and own push of every prompt, at its last token, in the flow of the steered run.
+
+    Args:
+        model: A bridged model in eval mode.
+        intervention: What pushes.
+        prompts: At least one; the same text may stand there again.
+        prepend_bos: As in the run.
+        max_tokens: Tokens of one forward pass; default what memory allows.
+        progress: Show a bar.
+
+    Raises:
+        ValueError: If there is no prompt, or the intervention does not fit the model.
+
+    Example:
+        >>> mask = sl.Mask.from_units("head", [(2, 2), (3, 1)], model)
+        >>> tokens, pushes = sl.measure.record_pushes(
+        ...     model, sl.MaskedScaling(mask, 5.0), [task.dev[0].prompt], progress=False
+        ... )
+        >>> pushes.shape  # prompt, the two layers that are steered, head, d_head
+        (1, 2, 16, 8)
+    """
+    tokens = [item.prompt for item in encode_prompts(model, prompts, prepend_bos=prepend_bos)]
+    found = _recorded(model, tokens, intervention, max_tokens, progress)
+    return tokens, np.stack([found[one] for one in tokens])
+
+
+def _recorded(
+    model: HookedModel,
+    prompts: Iterable[tuple[int, ...]],
+    intervention: Intervention,
+    max_tokens: int | None,
+    progress: bool,
+) -> dict[tuple[int, ...], np.ndarray]:
+    unique = [EncodedItem(prompt) for prompt in dict.fromkeys(prompts)]
+    found: dict[tuple[int, ...], np.ndarray] = {}
+    for indices, pushes in _pushes(model, unique, intervention, max_tokens, progress):
+        for index, push in zip(indices, pushes.numpy(), strict=True):
+            found[unique[index].prompt] = push
+    return found
 
 
 def _shape(info: ModelInfo, component: str) -> tuple[int, int]:

@@ -112,8 +112,8 @@ def _add_label(figure: go.Figure, theme: Theme, line: MethodRow | NullBand, y: i
     """Name and settings of a row, above its mark."""
     if isinstance(line, NullBand):
         layers = ", as many per layer" if line.per_layer else ""
-        strength = "each at its own strength" if line.tuned else f"strength {line.strength:g}"
-        settings, name = f"{line.n:,} random masks{layers}, K {line.k}, {strength}", ""
+        cell = "each at its own cell" if line.tuned else f"K {line.k}, strength {line.strength:g}"
+        settings, name = f"{line.n:,} random masks{layers}, {cell}", ""
     else:
         name, settings = f"{escape(line.label)}  ", line.settings
     figure.add_annotation(

@@ -6,9 +6,9 @@ uses none of the held-out contents.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache, partial
 from random import Random
-from typing import Any
 
 from sadi_lens.tasks.world.corpus import MAKERS as TRAINING_MAKERS
 from sadi_lens.tasks.world.effects import effect_question
@@ -88,10 +88,11 @@ def held_out(
 
 
 def _sample(question: Question, split: str | None) -> Sample:
-    names: dict[str, Any] = {"split": split, "cluster": question.about, "group": question.cue}
     if question.kind == "recall":
-        return Sample(question.prompt, target=question.right.strip(), **names)
-    return Sample(question.prompt, choices=question.choices, answer=question.answer, **names)
+        made = Sample(question.prompt, target=question.right.strip(), split=split)
+    else:
+        made = Sample(question.prompt, question.choices, question.answer, split=split)
+    return replace(made, cluster=question.about, group=question.cue)
 
 
 @cache

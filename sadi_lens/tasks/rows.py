@@ -82,11 +82,20 @@ def read_row(
         raise ValueError(f"split 'pairs' needs {', '.join(PAIR_FIELDS)}, got {sorted(row)}")
     split = split or "test"
     prompt = row["prompt"]
-    names: dict[str, Any] = {name: str(row[name]) for name in ("cluster", "group") if name in row}
+    cluster, group = (
+        None if row.get(one) is None else str(row[one]) for one in ("cluster", "group")
+    )
     if wanted is TARGET_FIELDS:
         aliases = tuple(_listed("aliases", row.get("aliases", ())))
         return (
-            Sample(prompt, target=row["target"], split=split, aliases=aliases, **names),
+            Sample(
+                prompt,
+                target=row["target"],
+                split=split,
+                aliases=aliases,
+                cluster=cluster,
+                group=group,
+            ),
             split,
             None,
         )
@@ -96,7 +105,11 @@ def read_row(
         _index(one, texts, labels) for one in _listed("also_right", row.get("also_right", ()))
     )
     choices, bare = _spaced([(prompt, text) for text in texts], space=space)
-    return Sample(prompt, choices, answer, split=split, also_right=also, **names), split, bare
+    return (
+        Sample(prompt, choices, answer, split=split, also_right=also, cluster=cluster, group=group),
+        split,
+        bare,
+    )
 
 
 def _form(row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ MODULES = {
     "Scores": "sadi_lens.types.scores",
     "Interval": "sadi_lens.types.stats",
     "Evaluation": "sadi_lens.types.results",
+    "GroupResult": "sadi_lens.types.results",
     "Guards": "sadi_lens.types.results",
     "NullBand": "sadi_lens.types.results",
     "Picks": "sadi_lens.types.results",

@@ -11,7 +11,7 @@ import numpy as np
 from sadi_lens.types.model import COMPONENTS, ModelInfo, n_units
 
 PROBABILITIES = ("accuracy", "accuracies", "valid_rate", "unsteered_accuracy", "unsteered_valid_rate", "chance",
-                 "dev_accuracy", "mcnemar_p", "holm_p", "null_p", "majority", "balanced_accuracy",
+                 "dev_accuracy", "mcnemar_p", "holm_p", "null_p", "layer_null_p", "majority", "balanced_accuracy",
                  "unsteered_balanced_accuracy", "auc")  # fmt: skip
 FINITE = {"ActivationDifferences": ("mean", "vector", "prompt_mean", "prompt_rms")}
 LENGTHS = {"k": "ks", "strength": "strengths", "token": "tokens", "method": "methods"}

@@ -4,12 +4,13 @@ Items of one cluster (the same fact, event, person) go up and down together. Eve
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int
 
-from sadi_lens.types.stats import CONFIDENCE, Interval, effective_size
+from sadi_lens.types.stats import CONFIDENCE, Interval, cluster_codes, effective_size
 
 POWER = 0.8
 """How often a true difference is to be found."""
@@ -46,7 +47,7 @@ def paired_interval(
         [-0.037, 0.037]
         >>> events = np.arange(100) // 10
         >>> [round(end, 3) for end in paired_interval(right, right, events)]
-        [-0.338, 0.338]
+        [-0.339, 0.339]
     """
     from scipy.optimize import brentq
 
@@ -104,9 +105,9 @@ def mcnemar_p(
         >>> import numpy as np
         >>> from sadi_lens.types.paired import mcnemar_p
         >>> first, second = np.array([True] * 6), np.array([False] * 6)
-        >>> mcnemar_p(first, second)  # 2 / 2**6, half of it
+        >>> round(mcnemar_p(first, second), 6)  # 2 / 2**6, half of it
         0.015625
-        >>> mcnemar_p(first, second, np.array([0, 0, 1, 1, 2, 2]))  # 2 / 2**3, half of it
+        >>> round(mcnemar_p(first, second, np.array([0, 0, 1, 1, 2, 2])), 6)  # 2 / 2**3, half of it
         0.125
     """
     from scipy.stats import binom
@@ -154,6 +155,29 @@ def detectable(n: float, discordance: float = USUAL_DISCORDANCE) -> float:
         raise ValueError(f"n must be above 0 and discordance in [0, 1], got {n} and {discordance}")
     z = float(norm.ppf((1 + CONFIDENCE) / 2) + norm.ppf(POWER))
     return min(1.0, max(z * math.sqrt(discordance / n), z * z / n))
+
+
+def power_line(names: Sequence[str | None]) -> str:
+    """What so many test items can tell apart, to be read before a run.
+
+    Args:
+        names: Cluster of each item; None: the item is alone.
+
+    Example:
+        >>> from sadi_lens.types.paired import power_line
+        >>> print(power_line([None] * 360))
+        n = 360 can tell 4.7 points apart (80% power, if 10% of items change)
+    """
+    n, codes = len(names), cluster_codes(names)
+    best = 100 * detectable(n)
+    words = f"n = {n} can tell {best:.1f} points apart ({POWER:.0%} power, if {USUAL_DISCORDANCE:.0%} of items change"
+    if codes is None:
+        return f"{words})"
+    worst, _ = effective_size(np.zeros(n), codes)
+    return (
+        f"{words}; {100 * detectable(worst):.1f} points if the items of each of the {len(set(codes.tolist()))} "
+        "clusters change together)"
+    )
 
 
 def _difference(first: Bool[np.ndarray, " item"], second: Bool[np.ndarray, " item"]) -> np.ndarray:

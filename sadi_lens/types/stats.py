@@ -14,6 +14,8 @@ from sadi_lens.types.base import require_one_of
 CONFIDENCE = 0.95
 ALPHA = 0.05
 """A method is called outside the null, or different from another, when its p-value is below this."""
+FEW_CLUSTERS = 5
+"""Clusters that must differ from the others before the correlation of their items is believed."""
 MIN_NULL = 20
 """Draws of a null that can give a p-value below ``ALPHA``."""
 
@@ -99,8 +101,9 @@ def effective_size(
     """How many independent items would give as precise a mean, and the quantile of its 95% interval.
 
     n over the design effect: the cluster-robust variance of the mean (CR1: Liang and Zeger, 1986, times G / (G - 1))
-    over that of independent items. The quantile is Student's with G - 1 degrees of freedom. Items that all have one
-    value say nothing of their correlation: then each cluster counts once, n^2 / (sum of squared cluster sizes).
+    over that of independent items. The quantile is Student's with G - 1 degrees of freedom. Where fewer than
+    ``FEW_CLUSTERS`` hold another value than the most frequent one, the correlation of items cannot be seen: then each
+    cluster counts once at most, n^2 / (sum of squared cluster sizes).
 
     Args:
         values: One number an item.
@@ -118,13 +121,14 @@ def effective_size(
     if n_clusters < 2:
         return 1.0, math.inf
     rest = values - values.mean()
-    n = values.size
-    if np.ptp(values) == 0:
+    n, size = values.size, math.inf
+    found, counts = np.unique(values, return_counts=True)
+    if len(set(clusters[values != found[counts.argmax()]].tolist())) < FEW_CLUSTERS:
         size = n * n / float((sizes**2).sum())
-    else:
+    if found.size > 1:
         sums = np.bincount(clusters, weights=rest)
         robust = float(sums @ sums) * n_clusters / (n_clusters - 1)
-        size = min(2.0 * n, n * float(rest @ rest) / max(robust, 1e-300))
+        size = min(size, 2.0 * n, n * float(rest @ rest) / max(robust, 1e-300))
     return size, float(t.ppf((1 + CONFIDENCE) / 2, n_clusters - 1))
 
 

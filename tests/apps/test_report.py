@@ -180,7 +180,7 @@ def test_every_part_of_a_run_is_in_the_page_and_missing_ones_are_left_out(info, 
     only = report_html({"differences": {"head": head_differences}})
     assert "does not say whether steering helps" in only
     assert 'id="found"' not in only
-    tuned = {**results, "comparison": replace(results["comparison"], nulls=(null(tuned=True),))}
+    tuned = {**results, "comparison": replace(results["comparison"], nulls=(null(n_cells=48),))}
     assert "tuned for the method" not in report_html(tuned)
 
 

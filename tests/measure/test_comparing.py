@@ -66,14 +66,15 @@ def test_no_test_item_reaches_a_choice(planted, found):
 
 def test_test_is_read_once_a_method_and_only_after_all_are_chosen(planted, monkeypatch):
     import sadi_lens as sl
-    from sadi_lens.measure import evaluation, sweeps
+    from sadi_lens.measure import evaluation
 
     task = planted[1]
     calls = []
     inner = evaluation.score_choices
 
     def spy(model, samples, interventions, *rest):
-        (split,) = (name for name in ("dev", "test") if samples == list(getattr(task, name)))
+        names = [name for name in ("dev", "test") if samples == list(getattr(task, name))]
+        split = names[0] if names else "some"
         calls.append((split, len(interventions)))
         return inner(model, samples, interventions, *rest)
 
@@ -83,9 +84,10 @@ def test_test_is_read_once_a_method_and_only_after_all_are_chosen(planted, monke
     )
     assert calls == [
         *[("dev", n) for n in (1, 7, 1, 7)],  # a grid with the unsteered model beside it
-        *[("test", 1)] * 4,
-        ("dev", 20 * len(sweeps.STRENGTHS)),
-        ("test", 20),
+        ("test", 4),  # all methods share one pass
+        *[("dev", 20 * 6), ("test", 20)]
+        * 2,  # masks of the same K, then with as many units a layer
+        *[("some", 1)] * 4,  # the time of each alone
     ]
 
 
@@ -124,12 +126,37 @@ def test_rows_are_corrected_for_their_number_and_contrasted_with_the_reference(f
     assert found.contrast("unsteered").mcnemar_p == gain.mcnemar_p
 
 
-def test_the_null_lets_every_random_mask_choose_its_strength(found):
-    (null,) = found.nulls
-    assert (null.n, null.tuned, null.k) == (20, True, 1)
-    assert found.row("sadi-head").null == null.label
-    # About one in 32 masks is the planted head.
-    assert found.row("sadi-head").null_p < 0.3
+def test_the_null_lets_every_random_mask_choose_as_sadi_did(found):
+    null, by_layer = found.nulls
+    assert [(one.n, one.n_cells, one.per_layer) for one in found.nulls] == [
+        (20, 48, False),
+        (20, 48, True),
+    ]
+    row = found.row("sadi-head")
+    assert (row.null, row.layer_null) == (null.label, by_layer.label)
+    # Ten of 32 heads hold the planted one in a third of the orders, and dev finds it; alone it is one in 32.
+    assert 1 / 21 < row.null_p < 0.7
+    assert row.null_p == null.p_value(row.accuracy)
+    assert row.layer_null_p == by_layer.p_value(row.accuracy)
+
+
+def test_random_cells_are_one_order_of_the_units(planted):
+    import sadi_lens as sl
+    from sadi_lens.measure.nulls import random_cells
+
+    heads = material(planted).own
+    cells = [(sl.top_k_mask(heads, k), s) for k in (1, 3, 6) for s in (1.0, 2.0)]
+    drawn = random_cells(cells, seed=5)
+    assert [(mask.k, s) for mask, s in drawn] == [(mask.k, s) for mask, s in cells]
+    small, _, middle, _, large, _ = (mask.selected for mask, _ in drawn)
+    assert (small <= middle).all()
+    assert (middle <= large).all()
+    assert random_cells(cells, seed=6) != drawn
+    by_layer = random_cells(cells, seed=5, per_layer=True)
+    assert [mask.per_layer for mask, _ in by_layer] == [mask.per_layer for mask, _ in cells]
+    # Every unit comes first equally often: 400 draws of 32, chi-square below its 99.9% quantile (31 df).
+    first = sum(random_cells(cells, seed=seed)[0][0].selected.astype(int) for seed in range(400))
+    assert ((first - 12.5) ** 2 / 12.5).sum() < 61.1
 
 
 def test_side_effects_stand_beside_every_method(found):
@@ -167,18 +194,18 @@ def test_the_matched_controls_differ_from_sadi_in_one_thing(planted):
     assert got == pytest.approx(wanted, rel=0.011)
 
 
-def test_sign_flipped_is_sadi_with_the_answers_of_every_pair_exchanged(planted):
+def test_exchanged_is_sadi_with_the_answers_of_every_pair_exchanged(planted):
     import sadi_lens as sl
     from sadi_lens.measure.methods import METHODS
 
     model, task = planted
     turned = [sl.ContrastivePair(p.prompt, p.negative, p.positive) for p in task.pairs]
     own = sl.activation_differences(model, turned, components=["head"], progress=False)["head"]
-    cells = METHODS["sign-flipped"].candidates(material(planted), 48)
-    for cell in cells:
-        mask = cell.intervention.mask
-        assert mask.k == cell.k
-        assert (mask.selected == sl.top_k_mask(own, cell.k).selected).all()
+    cells = METHODS["exchanged"].candidates(material(planted), 48)
+    for one in cells:
+        mask = one.intervention.mask
+        assert mask.k == one.k
+        assert (mask.selected == sl.top_k_mask(own, one.k).selected).all()
 
 
 def test_bottom_k_takes_the_units_that_differ_least(planted):
@@ -198,12 +225,9 @@ def test_random_candidates_have_the_cells_of_sadi_and_masks_of_their_own(planted
     made = material(planted, seed=3)
     sadi, drawn = (METHODS[name].candidates(made, 48) for name in ("sadi-head", "random"))
     assert [(one.k, one.strength) for one in drawn] == [(one.k, one.strength) for one in sadi]
-    made = [one.intervention for one in drawn]
-    assert all(
-        (one.mask.k, one.strength) == (cell.k, cell.strength)
-        for one, cell in zip(made, drawn, strict=True)
-    )
-    assert len({one.mask.selected.tobytes() for one in made}) > 40
+    made_here = [(one.intervention, one) for one in drawn]
+    assert all((own.mask.k, own.strength) == (one.k, one.strength) for own, one in made_here)
+    assert len({own.mask.selected.tobytes() for own, _ in made_here}) > 40
     assert METHODS["random"].candidates(material(planted, seed=3), 48) == drawn
     assert METHODS["random"].candidates(material(planted, seed=4), 48) != drawn
 
@@ -214,8 +238,8 @@ def test_a_random_ranking_has_masks_that_contain_each_other(planted):
     drawn = METHODS["random-ranking"].candidates(material(planted, seed=3), None)
     order = np.random.default_rng(3).standard_normal((4, 8)).astype(np.float32)
     for one in drawn:
-        selected = one.intervention.mask.selected
-        assert (selected == (order >= np.sort(order, axis=None)[-one.k])).all()
+        expected = order >= np.sort(order, axis=None)[-one.k]
+        assert (one.intervention.mask.selected == expected).all()
 
 
 @pytest.mark.parametrize(
@@ -279,7 +303,7 @@ def test_the_swapped_prompt_is_built_for_the_prompts_of_each_run(planted, monkey
         progress=False,
     )
     assert seen[:2] == [[one.prompt for one in task.dev], [one.prompt for one in task.test]]
-    assert seen[2] == ["is it sunny", "it is rainy"]
+    assert seen[2:] == [[one.prompt for one in task.dev[:32]], ["is it sunny", "it is rainy"]]
     swapped = found.row("swapped-prompt")
     assert swapped.settings == "swapped prompt: " + found.row("sadi-head").settings
     # The push of another prompt points to that prompt's weather: no better than a coin on these balanced items.
@@ -387,7 +411,7 @@ def test_a_comparison_is_written_and_read_back_and_drawn(found, tmp_path):
     path = write_json({"comparison": found}, tmp_path / "results.json")
     again = read_json(path)["comparison"]
     assert again == found
-    assert "each its own strength" in sl.plots.method_accuracy(again).to_json()
+    assert "each at its own cell" in sl.plots.method_accuracy(again).to_json()
 
 
 @pytest.mark.slow

@@ -568,32 +568,31 @@ def test_the_null_band_is_one_evaluation_per_random_mask(llama, differences, sam
     assert again == null
 
 
-def test_a_tuned_null_lets_every_random_mask_choose_its_strength(llama, differences, samples):
+def test_a_null_that_chooses_goes_through_the_cells_of_the_method(llama, differences, samples):
     import numpy as np
 
     import sadi_lens as sl
+    from sadi_lens.measure.nulls import random_cells
+    from sadi_lens.measure.sweeps import best_of
 
-    mask, grid = sl.top_k_mask(differences["head"], 3), [0.5, 4.0, 9.0]
-    null = sl.measure.null_band(
-        llama,
-        samples[:2],
-        mask,
-        4.0,
-        n=5,
-        seed=1,
-        tune_on=samples[2:],
-        strengths=grid,
-        progress=False,
-    )
-    assert null.tuned
+    masks = [sl.top_k_mask(differences["head"], k) for k in (1, 3)]
+    cells = [(mask, strength) for mask in masks for strength in (0.5, 4.0, 9.0)]
+    options = {"n": 5, "seed": 1, "tune_on": samples[2:], "progress": False}
+    null = sl.measure.null_band(llama, samples[:2], masks[1], 4.0, cells=cells, **options)
+    assert (null.n_cells, null.k) == (6, 3)
+    assert null.p_interval(2.0)[0] < null.p_value(2.0) == 1 / 6 < null.p_interval(2.0)[1]
+    base = sl.evaluate(llama, samples[2:], progress=False)
     for draw, seed in enumerate(np.random.SeedSequence(1).generate_state(5)):
-        one = sl.random_mask(mask, seed=int(seed))
-        dev = [
-            sl.evaluate(llama, samples[2:], sl.MaskedScaling(one, s), progress=False) for s in grid
-        ]
-        best = max(range(3), key=lambda i: (dev[i].accuracy, round(dev[i].margin, 4)))
-        found = sl.evaluate(llama, samples[:2], sl.MaskedScaling(one, grid[best]), progress=False)
+        grid = [sl.MaskedScaling(*cell) for cell in random_cells(cells, seed=int(seed))]
+        place = best_of(sl.evaluate(llama, samples[2:], grid, progress=False), base)
+        steered = None if place < 0 else grid[place]
+        found = sl.evaluate(llama, samples[:2], steered, progress=False)
+        assert null.accuracies[draw] == found.accuracy
         assert null.margins[draw] == pytest.approx(found.margin, abs=5e-5)
+    by_strength = sl.measure.null_band(llama, samples[:2], masks[1], 4.0, **options)
+    assert "strengths (conditional on this K)" in by_strength.label
+    with pytest.raises(ValueError, match="cells are what each mask chooses from"):
+        sl.measure.null_band(llama, samples, masks[0], 4.0, cells=cells, n=2, progress=False)
 
 
 def test_a_comparison_pairs_items_with_the_first_row(llama, differences, samples):

@@ -15,7 +15,7 @@ def comparison(info):
             label, accuracy, Interval(0, 1), accuracy - 0.5, Interval(0, 1), 0.01, 1.0, 1.0, **rest
         )
 
-    null = NullBand("null", 3, 5.0, False, np.array([0.5, 0.6, 0.9]), np.zeros(3), tuned=True)
+    null = NullBand("null", 3, 5.0, False, np.array([0.5, 0.6, 0.9]), np.zeros(3), n_cells=8)
     rows = (
         row("unsteered", 0.5, n_candidates=1, dev_accuracy=0.55),
         row(
@@ -33,7 +33,7 @@ def comparison(info):
         row("random", 0.89, n_candidates=48),
     )
     contrasts = (
-        Contrast("sadi-head", "matched-norm", 0.3, Interval(0.1, 0.5), 0.001, 0.003),
+        Contrast("sadi-head", "matched-norm", 0.3, Interval(0.1, 0.5), 0.001, 0.003, 4),
         Contrast("sadi-head", "matched-kl", -0.05, Interval(-0.09, -0.01), 0.01, 0.02),
         Contrast("sadi-head", "fixed-norm", 0.1, Interval(0.01, 0.2), 0.02, 0.08),
         Contrast("sadi-head", "random", 0.01, Interval(-0.1, 0.12), 0.9, 0.9),
@@ -46,17 +46,65 @@ def comparison(info):
 def test_conclusions_say_what_the_numbers_say(comparison):
     from sadi_lens.types.results.conclusions import conclusions
 
-    norm, kl, fixed, mask, random = conclusions(comparison)
+    norm, kl, fixed, random, mask = conclusions(comparison)
     assert norm.startswith("sadi-head beats a fixed vector on the same units")
-    assert "90.0% against 60.0%, +30.0 points [+10.0, +50.0], Holm p = 0.003" in norm
+    assert "90.0% against 60.0%, +30.0 points [+10.0, +50.0], Holm p = 0.003 of 4" in norm
     assert kl.startswith("sadi-head loses to")
     # The interval excludes 0, the corrected test does not: no verdict.
-    assert fixed.startswith("sadi-head cannot be told from a fixed vector with K and strength")
+    assert fixed.startswith("sadi-head is not told apart from a fixed vector with K and strength")
     assert mask == (
-        "The mask of sadi-head does not beat random masks: 1 of 3 with the same K, each at its own strength from "
-        "dev, do as well (p = 0.500)."
+        "The mask of sadi-head is not told apart from random masks (null): 1 of 3 do as well "
+        "(p = 0.500 [0.068, 0.932])."
     )
-    assert random.startswith("sadi-head cannot be told from the best of 48 random masks on dev")
+    assert random.startswith(
+        "sadi-head is not told apart from the best of the random masks tried on dev"
+    )
+
+
+def test_no_difference_is_said_only_inside_the_margin(comparison):
+    import dataclasses
+
+    from sadi_lens.types.results.conclusions import conclusions
+    from sadi_lens.types.stats import Interval
+
+    def said(low, high):
+        one = dataclasses.replace(comparison.contrasts[3], interval=Interval(low, high))
+        return conclusions(dataclasses.replace(comparison, contrasts=(one,)))[0]
+
+    assert "does not beat, by 5 points or more, the best" in said(-0.2, 0.04)
+    assert "is within 5 points of the best" in said(-0.049, 0.04)
+    assert "is not told apart from the best" in said(-0.2, 0.06)
+
+
+def test_harm_stands_beside_the_gain_and_by_group(comparison):
+    import dataclasses
+
+    from sadi_lens.types.results import GroupResult
+    from sadi_lens.types.results.conclusions import conclusions
+    from sadi_lens.types.results.table import group_columns, group_rows, power_text
+
+    groups = (GroupResult("none", 8, 0.75, 0, 2), GroupResult("wrong", 12, 1.0, 10, 0))
+    base, steered, *rest = comparison.rows
+    rows = (
+        dataclasses.replace(base, groups=groups),
+        dataclasses.replace(
+            steered, kind="adaptive", mended=10, broken=2, n_effective=20.0, groups=groups
+        ),
+        *rest,
+    )
+    found = dataclasses.replace(comparison, rows=rows)
+    assert conclusions(found)[-1] == (
+        "sadi-head mends 10 and breaks 2 of 20 items of the unsteered model; points by group: none -25.0 (n = 8), "
+        "wrong +83.3 (n = 12)."
+    )
+    assert group_columns(found) == ("method", "none (n = 8)", "wrong (n = 12)")
+    assert group_rows(found)[1] == ("sadi-head", "75.0% (+0 -2)", "100.0% (+10 -0)")
+    frame = found.by_group()
+    assert frame["gain"].tolist() == [-0.25, 10 / 12] * 2
+    # 2.8016 sqrt(0.6 / 20)
+    assert "n = 20 can tell 48.5 points apart (80% power, at the 60% of items" in power_text(found)
+    with pytest.raises(ValueError, match="label must be of a steered row, got 'unsteered'"):
+        found.detectable("unsteered")
 
 
 def test_no_row_no_conclusion(comparison):
@@ -79,7 +127,8 @@ def test_the_tables_are_text(comparison):
     rows = compared_rows(comparison)
     assert {len(one) for one in rows} == {len(COMPARED_COLUMNS)}
     sadi = dict(zip(COMPARED_COLUMNS, rows[1], strict=True))
-    assert (sadi["dev (tried)"], sadi["Holm p"], sadi["null p"]) == ("95.0% (48)", "0.02", "0.500")
+    assert (sadi["dev (tried)"], sadi["Holm p"]) == ("95.0% (48)", "0.02")
+    assert sadi["null p"] == "0.500 [0.07, 0.93]"
     assert sadi["gain"] == "+40.0 [+0.0, +100.0]"
     assert rows[0][4] == ""  # no gain over itself
     assert rows[-1][0].startswith("random masks, median of 3")

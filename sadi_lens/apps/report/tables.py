@@ -115,7 +115,7 @@ def nulls(bands: Sequence[NullBand]) -> Table:
                 text(band.label),
                 number(band.n, f"{band.n:,}"),
                 number(band.k, str(band.k)),
-                text("each its own, from dev" if band.tuned else f"{band.strength:g}"),
+                text("its own cell, from dev" if band.tuned else f"{band.strength:g}"),
                 share(float(np.median(band.accuracies)))._replace(
                     note=interval_text(band.band, ".1f", 100)
                 ),

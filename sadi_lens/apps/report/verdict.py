@@ -60,5 +60,7 @@ def _null(comparison: Comparison, row: MethodRow) -> str:
     null = null_of(comparison, row)
     if null is None or math.isnan(row.null_p):
         return "; no random masks were drawn, so nothing says whether these units matter"
-    as_good = int((null.accuracies >= row.accuracy).sum())
-    return f"; {as_good:,} of {null.n:,} random masks of the same size do at least as well ({p_text(row.null_p)})"
+    return (
+        f"; {null.as_good(row.accuracy):,} of {null.n:,} random masks of the same size do at least as well "
+        f"({p_text(row.null_p)})"
+    )

@@ -3,9 +3,10 @@
 A method sees the model and the contrastive pairs, never dev or test; which of its candidates runs is decided on dev.
 """
 
+from collections.abc import Callable
 from functools import partial
 
-from sadi_lens.measure.methods import prompting, rivals, sadi, tuning
+from sadi_lens.measure.methods import donors, prompting, rivals, sadi, tuning
 from sadi_lens.measure.methods.base import (
     BUDGET,
     Candidates,
@@ -20,6 +21,13 @@ from sadi_lens.measure.sweeps import Candidate
 _ranked = partial(Method, axis="K", is_ranked=True)
 _on_heads = partial(Method, axis="K", component="head")
 _on_layers = partial(Method, axis="layer", component="hidden")
+
+
+def _told(
+    name: str, fits: Callable[[donors.Donor, donors.Donor], bool], mean: bool = False
+) -> Control:
+    return Control(name, "other", partial(donors.donated, fits, mean), per_samples=True)
+
 
 METHODS: dict[str, Method | Control] = {
     one.name: one
@@ -140,13 +148,19 @@ METHODS: dict[str, Method | Control] = {
             about="SADI on the units that differ least between right and wrong answers",
         ),
         Method(
-            "sign-flipped",
+            "exchanged",
             "other",
             partial(sadi.smallest, "signed"),
             axis="K",
             about="SADI with the right and wrong answer of every pair exchanged",
         ),
         Control("swapped-prompt", "other", sadi.swapped, per_prompts=True),
+        _told("same-answer", donors.same_answer),
+        _told("same-cue", donors.same_cue),
+        _told("other-answer", donors.other_answer),
+        _told("class-mean", donors.same_answer, mean=True),
+        Control("own-direction", "other", donors.own_direction, per_prompts=True),
+        Control("own-norm", "other", donors.own_norm, per_prompts=True),
         Control("control-token", "other", sadi.control_token),
         Method(
             "random",
@@ -155,6 +169,14 @@ METHODS: dict[str, Method | Control] = {
             axis="K",
             draws=True,
             about="SADI on another random mask in every cell of the grid",
+        ),
+        Method(
+            "random-supervised",
+            "random",
+            sadi.random_supervised,
+            axis="K",
+            draws=True,
+            about="SADI on the random mask that does best on the pairs: supervised selection without a ranking",
         ),
         Method(
             "random-ranking",

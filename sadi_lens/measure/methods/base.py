@@ -174,9 +174,9 @@ class Method:
     """What it does, in words."""
 
 
-Build = Callable[[Material, Intervention, Sequence[str]], Intervention]
+Build = Callable[[Material, Intervention, Sequence[Any]], Intervention]
 """(material, what the other method chose, prompts) -> the control. The prompts are those of dev; with ``per_prompts``
-those of the run."""
+those of the run; with ``per_samples`` samples."""
 
 
 @dataclass(frozen=True)
@@ -191,6 +191,8 @@ class Control:
     position: str = ""
     per_prompts: bool = False
     """Whether it must know the prompts it runs on, and is built anew for each set of them (no answers, no choice)."""
+    per_samples: bool = False
+    """Whether it is told the items with their right answers, in place of the prompts: an analysis, never a method."""
 
 
 def grid(one: Sequence[A], two: Sequence[B], budget: int | None) -> list[tuple[A, B]]:

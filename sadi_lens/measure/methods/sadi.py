@@ -13,13 +13,18 @@ from sadi_lens.interventions import (
     MaskedScaling,
     SignedScaling,
 )
-from sadi_lens.measure.methods.base import Material
+from sadi_lens.measure.calls import Settings
+from sadi_lens.measure.evaluation import evaluate_all
+from sadi_lens.measure.methods.base import Material, UnavailableError
 from sadi_lens.measure.neutral import match_kl
 from sadi_lens.measure.push import measure_push, swap_prompts
-from sadi_lens.measure.sweeps import Candidate
-from sadi_lens.types.masks import random_mask, top_k_mask
+from sadi_lens.measure.sweeps import STRENGTHS, Candidate
+from sadi_lens.types.data import Sample
+from sadi_lens.types.masks import Mask, random_mask, top_k_mask
 from sadi_lens.types.scores import Scores
 
+N_SUPERVISED = 32
+"""Random masks of each K that are compared on the pairs."""
 MATCH_PROMPTS = 128
 """Prompts of dev on which a KL divergence is matched."""
 
@@ -64,6 +69,29 @@ def random(material: Material, budget: int | None) -> list[Candidate]:
         Candidate(MaskedScaling(random_mask(material.own, k, seed=int(seed)), s), k, s)
         for (k, s), seed in zip(cells, seeds, strict=True)
     ]
+
+
+def random_supervised(material: Material, budget: int | None) -> list[Candidate]:
+    """For each K the one of ``N_SUPERVISED`` random masks with the largest margin on the pairs, at a middling strength.
+
+    The effect ranking sees which answers of the pairs are right, random masks see nothing: this is what seeing them is
+    worth without a ranking.
+    """
+    own = material.own
+    if any(one.negative_prompt is not None for one in material.pairs):
+        raise UnavailableError("pairs with two prompts have no margin between two answers")
+    samples = [Sample(one.prompt, (one.positive, one.negative), 0) for one in material.pairs]
+    settings = Settings(material.task, material.position)
+    seeds = [int(one) for one in np.random.SeedSequence(material.seed).generate_state(N_SUPERVISED)]
+    middle = sorted(STRENGTHS)[len(STRENGTHS) // 2 - 1]
+
+    def best(k: int) -> Mask:
+        masks = [random_mask(own, k, seed=seed) for seed in seeds]
+        scaled = [MaskedScaling(mask, middle) for mask in masks]
+        found = evaluate_all(material.model, samples, scaled, settings, progress=False)
+        return masks[max(range(len(masks)), key=lambda place: found[place].margin)]
+
+    return material.masked(budget, MaskedScaling, best)
 
 
 def random_ranking(material: Material, budget: int | None) -> list[Candidate]:

@@ -1,7 +1,7 @@
 """What measuring gives: frozen results that hold everything needed to print and draw them again."""
 
 from sadi_lens.types.results.choice import Choice
-from sadi_lens.types.results.comparison import Comparison, Contrast, MethodRow, SideEffects
+from sadi_lens.types.results.comparison import Comparison
 from sadi_lens.types.results.evaluation import Evaluation, NullBand, what_changed
 from sadi_lens.types.results.explorer import ExplorerGrid, PromptGrid
 from sadi_lens.types.results.guards import Guards, Picks
@@ -14,6 +14,7 @@ from sadi_lens.types.results.inspection import (
     UnitActivations,
 )
 from sadi_lens.types.results.receipts import CheckReport, CheckRow, Edit, Receipt
+from sadi_lens.types.results.rows import Contrast, GroupResult, MethodRow, SideEffects
 from sadi_lens.types.results.shards import Shard
 from sadi_lens.types.results.stability import PairsCurve, Stability
 from sadi_lens.types.results.sweep import Selection, Sweep
@@ -31,6 +32,7 @@ __all__ = [
     "Evaluation",
     "ExplorerGrid",
     "GenerationTrace",
+    "GroupResult",
     "Guards",
     "MethodRow",
     "NullBand",

@@ -6,95 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 from sadi_lens.types.base import ArrayEq, require_one_of
 from sadi_lens.types.model import ModelInfo
-from sadi_lens.types.paired import mcnemar_p, paired_interval
+from sadi_lens.types.paired import detectable
 from sadi_lens.types.results.evaluation import Evaluation, NullBand
 from sadi_lens.types.results.guards import Guards
+from sadi_lens.types.results.rows import (
+    Contrast,
+    MethodRow,
+    SideEffects,
+    contrasts_of,
+    row_of,
+    same_weights,
+)
 from sadi_lens.types.results.written import Written
-from sadi_lens.types.stats import Interval, holm, standard_error
+from sadi_lens.types.stats import holm, standard_error
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-@dataclass(frozen=True, eq=False)
-class SideEffects(ArrayEq):
-    """What a method does to neutral text, which it was not meant to change."""
-
-    kl: float
-    """Mean KL divergence from the unsteered to the steered model's next-token distribution (nats per token)."""
-    perplexity_ratio: float
-    """Perplexity of the texts under the steered model, divided by that of the unsteered one."""
-    repetition: float
-    """Share of token 4-grams in short greedy continuations that stood before in the same continuation (seq-rep-4);
-    NaN if all of them are shorter than that."""
-    compression: float
-    """Bytes of the continuations before over bytes after zlib, each compressed alone; NaN if all are empty."""
-    n_texts: int
-    n_tokens: int
-    """Tokens that KL and perplexity are averaged over."""
-    position: str
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """Two methods on the same items: ``first`` minus ``second``."""
-
-    first: str
-    second: str
-    difference: float
-    """Accuracy of the first minus accuracy of the second."""
-    interval: Interval
-    """95% paired score interval."""
-    mcnemar_p: float
-    holm_p: float
-    """McNemar's p corrected for all contrasts of the comparison."""
-
-
-@dataclass(frozen=True, eq=False)
-class MethodRow(ArrayEq):
-    """One line of a comparison, all numbers on the same items."""
-
-    label: str
-    accuracy: float
-    interval: Interval
-    gain: float
-    """Accuracy minus the unsteered accuracy."""
-    gain_interval: Interval
-    """95% paired score interval of the gain."""
-    mcnemar_p: float
-    margin: float
-    valid_rate: float
-    kind: str = "other"
-    """``"unsteered"``, ``"adaptive"``, ``"fixed"``, ``"random"`` or ``"other"``: colours follow it."""
-    null: str = ""
-    """Label of the ``NullBand`` that it is placed in; empty where there is none."""
-    null_p: float = float("nan")
-    """Place in that null; NaN where there is none."""
-    settings: str = ""
-    """What was chosen on dev, in words."""
-    holm_p: float = float("nan")
-    """McNemar's p corrected for the number of methods compared; NaN for the unsteered model."""
-    dev_accuracy: float = float("nan")
-    """Accuracy on dev of what was chosen there, optimistic if more than one candidate was tried; NaN if not run."""
-    n_candidates: int = 0
-    """Candidates tried on dev; 0 where there was nothing to choose."""
-    seconds: float = float("nan")
-    """CPU seconds per test item, all threads; reported, never tested."""
-    choice_seconds: float = float("nan")
-    """CPU seconds, all threads, of building its candidates and choosing on dev; what methods share, the first pays."""
-    model: str = ""
-    """Fingerprint of the weights it ran on, where they are not the comparison's own (fine-tuning)."""
-    side_effects: SideEffects | None = None
-    guards: Guards | None = None
-    """Answers given and the gain where no favourite helps; None where the task has no few answers to count."""
-
-    written: Written | None = None
-    """What it writes, where that was asked for."""
-
-    @property
-    def verdict(self) -> str:
-        """What the gain is, where it is no gain in knowledge; else empty."""
-        return "" if self.guards is None else self.guards.verdict(self.gain_interval)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,9 +43,11 @@ class Comparison(ArrayEq):
     rows: tuple[MethodRow, ...]
     nulls: tuple[NullBand, ...] = ()
     contrasts: tuple[Contrast, ...] = ()
-    """The reference method minus each other one; empty if none was named."""
+    """The reference method minus each other one, and other methods minus their own controls."""
     notes: tuple[str, ...] = ()
     """What was left out, and why."""
+    n_clusters: int = 0
+    """Clusters of items that are not independent; 0 where every item is."""
 
     @classmethod
     def of(
@@ -129,6 +58,7 @@ class Comparison(ArrayEq):
         nulls: tuple[NullBand, ...] = (),
         details: Mapping[str, Mapping[str, Any]] | None = None,
         reference: str = "",
+        pairs: Sequence[tuple[str, str]] = (),
         component: str = "",
         notes: Sequence[str] = (),
     ) -> "Comparison":
@@ -141,6 +71,7 @@ class Comparison(ArrayEq):
             details: Label of a row -> further fields of its ``MethodRow``: ``kind``, ``settings``, ``null`` (label
                 of the band it is placed in), ...
             reference: Label of the row that every other one is contrasted with.
+            pairs: Labels of further rows to contrast: (method, its control).
             component: What the methods edit.
             notes: What was left out, and why.
 
@@ -148,7 +79,7 @@ class Comparison(ArrayEq):
             ValueError: If the evaluations are not of the same items, or two have the same label.
         """
         base = evaluations[0]
-        others = [one.label for one in evaluations if not _same_weights(one, base)]
+        others = [one.label for one in evaluations if not same_weights(one, base)]
         if others:
             notes = [
                 *notes,
@@ -159,7 +90,7 @@ class Comparison(ArrayEq):
         for one in evaluations:
             kind = "other" if rows else "unsteered"
             given = {"kind": kind, **(details or {}).get(one.label, {})}
-            row = _row(one, base, bands, given)
+            row = row_of(one, base, bands, given)
             if any(one.label == other.label for other in rows):
                 raise ValueError(
                     f"rows of a comparison need different labels, got {one.label!r} twice"
@@ -177,8 +108,9 @@ class Comparison(ArrayEq):
             chance=chance,
             rows=tuple(rows),
             nulls=nulls,
-            contrasts=_contrasts(evaluations, reference) if reference else (),
+            contrasts=_contrasts(evaluations, reference, pairs),
             notes=tuple(notes),
+            n_clusters=0 if base.clusters is None else len(set(base.clusters.tolist())),
         )
 
     def row(self, label: str) -> MethodRow:
@@ -191,15 +123,41 @@ class Comparison(ArrayEq):
         require_one_of("label", label, found)
         return found[label]
 
-    def contrast(self, second: str) -> Contrast:
-        """The reference method minus the method ``second``.
+    def contrast(self, second: str, first: str | None = None) -> Contrast:
+        """The method ``first`` (default the reference) minus the method ``second``.
 
         Raises:
             ValueError: If there is none.
         """
-        found = {one.second: one for one in self.contrasts}
+        first = first or (self.contrasts[0].first if self.contrasts else "")
+        found = {one.second: one for one in self.contrasts if one.first == first}
         require_one_of("second", second, found)
         return found[second]
+
+    def detectable(self, label: str) -> float:
+        """Smallest gain of a row that would be found in 4 of 5 such comparisons, at its share of changed items.
+
+        Raises:
+            ValueError: If there is no row of that label, or it is the unsteered model.
+        """
+        row = self.row(label)
+        if row is self.rows[0]:
+            raise ValueError(f"label must be of a steered row, got {label!r}")
+        return detectable(row.n_effective, (row.mended + row.broken) / self.n)
+
+    def by_group(self) -> "pd.DataFrame":
+        """One row a method and group of items (such as the cue): n, accuracy, gain, items mended and broken."""
+        import pandas as pd
+
+        columns = ("group", "n", "accuracy", "gain", "mended", "broken")
+        return pd.DataFrame(
+            [
+                (row.label, one.name, one.n, one.accuracy, one.gain, one.mended, one.broken)
+                for row in self.rows
+                for one in row.groups
+            ],
+            columns=("label", *columns),
+        )
 
     def frame(self) -> "pd.DataFrame":
         """One row a method."""
@@ -216,6 +174,8 @@ class Comparison(ArrayEq):
                     "gain": row.gain,
                     "gain_low": row.gain_interval.low,
                     "gain_high": row.gain_interval.high,
+                    "mended": row.mended,
+                    "broken": row.broken,
                     "mcnemar_p": row.mcnemar_p,
                     "holm_p": row.holm_p,
                     "margin": row.margin,
@@ -224,6 +184,7 @@ class Comparison(ArrayEq):
                     **_written_columns(row.written),
                     "kind": row.kind,
                     "null_p": row.null_p,
+                    "layer_null_p": row.layer_null_p,
                     "settings": row.settings,
                     "dev_accuracy": row.dev_accuracy,
                     "n_candidates": row.n_candidates,
@@ -238,56 +199,24 @@ class Comparison(ArrayEq):
         )
 
 
-def _row(
-    one: Evaluation,
-    base: Evaluation,
-    bands: Mapping[str, NullBand],
-    given: Mapping[str, Any],
-) -> MethodRow:
-    if one.items != base.items:
-        raise ValueError(
-            f"a comparison needs the same items: {one.label!r} has {one.n} of {one.task}/{one.split}, "
-            f"{base.label!r} has {base.n} of {base.task}/{base.split}"
-        )
-    band = given.get("null", "")
-    return MethodRow(
-        label=one.label,
-        accuracy=one.accuracy,
-        interval=one.interval,
-        gain=one.accuracy - base.accuracy,
-        gain_interval=paired_interval(one.correct, base.correct, base.clusters),
-        mcnemar_p=mcnemar_p(one.correct, base.correct, base.clusters),
-        margin=one.margin,
-        valid_rate=one.valid_rate,
-        null_p=bands[band].p_value(one.accuracy) if band else float("nan"),
-        model="" if _same_weights(one, base) else one.model.fingerprint,
-        guards=Guards.of(one.picks, base.picks, base.clusters)
-        if one.picks and base.picks
-        else None,
-        **given,
-    )
-
-
-def _same_weights(one: Evaluation, other: Evaluation) -> bool:
-    return one.model.fingerprint == other.model.fingerprint
-
-
-def _contrasts(evaluations: Sequence[Evaluation], reference: str) -> tuple[Contrast, ...]:
+def _contrasts(
+    evaluations: Sequence[Evaluation], reference: str, pairs: Sequence[tuple[str, str]]
+) -> tuple[Contrast, ...]:
+    """The reference minus every other row, then the pairs; Holm's correction over the contrasts of each first."""
     by_label = {one.label: one for one in evaluations}
-    require_one_of("reference", reference, by_label)
-    first = by_label[reference]
-    others = [one for one in evaluations if one is not first]
-    p_values = [mcnemar_p(first.correct, one.correct, first.clusters) for one in others]
+    families: dict[str, list[str]] = {}
+    if reference:
+        require_one_of("reference", reference, by_label)
+        families[reference] = [label for label in by_label if label != reference]
+    for first, second in pairs:
+        for label in (first, second):
+            require_one_of("label", label, by_label)
+        if first != reference:
+            families.setdefault(first, []).append(second)
     return tuple(
-        Contrast(
-            reference,
-            one.label,
-            first.accuracy - one.accuracy,
-            paired_interval(first.correct, one.correct, first.clusters),
-            p,
-            corrected,
-        )
-        for one, p, corrected in zip(others, p_values, holm(p_values), strict=True)
+        one
+        for first, seconds in families.items()
+        for one in contrasts_of(by_label[first], [by_label[label] for label in seconds])
     )
 
 

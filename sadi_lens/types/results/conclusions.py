@@ -1,48 +1,85 @@
-"""What a comparison says, in words."""
+"""What a comparison says, in words: every sentence names the control that it rests on."""
 
-from sadi_lens.types.results.comparison import Comparison, Contrast
+from sadi_lens.types.results.comparison import Comparison
+from sadi_lens.types.results.rows import Contrast, MethodRow
 from sadi_lens.types.stats import ALPHA
+
+MARGIN = 0.05
+"""Accuracy difference below which two methods count as equally good."""
+
+CONTROLS = {
+    "matched-norm": "a fixed vector on the same units that pushes as far",
+    "matched-mean": "SADI's own mean push as a fixed vector",
+    "matched-kl": "the fixed vector that changes the next token as much",
+    "fixed-norm": "a fixed vector with K and strength of its own from dev",
+    "class-mean": "one fixed vector for each right answer (told which)",
+    "same-answer": "the push of another prompt with the same right answer",
+    "same-cue": "the push of another prompt with the same cue",
+    "other-answer": "the push of a prompt with another right answer",
+    "own-direction": "its own direction at one length for all prompts",
+    "own-norm": "its own length along the fixed direction D",
+    "random": "the best of the random masks tried on dev",
+    "random-supervised": "random masks picked by their margin on the pairs",
+}
+"""Name of a control (before a comma, the method it belongs to) -> what it is."""
 
 
 def conclusions(comparison: Comparison) -> tuple[str, ...]:
     """What a comparison says on three questions, in words, as far as it holds the rows for it.
 
     Does scaling that follows the input beat a fixed push of the same size? Do the chosen units beat random ones? Which
-    gains are no gains in knowledge?
+    gains are no gains in knowledge? "Does not beat" is said only where the interval of the difference ends below
+    ``MARGIN``.
     """
-    contrasts = {one.second: one for one in comparison.contrasts}
-    found: list[str] = []
-    for label, words in (
-        ("matched-norm", "a fixed vector on the same units that pushes as far"),
-        ("matched-kl", "the same vector moved until it changes the next token as much"),
-        ("fixed-norm", "a fixed vector with K and strength of its own from dev"),
-    ):
-        if label in contrasts:
-            found.append(_against(comparison, contrasts[label], words))
-    bands = {null.label: null for null in comparison.nulls}
+    found = [
+        _against(comparison, one, words)
+        for name, words in CONTROLS.items()
+        for one in comparison.contrasts
+        if one.second.split(",")[0] == name
+    ]
     for row in comparison.rows:
-        if row.null:
-            band = bands[row.null]
-            as_good = int((band.accuracies >= row.accuracy).sum())
-            verdict = "beats" if row.null_p < ALPHA else "does not beat"
-            found.append(
-                f"The mask of {row.label} {verdict} random masks: {as_good} of {band.n} with the same K"
-                f"{', each at its own strength from dev,' if band.tuned else ''} do as well (p = {row.null_p:.3f})."
-            )
-    if "random" in contrasts:
-        words = f"the best of {comparison.row('random').n_candidates} random masks on dev"
-        found.append(_against(comparison, contrasts["random"], words))
+        for label, p in ((row.null, row.null_p), (row.layer_null, row.layer_null_p)):
+            found += [_among(comparison, row, label, p)] if label else []
+        found += [_harm(comparison, row)] if row.kind == "adaptive" and row.groups else []
     found += [f"{row.label} {row.verdict}." for row in comparison.rows if row.verdict]
     return tuple(found)
 
 
+def _among(comparison: Comparison, row: MethodRow, label: str, p: float) -> str:
+    """The place of a row among the random masks of a null."""
+    band = next(null for null in comparison.nulls if null.label == label)
+    low, high = band.p_interval(row.accuracy)
+    words = "beats" if p < ALPHA else "is not told apart from"
+    more = "" if not low < ALPHA < high else "; more masks would settle it"
+    return (
+        f"The mask of {row.label} {words} random masks ({band.label}): {band.as_good(row.accuracy)} of {band.n} do as "
+        f"well (p = {p:.3f} [{low:.3f}, {high:.3f}]{more})."
+    )
+
+
+def _harm(comparison: Comparison, row: MethodRow) -> str:
+    """What the net gain of a row is made of."""
+    parts = ", ".join(f"{one.name} {100 * one.gain:+.1f} (n = {one.n})" for one in row.groups)
+    return (
+        f"{row.label} mends {row.mended} and breaks {row.broken} of {comparison.n} items of the unsteered model; "
+        f"points by group: {parts}."
+    )
+
+
 def _against(comparison: Comparison, one: Contrast, words: str) -> str:
-    """One contrast as a sentence; no verdict unless both the corrected test and the interval give it."""
+    """One contrast as a sentence; no verdict unless the interval gives it, and for a difference the corrected test."""
     first, second = comparison.row(one.first), comparison.row(one.second)
-    is_clear = one.holm_p < ALPHA and not one.interval.low <= 0 <= one.interval.high
-    verdict = ("beats" if one.difference > 0 else "loses to") if is_clear else "cannot be told from"
+    low, high = one.interval
+    if one.holm_p < ALPHA and not low <= 0 <= high:
+        verdict = "beats" if one.difference > 0 else "loses to"
+    elif max(-low, high) < MARGIN:
+        verdict = f"is within {100 * MARGIN:g} points of"
+    elif high < MARGIN:
+        verdict = f"does not beat, by {100 * MARGIN:g} points or more,"
+    else:
+        verdict = "is not told apart from"
     return (
         f"{one.first} {verdict} {words} ({one.second}): {first.accuracy:.1%} against {second.accuracy:.1%}, "
-        f"{100 * one.difference:+.1f} points [{100 * one.interval.low:+.1f}, {100 * one.interval.high:+.1f}], "
-        f"Holm p = {one.holm_p:.2g}."
+        f"{100 * one.difference:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}], "
+        f"Holm p = {one.holm_p:.2g} of {one.n_family}."
     )

@@ -12,6 +12,7 @@ from sadi_lens.types.paired import paired_interval
 from sadi_lens.types.results.guards import Guards, Picks
 from sadi_lens.types.stats import (
     Interval,
+    count_interval,
     empirical_p,
     proportion_interval,
     standard_error,
@@ -128,8 +129,8 @@ def what_changed(steered: Evaluation, base: Evaluation) -> str:
         >>> scaling = sl.MaskedScaling(sl.top_k_mask(heads, 2), strength=5.0)
         >>> base, steered = sl.evaluate(model, task.dev, [None, scaling], progress=False)
         >>> print(sl.types.what_changed(steered, base).replace(": ", ":\n"))
-        Accuracy 75.0% to 99.6% (+24.6 points [+19.2, +30.0]):
-        more than another favourite (balanced accuracy 75.0% to 99.6% [+19.2, +29.6], AUC 0.83 to 1.00 [+0.12, +0.22]).
+        Accuracy 75.0% to 99.6% (+24.6 points [+19.5, +30.5]):
+        more than another favourite (balanced accuracy 75.0% to 99.6% [+19.5, +29.8], AUC 0.83 to 1.00 [+0.12, +0.22]).
     """
     if steered.items != base.items:
         raise ValueError(
@@ -161,8 +162,9 @@ class NullBand(ArrayEq):
     accuracies: Float[np.ndarray, " draw"]
     margins: Float[np.ndarray, " draw"]
     """Mean margin of each draw (nats)."""
-    tuned: bool = False
-    """Whether each mask chose its own strength on dev, as the method did; else all run at ``strength``."""
+    n_cells: int = 0
+    """Cells (K and strength) that each mask chose from on dev, as the method did; 0: all run at the method's own cell,
+    and every p-value is conditional on it, which favours the method."""
 
     @property
     def n(self) -> int:
@@ -174,6 +176,19 @@ class NullBand(ArrayEq):
         """5th and 95th percentile of the accuracies."""
         low, high = np.quantile(self.accuracies, [0.05, 0.95])
         return Interval(float(low), float(high))
+
+    @property
+    def tuned(self) -> bool:
+        """Whether each mask made a choice of its own on dev."""
+        return self.n_cells > 0
+
+    def as_good(self, accuracy: float) -> int:
+        """Masks that do at least as well."""
+        return int((self.accuracies >= accuracy).sum())
+
+    def p_interval(self, accuracy: float) -> Interval:
+        """95% interval of ``p_value``, exact: what another draw of as many masks could give."""
+        return count_interval(self.as_good(accuracy) + 1, self.n + 1, "clopper_pearson")
 
     def p_value(self, accuracy: float) -> float:
         """Share of random masks that do at least as well, one-sided, with the +1 correction."""

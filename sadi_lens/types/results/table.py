@@ -8,13 +8,16 @@ import numpy as np
 from sadi_lens.types.results.comparison import Comparison, MethodRow, SideEffects
 from sadi_lens.types.results.guards import SHOWN
 
-METHOD_COLUMNS = ("method", "settings", "accuracy", "gain", "null p", "margin (nats)", "valid")
+METHOD_COLUMNS = (
+    *("method", "settings", "accuracy", "gain", "mended / broken", "null p"),
+    *("margin (nats)", "valid"),
+)
 COMPARED_COLUMNS = (
     *METHOD_COLUMNS[:2],
     "dev (tried)",
-    *METHOD_COLUMNS[2:4],
+    *METHOD_COLUMNS[2:5],
     "Holm p",
-    *METHOD_COLUMNS[4:],
+    *METHOD_COLUMNS[5:],
 )
 GUARD_COLUMNS = ("method", "answers", "balanced accuracy", "gain", "AUC", "gain", "d'", "bias c")
 WRITTEN_COLUMNS = ("method", "written right", "gain", "valid", "agrees with the scores")
@@ -43,6 +46,48 @@ def p_text(p: float) -> str:
     return "< 0.001" if p < 0.001 else number_text(p, ".3f")
 
 
+def null_text(comparison: Comparison, row: MethodRow) -> str:
+    """Place among random masks, and among those with as many units in each layer; nothing where there is none."""
+    texts: list[str] = []
+    for label, p in ((row.null, row.null_p), (row.layer_null, row.layer_null_p)):
+        if label:
+            band = next(one for one in comparison.nulls if one.label == label)
+            ends = interval_text(band.p_interval(row.accuracy), ".2f")
+            texts.append(f"{p:.3f} {ends}{' (per layer)' if band.per_layer else ''}")
+    return ", ".join(texts)
+
+
+def power_text(comparison: Comparison) -> str:
+    """What these items could tell apart, at the share of items that the first adaptive row changes.
+
+    Nothing where no row is adaptive or nothing changed.
+    """
+    row = next((one for one in comparison.rows[1:] if one.kind == "adaptive"), None)
+    changed = 0 if row is None else row.mended + row.broken
+    if row is None or not changed:
+        return ""
+    clusters = f" in {comparison.n_clusters} clusters" if comparison.n_clusters else ""
+    points = 100 * comparison.detectable(row.label)
+    return (
+        f"n = {comparison.n}{clusters} can tell {points:.1f} points apart (80% power, at "
+        f"the {changed / comparison.n:.0%} of items that {row.label} changes)"
+    )
+
+
+def group_rows(comparison: Comparison) -> list[tuple[str, ...]]:
+    """Accuracy of each method by group of items, with what it mends and breaks there; empty without groups."""
+    return [
+        (row.label, *(f"{one.accuracy:.1%} (+{one.mended} -{one.broken})" for one in row.groups))
+        for row in comparison.rows
+        if row.groups
+    ]
+
+
+def group_columns(comparison: Comparison) -> tuple[str, ...]:
+    """Headings of ``group_rows``."""
+    return ("method", *(f"{one.name} (n = {one.n})" for one in comparison.rows[0].groups))
+
+
 def method_rows(comparison: Comparison) -> list[tuple[str, ...]]:
     """``METHOD_COLUMNS`` of every method, then of every random-mask null."""
     base = comparison.rows[0]
@@ -52,7 +97,8 @@ def method_rows(comparison: Comparison) -> list[tuple[str, ...]]:
             row.settings,
             f"{row.accuracy:.1%} {interval_text(row.interval, '.0%')}",
             "" if row is base else points_text(row.gain, row.gain_interval),
-            number_text(row.null_p, ".3f"),
+            "" if row is base else f"{row.mended} / {row.broken}",
+            null_text(comparison, row),
             f"{row.margin:+.2f}",
             f"{row.valid_rate:.0%}",
         )
@@ -63,9 +109,10 @@ def method_rows(comparison: Comparison) -> list[tuple[str, ...]]:
         rows.append(
             (
                 f"random masks, median of {null.n} [5%, 95%]",
-                f"K {null.k}, {'own strength' if null.tuned else f'strength {null.strength:g}'}",
+                null.label.split(", ", 1)[-1],
                 f"{median:.1%} {interval_text(null.band, '.0%')}",
                 points_text(median - base.accuracy),
+                "",
                 "",
                 f"{np.median(null.margins):+.2f}",
                 "",
@@ -83,7 +130,7 @@ def compared_rows(comparison: Comparison) -> list[tuple[str, ...]]:
     ]
     extra += [("", "")] * len(comparison.nulls)
     return [
-        (*row[:2], dev, *row[2:4], p, *row[4:]) for row, (dev, p) in zip(rows, extra, strict=True)
+        (*row[:2], dev, *row[2:5], p, *row[5:]) for row, (dev, p) in zip(rows, extra, strict=True)
     ]
 
 

@@ -1,0 +1,78 @@
+"""Which methods a comparison runs: those named, or all that a model allows with the controls of some."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sadi_lens.engine.intervention import Intervention
+from sadi_lens.interventions import MaskedAddition, MaskedScaling, VectorAddition
+from sadi_lens.measure.methods import METHODS, ON_REQUEST, Candidate, Control, Method
+from sadi_lens.types.base import require_one_of
+from sadi_lens.types.model import ModelInfo, n_units
+
+CONTROLS = ("main", "all")
+MAIN = ("matched-norm", "matched-mean", "matched-kl", "same-answer", "other-answer")
+"""Controls of ``sadi-effect`` that always stand beside it."""
+
+
+def resolve(
+    methods: Sequence[str | Method | Control | Intervention | None] | None,
+    info: ModelInfo,
+    component: str,
+    controls: str,
+) -> list[Method | Control]:
+    """The methods asked for, the unsteered model first; every control after the method it follows."""
+    if methods is None:
+        names = [
+            name
+            for name in METHODS
+            if name not in ON_REQUEST and (info.d_mlp or name != "sadi-neuron")
+        ]
+        methods = [*names, *_controls_of(names, f"sadi-{component}", controls)]
+    n_units(info, component)
+    listed: list[Method | Control] = [METHODS["unsteered"]]
+    for one in methods:
+        if one is None or one == "unsteered":
+            continue
+        if isinstance(one, str):
+            require_one_of("method", one, METHODS)
+            one = METHODS[one]
+        if not isinstance(one, Method | Control):
+            one.check(info)
+            one = _finished(one)
+        if any(one.name == other.name for other in listed):
+            raise ValueError(f"methods must have different names, got {one.name!r} twice")
+        if isinstance(one, Control):
+            followed = one.of or f"sadi-{component}"
+            if followed not in [other.name for other in listed if isinstance(other, Method)]:
+                raise ValueError(
+                    f"{one.name!r} is a control of {followed!r}, which must stand before it in methods"
+                )
+        listed.append(one)
+    return listed
+
+
+def _controls_of(names: Sequence[str], own: str, controls: str) -> list[Control]:
+    """The controls of other methods than SADI on the component of the comparison."""
+    scaled = [
+        name for name in names if name.startswith("sadi-") and name not in (own, "sadi-signed")
+    ]
+    return [
+        replace(one, name=f"{one.name}, {method}", of=method)
+        for method in (["sadi-effect"] if controls == "main" else scaled)
+        for one in METHODS.values()
+        if isinstance(one, Control) and (controls == "all" or one.name in MAIN)
+    ]
+
+
+def nulls_of(listed: Sequence[Method | Control], own: str, controls: str) -> list[str]:
+    """Methods that are placed among random masks; all of one grid share theirs."""
+    if controls == "main":
+        return [own, "sadi-effect"]
+    return [one.name for one in listed if isinstance(one, Method) and one.kind == "adaptive"]
+
+
+def _finished(intervention: Intervention) -> Method:
+    """A finished intervention as a method with a single candidate."""
+    kinds = {MaskedScaling: "adaptive", MaskedAddition: "fixed", VectorAddition: "fixed"}
+    kind = next((word for cls, word in kinds.items() if isinstance(intervention, cls)), "other")
+    return Method(intervention.label, kind, lambda _material, _budget: [Candidate(intervention)])

@@ -1,0 +1,212 @@
+"""One line of a comparison and one contrast of two lines, from evaluations of the same items."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sadi_lens.types.base import ArrayEq
+from sadi_lens.types.paired import mcnemar_p, paired_interval
+from sadi_lens.types.results.evaluation import Evaluation, NullBand
+from sadi_lens.types.results.guards import Guards
+from sadi_lens.types.results.written import Written
+from sadi_lens.types.stats import Interval, effective_size, holm
+
+
+@dataclass(frozen=True, eq=False)
+class SideEffects(ArrayEq):
+    """What a method does to neutral text, which it was not meant to change."""
+
+    kl: float
+    """Mean KL divergence from the unsteered to the steered model's next-token distribution (nats per token)."""
+    perplexity_ratio: float
+    """Perplexity of the texts under the steered model, divided by that of the unsteered one."""
+    repetition: float
+    """Share of token 4-grams in short greedy continuations that stood before in the same continuation (seq-rep-4);
+    NaN if all of them are shorter than that."""
+    compression: float
+    """Bytes of the continuations before over bytes after zlib, each compressed alone; NaN if all are empty."""
+    n_texts: int
+    n_tokens: int
+    """Tokens that KL and perplexity are averaged over."""
+    position: str
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Two methods on the same items: ``first`` minus ``second``."""
+
+    first: str
+    second: str
+    difference: float
+    """Accuracy of the first minus accuracy of the second."""
+    interval: Interval
+    """95% paired score interval."""
+    mcnemar_p: float
+    holm_p: float
+    """McNemar's p corrected for all contrasts of ``first``."""
+    n_family: int = 1
+    """Contrasts that the correction is for."""
+
+
+@dataclass(frozen=True)
+class GroupResult:
+    """A method on the items of one group, such as those with a wrong hint."""
+
+    name: str
+    n: int
+    accuracy: float
+    mended: int
+    """Items that the method answers right and the unsteered model wrong."""
+    broken: int
+    """Items that the unsteered model answers right and the method wrong."""
+
+    @property
+    def gain(self) -> float:
+        """Accuracy minus the unsteered accuracy on the same items."""
+        return (self.mended - self.broken) / self.n
+
+
+@dataclass(frozen=True, eq=False)
+class MethodRow(ArrayEq):
+    """One line of a comparison, all numbers on the same items."""
+
+    label: str
+    accuracy: float
+    interval: Interval
+    gain: float
+    """Accuracy minus the unsteered accuracy."""
+    gain_interval: Interval
+    """95% paired score interval of the gain."""
+    mcnemar_p: float
+    margin: float
+    valid_rate: float
+    kind: str = "other"
+    """``"unsteered"``, ``"adaptive"``, ``"fixed"``, ``"random"`` or ``"other"``: colours follow it."""
+    null: str = ""
+    """Label of the ``NullBand`` that it is placed in; empty where there is none."""
+    null_p: float = float("nan")
+    """Place in that null; NaN where there is none."""
+    layer_null: str = ""
+    """Label of the ``NullBand`` of masks with as many units in each layer; empty where there is none."""
+    layer_null_p: float = float("nan")
+    """Place in that one."""
+    settings: str = ""
+    """What was chosen on dev, in words."""
+    holm_p: float = float("nan")
+    """McNemar's p corrected for the number of methods compared; NaN for the unsteered model."""
+    dev_accuracy: float = float("nan")
+    """Accuracy on dev of what was chosen there, optimistic if more than one candidate was tried; NaN if not run."""
+    n_candidates: int = 0
+    """Candidates tried on dev; 0 where there was nothing to choose."""
+    seconds: float = float("nan")
+    """CPU seconds per item, all threads, alone on the first items of dev; reported, never tested."""
+    choice_seconds: float = float("nan")
+    """CPU seconds, all threads, of building its candidates and choosing on dev; what methods share, the first pays."""
+    model: str = ""
+    """Fingerprint of the weights it ran on, where they are not the comparison's own (fine-tuning)."""
+    side_effects: SideEffects | None = None
+    guards: Guards | None = None
+    """Answers given and the gain where no favourite helps; None where the task has no few answers to count."""
+    written: Written | None = None
+    """What it writes, where that was asked for."""
+    mended: int = 0
+    """Items that the method answers right and the unsteered model wrong."""
+    broken: int = 0
+    """Items that the unsteered model answers right and the method wrong: the harm inside the net gain."""
+    n_effective: float = float("nan")
+    """Independent items that would give as precise a gain; NaN for the unsteered model."""
+    groups: tuple[GroupResult, ...] = ()
+    """The same by group of items (cue); empty where items have none."""
+
+    @property
+    def verdict(self) -> str:
+        """What the gain is, where it is no gain in knowledge; else empty."""
+        return "" if self.guards is None else self.guards.verdict(self.gain_interval)
+
+
+def row_of(
+    one: Evaluation,
+    base: Evaluation,
+    bands: Mapping[str, NullBand],
+    given: Mapping[str, Any],
+) -> MethodRow:
+    """The row of an evaluation beside the unsteered one.
+
+    Args:
+        one: Its results.
+        base: Those of the unsteered model.
+        bands: Label -> random-mask null.
+        given: Further fields.
+
+    Raises:
+        ValueError: If the two are not of the same items.
+    """
+    if one.items != base.items:
+        raise ValueError(
+            f"a comparison needs the same items: {one.label!r} has {one.n} of {one.task}/{one.split}, "
+            f"{base.label!r} has {base.n} of {base.task}/{base.split}"
+        )
+    band, layers = given.get("null", ""), given.get("layer_null", "")
+    mended, broken = one.correct & ~base.correct, base.correct & ~one.correct
+    difference = one.correct.astype(float) - base.correct.astype(float)
+    size, _ = effective_size(difference, base.clusters)
+    return MethodRow(
+        label=one.label,
+        accuracy=one.accuracy,
+        interval=one.interval,
+        gain=one.accuracy - base.accuracy,
+        gain_interval=paired_interval(one.correct, base.correct, base.clusters),
+        mcnemar_p=mcnemar_p(one.correct, base.correct, base.clusters),
+        margin=one.margin,
+        valid_rate=one.valid_rate,
+        null_p=bands[band].p_value(one.accuracy) if band else float("nan"),
+        layer_null_p=bands[layers].p_value(one.accuracy) if layers else float("nan"),
+        guards=Guards.of(one.picks, base.picks, base.clusters)
+        if one.picks and base.picks
+        else None,
+        model="" if same_weights(one, base) else one.model.fingerprint,
+        mended=int(mended.sum()),
+        broken=int(broken.sum()),
+        n_effective=float("nan") if one is base else size,
+        groups=_groups(one, mended, broken),
+        **given,
+    )
+
+
+def same_weights(one: Evaluation, other: Evaluation) -> bool:
+    """Whether two results are of one model."""
+    return one.model.fingerprint == other.model.fingerprint
+
+
+def _groups(one: Evaluation, mended: np.ndarray, broken: np.ndarray) -> tuple[GroupResult, ...]:
+    groups = np.array(one.groups)
+    parts = [(name, groups == name) for name in sorted(set(one.groups))]
+    return tuple(
+        GroupResult(
+            name,
+            int(part.sum()),
+            float(one.correct[part].mean()),
+            int(mended[part].sum()),
+            int(broken[part].sum()),
+        )
+        for name, part in parts
+    )
+
+
+def contrasts_of(first: Evaluation, others: Sequence[Evaluation]) -> tuple[Contrast, ...]:
+    """One evaluation minus each of the others, with Holm's correction over all of them."""
+    p_values = [mcnemar_p(first.correct, one.correct, first.clusters) for one in others]
+    return tuple(
+        Contrast(
+            first.label,
+            one.label,
+            first.accuracy - one.accuracy,
+            paired_interval(first.correct, one.correct, first.clusters),
+            p,
+            corrected,
+            len(others),
+        )
+        for one, p, corrected in zip(others, p_values, holm(p_values), strict=True)
+    )
