@@ -4,12 +4,13 @@ Activations are flat, [row pos width]: heads lie beside one another. ``Edits`` s
 intervention, ``sadi_lens.engine.positions`` at which tokens, ``sadi_lens.engine.runner`` in which modules.
 """
 
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sadi_lens.engine.intervention import (
@@ -21,6 +22,7 @@ from sadi_lens.engine.intervention import (
 )
 from sadi_lens.engine.positions import Positions, TreePositions
 from sadi_lens.engine.runner import FlatHook
+from sadi_lens.types.base import LARGEST
 
 Site = tuple[str, int]
 """(component, layer)."""
@@ -64,6 +66,8 @@ class Edits:
         """Activations at the last prompt token, before any edit there."""
         self._clean: dict[Site, Tensor] = {}
         """Activations of a clean run of its own."""
+        self._peaks: dict[Site, Float[Tensor, "row ..."]] = {}
+        """Largest edited activation of every row in the last pass."""
 
     def hooks(self, positions: Positions) -> list[tuple[str, int, FlatHook]]:
         """(component, layer, hook) for every activation that some row edits, or reads in order to edit another."""
@@ -98,6 +102,7 @@ class Edits:
                 after = self._edit_rows(index, one, site, before, after, positions)
             if after is before:
                 return None
+            self._note_peak(site, after, positions)
             return positions.join(after) if is_tree else after
 
         return hook
@@ -152,6 +157,41 @@ class Edits:
     def forget(self) -> None:
         """Drop the tables; they are made again when they are needed."""
         self._tables.clear()
+
+    def _note_peak(self, site: Site, after: Tensor, positions: Positions) -> None:
+        start, stop = (0, None) if "place" in self.needs else positions.columns
+        chosen = after[..., start:stop, :].detach()
+        self._peaks[site] = torch.linalg.vector_norm(chosen, math.inf, dim=(-2, -1))
+
+    def overflow(self) -> tuple[Bool[Tensor, "row ..."], str] | None:
+        """Rows whose edit left the range of numbers in the last pass, and where that began; None where none did.
+
+        What is infinite or NaN in one copy of a tree is NaN in all of them a layer later, so it counts where it began.
+        """
+        peaks, self._peaks = self._peaks, {}
+        if not peaks:
+            return None
+        device = next(iter(peaks.values())).device
+        worst = torch.stack([one.max().to(device) for one in peaks.values()]).tolist()
+        if all(one <= LARGEST for one in worst):
+            return None
+        layers = [layer for (_, layer), one in zip(peaks, worst, strict=True) if not one <= LARGEST]
+        endless = [
+            layer for (_, layer), one in zip(peaks, worst, strict=True) if not one < math.inf
+        ]
+        rows = torch.zeros(max((one.shape for one in peaks.values()), key=math.prod), device=device)
+        for (_, layer), one in peaks.items():  # copies of a tree join layer by layer
+            began = layer == min(endless, default=layer)
+            over = ~(one <= LARGEST) if began else (one > LARGEST) & one.isfinite()
+            rows[tuple(map(slice, one.shape))] += over.to(device)
+        name = next(name for name, layer in peaks if layer == min(layers))
+        return rows > 0, f"component {name!r} in layer {min(layers)}"
+
+    def label_of(self, row: int) -> str:
+        """Label of the intervention of a row, rows counted along all their axes."""
+        which = self.which.flatten()
+        one = self.interventions[int(which[row % len(which)])]
+        return "unsteered" if one is None else one.label
 
     def _note(self, site: Site, before: Tensor, positions: Positions) -> None:
         found = positions.at_prompt_end(before)

@@ -6,9 +6,11 @@ measurement would be steered by an enclosing ``with steer(...)``, it is refused.
 """
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +18,10 @@ from torch import Tensor
 
 from sadi_lens.types.model import HookedModel, Kept, ModelInfo
 
+logger = logging.getLogger(__name__)
+
+PATIENCE = 60.0
+"""Seconds after which a thread that waits for a model says so."""
 Hook = Callable[..., Tensor | None]
 """Called as hook(activation, hook=point); returns the new activation, or None to leave it."""
 
@@ -105,6 +111,10 @@ class Hold:
             )
 
 
+_inherited: ContextVar[tuple[Hold, ...]] = ContextVar("_inherited", default=())
+"""Holds of this context, and of the one that started it (``asyncio.to_thread``)."""
+
+
 class Owner:
     """Who has a model now."""
 
@@ -118,19 +128,27 @@ class Owner:
         mine = Hold(name, steered_by, threading.get_ident(), _task())
         with self._changed:
             while any([self._is_in_the_way(mine, one) for one in self._holds]):
-                self._changed.wait()
+                if not self._changed.wait(PATIENCE):
+                    logger.warning("%s has been waited for: another thread has it", name)
             self._holds.append(mine)
+        _inherited.set((*_inherited.get(), mine))
         try:
             yield mine
         finally:
+            _inherited.set(tuple(one for one in _inherited.get() if one is not mine))
             with self._changed:
                 self._holds.remove(mine)
                 self._changed.notify_all()
 
     def _is_in_the_way(self, mine: Hold, other: Hold) -> bool:
-        if other.thread != mine.thread:
-            return True
         what = repr(other.steered_by) if other.steered_by else "a measurement"
+        if other.thread != mine.thread:
+            if other in _inherited.get():
+                raise RuntimeError(
+                    f"{mine.name} is in use by {what} in the task that started this thread and waits for it, so "
+                    "waiting would never end. Leave that block first"
+                )
+            return True
         if other.task is not mine.task:
             raise RuntimeError(
                 f"{mine.name} is in use by {what} in another task of this thread, and waiting for it would never "

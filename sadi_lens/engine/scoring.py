@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sadi_lens.engine.answers import padded, read_off
 from sadi_lens.engine.edits import Edits, chooses_positions
 from sadi_lens.engine.fitting import (
     batches_by_tokens,
@@ -192,7 +193,7 @@ class TreeScorer:
         """Scores of items that fit into one pass with ``at_once`` copies each; see ``ItemScores``."""
         runner, device = self.runner, device_of(self.runner.model)
         tree = branches(items, drop_last=True, pad=pad_id(runner.model), device=device)
-        answers, real = _padded(items, device)
+        answers, real = padded(items, device)
         logprobs = np.empty((len(self.interventions), *answers.shape[:2]), dtype=np.float32)
         valid = np.empty(logprobs.shape[:2], dtype=bool)
         argmax = np.empty((len(self.interventions), *answers.shape), dtype=np.int64)
@@ -200,16 +201,49 @@ class TreeScorer:
             self._chunks = {at_once: list(self._chunk(at_once))}
         chunks = self._chunks[at_once]
         cache = None if all(one.is_whole for one in chunks) else prefill(runner, tree)
+        overflowed = np.zeros(valid.shape, dtype=bool)
         for chunk in chunks:
             logits = self._run(chunk, items, tree, cache)
-            found = _read_off(logits, tree, answers, real)
             where, copies = list(chunk.copy_of), list(chunk.copy_of.values())
+            over = chunk.edits.overflow()
+            if over is not None:
+                rows = over[0].T if chunk.is_whole else over[0]
+                rows = rows.to(logits.device)
+                logits[:, : rows.shape[1]].masked_fill_(rows[..., None, None], math.nan)
+                flags = np.zeros((len(chunk.edits.interventions), len(items)), dtype=bool)
+                flags[: rows.shape[1]] = rows.T.cpu().numpy()
+                overflowed[where] = flags[copies]
+            found = read_off(logits, tree, answers, real)
             logprobs[where], valid[where], argmax[where] = (part[copies] for part in found)
             if sum(one.edits.nbytes for one in chunks) > TABLE_BYTES:
                 chunk.edits.forget()
+        broken = np.isnan(logprobs[:, :, 0])
+        if (broken & ~overflowed).any() and len(self.interventions) > 1:
+            self._score_apart(items, at_once, broken, overflowed, (logprobs, valid, argmax))
         for row, item in enumerate(items):
             logprobs[:, row, len(item.answers) :] = np.nan
         return logprobs, valid, argmax
+
+    def _score_apart(
+        self,
+        items: list[EncodedItem],
+        at_once: int,
+        broken: Bool[np.ndarray, "intervention item"],
+        overflowed: Bool[np.ndarray, "intervention item"],
+        scores: tuple[np.ndarray, np.ndarray, np.ndarray],
+    ) -> None:
+        """Score again what is NaN for no reason of its own: 0 x NaN is NaN, so one copy's reaches those beside it.
+
+        Those that overflowed are left out, where some are known; otherwise everybody runs alone.
+        """
+        again = np.flatnonzero((broken & ~overflowed).any(axis=1))
+        has_own = overflowed.any(axis=1)
+        groups = [[index] for index in again.tolist() if has_own[index] or not has_own.any()]
+        rest = [index for index in again.tolist() if has_own.any() and not has_own[index]]
+        for group in [*groups, *([rest] if rest else [])]:
+            few = TreeScorer(self.runner, [self.interventions[one] for one in group], self.position)
+            for part, own in zip(scores, few.score(items, at_once), strict=True):
+                part[group] = own
 
     def _run(
         self, chunk: _Chunk, items: Sequence[EncodedItem], tree: Branches, cache: object
@@ -255,38 +289,3 @@ class TreeScorer:
                     n_heads=self.runner.info.n_heads,
                 )
                 yield _Chunk(copy_of, edits, tuple(present), is_whole)
-
-
-def _padded(items: Sequence[EncodedItem], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Answers as [item choice token] and which of these are real."""
-    n_choices = max(len(item.answers) for item in items)
-    width = max(len(answer) for item in items for answer in item.answers)
-    answers = torch.zeros(len(items), n_choices, width, dtype=torch.long)
-    real = torch.zeros(answers.shape, dtype=torch.bool)
-    for row, item in enumerate(items):
-        for column, answer in enumerate(item.answers):
-            answers[row, column, : len(answer)] = torch.tensor(answer)
-            real[row, column, : len(answer)] = True
-    return answers.to(device), real.to(device)
-
-
-def _read_off(
-    logits: Float[Tensor, "item copy node vocab"], tree: Branches, answers: Tensor, real: Tensor
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What ``ItemScores`` holds: [copy item choice], [copy item] and [copy item choice token]."""
-    n, copies = logits.shape[:2]
-    answers, real = answers.to(logits.device), real.to(logits.device)
-    found = logits.float().log_softmax(dim=-1)
-    scores = found[:, :, 0].gather(-1, answers[:, None, :, 0].expand(n, copies, -1))
-    if tree.width:
-        later = found[:, :, 1:].unflatten(2, (-1, tree.width))
-        index = answers[:, None, :, 1:, None].expand(n, copies, -1, -1, 1)
-        scores = scores + (later.gather(-1, index)[..., 0] * real[:, None, :, 1:]).sum(dim=-1)
-    best = logits.argmax(dim=-1)
-    top = best[:, :, :1]
-    valid = ((top == answers[:, None, :, 0]) & real[:, None, :, 0]).any(dim=-1)
-    argmax = top[..., None].expand(n, copies, *answers.shape[1:]).clone()
-    if tree.width:
-        argmax[..., 1:] = best[:, :, 1:].unflatten(2, (-1, tree.width))
-    argmax = argmax.masked_fill(~real[:, None], -1)
-    return tuple(part.transpose(0, 1).cpu().numpy() for part in (scores, valid, argmax))  # type: ignore[return-value]

@@ -24,7 +24,7 @@ from sadi_lens.engine.hooks import require_eval
 from sadi_lens.engine.positions import PositionTracker
 from sadi_lens.engine.runner import FlatHook, runner_of
 from sadi_lens.engine.text import EncodedItem, encode_item
-from sadi_lens.types.base import DEFAULT_POSITION, require_one_of
+from sadi_lens.types.base import DEFAULT_POSITION, LARGEST, NotFiniteError, require_one_of
 from sadi_lens.types.components import n_units
 from sadi_lens.types.data import Sample
 from sadi_lens.types.model import HookedModel, ModelInfo
@@ -147,6 +147,7 @@ def _margins(
     tracker = PositionTracker(position, prompt_end=width - 1)
     tracker.begin(ids.shape[0], ids.shape[1], 0, mask)
     runner = runner_of(model)
+    peaks: list[Tensor] = []
 
     def bind(layer: int) -> FlatHook:
         def edit(activation: Tensor) -> Tensor:
@@ -154,14 +155,20 @@ def _margins(
             wide = values.expand(-1, -1, activation.shape[-1] // values.shape[1]).flatten(1)[
                 :, None
             ]
-            if through == "shift":
-                return activation + wide.to(activation.dtype)
-            return activation * (1 + wide).to(activation.dtype)
+            wide = wide if through == "shift" else 1 + wide
+            wide = wide.to(activation.dtype)
+            edited = activation + wide if through == "shift" else activation * wide
+            peaks.append(edited.detach().abs().max())
+            return edited
 
         return lambda activation: tracker.apply(edit, activation)
 
     with runner.attach([(component, layer, bind(layer)) for layer in range(leaf.shape[1])]):
         logits = runner.logits(ids, mask, longest)
+    if not all(float(one) <= LARGEST for one in peaks):
+        raise NotFiniteError(
+            "an edited activation", "the strength given", f"component {component!r}"
+        )
     tokens = torch.log_softmax(logits[:, -longest:].float(), dim=-1)
     tokens = tokens.gather(-1, answers[..., None].to(tokens.device))[..., 0]
     score = (tokens * known.to(tokens.device)).sum(dim=1)

@@ -1,7 +1,7 @@
 """A call of ``evaluate``: its settings, checked once; what Ctrl-C left of it, and going on from there."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.scoring import ENGINES
 from sadi_lens.types.answers import SCORINGS
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_count, require_one_of
+from sadi_lens.types.checks import check_value
 from sadi_lens.types.data import Sample
 from sadi_lens.types.model import HookedModel, ModelInfo, fingerprint_of
 from sadi_lens.types.results import Evaluation
@@ -94,6 +95,11 @@ class Call:
             **settings,
             "weights": weights_of(model),
         }
+
+
+def made(make: Callable[..., Intervention], *given: Any) -> Intervention:
+    """What a user's function makes, if it is an intervention."""
+    return check_value("make(...)", make(*given), Intervention)
 
 
 def items_hash(samples: Sequence[Sample]) -> str:

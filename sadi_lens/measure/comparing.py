@@ -1,5 +1,7 @@
 """Every way to steer, side by side: chosen on dev with the same budget, scored once on the same test items."""
 
+import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +14,7 @@ from sadi_lens.measure.methods import BUDGET, METHODS, SAME, Candidate, Control,
 from sadi_lens.measure.neutral import halves_of, side_effects
 from sadi_lens.measure.nulls import null_band
 from sadi_lens.measure.sweeps import STRENGTHS
-from sadi_lens.types.base import DEFAULT_POSITION, require_one_of
+from sadi_lens.types.base import DEFAULT_POSITION, NotFiniteError, require_one_of
 from sadi_lens.types.checks import checked
 from sadi_lens.types.components import n_units
 from sadi_lens.types.data import Task
@@ -236,12 +238,13 @@ def _bands(
 def _side_effects(model: HookedModel, one: Chosen, texts: Sequence[str]) -> SideEffects | None:
     if not texts:
         return None
-    return side_effects(
-        model,
-        texts,
-        one.on([halves_of(text)[0] for text in texts]),
-        position="every_step" if one.position == "last_prompt" else one.position,
-    )
+    position = "every_step" if one.position == "last_prompt" else one.position
+    try:
+        steered = one.on([halves_of(text)[0] for text in texts])
+        return side_effects(model, texts, steered, position=position)
+    except NotFiniteError as error:  # the other rows stand
+        warnings.warn(f"side effects of {one.name}: {error}", stacklevel=2)
+        return SideEffects(*(math.nan,) * 4, len(texts), 0, position)
 
 
 def _resolve(

@@ -15,6 +15,7 @@ from sadi_lens.engine.whole_texts import ItemScores
 from sadi_lens.measure.calls import Settings, items_hash
 from sadi_lens.tasks.contrast import right_answer
 from sadi_lens.types.answers import matches, neutral_prompt, normalise
+from sadi_lens.types.base import NotFiniteError
 from sadi_lens.types.data import Sample
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import Evaluation
@@ -201,12 +202,18 @@ class Origin:
 
 
 def text_outcome(
-    label: str, samples: Sequence[Sample], texts: list[str], origin: Origin, items: str
+    label: str,
+    samples: Sequence[Sample],
+    texts: list[str],
+    origin: Origin,
+    items: str,
+    broken: Bool[np.ndarray, " item"],
 ) -> Evaluation:
-    """Generated texts, matched with what counts as right."""
+    """Generated texts, matched with what counts as right; those in ``broken`` came of logits that are not finite."""
+    _say_broken(label, broken)
     is_text = samples[0].target is not None
     accepted = [_accepted(sample) for sample in samples]
-    correct = np.array([matches(*one) for one in zip(texts, accepted, strict=True)])
+    correct = np.array([matches(*one) for one in zip(texts, accepted, strict=True)]) & ~broken
     return replace(origin, scoring="exact_match" if is_text else "generation").result(
         label,
         items,
@@ -217,7 +224,8 @@ def text_outcome(
                 bool(text.strip()) if is_text else matches(text, sample.choices)
                 for text, sample in zip(texts, samples, strict=True)
             ]
-        ),
+        )
+        & ~broken,
         scores=np.empty((correct.size, 0), dtype=np.float32),
         texts=texts,
     )
@@ -231,22 +239,31 @@ def _accepted(sample: Sample) -> tuple[str, ...]:
 
 
 def choice_outcomes(
-    samples: Sequence[Sample], labels: Sequence[str], origin: Origin, found: ChoiceScores
+    samples: Sequence[Sample],
+    labels: Sequence[str],
+    origin: Origin,
+    found: ChoiceScores,
+    is_grid: bool,
 ) -> tuple[Evaluation, ...]:
-    """One result an intervention, over the items that were finished."""
+    """One result an intervention, over the items that were finished; see ``evaluate_all``."""
     kept = np.flatnonzero(found.done)
     if not kept.size:
         return ()
     chosen = [samples[index] for index in kept.tolist()]
     items = items_hash(chosen)
     return tuple(
-        _outcome(label, chosen, row, origin, items)
+        _outcome(label, chosen, row, origin, items, is_grid)
         for label, row in zip(labels, found.rows(kept), strict=True)
     )
 
 
 def _outcome(
-    label: str, samples: Sequence[Sample], found: ChoiceRow, origin: Origin, items: str
+    label: str,
+    samples: Sequence[Sample],
+    found: ChoiceRow,
+    origin: Origin,
+    items: str,
+    is_grid: bool,
 ) -> Evaluation:
     scores = found.scores
     row = np.arange(len(samples))
@@ -259,13 +276,10 @@ def _outcome(
         margins = (right - wrong).astype(np.float32)
     is_broken = np.isnan(margins)
     margins[~is_wrong.any(axis=1)] = np.nan  # nothing to be ahead of
-    if is_broken.any():
-        warnings.warn(
-            f"{int(is_broken.sum())} of {len(samples)} items could not be scored under {label!r}: the model's output "
-            "is not finite there. They count as wrong and invalid, their margin is NaN. Use a smaller strength or a "
-            "wider dtype.",
-            stacklevel=2,
-        )
+    if is_broken.any() and not is_grid:
+        where = f"{int(is_broken.sum())} of {len(samples)} items, first {int(is_broken.argmax())}"
+        raise NotFiniteError("the model's output", label, where)
+    _say_broken(label, is_broken)
     correct = (margins > 0) if found.spelled is None else found.spelled & ~is_broken
     return origin.result(
         label,
@@ -275,3 +289,13 @@ def _outcome(
         valid=found.valid & ~is_broken,
         scores=scores,
     )
+
+
+def _say_broken(label: str, broken: Bool[np.ndarray, " item"]) -> None:
+    if broken.any():
+        warnings.warn(
+            f"{int(broken.sum())} of {broken.size} items could not be scored under {label!r}: the model's output "
+            "is not finite there. They count as wrong and invalid, their margin is NaN. Use a smaller strength or a "
+            "wider dtype.",
+            stacklevel=2,
+        )

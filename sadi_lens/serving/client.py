@@ -189,7 +189,9 @@ class VLLMEngine:
                 max_new_tokens=max_new_tokens,
                 prepend_bos=prepend_bos,
             )
-            return text_outcome(row, samples, texts, origin, items_hash(samples))
+            return text_outcome(
+                row, samples, texts, origin, items_hash(samples), np.zeros(len(samples), dtype=bool)
+            )
         items = [
             cut_item(self.tokenizer, one.prompt, one.choices, prepend_bos=prepend_bos)
             for one in samples
@@ -198,7 +200,7 @@ class VLLMEngine:
         if scoring == "per_token":
             for each, item in zip(scores.scores[0], items, strict=True):
                 each[: len(item.answers)] /= [len(answer) for answer in item.answers]
-        return choice_outcomes(samples, [row], origin, scores)[0]
+        return choice_outcomes(samples, [row], origin, scores, is_grid=False)[0]
 
     def _scores(self, items: Sequence[EncodedItem], asked: str | None) -> ChoiceScores:
         """Log-probability of every answer, each text a request of its own; what they share comes from the cache."""

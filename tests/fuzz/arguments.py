@@ -38,7 +38,7 @@ NOT_CALLED = {
 }
 SAME_AS = {
     "task_or_pairs": {"samples"},
-    "source": {"row"},
+    "source": {"row", "task"},
     "reference": {"method"},
     "methods": {"intervention"},
     "component": {"hidden"},
