@@ -7,7 +7,7 @@ SOURCES := $(shell git ls-files 'sadi_lens/*.py' 2>/dev/null)
 
 VLLM := .venv-vllm
 
-.PHONY: demo demo-real test test-full test-vllm shapes check figures format fuzz lint types layers lab lab-test lessons kills mutants notebooks lock clean
+.PHONY: demo demo-real test test-full test-vllm shapes check figures format fuzz lint types layers lab lab-test lessons kills mutants notebooks docs dist-test lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sadi-lens demo --out demo
@@ -22,7 +22,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 # Every test, and every example in a docstring.
 test: $(VENV)/.dev
-	$(PYTEST) --doctest-modules tests sadi_lens
+	$(PYTEST) --doctest-modules --doctest-glob='*.md' tests sadi_lens docs/*.md docs/howto/*.md
 
 # Every case of the laws, every figure at every size and theme, with shapes and types checked at every call.
 test-full: $(VENV)/.dev
@@ -53,6 +53,21 @@ lab: $(VENV)/.dev
 # Every lesson from a fresh kernel: no error, every claim holds.
 lessons: $(VENV)/.dev
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 SADI_LENS_STATIC=1 $(BIN)/python -m pytest -q -n 2 --nbmake --nbmake-timeout=300 notebooks
+
+# The site, offline and strictly: figures, report and explorer are drawn anew, every warning is an error.
+docs: $(VENV)/.dev
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python docs/gallery.py
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+	$(BIN)/python docs/links.py docs/_build/html
+
+# The wheel in an environment of its own, away from the repository: import, the demo, its report.
+dist-test: $(VENV)/.dev
+	rm -rf build dist
+	$(BIN)/python -m build --outdir dist .
+	rm -rf $(VENV)-dist && $(PYTHON) -m venv $(VENV)-dist
+	$(VENV)-dist/bin/python -m pip --disable-pip-version-check install --quiet --constraint requirements.lock dist/*.whl
+	folder=$$(mktemp -d) && python=$$PWD/$(VENV)-dist/bin/python && cp .ci/smoke.py $$folder && cd $$folder && $$python smoke.py
+	rm -rf $(VENV)-dist
 
 # Every lesson in JupyterLab in a browser; screenshots in lab-screenshots/.
 lab-test: $(VENV)/.dev
@@ -101,18 +116,18 @@ $(VENV)/.demo: pyproject.toml requirements.lock
 # The same with the extras that tests and checks need.
 $(VENV)/.dev: pyproject.toml requirements.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --constraint requirements.lock --editable '.[dev,notebook]'
+	$(PIP) install --quiet --constraint requirements.lock --editable '.[dev,docs,notebook]'
 	touch $@ $(VENV)/.demo
 
 # Write the lock again from a fresh environment; torch stays at the version that has a CPU build.
 lock:
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/pip install --quiet torch==2.13.0
-	$(VENV)-lock/bin/pip install --quiet --editable '.[dev,notebook]'
+	$(VENV)-lock/bin/pip install --quiet --editable '.[dev,docs,notebook]'
 	( echo '# Exact versions of everything; used as constraints by the Makefile. Made by `make lock`.'; \
 	  $(VENV)-lock/bin/pip list --format=freeze --exclude-editable \
 	  | grep -viE '^(pip|setuptools|wheel)==' | sed -E 's/^(torch==[0-9.]+)\+.*/\1/' ) > requirements.lock
 	rm -rf $(VENV)-lock
 
 clean:
-	rm -rf demo demo-real .pytest_cache .ruff_cache build dist *.egg-info
+	rm -rf demo demo-real docs/_build docs/_extra docs/api docs/lessons docs/gallery.md .pytest_cache .ruff_cache build dist *.egg-info

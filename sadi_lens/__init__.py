@@ -31,6 +31,9 @@ In code, on the embedded model and task (``sl`` is this package):
 Names resolve on first use, so that ``import sadi_lens`` and every figure work without loading torch.
 """
 
+from importlib.metadata import version
+
 import lazy_loader
 
+__version__ = version("sadi_lens")
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -30,3 +30,5 @@ from .types.masks import random_mask as random_mask
 from .types.masks import top_k_mask as top_k_mask
 from .types.store import load as load
 from .types.store import save as save
+
+__version__: str

@@ -26,7 +26,7 @@ def info(size="tiny"):
 def differences(component="head", size="tiny", task="hints"):
     """Heavy-tailed, a few layers much wider than others."""
     import sadi_lens as sl
-    from sadi_lens.types.components import n_units
+    from sadi_lens.types.model import n_units
 
     rng = np.random.default_rng(1)
     shape = (SHAPES[size][0], n_units(info(size), component))
@@ -169,7 +169,6 @@ def shifts(size="tiny"):
 def evaluations(size="tiny"):
     """Unsteered, adaptive, fixed on the same items."""
     import sadi_lens as sl
-    from sadi_lens.types.stats import Interval
 
     rng = np.random.default_rng(9)
     n = SHAPES[size][5] * (10 if size == "7b" else 1)
@@ -184,7 +183,7 @@ def evaluations(size="tiny"):
         found.append(
             sl.types.Evaluation(
                 label, info(size), "hints", "test", "last_prompt", "sum", margins > 0, margins,
-                np.ones(n, bool), np.zeros((n, 2), np.float32), Interval(0.4, 0.8), "same",
+                np.ones(n, bool), np.zeros((n, 2), np.float32), "same",
             )
         )  # fmt: skip
     return found

@@ -19,10 +19,11 @@ app = typer.Typer(
 )
 
 
-def command(function: Callable[..., None]) -> Callable[..., None]:
+def command(function: Callable[..., None], *, more: bool = False) -> Callable[..., None]:
     """A command of the app: what it refuses is one line and exit code 1, Ctrl-C 130, wrong usage 2.
 
-    With ``SADI_LENS_TRACEBACK`` set, errors keep their traceback.
+    With ``SADI_LENS_TRACEBACK`` set, errors keep their traceback. ``more`` options than its own are left in the
+    context's ``args``.
     """
 
     @functools.wraps(function)
@@ -44,7 +45,8 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             console.print(f"[red]error:[/red] {escape(_one_line(error))}", highlight=False)
             raise typer.Exit(1) from error
 
-    return app.command()(run)
+    settings = {"allow_extra_args": more, "ignore_unknown_options": more}
+    return app.command(context_settings=settings)(run)
 
 
 def _one_line(error: Exception) -> str:
@@ -86,7 +88,7 @@ def demo(
     from sadi_lens.apps.demo import run_demo
     from sadi_lens.models import load_model
     from sadi_lens.tasks import load_task
-    from sadi_lens.types.components import component_name
+    from sadi_lens.types.model import component_name
     from sadi_lens.types.store import write_json
 
     component = component_name(component)
@@ -192,8 +194,8 @@ def explorer(
     from sadi_lens.find.differences import activation_differences
     from sadi_lens.models import load_model
     from sadi_lens.tasks import load_task
-    from sadi_lens.types.components import component_name
     from sadi_lens.types.files import require_place
+    from sadi_lens.types.model import component_name
 
     component = component_name(component)
     require_place(out)
@@ -228,7 +230,7 @@ def run(
     console.print(f"report: {escape(str(folder / 'report.md'))}", highlight=False)
 
 
-@command
+@functools.partial(command, more=True)
 def serve(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="A local folder or a Hub name")],

@@ -17,7 +17,7 @@ from sadi_lens.measure.methods import METHODS, Control, Material, Method
 from sadi_lens.measure.methods.sadi import fixed, matched, sadi
 from sadi_lens.measure.sweeps import STRENGTHS
 from sadi_lens.types.base import DEFAULT_POSITION
-from sadi_lens.types.components import component_name
+from sadi_lens.types.checks import checked
 from sadi_lens.types.data import Task
 from sadi_lens.types.masks import Mask, top_k_mask
 from sadi_lens.types.model import HookedModel
@@ -32,6 +32,7 @@ SHOWN_UNITS = 12
 """Units whose distribution is drawn."""
 
 
+@checked()
 def run_demo(
     model: HookedModel,
     task: Task,
@@ -73,7 +74,6 @@ def run_demo(
         ValueError: If the task lacks a split, the model the component, or ``n_null`` is too small.
     """
     require_splits(task)
-    component = component_name(component)
     if n_null < MIN_NULL:
         raise ValueError(
             f"n_null must be at least {MIN_NULL}, got {n_null}: fewer cannot reach p < {ALPHA}"

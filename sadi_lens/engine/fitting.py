@@ -10,7 +10,6 @@ from jaxtyping import Int
 from torch import Tensor
 
 from sadi_lens.engine.text import encode, require_tokenizer
-from sadi_lens.types.base import require_one_of
 from sadi_lens.types.model import HookedModel, ModelInfo
 
 Result = TypeVar("Result")
@@ -114,10 +113,6 @@ def device_of(model: HookedModel) -> torch.device:
     return next(devices, torch.device("cpu"))
 
 
-TOO_LONG = ("error", "skip")
-"""What becomes of items that do not fit the context."""
-
-
 _ROWS_NAMED = 5
 
 
@@ -143,7 +138,6 @@ def fitting(
     Raises:
         ValueError: If one is too long and ``too_long="error"``, or all are.
     """
-    require_one_of("too_long", too_long, TOO_LONG)
     n_ctx = int(getattr(model.cfg, "n_ctx", 0) or 0)
     tokenizer = require_tokenizer(model)
 

@@ -11,9 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sadi_lens.types.base import ArrayEq
-from sadi_lens.types.components import n_units
-from sadi_lens.types.masks import Mask
-from sadi_lens.types.model import ModelInfo
+from sadi_lens.types.model import ModelInfo, n_units
 
 Need = Literal["clean", "prompt_end", "place", "prompts"]
 """Fields of a ``Context``."""
@@ -165,13 +163,6 @@ def require_strength(strength: float) -> None:
     """Refuse a strength that is not a finite number."""
     if not math.isfinite(strength):
         raise ValueError(f"strength must be finite, got {strength}; 0 is the unsteered model")
-
-
-def masked_layers(mask: Mask, strength: float) -> tuple[int, ...]:
-    """Layers with a selected unit; none at strength 0."""
-    if strength == 0:
-        return ()
-    return tuple(layer for layer, count in enumerate(mask.per_layer) if count)
 
 
 def unit_vector(name: str, values: Any) -> np.ndarray:

@@ -28,8 +28,7 @@ from sadi_lens.engine.prefix import branches, shares_prefix, whole_inputs
 from sadi_lens.engine.runner import GATE, FlatHook, RawRunner, Runner, runner_of
 from sadi_lens.engine.steering import applied
 from sadi_lens.engine.text import EncodedItem
-from sadi_lens.types.components import hook_name, n_units
-from sadi_lens.types.model import HookedModel, ModelInfo
+from sadi_lens.types.model import HookedModel, ModelInfo, hook_name, n_units
 
 CPU_TOKENS = 512
 """One pass on a CPU: with more, the holes that large activations leave in the heap decide the peak memory."""

@@ -18,8 +18,7 @@ from torch import Tensor
 from sadi_lens.engine.fitting import rope_boundary
 from sadi_lens.engine.hooks import Hold, Hook, attached, owned
 from sadi_lens.engine.twin import Site, computes_the_same, sites_of
-from sadi_lens.types.components import gate_hook, hook_name
-from sadi_lens.types.model import HookedModel, Kept, ModelInfo
+from sadi_lens.types.model import HookedModel, Kept, ModelInfo, gate_hook, hook_name
 
 FlatHook = Callable[[Tensor], Tensor | None]
 """Called with the activation [row pos width], heads side by side; returns the new one, or None to leave it."""

@@ -38,12 +38,10 @@ from sadi_lens.engine.prefix import Branches, branches, prefill, run_copies, run
 from sadi_lens.engine.runner import RawRunner, Runner, runner_of
 from sadi_lens.engine.text import EncodedItem
 from sadi_lens.engine.whole_texts import ItemScores, score_texts
-from sadi_lens.types.base import require_one_of
 from sadi_lens.types.model import HookedModel
 
 logger = logging.getLogger(__name__)
 
-ENGINES = ("shared", "plain")
 MAX_NODES = 512
 """Tokens of all copies behind one prompt: their mask and their attention grow with the square."""
 TABLE_BYTES = 64 * 2**20
@@ -72,10 +70,9 @@ def score_answers(
         Scores of a batch of items; together, every item once, shortest first.
 
     Raises:
-        ValueError: If the engine is unknown, or an item lies on both sides of a ``rope_boundary``.
+        ValueError: If an item lies on both sides of a ``rope_boundary``.
         MemoryError: If an item does not fit into memory even alone.
     """
-    require_one_of("engine", engine, ENGINES)
     # The last token of a text predicts nothing and is not run.
     for members in by_side(model, [(one.lengths[0] - 1, one.lengths[1] - 1) for one in items]):
         few = [items[index] for index in members]
@@ -217,7 +214,7 @@ class TreeScorer:
             logprobs[where], valid[where], argmax[where] = (part[copies] for part in found)
             if sum(one.edits.nbytes for one in chunks) > TABLE_BYTES:
                 chunk.edits.forget()
-        broken = np.isnan(logprobs[:, :, 0])
+        broken = np.asarray(np.isnan(logprobs[:, :, 0]))
         if (broken & ~overflowed).any() and len(self.interventions) > 1:
             self._score_apart(items, at_once, broken, overflowed, (logprobs, valid, argmax))
         for row, item in enumerate(items):
@@ -237,7 +234,7 @@ class TreeScorer:
         Those that overflowed are left out, where some are known; otherwise everybody runs alone.
         """
         again = np.flatnonzero((broken & ~overflowed).any(axis=1))
-        has_own = overflowed.any(axis=1)
+        has_own = np.asarray(overflowed.any(axis=1))
         groups = [[index] for index in again.tolist() if has_own[index] or not has_own.any()]
         rest = [index for index in again.tolist() if has_own.any() and not has_own[index]]
         for group in [*groups, *([rest] if rest else [])]:

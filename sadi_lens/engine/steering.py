@@ -20,8 +20,7 @@ from sadi_lens.engine.prefix import fork_cache
 from sadi_lens.engine.runner import FlatHook, Runner, on_point
 from sadi_lens.types.base import DEFAULT_POSITION, NotFiniteError
 from sadi_lens.types.checks import checked
-from sadi_lens.types.components import hook_name
-from sadi_lens.types.model import HookedModel, ModelInfo
+from sadi_lens.types.model import HookedModel, ModelInfo, hook_name
 
 CLEAN = "sadi_lens_clean"
 """Attribute of a KV cache filled by a steered run: the cache of the clean run over the same text."""

@@ -9,8 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from sadi_lens.engine.fitting import device_of
-from sadi_lens.types.components import COMPONENTS, hook_name
-from sadi_lens.types.model import HookedModel, ModelInfo
+from sadi_lens.types.model import COMPONENTS, HookedModel, ModelInfo, hook_name
 
 logger = logging.getLogger(__name__)
 

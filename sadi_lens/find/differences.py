@@ -17,11 +17,10 @@ from sadi_lens.engine.fitting import device_of, fitting, warn_unknown
 from sadi_lens.engine.reading import read
 from sadi_lens.engine.text import encode_pairs
 from sadi_lens.types.checks import checked
-from sadi_lens.types.components import COMPONENTS, component_name, n_units
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.differences import ActivationDifferences, UnitDifferences
 from sadi_lens.types.masks import Mask
-from sadi_lens.types.model import HookedModel, ModelInfo
+from sadi_lens.types.model import COMPONENTS, HookedModel, ModelInfo, component_name, n_units
 
 
 @checked()

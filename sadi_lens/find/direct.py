@@ -13,9 +13,8 @@ from sadi_lens.engine.fitting import batches_on_one_side, device_of, pad_id, pad
 from sadi_lens.engine.hooks import Hook, attached, owned, require_eval
 from sadi_lens.engine.text import EncodedItem, encode_item
 from sadi_lens.find.gradients import MAX_TOKENS, frozen
-from sadi_lens.types.components import block_hooks, hook_name, n_units
 from sadi_lens.types.data import ContrastivePair
-from sadi_lens.types.model import HookedModel, ModelInfo
+from sadi_lens.types.model import HookedModel, ModelInfo, block_hooks, hook_name, n_units
 
 
 def direct_gradients(

@@ -25,9 +25,8 @@ from sadi_lens.engine.positions import PositionTracker
 from sadi_lens.engine.runner import FlatHook, runner_of
 from sadi_lens.engine.text import EncodedItem, encode_item
 from sadi_lens.types.base import DEFAULT_POSITION, LARGEST, NotFiniteError, require_one_of
-from sadi_lens.types.components import n_units
 from sadi_lens.types.data import Sample
-from sadi_lens.types.model import HookedModel, ModelInfo
+from sadi_lens.types.model import HookedModel, ModelInfo, n_units
 
 MAX_TOKENS = 2048
 """Tokens of one pass; a backward pass keeps the activations of every layer."""

@@ -17,10 +17,9 @@ from sadi_lens.engine.text import (
     encode_prompt,
 )
 from sadi_lens.types.checks import checked
-from sadi_lens.types.components import n_units
 from sadi_lens.types.data import ContrastivePair, Sample
 from sadi_lens.types.differences import ActivationDifferences
-from sadi_lens.types.model import HookedModel, ModelInfo
+from sadi_lens.types.model import HookedModel, ModelInfo, n_units
 from sadi_lens.types.results import SignAgreement
 
 

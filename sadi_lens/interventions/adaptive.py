@@ -7,7 +7,6 @@ import torch
 from sadi_lens.engine.intervention import (
     Affine,
     AffineIntervention,
-    masked_layers,
     require_strength,
 )
 from sadi_lens.types.checks import require_fields
@@ -60,7 +59,7 @@ class MaskedScaling(AffineIntervention):
     @property
     def layers(self) -> tuple[int, ...]:
         """Layers with a selected unit; none at strength 0."""
-        return masked_layers(self.mask, self.strength)
+        return self.mask.layers if self.strength else ()
 
     @property
     def label(self) -> str:

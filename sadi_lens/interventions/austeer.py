@@ -13,9 +13,8 @@ from sadi_lens.engine.intervention import (
 )
 from sadi_lens.interventions.pairs import pair_activations
 from sadi_lens.types.checks import float_array, require_fields
-from sadi_lens.types.components import component_name, n_units
 from sadi_lens.types.data import ContrastivePair
-from sadi_lens.types.model import HookedModel, ModelInfo
+from sadi_lens.types.model import HookedModel, ModelInfo, component_name, n_units
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,15 +9,13 @@ import torch
 from sadi_lens.engine.intervention import (
     Affine,
     AffineIntervention,
-    masked_layers,
     require_not_heads,
 )
 from sadi_lens.types.base import ArrayEq, require_one_of
 from sadi_lens.types.checks import float_array, require_fields
-from sadi_lens.types.components import n_units
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask
-from sadi_lens.types.model import ModelInfo
+from sadi_lens.types.model import ModelInfo, n_units
 
 MATCHES = ("coefficient", "norm", "mean")
 
@@ -137,7 +135,7 @@ class MaskedAddition(AffineIntervention):
     @property
     def layers(self) -> tuple[int, ...]:
         """Layers with a selected unit; none at strength 0."""
-        return masked_layers(self.mask, self.strength)
+        return self.mask.layers if self.strength else ()
 
     @property
     def label(self) -> str:

@@ -24,9 +24,8 @@ from sadi_lens.engine.intervention import AffineIntervention, Intervention
 from sadi_lens.engine.runner import RawRunner, runner_of
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.checks import as_path, checked
-from sadi_lens.types.components import COMPONENTS
 from sadi_lens.types.files import partial, remove_abandoned, replace_folder, require_place
-from sadi_lens.types.model import HookedModel, ModelInfo
+from sadi_lens.types.model import COMPONENTS, HookedModel, ModelInfo
 from sadi_lens.types.seals import parse_sealed, sealed_json, sha256_of
 
 FOLDABLE = ("head", "neuron")

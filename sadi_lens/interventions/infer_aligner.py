@@ -76,7 +76,7 @@ class InferAlignerGate(ContextualIntervention):
     ) -> "InferAlignerGate":
         """Gate and push along the mean difference: prompts that lean to the wrong answers are pushed to the right.
 
-        s = -D / |D|, and b such that the mean prompt of the pairs stands at the threshold: about half of them fire.
+        s = -D / norm(D), and b such that the mean prompt of the pairs stands at the threshold: about half of them fire.
 
         Args:
             differences: Of the model that is steered.

@@ -13,9 +13,8 @@ from sadi_lens.engine.text import (
     encode_pairs,
     encode_prompts,
 )
-from sadi_lens.types.components import component_name
 from sadi_lens.types.data import ContrastivePair
-from sadi_lens.types.model import HookedModel
+from sadi_lens.types.model import HookedModel, component_name
 
 
 class PairActivations(NamedTuple):

@@ -18,10 +18,9 @@ from sadi_lens.engine.intervention import (
 )
 from sadi_lens.interventions.pairs import whole_pairs
 from sadi_lens.types.checks import float_array, require_fields
-from sadi_lens.types.components import component_name
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.differences import ActivationDifferences
-from sadi_lens.types.model import HookedModel, ModelInfo
+from sadi_lens.types.model import HookedModel, ModelInfo, component_name
 
 
 class _Rotation(Placing):

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from sadi_lens.engine.intervention import (
     Placing,
-    masked_layers,
     match_component,
 )
 from sadi_lens.types.base import require_one_of
@@ -96,7 +95,7 @@ class SignedScaling(Placing):
     @property
     def layers(self) -> tuple[int, ...]:
         """Layers with a selected unit; none at strength 0."""
-        return masked_layers(self.mask, self.strength)
+        return self.mask.layers if self.strength else ()
 
     @property
     def label(self) -> str:

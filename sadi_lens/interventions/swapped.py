@@ -15,8 +15,7 @@ from sadi_lens.engine.intervention import (
     match_component,
 )
 from sadi_lens.types.checks import as_array, float_array, require_fields
-from sadi_lens.types.components import n_units
-from sadi_lens.types.model import ModelInfo
+from sadi_lens.types.model import ModelInfo, n_units
 
 
 @dataclass(frozen=True, eq=False)

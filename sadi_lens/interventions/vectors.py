@@ -16,7 +16,6 @@ from sadi_lens.engine.intervention import (
     Context,
     ContextualIntervention,
     Need,
-    masked_layers,
     require_layer,
     require_width,
     unit_vector,
@@ -248,7 +247,7 @@ class ITI(AffineIntervention):
     @property
     def layers(self) -> tuple[int, ...]:
         """Layers with a selected head; none at strength 0."""
-        return masked_layers(self.mask, self.strength)
+        return self.mask.layers if self.strength else ()
 
     @property
     def label(self) -> str:

@@ -1,6 +1,5 @@
-"""A call of ``evaluate``: its settings, checked once; what Ctrl-C left of it, and going on from there."""
+"""A call of ``evaluate``: its settings; what Ctrl-C left of it, and going on from there."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -9,23 +8,16 @@ import numpy as np
 from jaxtyping import Bool
 
 from sadi_lens.engine.intervention import Intervention
-from sadi_lens.engine.scoring import ENGINES
-from sadi_lens.types.answers import SCORINGS
-from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_count, require_one_of
+from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.checks import check_value
-from sadi_lens.types.data import Sample
-from sadi_lens.types.model import HookedModel, ModelInfo, fingerprint_of
+from sadi_lens.types.data import Sample, items_hash
+from sadi_lens.types.model import HookedModel, fingerprint_of
 from sadi_lens.types.results import Evaluation
-from sadi_lens.types.stats import proportion_interval
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How samples are scored; see ``evaluate``.
-
-    Raises:
-        ValueError: If a name is unknown or a number out of range.
-    """
+    """How samples are scored; see ``evaluate``."""
 
     task: str = ""
     position: str = DEFAULT_POSITION
@@ -33,12 +25,6 @@ class Settings:
     prepend_bos: bool | None = None
     max_new_tokens: int = 16
     engine: str = "shared"
-
-    def __post_init__(self) -> None:
-        require_one_of("position", self.position, POSITIONS)
-        require_one_of("scoring", self.scoring, SCORINGS)
-        require_one_of("engine", self.engine, ENGINES)
-        require_count("max_new_tokens", self.max_new_tokens)
 
 
 @dataclass(frozen=True)
@@ -49,40 +35,6 @@ class Call:
     interventions: Sequence[Intervention | None]
     labels: Sequence[str]
     settings: Settings
-
-    @classmethod
-    def of(
-        cls,
-        model: HookedModel,
-        samples: Sequence[Sample],
-        interventions: Sequence[Intervention | None],
-        labels: Sequence[str] | None,
-        settings: Settings,
-    ) -> "Call":
-        """A call that the model can run.
-
-        Raises:
-            ValueError: If a list is empty, the labels are not as many as the interventions, samples of both kinds are
-                given, or an intervention is for another model.
-        """
-        if not samples:
-            raise ValueError("samples must hold at least 1 item, got 0")
-        if not interventions:
-            raise ValueError(
-                "interventions must hold at least 1 (None is the unsteered model), got 0"
-            )
-        info = ModelInfo.of(model)
-        for one in interventions:
-            if one is not None:
-                one.check(info)
-        labels = labels or ["unsteered" if one is None else one.label for one in interventions]
-        if len(labels) != len(interventions):
-            raise ValueError(
-                f"label must name every intervention: {len(labels)} for {len(interventions)}"
-            )
-        if len({sample.target is not None for sample in samples}) > 1:
-            raise ValueError("samples must all have choices or all have a target, got both kinds")
-        return cls(samples, interventions, labels, settings)
 
     def described(self, model: HookedModel) -> dict[str, object]:
         """What must be the same for ``resume``, by the name of the argument; the engine need not."""
@@ -100,16 +52,6 @@ class Call:
 def made(make: Callable[..., Intervention], *given: Any) -> Intervention:
     """What a user's function makes, if it is an intervention."""
     return check_value("make(...)", make(*given), Intervention)
-
-
-def items_hash(samples: Sequence[Sample]) -> str:
-    """Identity of a list of samples, so that results of different items are never paired."""
-    digest = hashlib.sha256()
-    for one in samples:
-        digest.update(repr((one.prompt, one.choices, one.answer, one.target)).encode())
-        if one.also_right or one.aliases:
-            digest.update(repr((one.also_right, one.aliases)).encode())
-    return digest.hexdigest()[:16]
 
 
 class EvaluationInterrupted(KeyboardInterrupt):
@@ -151,18 +93,6 @@ class EvaluationInterrupted(KeyboardInterrupt):
                 f"resume was interrupted in another call: {', '.join(other)} differ. Call it as it was called, or "
                 "leave resume out"
             )
-
-
-def require_kind(resume: object, kind: type[BaseException]) -> None:
-    """Refuse a ``resume`` that is not the interruption of this kind of call.
-
-    Raises:
-        TypeError: Naming both types.
-    """
-    if resume is not None and not isinstance(resume, kind):
-        raise TypeError(
-            f"resume must be the {kind.__name__} of this call, got {type(resume).__name__}"
-        )
 
 
 def weights_of(model: HookedModel) -> tuple[str, str]:
@@ -213,6 +143,5 @@ def joined(
         margins=margins,
         valid=valid,
         choice_scores=scores,
-        interval=proportion_interval(correct),
         items=items,
     )

@@ -16,9 +16,8 @@ from sadi_lens.measure.nulls import null_band
 from sadi_lens.measure.sweeps import STRENGTHS
 from sadi_lens.types.base import DEFAULT_POSITION, NotFiniteError, require_one_of
 from sadi_lens.types.checks import checked
-from sadi_lens.types.components import n_units
 from sadi_lens.types.data import Task
-from sadi_lens.types.model import HookedModel, ModelInfo
+from sadi_lens.types.model import HookedModel, ModelInfo, n_units
 from sadi_lens.types.results import Comparison, NullBand, SideEffects
 from sadi_lens.types.stats import ALPHA, MIN_NULL
 
@@ -244,7 +243,7 @@ def _side_effects(model: HookedModel, one: Chosen, texts: Sequence[str]) -> Side
         return side_effects(model, texts, steered, position=position)
     except NotFiniteError as error:  # the other rows stand
         warnings.warn(f"side effects of {one.name}: {error}", stacklevel=2)
-        return SideEffects(*(math.nan,) * 4, len(texts), 0, position)
+        return SideEffects(math.nan, math.nan, math.nan, math.nan, len(texts), 0, position)
 
 
 def _resolve(

@@ -17,14 +17,12 @@ from sadi_lens.measure.calls import (
     Call,
     EvaluationInterrupted,
     Settings,
-    items_hash,
     joined,
-    require_kind,
 )
 from sadi_lens.measure.outcomes import Origin, choice_outcomes, score_choices, text_outcome
 from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.checks import checked
-from sadi_lens.types.data import Sample
+from sadi_lens.types.data import Sample, items_hash
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import Evaluation
 
@@ -174,8 +172,7 @@ def evaluate_all(
     A grid goes on where a cell overflows: its items count as wrong there, which is said. Otherwise that is refused.
     """
     require_eval(model)
-    require_kind(resume, EvaluationInterrupted)
-    call = Call.of(model, samples, interventions, labels, settings)
+    call = _call(model, samples, interventions, labels, settings)
     if resume is not None:
         resume.require(call.described(model))
     bar = tqdm(total=len(samples) * len(interventions), desc=description, disable=not progress)
@@ -185,6 +182,37 @@ def evaluate_all(
         ):
             return _by_generation(model, call, bar, resume, is_grid)
         return _by_choices(model, call, bar, resume, is_grid)
+
+
+def _call(
+    model: HookedModel,
+    samples: Sequence[Sample],
+    interventions: Sequence[Intervention | None],
+    labels: Sequence[str] | None,
+    settings: Settings,
+) -> Call:
+    """A call that the model can run.
+
+    Raises:
+        ValueError: If a list is empty, the labels are not as many as the interventions, samples of both kinds are
+            given, or an intervention is for another model.
+    """
+    if not samples:
+        raise ValueError("samples must hold at least 1 item, got 0")
+    if not interventions:
+        raise ValueError("interventions must hold at least 1 (None is the unsteered model), got 0")
+    info = ModelInfo.of(model)
+    for one in interventions:
+        if one is not None:
+            one.check(info)
+    labels = labels or ["unsteered" if one is None else one.label for one in interventions]
+    if len(labels) != len(interventions):
+        raise ValueError(
+            f"label must name every intervention: {len(labels)} for {len(interventions)}"
+        )
+    if len({sample.target is not None for sample in samples}) > 1:
+        raise ValueError("samples must all have choices or all have a target, got both kinds")
+    return Call(samples, interventions, labels, settings)
 
 
 def _origin(model: HookedModel, call: Call) -> Origin:

@@ -12,14 +12,13 @@ from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.scoring import score_answers
 from sadi_lens.engine.text import EncodedItem, encode_item, require_tokenizer
 from sadi_lens.engine.whole_texts import ItemScores
-from sadi_lens.measure.calls import Settings, items_hash
+from sadi_lens.measure.calls import Settings
 from sadi_lens.tasks.contrast import right_answer
 from sadi_lens.types.answers import matches, neutral_prompt, normalise
 from sadi_lens.types.base import NotFiniteError
-from sadi_lens.types.data import Sample
+from sadi_lens.types.data import Sample, items_hash
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import Evaluation
-from sadi_lens.types.stats import proportion_interval
 
 
 class ChoiceRow(NamedTuple):
@@ -195,7 +194,6 @@ class Origin:
             margins,
             valid,
             scores,
-            proportion_interval(correct),
             items,
             tuple(texts),
         )

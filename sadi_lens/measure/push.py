@@ -15,8 +15,7 @@ from sadi_lens.find.differences import Moments
 from sadi_lens.interventions import Push, SwappedPrompt
 from sadi_lens.types.base import NotFiniteError
 from sadi_lens.types.checks import checked
-from sadi_lens.types.components import n_units
-from sadi_lens.types.model import HookedModel, ModelInfo
+from sadi_lens.types.model import HookedModel, ModelInfo, n_units
 
 
 @checked()

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sadi_lens.engine.intervention import Intervention
-from sadi_lens.measure.calls import items_hash
 from sadi_lens.measure.evaluation import evaluate
 from sadi_lens.types.answers import SCORINGS
 from sadi_lens.types.checks import checked
-from sadi_lens.types.data import Sample
+from sadi_lens.types.data import Sample, items_hash
 from sadi_lens.types.model import HookedModel
 from sadi_lens.types.results import Evaluation
 

@@ -17,12 +17,10 @@ from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.evaluation import evaluate_all
 from sadi_lens.types.base import DEFAULT_POSITION, require_count
 from sadi_lens.types.checks import checked
-from sadi_lens.types.components import n_units
 from sadi_lens.types.data import ContrastivePair, Sample, Task
-from sadi_lens.types.masks import Mask
-from sadi_lens.types.model import HookedModel, ModelInfo
+from sadi_lens.types.masks import Mask, require_k, select_top
+from sadi_lens.types.model import HookedModel, ModelInfo, n_units
 from sadi_lens.types.results import PairsCurve, Stability
-from sadi_lens.types.scores import require_k, select_top
 from sadi_lens.types.stats import jaccard_chance
 
 CHUNK_BYTES = 64 * 2**20

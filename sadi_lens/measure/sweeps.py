@@ -9,7 +9,7 @@ import numpy as np
 
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.interventions import MaskedScaling
-from sadi_lens.measure.calls import EvaluationInterrupted, Settings, made, require_kind
+from sadi_lens.measure.calls import EvaluationInterrupted, Settings, made
 from sadi_lens.measure.evaluation import chance_of, evaluate_all, fitting_samples
 from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.checks import check_value, checked, require_fields
@@ -226,7 +226,6 @@ class Grid:
         resume: SweepInterrupted | None = None,
     ) -> Sweep:
         """The unsteered model and every cell on the same samples; see ``sweep``."""
-        require_kind(resume, SweepInterrupted)
         try:
             found = evaluate_all(
                 model,

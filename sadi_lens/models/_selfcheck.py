@@ -14,8 +14,7 @@ from torch import Tensor
 
 from sadi_lens.engine.hooks import Hook, attached
 from sadi_lens.models._boot import first_device, n_embeddings, position_ids
-from sadi_lens.types.components import COMPONENTS, hook_name
-from sadi_lens.types.model import ModelInfo
+from sadi_lens.types.model import COMPONENTS, ModelInfo, hook_name
 
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 2e-1}
 """Largest root-mean-square difference at a token, in standard deviations of its logits.

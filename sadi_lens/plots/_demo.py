@@ -11,7 +11,7 @@ from sadi_lens.plots._layers import units_by_layer
 from sadi_lens.plots._maps import difference_heatmap
 from sadi_lens.plots._null import null_distribution, null_of
 from sadi_lens.plots._sweep import sweep_heatmap
-from sadi_lens.types.components import COMPONENTS
+from sadi_lens.types.model import COMPONENTS
 
 
 def demo_figure_names(component: str | None = None) -> list[str]:

@@ -18,8 +18,8 @@ from sadi_lens.plots._layout import (
     where,
 )
 from sadi_lens.plots._theme import Theme, require_theme
-from sadi_lens.types.components import COMPONENTS, unit_label
 from sadi_lens.types.differences import UnitDifferences
+from sadi_lens.types.model import COMPONENTS, unit_label
 
 _ROW = 34
 _OVERLAP = 1.25

@@ -16,8 +16,8 @@ from sadi_lens.plots._layout import (
     where,
 )
 from sadi_lens.plots._theme import PATTERNS, Theme, require_theme
-from sadi_lens.types.components import COMPONENTS
 from sadi_lens.types.masks import Mask
+from sadi_lens.types.model import COMPONENTS
 
 
 def units_by_layer(masks: Mapping[str, Mask], *, theme: str = "light") -> go.Figure:

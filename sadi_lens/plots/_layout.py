@@ -10,8 +10,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sadi_lens.plots._theme import FONT_SIZE, SUBTITLE_SIZE, TITLE_SIZE, Theme, template
-from sadi_lens.types.components import COMPONENTS
 from sadi_lens.types.differences import ActivationDifferences
+from sadi_lens.types.model import COMPONENTS
 
 MINUS, TIMES = "\u2212", "\u00d7"
 """True signs, as wide as a plus."""

@@ -26,9 +26,9 @@ from sadi_lens.plots._unit_map import (
     require_same_units,
     set_colours,
 )
-from sadi_lens.types.components import COMPONENTS, unit_label
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask
+from sadi_lens.types.model import COMPONENTS, unit_label
 
 RANGE_QUANTILE = 0.995
 

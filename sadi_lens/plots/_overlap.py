@@ -19,8 +19,8 @@ from sadi_lens.plots._layout import (
     wrap,
 )
 from sadi_lens.plots._theme import require_theme
-from sadi_lens.types.components import COMPONENTS
 from sadi_lens.types.masks import Mask
+from sadi_lens.types.model import COMPONENTS
 from sadi_lens.types.stats import jaccard_chance
 
 _CELL, _LABEL = 74, 190

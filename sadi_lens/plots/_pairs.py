@@ -17,7 +17,7 @@ from sadi_lens.plots._layout import (
 )
 from sadi_lens.plots._theme import DASHES, MARKERS, Theme, faded, require_theme
 from sadi_lens.types.base import require_one_of
-from sadi_lens.types.components import COMPONENTS
+from sadi_lens.types.model import COMPONENTS
 from sadi_lens.types.results import PairsCurve
 
 _MEASURES = {

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from sadi_lens.plots._layout import counted, escape, float32, named, require_finite
 from sadi_lens.plots._theme import Theme
-from sadi_lens.types.components import hook_name
+from sadi_lens.types.model import hook_name
 from sadi_lens.types.results import ActivationShifts
 
 _PANEL, _GAP, _HEIGHT = 380, 64, 360

@@ -15,8 +15,8 @@ from sadi_lens.plots._layout import (
     signed,
 )
 from sadi_lens.plots._theme import Theme, faded, require_theme
-from sadi_lens.types.components import COMPONENTS, unit_label
 from sadi_lens.types.differences import ActivationDifferences
+from sadi_lens.types.model import COMPONENTS, unit_label
 from sadi_lens.types.results import SignFlipNull
 
 MAX_POINTS = 1600

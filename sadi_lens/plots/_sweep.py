@@ -19,7 +19,7 @@ from sadi_lens.plots._layout import (
     where,
 )
 from sadi_lens.plots._theme import Theme, require_theme
-from sadi_lens.types.components import COMPONENTS
+from sadi_lens.types.model import COMPONENTS
 from sadi_lens.types.results import Choice, Sweep
 
 MAX_NUMBERS = 130

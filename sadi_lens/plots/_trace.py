@@ -18,7 +18,7 @@ from sadi_lens.plots._layout import (
     token_text,
 )
 from sadi_lens.plots._theme import SYMBOLS, Theme, require_theme
-from sadi_lens.types.components import COMPONENTS
+from sadi_lens.types.model import COMPONENTS
 from sadi_lens.types.results import GenerationTrace
 
 MAX_TOKENS = 400

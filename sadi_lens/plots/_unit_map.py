@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 from sadi_lens.plots._heatmap import add_boxes, add_colorbar, padded
 from sadi_lens.plots._layout import escape, integer_ticks
 from sadi_lens.plots._theme import Theme
-from sadi_lens.types.components import COMPONENTS
 from sadi_lens.types.masks import Mask
+from sadi_lens.types.model import COMPONENTS
 
 MAX_CELLS = 256
 """Units per layer drawn one by one; with more, a unit would be narrower than four pixels."""

@@ -11,7 +11,6 @@ import numpy as np
 
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.text import EncodedItem, cut_item, encode
-from sadi_lens.measure.calls import items_hash
 from sadi_lens.measure.evaluation import split_of
 from sadi_lens.measure.outcomes import ChoiceScores, Origin, choice_outcomes, text_outcome
 from sadi_lens.serving.asked import LENGTH_KEY, NAME_KEY
@@ -19,7 +18,7 @@ from sadi_lens.serving.checkpoint import checkpoint_folder, checkpoint_info
 from sadi_lens.serving.plugin import environment
 from sadi_lens.serving.tables import export_tables, read_tables
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
-from sadi_lens.types.data import Sample
+from sadi_lens.types.data import Sample, items_hash
 from sadi_lens.types.results import Evaluation
 
 SCORINGS = ("sum", "per_token", "generation")

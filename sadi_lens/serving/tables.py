@@ -17,8 +17,7 @@ import numpy as np
 
 from sadi_lens.engine.intervention import AffineIntervention, Intervention
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, ArrayEq, require_one_of
-from sadi_lens.types.components import n_units
-from sadi_lens.types.model import HookedModel, ModelInfo
+from sadi_lens.types.model import HookedModel, ModelInfo, n_units
 from sadi_lens.types.store import CONFIG, load, save
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

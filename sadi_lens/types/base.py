@@ -3,7 +3,7 @@
 import functools
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -13,6 +13,10 @@ POSITIONS = ("last_prompt", "every_step", "all")
 """Which tokens are edited: the last prompt token; that and every later one; every token."""
 DEFAULT_POSITION = "last_prompt"
 """Used wherever no position is given: the token that the paper and its reference code edit (Wang et al., Eq. 5)."""
+ENGINES = ("shared", "plain")
+"""How answers are scored: with what texts share run once; or text by text, the slow way to check the other."""
+TOO_LONG = ("error", "skip")
+"""What becomes of items that do not fit the context."""
 
 
 class ArrayEq:
@@ -41,13 +45,18 @@ def require_one_of(name: str, value: str, allowed: Sequence[str] | Mapping[str, 
     Raises:
         ValueError: If ``value`` is not in ``allowed``.
     """
-    if value in allowed:
-        return
+    if value not in allowed:
+        raise not_one_of(name, value, allowed)
+
+
+def not_one_of(name: str, value: str, allowed: Iterable[str]) -> ValueError:
+    """What ``require_one_of`` raises."""
     import difflib
 
-    close = difflib.get_close_matches(str(value), list(allowed), n=1)
+    known = sorted(allowed)
+    close = difflib.get_close_matches(str(value), known, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"{name} must be one of {sorted(allowed)}, got {value!r}{hint}")
+    return ValueError(f"{name} must be one of {known}, got {value!r}{hint}")
 
 
 def require_count(name: str, value: object, least: int = 1) -> None:

@@ -19,8 +19,8 @@ import numpy as np
 from beartype.door import is_bearable
 
 from sadi_lens.types.answers import SCORINGS
-from sadi_lens.types.base import POSITIONS, item_hint, kinds_of, require_one_of
-from sadi_lens.types.components import component_name
+from sadi_lens.types.base import ENGINES, POSITIONS, TOO_LONG, item_hint, kinds_of, not_one_of
+from sadi_lens.types.model import component_name
 from sadi_lens.types.wording import described, remedy, short
 
 P = ParamSpec("P")
@@ -43,10 +43,12 @@ AT_LEAST: dict[str, int] = {
 MOST = 1_000_000
 """Largest value of a number of draws, rounds or tokens: more is a slip, and would run for days."""
 ONE_OF: dict[str, Any] = {
+    "engine": ENGINES,
     "position": POSITIONS,
     "text_position": POSITIONS,
     "scoring": SCORINGS,
     "scorings": SCORINGS,
+    "too_long": TOO_LONG,
 }
 """Values of every argument of this name."""
 DISTINCT = ("components", "ks", "scorings", "sizes", "steered", "strengths")
@@ -133,8 +135,8 @@ def check_value(name: str, value: Any, hint: Any, at_least: int | None = None) -
     for item in items:
         if isinstance(item, NUMBERS):
             _require_in_range(name, item, least, found)
-        elif word in ONE_OF and isinstance(item, str):
-            require_one_of(name, item, ONE_OF[word])
+        elif word in ONE_OF and isinstance(item, str) and item not in ONE_OF[word]:
+            raise not_one_of(name, item, ONE_OF[word])
     if word in DISTINCT and isinstance(found, list | tuple):
         twice = [item for index, item in enumerate(items) if item in items[:index]]
         if twice:

@@ -1,5 +1,6 @@
 """What goes in: contrastive pairs, samples to score, and a task that holds both."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -177,6 +178,16 @@ class Task:
                     f"{len({prompt for prompt, _ in shared})} prompts stand in both, first "
                     f"{shared[0][0][-60:]!r} (rows {first} = {second}: {named})"
                 )
+
+
+def items_hash(samples: Sequence[Sample]) -> str:
+    """Identity of a list of samples, so that results of different items are never paired."""
+    digest = hashlib.sha256()
+    for one in samples:
+        digest.update(repr((one.prompt, one.choices, one.answer, one.target)).encode())
+        if one.also_right or one.aliases:
+            digest.update(repr((one.also_right, one.aliases)).encode())
+    return digest.hexdigest()[:16]
 
 
 def require_one_prompt(pairs: Sequence[ContrastivePair], what: str) -> None:

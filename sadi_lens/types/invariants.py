@@ -8,8 +8,7 @@ from typing import Any, Union, get_args, get_origin
 
 import numpy as np
 
-from sadi_lens.types.components import COMPONENTS, n_units
-from sadi_lens.types.model import ModelInfo
+from sadi_lens.types.model import COMPONENTS, ModelInfo, n_units
 
 PROBABILITIES = ("accuracy", "accuracies", "valid_rate", "unsteered_accuracy", "unsteered_valid_rate", "chance",
                  "dev_accuracy", "mcnemar_p", "holm_p", "null_p")  # fmt: skip

@@ -8,17 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sadi_lens.types.base import ArrayEq
+from sadi_lens.types.base import ArrayEq, require_one_of
 from sadi_lens.types.checks import as_array, checked, require_fields
-from sadi_lens.types.components import n_units, unit_label
 from sadi_lens.types.differences import ActivationDifferences
-from sadi_lens.types.model import HookedModel, ModelInfo
-from sadi_lens.types.scores import RANKINGS, Scores, require_k, scores, select_top
+from sadi_lens.types.model import HookedModel, ModelInfo, n_units, unit_label
+from sadi_lens.types.scores import RANKINGS, Scores, t_values
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = ["RANKINGS", "Mask", "random_mask", "scores", "top_k_mask"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +44,6 @@ class Mask(ArrayEq):
             raise ValueError(
                 f"selected must be a bool array [layer unit], got {selected.dtype} {selected.shape}"
             )
-        selected = selected.copy()
         selected.setflags(write=False)
         object.__setattr__(self, "selected", selected)
 
@@ -88,12 +84,17 @@ class Mask(ArrayEq):
     @cached_property
     def units(self) -> tuple[tuple[int, int], ...]:
         """(layer, unit) of every selected unit, in order."""
-        return tuple((int(layer), int(unit)) for layer, unit in np.argwhere(self.selected))
+        return tuple((layer, unit) for layer, unit in np.argwhere(self.selected).tolist())
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Layers with a selected unit."""
+        return tuple(np.flatnonzero(self.selected.any(axis=1)).tolist())
 
     @property
     def per_layer(self) -> tuple[int, ...]:
         """Selected units in each layer."""
-        return tuple(int(count) for count in self.selected.sum(axis=1))
+        return tuple(self.selected.sum(axis=1).tolist())
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -213,9 +214,6 @@ def random_mask(
         seed: Seed of this draw; the global random state is not touched.
         per_layer: Keep the per-layer counts of ``like`` (a mask).
 
-    Returns:
-        A mask of the same component and shape.
-
     Raises:
         ValueError: If ``k`` is missing or out of range, or ``per_layer`` cannot be kept.
 
@@ -249,3 +247,54 @@ def random_mask(
         model=like.model,
         provenance={"seed": int(seed), "k": int(k), "per_layer": per_layer},
     )
+
+
+def scores(differences: ActivationDifferences, ranking: str = "signed") -> np.ndarray:
+    """Score of every unit under a ranking of ``RANKINGS``; the top K are those with the largest score.
+
+    For heads ``"signed"``, ``"magnitude"`` and ``"standardised"`` are read off the mean over d_head, which
+    depends on the head's arbitrary value basis (any rotation absorbed by W_V and W_O changes it): a property of
+    the method, not of the model. ``"l2"`` stays the same under a rotation, not under a rescaling.
+
+    Returns:
+        Scores [layer unit], in activation units (standardised: in standard errors; infinite for a unit with the
+        same difference, not 0, in every pair).
+
+    Raises:
+        ValueError: If the ranking is unknown, or ``"standardised"`` is asked of one pair, or of pairs that do not
+            differ in any unit.
+    """
+    require_one_of("ranking", ranking, RANKINGS)
+    if ranking == "signed":
+        return differences.mean
+    if ranking == "magnitude":
+        return np.abs(differences.mean)
+    if ranking == "l2":
+        return np.linalg.norm(differences.vector, axis=2)
+    if differences.n < 2:
+        raise ValueError(f"ranking='standardised' needs at least 2 pairs, got {differences.n}")
+    error = differences.standard_error
+    if not error.any():
+        raise ValueError(
+            "ranking='standardised' needs pairs that differ: every unit has the same difference in all "
+            f"{differences.n} pairs"
+        )
+    return t_values(differences.mean, error)
+
+
+def select_top(values: np.ndarray, k: int) -> np.ndarray:
+    """Bool array with exactly the ``k`` largest values; ties go to the first in order (lower layer, then unit).
+
+    Raises:
+        ValueError: If ``k`` is not in [1, number of units].
+    """
+    require_k(k, values.size)
+    selected = np.zeros(values.size, dtype=bool)
+    selected[np.argsort(-values, axis=None, kind="stable")[:k]] = True
+    return selected.reshape(values.shape)
+
+
+def require_k(k: int, n: int) -> None:
+    """Refuse a ``k`` that is not in [1, n]."""
+    if not 1 <= k <= n:
+        raise ValueError(f"k must be in [1, {n}], got {k}")

@@ -34,7 +34,7 @@ def some_units(shape, n=6):
 @pytest.mark.parametrize("component", COMPONENTS)
 @pytest.mark.parametrize("ranking", ["signed", "magnitude", "l2", "standardised"])
 def test_unit_scores_agree_with_the_streamed_moments(llama, pairs, differences, component, ranking):
-    from sadi_lens.types.scores import scores
+    from sadi_lens.types.masks import scores
 
     found = quiet(llama, pairs, component, ranking)
     np.testing.assert_allclose(found, scores(differences[component], ranking), rtol=1e-4, atol=1e-5)

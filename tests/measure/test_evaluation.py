@@ -405,7 +405,6 @@ def test_resume_takes_what_stopped_the_same_call_of_the_same_model(
     from factories import random_llama
 
     import sadi_lens as sl
-    from sadi_lens.measure.calls import require_kind
 
     hf, tokenizer = random_llama(seed=5)
     model = sl.load_model(hf, tokenizer=tokenizer)
@@ -445,8 +444,8 @@ def test_resume_takes_what_stopped_the_same_call_of_the_same_model(
         hf.model.layers[1].mlp.down_proj.weight.mul_(1.5)
     with pytest.raises(ValueError, match="another call: weights differ"):
         run(resume=stopped)
-    with pytest.raises(TypeError, match="must be the SweepInterrupted of this call, got Evalu"):
-        require_kind(stopped, sl.measure.SweepInterrupted)
+    with pytest.raises(TypeError, match="resume must be a SweepInterrupted or None, got a Evalu"):
+        sl.sweep(model, samples, differences["head"], [1], [1.0], progress=False, resume=stopped)
 
 
 @pytest.mark.parametrize("scoring", ["sum", "per_token", "pmi", "teacher_forced"])

@@ -125,13 +125,12 @@ def test_states_that_do_not_move_still_draw():
 
 def evaluation(margins, label="x", items="same"):
     import sadi_lens as sl
-    from sadi_lens.types.stats import Interval
 
     margins = np.array(margins, dtype=np.float32)
     n = margins.size
     return sl.types.Evaluation(
         label, gallery.info(), "hints", "test", "last_prompt", "sum", margins > 0, margins,
-        np.ones(n, bool), np.zeros((n, 2), np.float32), Interval(0, 1), items,
+        np.ones(n, bool), np.zeros((n, 2), np.float32), items,
     )  # fmt: skip
 
 

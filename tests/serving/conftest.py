@@ -1,5 +1,6 @@
 """Fixtures for vLLM, which has an environment of its own (make test-vllm)."""
 
+import itertools
 import os
 
 import pytest
@@ -15,6 +16,7 @@ SETTINGS = {
 }
 ENGINE = {"max_model_len": 256, "block_size": 32, "gpu_memory_utilization": 0.3}
 POSITIONS = ("last_prompt", "every_step", "all")
+N_NEW = 12
 COMPONENTS = ("head", "neuron", "hidden", "mlp_out")
 
 
@@ -112,3 +114,53 @@ def prompts():
     shared = " ".join(rng.choice(words, 40))
     alone = [" ".join(rng.choice(words, n)) for n in rng.integers(2, 70, 12)]
     return [*alone, *(f"{shared} {' '.join(rng.choice(words, n))}" for n in range(1, 9))]
+
+
+@pytest.fixture(scope="session")
+def expected(model, interventions, prompts):
+    """(name, position) -> texts of ``sl.generate``; None is unsteered."""
+    import sadi_lens as sl
+
+    asked = {None: None, **interventions}
+    found = {}
+    for position in POSITIONS:
+        rows = list(itertools.product(asked, prompts))
+        texts = sl.generate(
+            model,
+            [prompt for _, prompt in rows],
+            [asked[name] for name, _ in rows],
+            position=position,
+            max_new_tokens=N_NEW,
+            skip_special_tokens=False,
+        )
+        for (name, _), text in zip(rows, texts, strict=True):
+            found.setdefault((name, position), []).append(text)
+    return found
+
+
+def requests(expected, prompts):
+    """Every prompt in every way, so mixed that neighbours differ."""
+    ways = list(expected)
+    return [
+        (row, ways[(row * 7 + way) % len(ways)])
+        for way in range(len(ways))
+        for row in range(len(prompts))
+    ]
+
+
+def asked_as(way):
+    name, position = way
+    return None if name is None else f"{name}@{position}"
+
+
+def differing(expected, asked, texts):
+    return [
+        (row, way, text, expected[way][row])
+        for (row, way), text in zip(asked, texts, strict=True)
+        if not same(text, expected[way][row])
+    ]
+
+
+def same(ours, theirs):
+    """Up to an end of text, behind which Hugging Face pads."""
+    return ours.partition("<eos>")[:2] == theirs.partition("<eos>")[:2]

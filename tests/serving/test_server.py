@@ -8,8 +8,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from serving.conftest import N_NEW, asked_as, differing, requests
+from typer.testing import CliRunner
 
 
 def test_refused_without_vllm_or_with_the_plugin_off(checkpoint, tables, monkeypatch):
@@ -91,25 +94,47 @@ def ask(url, prompt, **extra):
         return json.loads(answer.read())["choices"][0]["text"]
 
 
-def test_over_http_steered_unsteered_and_refused(url, model, interventions, prompts):
-    import sadi_lens as sl
+def test_over_http_every_prompt_in_every_way_eight_at_once(url, model, expected, prompts):
+    rows = [model.tokenizer(one)["input_ids"] for one in prompts]
 
-    for position, name in [("every_step", None), ("every_step", "head"), ("last_prompt", "hidden")]:
-        iv = None if name is None else interventions[name]
-        for prompt in prompts[:4]:
-            (expected,) = sl.generate(
-                model, prompt, iv, position=position, max_new_tokens=8, skip_special_tokens=False
-            )
-            xargs = {} if name is None else {"vllm_xargs": {"sadi": f"{name}@{position}"}}
-            ids = model.tokenizer(prompt)["input_ids"]
-            ours = ask(url, ids, **xargs)
-            assert ours.partition("<eos>")[0] == expected.partition("<eos>")[0]
-    for wrong in (
+    def one(asked):
+        row, way = asked
+        xargs = {} if asked_as(way) is None else {"vllm_xargs": {"sadi": asked_as(way)}}
+        return ask(url, rows[row], max_tokens=N_NEW, **xargs)
+
+    asked = requests(expected, prompts)
+    with ThreadPoolExecutor(8) as pool:
+        assert differing(expected, asked, list(pool.map(one, asked))) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
         {"sadi": "nobody@all"},
         {"sadi": "head@last"},
         {"sadi": "head", "sadi_prompt_tokens": 999},
-    ):
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            ask(url, prompts[0], vllm_xargs=wrong)
-        assert refused.value.code == 400
-    assert ask(url, prompts[0])  # the engine is alive
+        {"sadi_": "head"},
+    ],
+)
+def test_over_http_a_wrong_request_is_400_and_the_engine_lives(url, prompts, wrong):
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        ask(url, prompts[0], vllm_xargs=wrong)
+    assert refused.value.code == 400
+    assert ask(url, prompts[0])
+
+
+def test_other_options_of_the_command_go_to_the_server(checkpoint, tables, monkeypatch):
+    from sadi_lens.apps import cli
+    from sadi_lens.serving import server
+
+    started = []
+    monkeypatch.setattr(server.importlib.util, "find_spec", lambda _name: object())
+    monkeypatch.delenv("VLLM_PLUGINS", raising=False)
+    monkeypatch.setattr(os, "execve", lambda *args: started.append(args))
+    more = ["--max-model-len", "64", "--enable-prefix-caching"]
+    result = CliRunner().invoke(cli.app, ["serve", str(checkpoint), "--tables", str(tables), *more])
+    assert result.exit_code == 0, result.output
+    assert "vllm_xargs" in result.output
+    assert started[0][1][-3:] == more
+    unknown = CliRunner().invoke(cli.app, ["figures", "--max-model-len", "64"])
+    assert unknown.exit_code == 2

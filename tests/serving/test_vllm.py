@@ -3,11 +3,10 @@
 import itertools
 
 import pytest
-from serving.conftest import COMPONENTS, ENGINE, POSITIONS
+from serving.conftest import COMPONENTS, ENGINE, N_NEW, POSITIONS, asked_as, differing, requests
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of vLLM and what it imports
 
-N_NEW = 12
 CHUNKED = {"max_num_batched_tokens": 64, "max_num_seqs": 16, "num_gpu_blocks_override": 24}
 
 
@@ -21,43 +20,6 @@ def engine(vllm_settings, checkpoint, tables):  # noqa: ARG001  # a fixture take
     )
 
 
-@pytest.fixture(scope="module")
-def expected(model, interventions, prompts):
-    """(name, position) -> texts of ``sl.generate``; None is unsteered."""
-    import sadi_lens as sl
-
-    asked = {None: None, **interventions}
-    found = {}
-    for position in POSITIONS:
-        rows = list(itertools.product(asked, prompts))
-        texts = sl.generate(
-            model,
-            [prompt for _, prompt in rows],
-            [asked[name] for name, _ in rows],
-            position=position,
-            max_new_tokens=N_NEW,
-            skip_special_tokens=False,
-        )
-        for (name, _), text in zip(rows, texts, strict=True):
-            found.setdefault((name, position), []).append(text)
-    return found
-
-
-def requests(expected, prompts):
-    """Every prompt in every way, so mixed that neighbours differ."""
-    ways = list(expected)
-    return [
-        (row, ways[(row * 7 + way) % len(ways)])
-        for way in range(len(ways))
-        for row in range(len(prompts))
-    ]
-
-
-def asked_as(way):
-    name, position = way
-    return None if name is None else f"{name}@{position}"
-
-
 def texts_of(engine, prompts, asked):
     return engine.generate(
         [prompts[row] for row, _ in asked],
@@ -65,19 +27,6 @@ def texts_of(engine, prompts, asked):
         max_new_tokens=N_NEW,
         skip_special_tokens=False,
     )
-
-
-def differing(expected, asked, texts):
-    return [
-        (row, way, text, expected[way][row])
-        for (row, way), text in zip(asked, texts, strict=True)
-        if not same(text, expected[way][row])
-    ]
-
-
-def same(ours, theirs):
-    """Up to an end of text, behind which Hugging Face pads."""
-    return ours.partition("<eos>")[:2] == theirs.partition("<eos>")[:2]
 
 
 def counter(engine, name):
@@ -109,8 +58,7 @@ def test_logprobs_of_the_tokens_are_those_of_the_hooked_model(
 
     import sadi_lens as sl
 
-    ways = list(expected)
-    asked = [(row, ways[(row * 5) % len(ways)]) for row in range(len(prompts))]
+    asked = requests(expected, prompts)
     ids = [model.tokenizer(prompts[row])["input_ids"] for row, _ in asked]
     params = [
         SamplingParams(
@@ -248,7 +196,7 @@ def test_tensor_parallel_over_two_workers(vllm_settings, checkpoint, tables, exp
         max_num_seqs=32,
         **ENGINE,
     )
-    asked = requests(expected, prompts)[::3]
+    asked = requests(expected, prompts)
     assert differing(expected, asked, texts_of(pair, prompts, asked)) == []
     assert all(edited > 0 for edited in pair.llm.collective_rpc("sadi_lens_edited"))
 

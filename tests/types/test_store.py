@@ -27,7 +27,6 @@ def things(info, head_differences):
         margins=np.array([1.5, np.nan], np.float32),
         valid=np.array([True, False]),
         choice_scores=np.array([[-1.0, -2.5, np.nan], [np.nan] * 3], np.float32),
-        interval=Interval(0.1, 0.9),
         items="abcd",
     )
     null = sl.types.NullBand("null", 3, 5.0, False, np.array([0.5, 0.6]), np.array([0.1, np.inf]))

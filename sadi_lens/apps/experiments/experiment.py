@@ -23,9 +23,9 @@ from sadi_lens.tasks.benchmarks import DUPLICATES
 from sadi_lens.types.answers import SCORINGS
 from sadi_lens.types.base import POSITIONS, require_count, require_one_of
 from sadi_lens.types.checks import as_path
-from sadi_lens.types.components import COMPONENTS
 from sadi_lens.types.data import SPLITS, Task
-from sadi_lens.types.masks import RANKINGS
+from sadi_lens.types.model import COMPONENTS
+from sadi_lens.types.scores import RANKINGS
 
 GRIDS = tuple(one.name for one in METHODS.values() if isinstance(one, Method) and one.axis)
 """Methods that an experiment can run: those of ``sadi_lens.measure.methods.METHODS`` whose candidates form a grid."""

@@ -12,13 +12,12 @@ from sadi_lens.apps.experiments.cells import Cell
 from sadi_lens.apps.experiments.experiment import ALL, GIVEN, OWN, Experiment, TaskSpec, grid_method
 from sadi_lens.apps.experiments.folder import RunFolder
 from sadi_lens.engine.text import encode, encode_item, require_context
-from sadi_lens.measure.calls import items_hash
 from sadi_lens.measure.evaluation import evaluate
 from sadi_lens.measure.methods import Material
 from sadi_lens.models import load_model
 from sadi_lens.tasks import balance_pairs, make_pairs, with_chat_template, with_examples
 from sadi_lens.tasks.contrast import balance_warning, right_answer
-from sadi_lens.types.data import ContrastivePair, Sample, Task
+from sadi_lens.types.data import ContrastivePair, Sample, Task, items_hash
 from sadi_lens.types.model import HookedModel, ModelInfo
 
 

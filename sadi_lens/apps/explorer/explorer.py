@@ -14,9 +14,10 @@ from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
 from sadi_lens.types.checks import as_path
 from sadi_lens.types.data import Sample, Task
 from sadi_lens.types.files import require_place
-from sadi_lens.types.masks import RANKINGS, top_k_mask
+from sadi_lens.types.masks import top_k_mask
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import ExplorerGrid
+from sadi_lens.types.scores import RANKINGS
 
 
 class SteeringExplorer:

@@ -26,7 +26,7 @@ from sadi_lens.plots import CONFIG, difference_heatmap
 from sadi_lens.plots._layout import escape
 from sadi_lens.plots._maps import MAX_CELLS
 from sadi_lens.plots._theme import require_theme, template
-from sadi_lens.types.components import COMPONENTS
+from sadi_lens.types.model import COMPONENTS
 from sadi_lens.types.results.explorer import METHODS
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from sadi_lens.plots._layout import counted, percent, signed
 from sadi_lens.plots._null import p_text
 from sadi_lens.plots._theme import THEMES
 from sadi_lens.types.checks import as_path
-from sadi_lens.types.components import COMPONENTS
 from sadi_lens.types.files import require_place
+from sadi_lens.types.model import COMPONENTS
 from sadi_lens.types.results import Choice, Comparison, Sweep
 from sadi_lens.types.store import read_header, read_json
 

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sadi_lens.plots._layout import MINUS, percent, signed
-from sadi_lens.types.components import unit_label
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask
+from sadi_lens.types.model import unit_label
 from sadi_lens.types.results import Choice, Comparison, NullBand, Sweep
 from sadi_lens.types.results.table import interval_text
 

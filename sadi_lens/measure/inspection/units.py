@@ -14,11 +14,10 @@ from sadi_lens.engine.text import (
 )
 from sadi_lens.find.differences import unit_differences
 from sadi_lens.types.checks import checked
-from sadi_lens.types.components import n_units
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.differences import UnitDifferences
 from sadi_lens.types.masks import Mask
-from sadi_lens.types.model import HookedModel, ModelInfo
+from sadi_lens.types.model import HookedModel, ModelInfo, n_units
 from sadi_lens.types.results import ActivationShifts, SignFlipNull, UnitActivations
 
 

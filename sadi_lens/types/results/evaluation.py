@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 
 from sadi_lens.types.base import ArrayEq
 from sadi_lens.types.model import ModelInfo
-from sadi_lens.types.stats import Interval, empirical_p, standard_error
+from sadi_lens.types.stats import Interval, empirical_p, proportion_interval, standard_error
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,8 +34,6 @@ class Evaluation(ArrayEq):
     """Whether the model's own most likely next token begins one of the choices (free text: not empty)."""
     choice_scores: Float[np.ndarray, "item choice"]
     """Score of every choice (nats); NaN where an item has fewer choices."""
-    interval: Interval
-    """95% Wilson interval of the accuracy."""
     items: str
     """Hash of the samples, in order; only results of the same items can be compared."""
     texts: tuple[str, ...] = ()
@@ -52,6 +50,11 @@ class Evaluation(ArrayEq):
     def accuracy(self) -> float:
         """Share of items answered right."""
         return float(self.correct.mean())
+
+    @property
+    def interval(self) -> Interval:
+        """95% Wilson interval of the accuracy."""
+        return proportion_interval(self.correct)
 
     @property
     def standard_error(self) -> float:

@@ -7,9 +7,8 @@ import numpy as np
 from jaxtyping import Float
 
 from sadi_lens.types.base import ArrayEq
-from sadi_lens.types.components import unit_label
 from sadi_lens.types.masks import Mask
-from sadi_lens.types.model import ModelInfo
+from sadi_lens.types.model import ModelInfo, unit_label
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,7 @@ ALIASES = [("z", "head"), ("resid_post", "hidden")]
 
 @pytest.mark.parametrize(("theirs", "ours"), ALIASES)
 def test_the_alias_names_the_hook_point_of_transformer_lens(theirs, ours):
-    from sadi_lens.types.components import hook_name, require_component, unit_label
+    from sadi_lens.types.model import hook_name, require_component, unit_label
 
     assert require_component(theirs) is require_component(ours)
     assert hook_name(theirs, 3).endswith(f"hook_{theirs}")

@@ -1,0 +1,200 @@
+"""Draw the gallery: every figure on the embedded model, by the code that stands beside it.
+
+    python docs/gallery.py
+
+Writes docs/_extra/figures/NAME.html and docs/gallery.md; a demo with its report and explorer goes to docs/_extra/demo.
+"""
+
+import inspect
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import torch
+
+import sadi_lens as sl
+
+HERE = Path(__file__).parent
+
+
+class Ground:
+    """What the figures are drawn from, each computed once."""
+
+    model = sl.load_model("tiny")
+    task = sl.load_task("hints")
+    dev = task.dev[:120]
+
+    @cached_property
+    def prompts(self) -> list[str]:
+        """Of the dev items."""
+        return [sample.prompt for sample in self.dev]
+
+    @cached_property
+    def differences(self) -> Any:
+        """D of every head, over all pairs."""
+        return sl.activation_differences(self.model, self.task.pairs, progress=False)["head"]
+
+    @cached_property
+    def effect(self) -> Any:
+        """Heads ranked by the slope of the margin in the strength."""
+        return sl.unit_scores(self.model, self.task.pairs, "head", "effect", progress=False)
+
+    @cached_property
+    def sweep(self) -> Any:
+        """Accuracy on dev over K and strength."""
+        return sl.sweep(self.model, self.dev, self.differences, progress=False)
+
+    @cached_property
+    def mask(self) -> Any:
+        """The heads that dev chose."""
+        return sl.top_k_mask(self.differences, 6)
+
+    @cached_property
+    def rules(self) -> tuple[Any, Any]:
+        """Adaptive, and fixed with pushes of the same norm."""
+        sadi = sl.MaskedScaling(self.mask, 5.0)
+        push = sl.measure.measure_push(self.model, self.prompts, sadi, progress=False)
+        fixed = sl.MaskedAddition.from_differences(
+            self.mask, self.differences, 5.0, match="norm", push=push
+        )
+        return sadi, fixed
+
+    @cached_property
+    def evaluations(self) -> list[Any]:
+        """Unsteered, adaptive, fixed on the same items."""
+        return sl.evaluate(self.model, self.dev, [None, *self.rules], progress=False)
+
+
+def steering_arrows(g: Ground) -> Any:
+    """How does a push that follows the input differ from one that does not?"""
+    sadi, fixed = g.rules
+    return sl.plots.steering_arrows(
+        sl.measure.activation_shifts(g.model, g.prompts[:40], {"adaptive": sadi, "fixed": fixed})
+    )
+
+
+def difference_heatmap(g: Ground) -> Any:
+    """Which heads tell a right answer from a wrong one?"""
+    return sl.plots.difference_heatmap(g.differences, g.mask)
+
+
+def rank_curve(g: Ground) -> Any:
+    """Do a few heads stand out, and beyond what random signs of the pairs give?"""
+    every = sl.measure.all_unit_differences(g.model, g.task.pairs, "head", progress=False)
+    null = sl.measure.sign_flip_null(every)
+    return sl.plots.rank_curve(g.differences, 6, null=null)
+
+
+def difference_distributions(g: Ground) -> Any:
+    """Is a difference made by all pairs or by a few?"""
+    units = sl.find.unit_differences(g.model, g.task.pairs, g.mask, progress=False)
+    return sl.plots.difference_distributions(units)
+
+
+def units_by_layer(g: Ground) -> Any:
+    """In which layers do the chosen heads lie?"""
+    masks = {"signed": g.mask, "effect": sl.top_k_mask(g.effect, 6)}
+    return sl.plots.units_by_layer(masks)
+
+
+def mask_overlap(g: Ground) -> Any:
+    """Do two rankings choose the same heads?"""
+    masks = {"signed": g.mask, "effect": sl.top_k_mask(g.effect, 6)}
+    return sl.plots.mask_overlap(masks)
+
+
+def sweep_heatmap(g: Ground) -> Any:
+    """How many heads, how hard?"""
+    return sl.plots.sweep_heatmap(g.sweep)
+
+
+def example_effects(g: Ground) -> Any:
+    """Which items does each rule mend, and which does it break?"""
+    return sl.plots.example_effects(*g.evaluations)
+
+
+def token_strip(g: Ground) -> Any:
+    """Which token is read, which are steered?"""
+    return sl.plots.token_strip(sl.measure.token_roles(g.model, g.task.pairs[0]))
+
+
+def generation_trace(g: Ground) -> Any:
+    """What does steering do to every token that is written?"""
+    sadi, _ = g.rules
+    trace = sl.measure.trace_generation(g.model, g.dev[0].prompt, sadi, max_new_tokens=8)
+    return sl.plots.generation_trace(trace)
+
+
+def pairs_ablation(g: Ground) -> Any:
+    """How many pairs are enough?"""
+    curve = sl.measure.pairs_needed(g.model, g.task.pairs, "head", 6, n_draws=20, progress=False)
+    return sl.plots.pairs_ablation({"signed": curve}, measure="jaccard_all")
+
+
+FIGURES: tuple[Callable[[Ground], Any], ...] = (
+    steering_arrows,
+    difference_heatmap,
+    rank_curve,
+    difference_distributions,
+    units_by_layer,
+    mask_overlap,
+    sweep_heatmap,
+    example_effects,
+    token_strip,
+    generation_trace,
+    pairs_ablation,
+)
+
+HEAD = """# Gallery
+
+Every figure on the embedded model, drawn when these pages were built. `g.model` is `sl.load_model("tiny")`, `g.task` is
+`sl.load_task("hints")`; what else stands in `g` is computed in `docs/gallery.py`.
+
+- <a href="demo/report.html">A report</a>: one file, from `sadi-lens report demo`.
+- <a href="demo/explorer.html">The explorer</a>: K and strength as sliders, from `sadi-lens explorer`.
+"""
+
+SECTION = """
+## {question}
+
+<iframe src="figures/{name}.html" title="{question}" loading="lazy" width="100%"
+  height="{height}" style="border:0"></iframe>
+
+```python
+{code}
+```
+"""
+
+
+def code_of(draw: Callable[[Ground], Any]) -> str:
+    """The body of a function without its docstring."""
+    source = inspect.getsource(draw)
+    return dedent(source[source.index('"""\n') + 4 :]).strip()
+
+
+def main() -> None:
+    """Draw all, write the page, run the demo."""
+    torch.set_num_threads(1)
+    out, ground, page = HERE / "_extra", Ground(), HEAD
+    figures = {draw.__name__: draw(ground) for draw in FIGURES}
+    sl.plots.export(figures, out / "figures", png=False)
+    for draw in FIGURES:
+        page += SECTION.format(
+            question=inspect.getdoc(draw),
+            name=draw.__name__,
+            height=int(figures[draw.__name__].layout.height or 480) + 20,
+            code=code_of(draw),
+        )
+    (HERE / "gallery.md").write_text(page, encoding="utf-8")
+    lens = Path(sys.executable).parent / "sadi-lens"
+    subprocess.run([lens, "demo", "--out", out / "demo"], check=True)
+    subprocess.run([lens, "report", out / "demo"], check=True)
+    subprocess.run([lens, "explorer", "--out", out / "demo" / "explorer.html"], check=True)
+
+
+if __name__ == "__main__":
+    main()
