@@ -112,11 +112,11 @@ def source(mutant: Mutant) -> str:
     return ast.unparse(ast.fix_missing_locations(tree))
 
 
-def draw(n: int, seed: int) -> list[Mutant]:
-    """``n`` changes over all modules."""
+def draw(n: int, seed: int, only: str = "") -> list[Mutant]:
+    """``n`` changes over all modules, or over those with ``only`` in their path."""
     package = ROOT / "sadi_lens"
     paths = sorted({str(one.relative_to(package)) for one in package.rglob("*.py")})
-    chosen = [path for path in paths if any(path.startswith(key) for key in TESTS)]
+    chosen = [path for path in paths if only in path and path.startswith(tuple(TESTS))]
     every = [one for path in chosen for one in mutants(path)]
     return random.Random(seed).sample(every, min(n, len(every)))
 
@@ -172,6 +172,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("count", type=int, nargs="?", default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="part of a module's path")
     parser.add_argument("--limit", type=float, default=600.0, help="seconds for one change")
     options = parser.parse_args()
     import torch
@@ -182,7 +183,7 @@ def main() -> int:
     found: dict[str, list[Mutant]] = {"killed": [], "survived": [], "timed out": []}
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(ROOT / "sadi_lens", Path(folder) / "sadi_lens")
-        drawn = draw(options.count, options.seed)
+        drawn = draw(options.count, options.seed, options.only)
         for path in {str(tests_of(one.path)): one.path for one in drawn}.values():
             text = (ROOT / "sadi_lens" / path).read_text()
             end = run(Path(folder), path, text, options.limit)

@@ -109,7 +109,8 @@ def test_letters_of_several_tokens_are_held_back_until_they_are_whole():
     assert pieces == [(7, "a"), (7, "é"), (7, "\ufffd")]
 
 
-def test_tokens_that_were_generated_are_given_and_measured(llama, differences):
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_tokens_that_were_generated_are_given_and_measured(llama, differences, use_cache):
     """Not those of their text: special tokens and what the tokenizer merges would be others."""
     import numpy as np
     import torch
@@ -117,18 +118,19 @@ def test_tokens_that_were_generated_are_given_and_measured(llama, differences):
     import sadi_lens as sl
 
     adaptive = kinds(differences)[1]
+    settings = {"max_new_tokens": 6, "use_cache": use_cache}
     ((text, prompt, tokens),) = sl.generate(
-        llama, "the ball is", adaptive, max_new_tokens=6, return_tokens=True
+        llama, "the ball is", adaptive, return_tokens=True, **settings
     )
     assert list(prompt) == llama.tokenizer("the ball is")["input_ids"]
     assert llama.tokenizer.decode(tokens, skip_special_tokens=True) == text
-    trace = sl.measure.trace_generation(llama, "the ball is", adaptive, max_new_tokens=6)
+    trace = sl.measure.trace_generation(llama, "the ball is", adaptive, **settings)
     assert trace.tokens == tuple(llama.tokenizer.decode([one]) for one in tokens)
     with torch.no_grad():
         logits = llama.raw_model(torch.tensor([prompt + tokens])).logits[0, len(prompt) - 1 : -1]
     expected = logits.log_softmax(-1).gather(-1, torch.tensor(tokens)[:, None])[:, 0]
     np.testing.assert_allclose(trace.logp_unsteered, expected, atol=1e-4)
-    found = sl.generate(llama, "the ball is", adaptive, max_new_tokens=6, return_tokens=True)
+    found = sl.generate(llama, "the ball is", adaptive, return_tokens=True, **settings)
     table = sl.measure.open_ended_scores(llama, ["the ball is"], found)
     assert table.perplexity[0] == pytest.approx(float((-expected.mean()).exp()), rel=1e-4)
 
