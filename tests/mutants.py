@@ -145,6 +145,10 @@ def run(place: Path, path: str, text: str, limit: float) -> str:
         os.dup2(null, 2)
         sys.path.insert(0, str(place))
         os.environ["PYTHONPATH"] = str(place)
+        import sadi_lens  # before pytest puts the folder of the tests first
+
+        if not sadi_lens.__file__.startswith(str(place)):
+            os._exit(99)
         given = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", f"--rootdir={ROOT}"]
         os._exit(int(pytest.main([*given, *tests_of(path)])))
     try:
@@ -152,6 +156,8 @@ def run(place: Path, path: str, text: str, limit: float) -> str:
         while time.monotonic() < end:
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
+                if os.waitstatus_to_exitcode(status) == 99:
+                    raise ImportError(f"the tests do not import sadi_lens from {place}")
                 return "survived" if status == 0 else "killed"
             time.sleep(0.05)
         os.killpg(pid, signal.SIGKILL)
