@@ -205,7 +205,8 @@ def _call(
     for one in interventions:
         if one is not None:
             one.check(info)
-    labels = labels or ["unsteered" if one is None else one.label for one in interventions]
+    if labels is None:
+        labels = ["unsteered" if one is None else one.label for one in interventions]
     if len(labels) != len(interventions):
         raise ValueError(
             f"label must name every intervention: {len(labels)} for {len(interventions)}"

@@ -1,6 +1,5 @@
 """What the command line does to folders that hold something: everything that it did not write stays, byte for byte."""
 
-import json
 import os
 
 import pytest
@@ -132,20 +131,10 @@ def fast(llama_task):
 @pytest.fixture(scope="module")
 def llama_task(tmp_path_factory):
     """A task of a few rows in a file."""
-    import sadi_lens as sl
+    from kills import few_rows
 
-    task = sl.load_task("hints")
-    rows = [
-        {"prompt": one.prompt, "positive": one.positive, "negative": one.negative}
-        for one in task.pairs[:6]
-    ]
-    rows += [
-        {"prompt": one.prompt, "choices": one.choices, "answer": one.answer, "split": split}
-        for split in ("dev", "test")
-        for one in getattr(task, split)[:6]
-    ]
     path = tmp_path_factory.mktemp("task") / "few.jsonl"
-    path.write_text("\n".join(json.dumps(row) for row in rows))
+    path.write_text(few_rows())
     return path
 
 
