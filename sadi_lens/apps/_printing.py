@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sadi_lens.types.results import Comparison
 
 
-INTERVALS = "accuracy: 95% Wilson interval; gain in points: 95% paired bootstrap"
+INTERVALS = "accuracy: 95% Wilson interval; gain in points: 95% paired score interval"
 
 
 console = Console()
@@ -30,13 +30,14 @@ def print_table(results: dict) -> None:
         if settings["tune_null"]
         else "at the strength tuned for SADI's mask (they never chose, which favours SADI)"
     )
-    _print_rows(
+    print_rows(
         METHOD_COLUMNS,
         method_rows(comparison),
         title=f"{comparison.task} on {comparison.model.name}: test n = {comparison.n}, K and strength chosen on "
         f"{settings['n_dev']} dev items, mask from {settings['n_pairs']} pairs",
         caption=f"{INTERVALS}; null p: share of random masks at least as good, {null_words}",
     )
+    _print_guards(comparison)
 
 
 def print_comparison(comparison: "Comparison") -> None:
@@ -49,7 +50,7 @@ def print_comparison(comparison: "Comparison") -> None:
         side_rows,
     )
 
-    _print_rows(
+    print_rows(
         COMPARED_COLUMNS,
         compared_rows(comparison),
         title=f"{comparison.task} on {comparison.model.name}: test n = {comparison.n}, position {comparison.position}",
@@ -57,9 +58,10 @@ def print_comparison(comparison: "Comparison") -> None:
         "exact test against the unsteered model, corrected for the number of methods; null p: share of random masks at "
         "least as good",
     )
+    _print_guards(comparison)
     found = next((row.side_effects for row in comparison.rows if row.side_effects), None)
     words = f" on {found.n_texts} neutral texts ({found.n_tokens} tokens)" if found else ""
-    _print_rows(
+    print_rows(
         SIDE_COLUMNS,
         side_rows(comparison),
         title=f"side effects{words}, and time",
@@ -70,12 +72,31 @@ def print_comparison(comparison: "Comparison") -> None:
         console.print(escape(line), highlight=False)
 
 
-def _print_rows(
-    columns: Sequence[str], rows: Sequence[tuple[str, ...]], *, title: str, caption: str
+def _print_guards(comparison: "Comparison") -> None:
+    from sadi_lens.types.results.table import GUARD_COLUMNS, guard_rows
+
+    guards = comparison.rows[0].guards
+    if guards is not None:
+        print_rows(
+            GUARD_COLUMNS,
+            guard_rows(comparison),
+            title=f"which answers are given; always the most frequent right one: {guards.majority:.1%}",
+            caption="balanced accuracy: mean over the answers; AUC: how well scores tell right from wrong wherever the "
+            "threshold lies, 0.5 is no knowledge; gains with 95% bootstrap; d' and bias c of signal detection",
+        )
+
+
+LEFT = ("method", "settings", "answers", "task", "kind", "what it is", "what it does")
+"""Columns of words."""
+
+
+def print_rows(
+    columns: Sequence[str], rows: Sequence[tuple[str, ...]], *, title: str = "", caption: str = ""
 ) -> None:
-    table = Table(title=title, caption=caption)
+    """A table of cells in words."""
+    table = Table(title=title or None, caption=caption or None)
     for name in columns:
-        table.add_column(name, justify="left" if name in ("method", "settings") else "right")
+        table.add_column(name, justify="left" if name in LEFT else "right")
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
     console.print(table)

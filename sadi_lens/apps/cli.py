@@ -1,117 +1,103 @@
-"""Command line: ``sadi-lens demo``, ``compare``, ``run``, ``figures``, ``report``, ``explorer`` and ``serve``."""
+"""Command line: ``sadi-lens demo``, ``compare``, ``explorer``, ``run``, ``report``, ..."""
 
-import dis
-import functools
-import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
+from sadi_lens.apps import _lists
+from sadi_lens.apps._app import app, command, say
+from sadi_lens.apps._loading import (
+    LARGE_NULL,
+    Asked,
+    ChatTemplate,
+    Data,
+    Dtype,
+    ModelName,
+    Position,
+    Scoring,
+    Sizes,
+    TaskName,
+    is_large,
+)
 from sadi_lens.apps._printing import console, print_comparison, print_table
 
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="Find where a behaviour lives in a language model, scale exactly that, see what it did.",
+__all__ = ["app"]
+_ = _lists  # its commands are registered by importing it
+
+
+@command(
+    "demo", "demo --model smollm2", "demo --data mine.jsonl --model ./model --sizes 100,100,200"
 )
-
-
-def command(function: Callable[..., None], *, more: bool = False) -> Callable[..., None]:
-    """A command of the app: what it refuses is one line and exit code 1, Ctrl-C 130, wrong usage 2.
-
-    With ``SADI_LENS_TRACEBACK`` set, errors keep their traceback. ``more`` options than its own are left in the
-    context's ``args``.
-    """
-
-    @functools.wraps(function)
-    def run(*args: Any, **kwargs: Any) -> None:
-        # A shell leaves `--out=~/x` as it is.
-        paths = {name: one.expanduser() for name, one in kwargs.items() if isinstance(one, Path)}
-        try:
-            function(*args, **kwargs | paths)
-        except KeyboardInterrupt as error:
-            console.print(
-                "\ninterrupted; what was written is kept and complete, run it again to go on"
-            )
-            raise typer.Exit(130) from error
-        except typer.Exit:
-            raise
-        except Exception as error:
-            if os.environ.get("SADI_LENS_TRACEBACK"):
-                raise
-            console.print(f"[red]error:[/red] {escape(_one_line(error))}", highlight=False)
-            raise typer.Exit(1) from error
-
-    settings = {"allow_extra_args": more, "ignore_unknown_options": more}
-    return app.command(context_settings=settings)(run)
-
-
-def _one_line(error: Exception) -> str:
-    text = (
-        error.strerror if isinstance(error, OSError) and error.filename is None else None
-    ) or str(error)
-    if isinstance(error, ValueError | OSError | RuntimeError | ImportError) or _is_raised(error):
-        return text
-    return f"{type(error).__name__}: {text} (unforeseen; SADI_LENS_TRACEBACK=1 shows where)"
-
-
-def _is_raised(error: Exception) -> bool:
-    """Whether a TypeError is a refusal: a ``raise`` of this library, not an operation that failed."""
-    trace = error.__traceback__
-    if not isinstance(error, TypeError) or trace is None:
-        return False
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    code = trace.tb_frame.f_code
-    is_ours = str(trace.tb_frame.f_globals.get("__name__")).startswith("sadi_lens.")
-    return is_ours and code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
-
-
-@command
 def demo(
-    model: Annotated[str, typer.Option(help="tiny, a local folder or a Hub name")] = "tiny",
-    task: Annotated[
-        str, typer.Option(help="hints, sentiment, effects, recall, or a .jsonl file")
-    ] = "hints",
+    model: ModelName = "tiny",
+    task: TaskName = None,
+    data: Data = None,
+    sizes: Sizes = None,
+    chat_template: ChatTemplate = False,
+    scoring: Scoring = "sum",
+    dtype: Dtype = None,
+    position: Position = "last_prompt",
     component: Annotated[str, typer.Option(help="head, hidden, mlp_out or neuron")] = "head",
     out: Annotated[Path, typer.Option(help="Folder for figures/ and results.json")] = Path("demo"),
     png: Annotated[bool, typer.Option(help="Also write PNG (needs Chromium)")] = True,
-    n_null: Annotated[int, typer.Option(help="Random masks in each null band")] = 200,
+    n_null: Annotated[
+        int | None,
+        typer.Option(help="Random masks in each null band; default 200, for large models 100"),
+    ] = None,
     tune_null: Annotated[
         bool, typer.Option(help="Let every random mask choose its own strength on dev (slow)")
     ] = False,
 ) -> None:
-    """From contrastive pairs to a steered model: a table, figures and results.json."""
-    from sadi_lens.apps.demo import run_demo
-    from sadi_lens.models import load_model
-    from sadi_lens.tasks import load_task
-    from sadi_lens.types.model import component_name
-    from sadi_lens.types.store import write_json
+    """From contrastive pairs to a steered model: a table, figures and results.json.
 
+    Every finished step is kept in OUT/steps under a hash of all it was computed from: the same command again goes on
+    where it stopped, and a changed setting computes anew what depends on it.
+    """
+    from sadi_lens.measure.journal import journal
+    from sadi_lens.types.model import component_name
+
+    asked = Asked(model, task, data, sizes, chat_template, dtype, position, scoring)
     component = component_name(component)
     _require_places(out, png, component)
-    loaded_task = load_task(task)
-    results = run_demo(
-        load_model(model), loaded_task, component=component, n_null=n_null, tune_null=tune_null
-    )
+    with journal(out / "steps"):
+        loaded, loaded_task, notes = asked.load()
+        say(*notes)
+        from sadi_lens.apps.demo import run_demo
+        from sadi_lens.apps.demo_steps import N_NULL
+        from sadi_lens.types.store import write_json
+
+        results = run_demo(
+            loaded,
+            loaded_task,
+            component=component,
+            position=position,
+            scoring=scoring,
+            n_null=n_null or (LARGE_NULL if is_large(loaded) else N_NULL),
+            tune_null=tune_null,
+            progress=console.is_terminal,
+            say=say,
+        )
     print_table(results)
     path = write_json(results, out / "results.json")
-    console.print(f"results: {escape(str(path))}")
+    say(f"results: {path}")
     _draw(results, out / "figures", png=png)
-    console.print(f"\n{escape(results['finding'])}", highlight=False)
+    say(f"\n{results['finding']}")
 
 
-@command
+@command("compare --model smollm2 --methods sadi-head,sadi-effect,caa", "compare --data mine.jsonl")
 def compare(
-    model: Annotated[str, typer.Option(help="tiny, a local folder or a Hub name")] = "tiny",
-    task: Annotated[
-        str, typer.Option(help="hints, sentiment, effects, or a .jsonl file")
-    ] = "hints",
+    model: ModelName = "tiny",
+    task: TaskName = None,
+    data: Data = None,
+    sizes: Sizes = None,
+    chat_template: ChatTemplate = False,
+    scoring: Scoring = "sum",
+    dtype: Dtype = None,
+    position: Position = "last_prompt",
     methods: Annotated[
-        str, typer.Option(help="Names separated by commas; default all (a wrong name lists them)")
+        str, typer.Option(help="Names separated by commas, of `sadi-lens methods`; default all")
     ] = "",
     component: Annotated[
         str, typer.Option(help="Component of fixed methods, controls, null")
@@ -131,34 +117,37 @@ def compare(
     png: Annotated[bool, typer.Option(help="Also write PNG (needs Chromium)")] = True,
 ) -> None:
     """Every way to steer side by side: chosen on dev with one budget, scored once on the same test items."""
+    asked = Asked(model, task, data, sizes, chat_template, dtype, position, scoring)
+    _require_places(out, png)
+    texts = None
+    if neutral is not None:
+        texts = [line for line in neutral.read_text(encoding="utf-8").splitlines() if line.strip()]
+    loaded, loaded_task, notes = asked.load()
+    say(*notes)
     from sadi_lens.measure.comparing import compare as run
-    from sadi_lens.models import load_model
-    from sadi_lens.tasks import load_task
     from sadi_lens.tasks.embedded import neutral_texts
     from sadi_lens.types.store import write_json
 
-    _require_places(out, png)
-    loaded_task = load_task(task)
-    texts = neutral_texts(loaded_task.name)
-    if neutral is not None:
-        texts = [line for line in neutral.read_text(encoding="utf-8").splitlines() if line.strip()]
     comparison = run(
-        load_model(model),
+        loaded,
         loaded_task,
         [one.strip() for one in methods.split(",") if one.strip()] or None,
         component=component,
+        position=position,
+        scoring=scoring,
         budget=budget,
         n_null=n_null,
         tune_null=tune_null,
-        neutral=texts,
+        neutral=neutral_texts(loaded_task.name) if texts is None else texts,
+        progress=console.is_terminal,
     )
     print_comparison(comparison)
     path = write_json({"comparison": comparison}, out / "results.json")
-    console.print(f"results: {escape(str(path))}")
+    say(f"results: {path}")
     _draw({"comparison": comparison}, out / "figures", png=png)
 
 
-@command
+@command("figures demo/results.json --out figures")
 def figures(
     results: Annotated[Path, typer.Argument(help="results.json of a run")],
     out: Annotated[Path | None, typer.Option(help="Folder; default figures/ beside it")] = None,
@@ -170,7 +159,7 @@ def figures(
     _draw(read_json(results), out or results.parent / "figures", png=png)
 
 
-@command
+@command("report demo")
 def report(
     run: Annotated[Path, typer.Argument(help="results.json of a run, or the folder that holds it")],
     out: Annotated[Path | None, typer.Option(help="File; default report.html beside it")] = None,
@@ -182,31 +171,42 @@ def report(
     console.print(f"report: {escape(str(path))}")
 
 
-@command
+@command("explorer --model smollm2 --out smollm2.html")
 def explorer(
-    model: Annotated[str, typer.Option(help="tiny, a local folder or a Hub name")] = "tiny",
-    task: Annotated[str, typer.Option(help="An embedded task, or a .jsonl file")] = "hints",
+    model: ModelName = "tiny",
+    task: TaskName = None,
+    data: Data = None,
+    sizes: Sizes = None,
+    chat_template: ChatTemplate = False,
+    scoring: Scoring = "sum",
+    dtype: Dtype = None,
+    position: Position = "last_prompt",
     component: Annotated[str, typer.Option(help="head, hidden, mlp_out or neuron")] = "head",
     out: Annotated[Path, typer.Option(help="File to write")] = Path("explorer.html"),
 ) -> None:
     """Compute K x strength for a menu of prompts and write it as one HTML page with sliders."""
-    from sadi_lens.apps.explorer.explorer import SteeringExplorer
-    from sadi_lens.find.differences import activation_differences
-    from sadi_lens.models import load_model
-    from sadi_lens.tasks import load_task
     from sadi_lens.types.files import require_place
     from sadi_lens.types.model import component_name
 
+    asked = Asked(model, task, data, sizes, chat_template, dtype, position, scoring)
     component = component_name(component)
     require_place(out)
-    loaded_task = load_task(task)
-    loaded = load_model(model)
-    found = activation_differences(loaded, loaded_task.pairs, task=loaded_task.name)
-    path = SteeringExplorer(loaded, loaded_task, found[component]).to_html(out)
-    console.print(f"explorer: {escape(str(path))}")
+    loaded, loaded_task, notes = asked.load()
+    say(*notes)
+    from sadi_lens.apps.explorer.explorer import SteeringExplorer
+    from sadi_lens.find.differences import activation_differences
+
+    shown = console.is_terminal
+    found = activation_differences(
+        loaded, loaded_task.pairs, components=[component], task=loaded_task.name, progress=shown
+    )
+    made = SteeringExplorer(
+        loaded, loaded_task, found[component], position=position, scoring=scoring
+    )
+    say(f"explorer: {made.to_html(out, progress=shown)}")
 
 
-@command
+@command("run small --model tiny --out runs/small")
 def run(
     experiment: Annotated[str, typer.Argument(help="A YAML file, or the name of an example")],
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/NAME")] = None,
@@ -215,22 +215,36 @@ def run(
     ] = None,
     data: Annotated[str | None, typer.Option(help="Folder of local data sets")] = None,
     png: Annotated[bool, typer.Option(help="Also write PNG (needs Chromium)")] = False,
+    shard: Annotated[
+        str | None, typer.Option(help="I/N from 0, or auto: this process's cells alone")
+    ] = None,
+    finish: Annotated[bool, typer.Option(help="Write the tables of finished shards")] = False,
 ) -> None:
     """Run an experiment; started again, it goes on where it was."""
     import dataclasses
 
     from sadi_lens.apps.experiments import Experiment, run_experiment
+    from sadi_lens.measure.shards import shard_of
+
+    if shard and finish:
+        raise ValueError("--shard and --finish exclude each other: finish when all shards are done")
+    own = shard_of(shard) if shard else None
 
     loaded = Experiment.from_yaml(experiment)
     if model:
         loaded = dataclasses.replace(loaded, models=tuple(model))
     if data:
         loaded = dataclasses.replace(loaded, data=data)
-    folder = run_experiment(loaded, out or Path("runs") / loaded.name, png=png)
-    console.print(f"report: {escape(str(folder / 'report.md'))}", highlight=False)
+    folder = run_experiment(
+        loaded, out or Path("runs") / loaded.name, shard=own, finish=finish, png=png
+    )
+    done = f"report: {folder / 'report.md'}"
+    if own:
+        done = f"shard {own[0]}/{own[1]} is finished; --finish when all are"
+    console.print(escape(done), highlight=False)
 
 
-@functools.partial(command, more=True)
+@command("serve ./model --tables ./table", more=True)
 def serve(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="A local folder or a Hub name")],

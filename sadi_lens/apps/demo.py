@@ -4,32 +4,35 @@ A preset of ``sadi_lens.measure.comparing``: SADI under four rankings, of which 
 dev are run on test, beside fixed vectors.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from sadi_lens.apps.demo_steps import N_NULL, Steps, forecast, in_words
 from sadi_lens.find.differences import unit_differences
 from sadi_lens.interventions import MaskedScaling
 from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.choosing import Chosen
 from sadi_lens.measure.comparing import Nulls, Plan, require_splits, run_plan
+from sadi_lens.measure.journal import kept
 from sadi_lens.measure.methods import METHODS, Control, Material, Method
 from sadi_lens.measure.methods.sadi import fixed, matched, sadi
-from sadi_lens.measure.sweeps import STRENGTHS
+from sadi_lens.measure.sweeps import KS, STRENGTHS
 from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import Task
+from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask, top_k_mask
-from sadi_lens.types.model import HookedModel
+from sadi_lens.types.model import HookedModel, ModelInfo, n_units
 from sadi_lens.types.results import Comparison, MethodRow, NullBand
 from sadi_lens.types.stats import ALPHA, MIN_NULL
 
 COMPARED_RANKINGS = ("signed", "magnitude", "standardised", "effect")
 TUNED_FIXED = "fixed, K and strength chosen on dev"
-N_NULL = 200
-"""Random masks in each null band: an empirical p-value no smaller than 1/201."""
 SHOWN_UNITS = 12
 """Units whose distribution is drawn."""
+MOST_UNITS = 4096
+"""Components that are not steered are kept and drawn if they have no more units; others would swell the results."""
 
 
 @checked()
@@ -44,8 +47,10 @@ def run_demo(
     n_null: int = N_NULL,
     tune_null: bool = False,
     seed: int = 0,
+    scoring: str = "sum",
     max_new_tokens: int = 4,
     progress: bool = True,
+    say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Find, steer, compare: everything that the table, the figures and results.json show.
 
@@ -63,8 +68,10 @@ def run_demo(
         tune_null: Let each random mask choose its own strength on dev, as SADI did: a fair null, but
             ``len(strengths)`` times as slow. Otherwise all run at the strength that was tuned for SADI's mask.
         seed: Seed of the random masks.
+        scoring: See ``evaluate``.
         max_new_tokens: Room for a free-text answer; choice tasks do not need it.
         progress: Show bars.
+        say: Takes a line at the start, with the time that it will take, and one a step.
 
     Returns:
         ``differences``, ``masks``, ``unit_differences``, ``sweep``, ``choice``, ``comparison``, ``finding`` and
@@ -79,12 +86,18 @@ def run_demo(
             f"n_null must be at least {MIN_NULL}, got {n_null}: fewer cannot reach p < {ALPHA}"
         )
     by_ranking = {one: f"SADI {component} ({one} ranking)" for one in COMPARED_RANKINGS}
+    steps = Steps(say)
+
+    def keep(chosen: dict[str, Chosen]) -> list[str]:
+        steps.next(f"test: every choice once, and {n_null} random masks beside each of two")
+        return _kept(by_ranking, chosen)
+
     plan = Plan(
-        Settings(task.name, position, max_new_tokens=max_new_tokens),
+        Settings(task.name, position, scoring, max_new_tokens=max_new_tokens),
         budget=None,
         nulls=Nulls(n_null, tune_null, tuple(by_ranking.values()), strengths),
         timed=False,
-        keep=partial(_kept, by_ranking),
+        keep=keep,
         words=_cell,
         progress=progress,
     )
@@ -92,9 +105,38 @@ def run_demo(
     material = Material(
         model, task.pairs, task.name, component, position, seed, ks=grid, strengths=strengths
     )
-    comparison, chosen = run_plan(material, _methods(by_ranking), task, plan)
+    say(_opening(material, task, plan))
+    steps.next(f"differences between right and wrong answers, {len(task.pairs)} pairs")
+    _ = material.differences
+    steps.next(f"effect of every {component} unit on the margin, {len(task.pairs)} pairs")
+    _ = material.scores(component, "effect")
+    comparison, chosen = run_plan(material, _methods(by_ranking, steps), task, plan)
+    steps.next("differences of the strongest units pair by pair, and figures")
     found = _results(material, task, comparison, chosen, by_ranking)
     return found | {"settings": _settings(material, task, plan)}
+
+
+def _opening(material: Material, task: Task, plan: Plan) -> str:
+    """Sizes and the time that they will take."""
+    nulls, sweeps = plan.nulls, len(COMPARED_RANKINGS) + 1
+    info, component = ModelInfo.of(material.model), material.component
+    size = info.n_layers * n_units(info, component)
+    ks = material.ks.get(component) or [one for one in KS[component] if one <= size]
+    cells = len(ks) * len(nulls.strengths)
+    seconds = forecast(
+        material.model,
+        task,
+        component,
+        plan.settings,
+        sweeps=sweeps,
+        cells=cells + 1,
+        tests=2 * nulls.n + sweeps,
+        tuned=2 * nulls.n * len(nulls.strengths) * nulls.tuned,
+    )
+    return (
+        f"{len(task.pairs)} pairs, {len(task.dev)} dev and {len(task.test)} test items, {cells} cells of K and "
+        f"strength, {nulls.n} random masks: {in_words(seconds)} on this machine, from a timed first pass"
+    )
 
 
 def _settings(material: Material, task: Task, plan: Plan) -> dict[str, Any]:
@@ -110,13 +152,19 @@ def _settings(material: Material, task: Task, plan: Plan) -> dict[str, Any]:
     }
 
 
-def _methods(by_ranking: dict[str, str]) -> list[Method | Control]:
+def _methods(by_ranking: dict[str, str], steps: Steps) -> list[Method | Control]:
     """SADI under every ranking, the fixed counterparts of the paper's, and a fixed vector with a choice of its own."""
     own = by_ranking["signed"]
     return [
         METHODS["unsteered"],
         *(
-            Method(name, "adaptive", sadi, ranking=ranking, axis="K")
+            Method(
+                name,
+                "adaptive",
+                steps.before(f"K and strength on dev: {ranking} ranking", sadi),
+                ranking=ranking,
+                axis="K",
+            )
             for ranking, name in by_ranking.items()
         ),
         *(
@@ -127,7 +175,13 @@ def _methods(by_ranking: dict[str, str]) -> list[Method | Control]:
                 ("mean", "same mean push"),
             )
         ),
-        Method(TUNED_FIXED, "fixed", partial(fixed, "norm"), ranking="signed", axis="K"),
+        Method(
+            TUNED_FIXED,
+            "fixed",
+            steps.before("K and strength on dev: fixed vectors", partial(fixed, "norm")),
+            ranking="signed",
+            axis="K",
+        ),
     ]
 
 
@@ -144,6 +198,8 @@ def _kept(by_ranking: dict[str, str], chosen: dict[str, Chosen]) -> list[str]:
 
 
 def _cell(one: Chosen) -> str:
+    if one.is_unsteered:
+        return "unsteered"
     k, strength = one.candidate.k, one.candidate.strength
     return f"K {k}, strength {strength:g}" if k else ""
 
@@ -160,19 +216,34 @@ def _results(
     adaptive, rival = by_ranking["signed"], by_ranking[other]
     shown = top_k_mask(own, min(SHOWN_UNITS, own.mean.size), ranking="magnitude")
     return {
-        "differences": material.differences if component == "head" else {component: own},
+        "differences": _shown(material),
         "masks": {
             component: _mask(chosen[adaptive]),
             f"{component}, {other} ranking": _mask(chosen[rival]),
         },
-        "unit_differences": unit_differences(
-            material.model, task.pairs, shown, task=task.name, progress=False
+        "unit_differences": kept(
+            "units pair by pair",
+            lambda: {**material.origin, "mask": shown},
+            lambda: unit_differences(
+                material.model, task.pairs, shown, task=task.name, progress=False
+            ),
         ),
         "sweep": chosen[adaptive].sweep,
         "sweeps": {ranking: chosen[name].sweep for ranking, name in by_ranking.items()},
         "choice": chosen[adaptive].choice,
         "comparison": comparison,
-        "finding": finding(comparison, adaptive, rival),
+        "finding": finding(comparison, adaptive, rival)
+        + (f" This gain {words}." if (words := comparison.row(adaptive).verdict) else ""),
+    }
+
+
+def _shown(material: Material) -> dict[str, ActivationDifferences]:
+    """Differences of the component; beside those of heads the other components', as far as they are small."""
+    return {
+        name: one
+        for name, one in material.differences.items()
+        if name == material.component
+        or (material.component == "head" and one.mean.size <= MOST_UNITS)
     }
 
 

@@ -1,12 +1,13 @@
 """What a generation gives: text and tokens, cut where it was asked to stop; and what is watched while it runs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from sadi_lens.engine.fitting import rope_boundary
+from sadi_lens.engine.passes import rope_boundary
 from sadi_lens.types.model import HookedModel
 
 
@@ -104,3 +105,16 @@ def without_end(tokens: list[int], eos: int | Sequence[int] | None) -> list[int]
     """Up to the first end-of-text token."""
     ends = {eos} if isinstance(eos, int) else set(eos or ())
     return tokens[: next((at for at, token in enumerate(tokens) if token in ends), len(tokens))]
+
+
+@contextmanager
+def own_generation_config(module: Any, pad: int) -> Generator[None]:
+    """Set an empty generation config for the duration: the checkpoint's would apply its penalties to every call."""
+    from transformers import GenerationConfig
+
+    before = getattr(module, "generation_config", None)
+    module.generation_config = GenerationConfig(pad_token_id=pad)
+    try:
+        yield
+    finally:
+        module.generation_config = before

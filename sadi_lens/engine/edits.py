@@ -4,28 +4,65 @@ Activations are flat, [row pos width]: heads lie beside one another. ``Edits`` s
 intervention, ``sadi_lens.engine.positions`` at which tokens, ``sadi_lens.engine.runner`` in which modules.
 """
 
-import math
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from sadi_lens.engine.hooks import FlatHook
 from sadi_lens.engine.intervention import (
-    Affine,
-    AffineIntervention,
     Context,
     ContextualIntervention,
     Intervention,
+    match_component,
 )
-from sadi_lens.engine.positions import Positions, TreePositions
-from sadi_lens.engine.runner import FlatHook
-from sadi_lens.types.base import LARGEST
+from sadi_lens.engine.overflow import Peaks
+from sadi_lens.engine.positions import Positions
+from sadi_lens.engine.prefix import TreePositions
+from sadi_lens.types.base import ArrayEq
 
 Site = tuple[str, int]
 """(component, layer)."""
+
+
+class Affine(NamedTuple):
+    """A' = scale * A + shift in one layer; None stands for 1 and 0.
+
+    Of one intervention [unit d], float32 on the CPU; of the rows of a pass as it broadcasts over them.
+    """
+
+    scale: Float[Tensor, "..."] | None
+    shift: Float[Tensor, "..."] | None
+
+    def __call__(self, activation: Tensor) -> Tensor:
+        """Worked out in float32 at least, and rounded once to the activation's dtype; parts must broadcast."""
+        edited = activation if self.scale is None else activation * self.scale
+        edited = edited if self.shift is None else edited + self.shift
+        return edited if edited.dtype == activation.dtype else edited.to(activation.dtype)
+
+    def first(self, n: int) -> "Affine":
+        """The same for the first ``n`` rows; all where there are no more."""
+        return Affine(*(None if part is None else part[:n] for part in self))
+
+
+class AffineIntervention(ArrayEq):
+    """Shared by interventions that are affine in the activation, so that rows of a batch can differ."""
+
+    def affine(self, layer: int) -> Affine:
+        """Scale and shift of one layer, float32 on the CPU."""
+        raise NotImplementedError
+
+    def edit(self, activation: Tensor, layer: int) -> Tensor:
+        """Scale * activation + shift, as a new tensor of the activation's dtype."""
+        component: str = self.component  # type: ignore[attr-defined]
+        parts = (
+            None if part is None else match_component(part, component).to(activation.device)
+            for part in self.affine(layer)
+        )
+        return Affine(*parts)(activation)
 
 
 class Edits:
@@ -66,8 +103,7 @@ class Edits:
         """Activations at the last prompt token, before any edit there."""
         self._clean: dict[Site, Tensor] = {}
         """Activations of a clean run of its own."""
-        self._peaks: dict[Site, Float[Tensor, "row ..."]] = {}
-        """Largest edited activation of every row in the last pass."""
+        self.peaks = Peaks()
 
     def hooks(self, positions: Positions) -> list[tuple[str, int, FlatHook]]:
         """(component, layer, hook) for every activation that some row edits, or reads in order to edit another."""
@@ -78,10 +114,9 @@ class Edits:
 
     def _hook(self, site: Site, positions: Positions) -> FlatHook:
         here, is_read = self._here.get(site, []), site in self._reads
-        has_affine = any(_is_affine(one) for _, one in here)
-        others = [(index, one) for index, one in here if not _is_affine(one)]
+        has_affine = any(isinstance(one, AffineIntervention) for _, one in here)
+        others = [(index, one) for index, one in here if not isinstance(one, AffineIntervention)]
         keeps_clean = "clean" in self.needs
-
         is_tree, tables = isinstance(positions, TreePositions), self._tables
 
         def hook(activation: Tensor) -> Tensor | None:
@@ -97,28 +132,24 @@ class Edits:
                 table = tables.get(site) or self._table(site, before)
                 if isinstance(positions, TreePositions):
                     table = table.first(before.shape[positions.axis])
-                after = positions.apply(table, before)
+                after = edit_at(positions, table, before)
             for index, one in others:
                 after = self._edit_rows(index, one, site, before, after, positions)
             if after is before:
                 return None
-            self._note_peak(site, after, positions)
+            columns = (0, None) if "place" in self.needs else positions.columns
+            self.peaks.note(site, after, columns)
             return positions.join(after) if is_tree else after
 
         return hook
 
+    @torch.inference_mode(False)  # kept tensors must also work under autograd
     def _table(self, site: Site, like: Tensor) -> Affine:
-        """Scale and shift of every row in one layer, built once."""
-        with torch.inference_mode(False):  # kept tensors must also work under autograd
-            self._tables[site] = self._build(site, like)
-        return self._tables[site]
-
-    def _build(self, site: Site, like: Tensor) -> Affine:
-        """Scale and shift in float32, whatever the model's dtype: in bfloat16, 1 + 0.003 is 1."""
+        """Scale and shift of every row in one layer, built once, in float32: in bfloat16, 1 + 0.003 is 1."""
         shape = (len(self.interventions), like.shape[-1])
         found: dict[str, Tensor] = {}
         for row, one in self._here[site]:
-            own = one.affine(site[1]) if _is_affine(one) else Affine(None, None)
+            own = one.affine(site[1]) if isinstance(one, AffineIntervention) else Affine(None, None)
             for name, values, rest in zip(Affine._fields, own, (1.0, 0.0), strict=True):
                 if values is not None:
                     self._require_units(site, one, values, shape[1])
@@ -127,12 +158,13 @@ class Edits:
                     found[name][row] = flat(values, shape[1])
         if "scale" in found:
             _say_what_rounds_away(found["scale"], like.dtype)
-        return Affine(
+        self._tables[site] = Affine(
             *(
                 self._of_rows(found[name]).to(like.device) if name in found else None
                 for name in Affine._fields
             )
         )
+        return self._tables[site]
 
     def _require_units(self, site: Site, one: Any, values: Tensor, width: int) -> None:
         """Nothing is broadcast: one value of one unit would otherwise stand for all of them."""
@@ -157,35 +189,6 @@ class Edits:
     def forget(self) -> None:
         """Drop the tables; they are made again when they are needed."""
         self._tables.clear()
-
-    def _note_peak(self, site: Site, after: Tensor, positions: Positions) -> None:
-        start, stop = (0, None) if "place" in self.needs else positions.columns
-        chosen = after[..., start:stop, :].detach()
-        self._peaks[site] = torch.linalg.vector_norm(chosen, math.inf, dim=(-2, -1))
-
-    def overflow(self) -> tuple[Bool[Tensor, "row ..."], str] | None:
-        """Rows whose edit left the range of numbers in the last pass, and where that began; None where none did.
-
-        What is infinite or NaN in one copy of a tree is NaN in all of them a layer later, so it counts where it began.
-        """
-        peaks, self._peaks = self._peaks, {}
-        if not peaks:
-            return None
-        device = next(iter(peaks.values())).device
-        worst = torch.stack([one.max().to(device) for one in peaks.values()]).tolist()
-        if all(one <= LARGEST for one in worst):
-            return None
-        layers = [layer for (_, layer), one in zip(peaks, worst, strict=True) if not one <= LARGEST]
-        endless = [
-            layer for (_, layer), one in zip(peaks, worst, strict=True) if not one < math.inf
-        ]
-        rows = torch.zeros(max((one.shape for one in peaks.values()), key=math.prod), device=device)
-        for (_, layer), one in peaks.items():  # copies of a tree join layer by layer
-            began = layer == min(endless, default=layer)
-            over = ~(one <= LARGEST) if began else (one > LARGEST) & one.isfinite()
-            rows[tuple(map(slice, one.shape))] += over.to(device)
-        name = next(name for name, layer in peaks if layer == min(layers))
-        return rows > 0, f"component {name!r} in layer {min(layers)}"
 
     def label_of(self, row: int) -> str:
         """Label of the intervention of a row, rows counted along all their axes."""
@@ -217,8 +220,7 @@ class Edits:
         rows = (self.which.to(before.device) == index).expand(before.shape[:-2])
         is_alone = len(self.interventions) == 1
         part = before.flatten(0, -3) if is_alone else before[rows]
-        heads = (self.n_heads, -1)
-        shaped = part.unflatten(-1, heads) if site[0] == "head" else part
+        shaped = part.unflatten(-1, (self.n_heads, -1)) if site[0] == "head" else part
         if isinstance(one, ContextualIntervention):
             context = self._context(one, site, before, positions)
             context = context if is_alone else context.rows(rows.flatten())
@@ -261,6 +263,26 @@ class Edits:
         return Context(prompt_end=shaped(found.flatten(0, -2)))
 
 
+def edit_at(positions: Positions, edit: Callable[[Tensor], Tensor], activation: Tensor) -> Tensor:
+    """The activation with ``edit`` at the chosen tokens, as a new tensor; itself where there is none."""
+    start, stop = positions.columns
+    if stop <= start:
+        return activation
+    if positions.real is not None:  # 0 * infinity is NaN, also at padding that no token attends to
+        real = positions.real[..., None].to(activation.device)
+        return torch.where(real, edit(activation), activation)
+    if stop - start == activation.shape[-2]:
+        return edit(activation)
+    edited = activation.clone()
+    edited[..., start:stop, :] = edit(activation[..., start:stop, :])
+    return edited
+
+
+def chooses_positions(intervention: Intervention | None) -> bool:
+    """Whether an intervention chooses its tokens itself, so that the position of the run does not apply."""
+    return isinstance(intervention, ContextualIntervention) and intervention.need == "place"
+
+
 def _chosen(positions: Positions, activation: Tensor) -> Tensor:
     """Bool, broadcasts over [row ... pos]: the edited tokens."""
     if positions.real is not None:
@@ -286,12 +308,3 @@ def _say_what_rounds_away(scale: Tensor, dtype: torch.dtype) -> None:
 def flat(values: Tensor, width: int) -> Tensor:
     """[unit d] or [unit 1] as [unit * d_head]: one value for every entry of the flat activation."""
     return values.expand(-1, width // values.shape[0]).flatten()
-
-
-def chooses_positions(intervention: Intervention | None) -> bool:
-    """Whether an intervention chooses its tokens itself, so that the position of the run does not apply."""
-    return isinstance(intervention, ContextualIntervention) and intervention.need == "place"
-
-
-def _is_affine(one: Any) -> bool:
-    return isinstance(one, AffineIntervention)

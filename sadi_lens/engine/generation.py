@@ -1,7 +1,6 @@
 """Steered generation: batched, KV-cached, streamed; every prompt may have its own intervention."""
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, overload
 
@@ -10,23 +9,24 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from sadi_lens.engine.continuations import Continuation, Watched, together, without_end
-from sadi_lens.engine.fitting import (
-    device_of,
-    pad_id,
-    pad_left,
-    smaller_when_full,
-    warn_unknown,
+from sadi_lens.engine.continuations import (
+    Continuation,
+    Watched,
+    own_generation_config,
+    together,
+    without_end,
 )
-from sadi_lens.engine.hooks import require_eval
+from sadi_lens.engine.hooks import FlatHook, require_eval
 from sadi_lens.engine.intervention import ContextualIntervention, Intervention
+from sadi_lens.engine.passes import device_of, pad_id, pad_left, smaller_when_full
 from sadi_lens.engine.positions import PositionTracker
+from sadi_lens.engine.prefix import repeated_prefix
 from sadi_lens.engine.prompts import Prompt, prompt_ids, several_prompts
-from sadi_lens.engine.runner import FlatHook, RawRunner, Runner, runner_of
+from sadi_lens.engine.runner import RawRunner, Runner, runner_of
 from sadi_lens.engine.steering import applied
 from sadi_lens.engine.streaming import Stream, Streamer, listener
-from sadi_lens.engine.text import require_tokenizer
-from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, NotFiniteError, require_one_of
+from sadi_lens.engine.text import require_tokenizer, warn_unknown
+from sadi_lens.types.base import DEFAULT_POSITION, NotFiniteError
 from sadi_lens.types.checks import check_value, checked
 from sadi_lens.types.model import HookedModel, ModelInfo
 
@@ -155,9 +155,6 @@ def continued(
 ) -> list[Continuation]:
     """``generate`` on a given runner."""
     model, sampling = runner.model, options.sampling
-    require_one_of("position", options.position, POSITIONS)
-    if sampling["max_new_tokens"] < 1:
-        raise ValueError(f"max_new_tokens must be at least 1, got {sampling['max_new_tokens']}")
     if _RESERVED & set(sampling):
         raise ValueError(
             f"generate returns one text a prompt and sets {sorted(_RESERVED & set(sampling))} itself; "
@@ -223,8 +220,10 @@ def _run(
             torch.manual_seed(int(first[0]))
         with (
             applied(runner, different, tracker, which, options.before, options.after),
-            _own_generation_config(runner.module, pad_id(model)),
+            own_generation_config(runner.module, pad_id(model)),
         ):
+            if _share_prompt(runner, rows, different, options):
+                settings["past_key_values"] = repeated_prefix(runner, rows[0], len(rows))
             found = runner.module.generate(ids, attention_mask=mask, **settings)
     new = [watched.until_stop(row) for row in found[:, ids.shape[1] :].tolist()]
     texts = tokenizer.batch_decode(new, skip_special_tokens=options.skip_special_tokens)
@@ -232,6 +231,28 @@ def _run(
         Continuation(text, tuple(row), tuple(without_end(tokens, settings["eos_token_id"])))
         for text, row, tokens in zip(texts, rows, new, strict=True)
     ]
+
+
+def _share_prompt(
+    runner: Runner,
+    rows: list[list[int]],
+    edits: Sequence[Intervention | None],
+    options: Options,
+) -> bool:
+    """Whether a batch is one prompt many times, whose tokens before the last no edit reaches."""
+    settings, prompt = options.sampling, rows[0]
+    return (
+        len(rows) > 1
+        and len(prompt) > 1
+        and all(row == prompt for row in rows)
+        and options.position != "all"
+        and not (options.before or options.after)
+        and not any(isinstance(one, ContextualIntervention) for one in edits)
+        and bool(settings["use_cache"])
+        and (settings.get("num_beams") or 1) == 1
+        and isinstance(runner, RawRunner)
+        and runner.shares_prefix(len(prompt) + settings["max_new_tokens"])
+    )
 
 
 def _one_a_prompt(model: HookedModel, given: Any, n: int) -> list[Intervention | None]:
@@ -265,16 +286,3 @@ def _different(
     if len(different) == 1:
         return different, None
     return different, torch.tensor([place[id(one)] for one in edits]).repeat_interleave(beams)
-
-
-@contextmanager
-def _own_generation_config(module: Any, pad: int) -> Generator[None]:
-    """Set an empty generation config for the duration: the checkpoint's would apply its penalties to every call."""
-    from transformers import GenerationConfig
-
-    before = getattr(module, "generation_config", None)
-    module.generation_config = GenerationConfig(pad_token_id=pad)
-    try:
-        yield
-    finally:
-        module.generation_config = before

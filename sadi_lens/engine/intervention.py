@@ -1,13 +1,15 @@
-"""What an intervention is, and what those of one kind share: affine ones, and those that must know more of a pass."""
+"""What an intervention is, what one that must know more of a pass is told, and checks that several share.
 
-import math
+Affine ones: ``sadi_lens.engine.edits``.
+"""
+
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from sadi_lens.types.base import ArrayEq
@@ -15,26 +17,6 @@ from sadi_lens.types.model import ModelInfo, n_units
 
 Need = Literal["clean", "prompt_end", "place", "prompts"]
 """Fields of a ``Context``."""
-
-
-class Affine(NamedTuple):
-    """A' = scale * A + shift in one layer; None stands for 1 and 0.
-
-    Of one intervention [unit d], float32 on the CPU; of the rows of a pass as it broadcasts over them.
-    """
-
-    scale: Float[Tensor, "..."] | None
-    shift: Float[Tensor, "..."] | None
-
-    def __call__(self, activation: Tensor) -> Tensor:
-        """Worked out in float32 at least, and rounded once to the activation's dtype; parts must broadcast."""
-        edited = activation if self.scale is None else activation * self.scale
-        edited = edited if self.shift is None else edited + self.shift
-        return edited if edited.dtype == activation.dtype else edited.to(activation.dtype)
-
-    def first(self, n: int) -> "Affine":
-        """The same for the first ``n`` rows; all where there are no more."""
-        return Affine(*(None if part is None else part[:n] for part in self))
 
 
 @runtime_checkable
@@ -79,23 +61,6 @@ class Placing(ArrayEq):
             with torch.inference_mode(False):  # kept tensors must also work under autograd
                 self._placed[where] = torch.tensor(np.asarray(values)).to(like.device, like.dtype)
         return self._placed[where]
-
-
-class AffineIntervention(ArrayEq):
-    """Shared by interventions that are affine in the activation, so that rows of a batch can differ."""
-
-    def affine(self, layer: int) -> Affine:
-        """Scale and shift of one layer, float32 on the CPU."""
-        raise NotImplementedError
-
-    def edit(self, activation: Tensor, layer: int) -> Tensor:
-        """Scale * activation + shift, as a new tensor of the activation's dtype."""
-        component: str = self.component  # type: ignore[attr-defined]
-        parts = (
-            None if part is None else match_component(part, component).to(activation.device)
-            for part in self.affine(layer)
-        )
-        return Affine(*parts)(activation)
 
 
 @dataclass(frozen=True)
@@ -159,12 +124,6 @@ def match_component(values: Any, component: str) -> Any:
     return values if component == "head" else values[..., 0]
 
 
-def require_strength(strength: float) -> None:
-    """Refuse a strength that is not a finite number."""
-    if not math.isfinite(strength):
-        raise ValueError(f"strength must be finite, got {strength}; 0 is the unsteered model")
-
-
 def unit_vector(name: str, values: Any) -> np.ndarray:
     """``values`` with length 1 along the last axis.
 
@@ -179,11 +138,7 @@ def unit_vector(name: str, values: Any) -> np.ndarray:
 
 
 def require_width(info: ModelInfo, component: str, layer: int, width: int, what: str) -> None:
-    """Refuse a model without this layer, or of another width.
-
-    Raises:
-        ValueError: With both shapes.
-    """
+    """Refuse a model without this layer, or of another width."""
     needed = n_units(info, component)
     if not 0 <= layer < info.n_layers or width != needed:
         raise ValueError(

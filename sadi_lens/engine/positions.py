@@ -4,13 +4,14 @@ Positions, in the words of the design:
 
     last_prompt   the last prompt token only (the paper)
     every_step    the last prompt token and every token after it
+    generated     every token after the last prompt token
     all           every token
 
 They are worked out from the attention mask and the length of the KV cache in absolute coordinates, never from
 token ids, so padding on either side, cached and uncached passes and beams give the same numbers.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 import torch
@@ -40,20 +41,6 @@ class Positions:
         """``split`` undone."""
         return activation
 
-    def apply(self, edit: Callable[[Tensor], Tensor], activation: Tensor) -> Tensor:
-        """The activation with ``edit`` at the chosen tokens, as a new tensor; itself where there is none."""
-        start, stop = self.columns
-        if stop <= start:
-            return activation
-        if self.real is not None:  # 0 * infinity is NaN, also at padding that no token attends to
-            real = self.real[..., None].to(activation.device)
-            return torch.where(real, edit(activation), activation)
-        if stop - start == activation.shape[-2]:
-            return edit(activation)
-        edited = activation.clone()
-        edited[..., start:stop, :] = edit(activation[..., start:stop, :])
-        return edited
-
     def at_prompt_end(self, activation: Tensor) -> Tensor | None:
         """[row ... width] at each row's last prompt token; None if the pass does not hold all of them."""
         raise NotImplementedError
@@ -71,72 +58,11 @@ class Positions:
         return values
 
 
-class TreePositions(Positions):
-    """Tokens of a tree (``sadi_lens.engine.prefix``): copies side by side in a row, or each copy in rows of its own.
-
-    Args:
-        position: ``"last_prompt"``, ``"every_step"`` or ``"all"``.
-        prompts: Tokens of each item's prompt.
-        prefix_mask: 1 for the real tokens of each item's prompt without its last.
-        n_nodes: The last prompt token and what follows it.
-        copies: How many.
-        is_whole: Every copy has rows of its own, with the whole prompt: [copy item pos width]; otherwise the prompt
-            is cached: [item copy node width].
-    """
-
-    def __init__(
-        self,
-        position: str,
-        prompts: Sequence[tuple[int, ...]],
-        prefix_mask: Int[Tensor, "item past"],
-        n_nodes: int,
-        copies: int,
-        is_whole: bool,
-    ) -> None:
-        self.copies, self.axis = copies, 0 if is_whole else 1
-        self._prompts, self._prefix, self._n_nodes = prompts, prefix_mask, n_nodes
-        self.end = prefix_mask.shape[1] if is_whole else 0
-        stop = self.end + (1 if position == "last_prompt" else n_nodes)
-        self.columns = (0 if position == "all" else self.end, stop)
-        if position == "all" and not bool(prefix_mask.all()):
-            self.real = torch.nn.functional.pad(prefix_mask, (0, n_nodes), value=1).bool()
-
-    def split(self, activation: Float[Tensor, "row pos width"]) -> Tensor:
-        """[item copy node width], or [copy item pos width]; as many copies as run there."""
-        size = self._n_nodes if self.axis else len(self._prompts)
-        return activation.unflatten(self.axis, (-1, size))
-
-    def join(self, activation: Tensor) -> Float[Tensor, "row pos width"]:
-        """``split`` undone."""
-        return activation.flatten(self.axis, self.axis + 1)
-
-    def at_prompt_end(self, activation: Tensor) -> Tensor:
-        """[item copy width], or [copy item width]."""
-        return activation[..., self.end, :]
-
-    def unsteered(self, activation: Tensor) -> Tensor:
-        """The first copy, which nothing edits, in the place of every copy."""
-        return activation.narrow(self.axis, 0, 1).expand(activation.shape)
-
-    def place(self) -> Int[Tensor, "copy item pos"]:
-        """Number of each token in its prompt, 0 for the first; -1 for padding and what follows the prompt."""
-        before = torch.where(self._prefix == 1, self._prefix.cumsum(dim=1) - 1, -1)
-        last = self._prefix.sum(dim=1, keepdim=True)
-        after = torch.full((last.shape[0], self._n_nodes - 1), -1, device=last.device)
-        return torch.cat([before, last, after], dim=1).expand(self.copies, -1, -1)
-
-    def row_prompts(self) -> tuple[tuple[int, ...], ...]:
-        """Tokens of each row's prompt, item and copy in the order of the axes."""
-        if self.axis == 0:
-            return tuple(self._prompts) * self.copies
-        return tuple(one for one in self._prompts for _ in range(self.copies))
-
-
 class PositionTracker(Positions):
     """Says for each forward pass over rows of text which of its tokens are edited.
 
     Args:
-        position: ``"last_prompt"``, ``"every_step"`` or ``"all"``.
+        position: One of ``POSITIONS``.
         prompt_end: Absolute index (padding counted) of the last prompt token, when the caller knows it: of all rows
             alike (prompts padded on the left), or one a row.
         prompt_lengths: Real tokens of each prompt, when rows also hold what follows the prompt.
@@ -179,7 +105,8 @@ class PositionTracker(Positions):
         self.seen = max(self.seen, total)
         end = self.prompt_end
         if isinstance(end, int):  # padded on the left: no padding from the end on
-            start = 0 if self.position == "all" else max(0, end - past)
+            first = end + (self.position == "generated")
+            start = 0 if self.position == "all" else max(0, first - past)
             stop = min(n_new, end - past + 1) if self.position == "last_prompt" else n_new
             self.columns = (start, stop)
             reaches_padding = self.position == "all" and past <= end
@@ -214,8 +141,9 @@ class PositionTracker(Positions):
         if self.position == "all":
             chosen = self.attended
         else:
+            first = end + (self.position == "generated")
             chosen = self.attended & (
-                index == end if self.position == "last_prompt" else index >= end
+                index == end if self.position == "last_prompt" else index >= first
             )
         return chosen[:, self.past :]
 

@@ -4,89 +4,26 @@ The prompt without its last token is run once. The last prompt token and the ans
 the sequence axis: each token sees the prompt, the last prompt token and its own answer so far, and has the position
 it would have in its own text. Several copies of these, one an intervention, stand side by side in the same way, so
 keys and values of a prompt are computed once and never copied. Whether an architecture takes such a mask and such
-positions is found out by trying: ``shares_prefix`` compares with plain texts once.
+positions is found out by trying: ``takes_trees`` compares with plain texts once.
 """
 
 import copy
+import inspect
 import logging
-from collections.abc import Sequence
-from contextlib import suppress
-from typing import Any, NamedTuple
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from sadi_lens.engine.fitting import pad_left
-from sadi_lens.engine.joining import joining
-from sadi_lens.engine.runner import RawRunner, Runner
+from sadi_lens.engine.passes import Branches, additive, branches, whole_inputs
+from sadi_lens.engine.positions import Positions
 from sadi_lens.engine.text import EncodedItem
 from sadi_lens.engine.twin import agree
 
 logger = logging.getLogger(__name__)
-
-
-class Branches(NamedTuple):
-    """Prompts without their last token, and the tree that stands behind each."""
-
-    prefix: Int[Tensor, "item past"]
-    prefix_mask: Int[Tensor, "item past"]
-    """1 for real tokens; padded on the left."""
-    ids: Int[Tensor, "item node"]
-    """The last prompt token, then the answers one after the other, each padded on the right."""
-    positions: Int[Tensor, "item node"]
-    sees: Bool[Tensor, "node node"]
-    """Whether the token of the row attends to that of the column; padding is seen by padding only."""
-    width: int
-    """Nodes of one answer."""
-
-    def starts(self) -> list[int]:
-        """First node of each answer."""
-        return list(range(1, self.ids.shape[1], self.width)) if self.width else []
-
-
-def branches(items: Sequence[EncodedItem], *, drop_last: bool, pad: int, device: Any) -> Branches:
-    """The trees of a few items.
-
-    Args:
-        items: Items with any number of answers, also none; missing ones are filled with padding.
-        drop_last: Leave the last token of every answer out, which predicts nothing that is asked for.
-        pad: Id to pad prompts with.
-        device: Where the tensors go.
-    """
-    tails = [
-        [answer[: len(answer) - 1] if drop_last else answer for answer in item.answers]
-        for item in items
-    ]
-    width = max((len(tail) for row in tails for tail in row), default=0)
-    n_answers = max(len(row) for row in tails)
-    prompts, mask = pad_left([item.prompt for item in items], pad, "cpu")
-    # Room that an answer leaves is filled with a token of the text: what no token sees must still be finite.
-    ids = prompts[:, -1:].repeat(1, 1 + n_answers * width)
-    for row, answers in enumerate(tails):
-        for column, tail in enumerate(answers):
-            start = 1 + column * width
-            ids[row, start : start + len(tail)] = torch.tensor(tail, dtype=torch.long)
-    depth = torch.cat(
-        [torch.zeros(1, dtype=torch.long), torch.arange(1, width + 1).repeat(n_answers)]
-    )
-    sees = torch.block_diag(torch.ones(1, 1), *[torch.ones(width, width).tril()] * n_answers).bool()
-    sees[:, 0] = True
-    positions = mask.sum(dim=1, keepdim=True) - 1 + depth
-    return Branches(
-        prompts[:, :-1].to(device),
-        mask[:, :-1].to(device),
-        ids.to(device),
-        positions.to(device),
-        sees.to(device),
-        width,
-    )
-
-
-def _additive(visible: Bool[Tensor, "..."], dtype: torch.dtype) -> Float[Tensor, "..."]:
-    """0 where a token is seen, the most negative number where it is not."""
-    mask = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
-    return mask.masked_fill_(~visible, torch.finfo(dtype).min)
 
 
 def _copies_mask(
@@ -97,32 +34,14 @@ def _copies_mask(
     own = (same[:, None, :, None] & tree.sees[None, :, None, :]).flatten(2, 3).flatten(0, 1)
     past = tree.prefix_mask.bool()[:, None].expand(-1, own.shape[0], -1)
     visible = torch.cat([past, own.expand(past.shape[0], -1, -1)], dim=-1)
-    return _additive(visible[:, None], dtype)
-
-
-def whole_inputs(runner: RawRunner, tree: Branches, copies: int = 1) -> dict[str, Tensor]:
-    """Prefix and nodes as one sequence a row, nothing cached: ids, mask and positions as the forward takes them."""
-    n, past = tree.prefix.shape
-    length = past + tree.sees.shape[0]
-    visible = torch.ones(length, length, dtype=torch.bool, device=tree.ids.device).tril()
-    visible[past:, past:] = tree.sees
-    real = torch.ones(n, length, dtype=torch.bool, device=tree.ids.device)
-    real[:, :past] = tree.prefix_mask.bool()
-    mask = _additive((visible & real[:, None])[:, None], runner.module.dtype)
-    before = (tree.prefix_mask.cumsum(dim=-1) - 1).clamp(min=0)
-    positions = torch.cat([before, tree.positions], dim=1)
-    return {
-        "input_ids": torch.cat([tree.prefix, tree.ids], dim=1).repeat(copies, 1),
-        "attention_mask": mask.repeat(copies, 1, 1, 1),
-        **runner.given_positions(positions.repeat(copies, 1)),
-    }
+    return additive(visible[:, None], dtype)
 
 
 class _PrefixDone(Exception):
     """Raised to end a pass early: every layer has its keys and values."""
 
 
-def prefill(runner: RawRunner, tree: Branches) -> Any:
+def prefill(runner: Any, tree: Branches) -> Any:
     """Keys and values of the prefixes; None where prompts have one token.
 
     The last layer ends once it has its keys and values: nothing reads what it would compute from them.
@@ -150,6 +69,15 @@ def prefill(runner: RawRunner, tree: Branches) -> Any:
     return cache
 
 
+def repeated_prefix(runner: Any, prompt: Sequence[int], n: int) -> Any:
+    """Keys and values of a prompt without its last token, computed once, for ``n`` rows."""
+    item = EncodedItem(tuple(prompt))
+    tree = branches([item], drop_last=True, pad=0, device=next(runner.module.parameters()).device)
+    cache = prefill(runner, tree)
+    cache.batch_repeat_interleave(n)
+    return cache
+
+
 def fork_cache(cache: Any) -> Any:
     """A copy of a key-value cache; updating it does not change the original."""
     if cache is None:
@@ -163,7 +91,7 @@ def fork_cache(cache: Any) -> Any:
 
 
 def run_copies(
-    runner: RawRunner, tree: Branches, cache: Any, present: Sequence[int]
+    runner: Any, tree: Branches, cache: Any, present: Sequence[int]
 ) -> Float[Tensor, "item copy node vocab"]:
     """Logits of every node in every copy.
 
@@ -171,11 +99,11 @@ def run_copies(
         runner: The model; edits are on it already.
         tree: Prompts and what follows them.
         cache: Of ``prefill``; it is not changed.
-        present: Copies that run in each layer (``sadi_lens.engine.joining``); the last number is that of all.
+        present: Copies that run in each layer (``_joining``); the last number is that of all.
     """
     copies = present[-1]
     known = {} if cache is None else {"past_key_values": fork_cache(cache)}
-    with joining(runner, present, tree.ids.shape[1], axis=1):
+    with _joining(runner, present, tree.ids.shape[1], axis=1):
         logits = runner.module(
             tree.ids.repeat(1, copies),
             attention_mask=_copies_mask(tree, copies, runner.module.dtype),
@@ -187,30 +115,24 @@ def run_copies(
 
 
 def run_rows(
-    runner: RawRunner, tree: Branches, present: Sequence[int]
+    runner: Any, tree: Branches, present: Sequence[int]
 ) -> Float[Tensor, "item copy node vocab"]:
     """As ``run_copies`` where edits reach the prompt: each copy is a row of its own, with the whole prompt."""
     copies = present[-1]
-    with joining(runner, present, tree.ids.shape[0], axis=0):
+    with _joining(runner, present, tree.ids.shape[0], axis=0):
+        ids, mask, where = whole_inputs(tree, runner.module.dtype, copies)
         logits = runner.module(
-            **whole_inputs(runner, tree, copies), use_cache=False, logits_to_keep=tree.ids.shape[1]
+            ids,
+            attention_mask=mask,
+            use_cache=False,
+            logits_to_keep=tree.ids.shape[1],
+            **runner.given_positions(where),
         ).logits
     return logits.unflatten(0, (copies, -1)).transpose(0, 1)
 
 
-def shares_prefix(runner: Runner, longest: int) -> bool:
-    """Whether texts of up to ``longest`` tokens may be run as trees: tried once on short ones."""
-    if not isinstance(runner, RawRunner):
-        return False
-    if runner.longest is not None and longest > runner.longest:
-        return False
-    if runner.takes_trees is None:
-        runner.takes_trees = _try(runner)
-    return runner.takes_trees
-
-
 @torch.inference_mode()
-def _try(runner: RawRunner) -> bool:
+def takes_trees(runner: Any) -> bool:
     """Two prompts of unequal length with two answers each, against one plain pass per text."""
     table = runner.module.get_input_embeddings().weight
     draw = torch.Generator().manual_seed(1)
@@ -242,3 +164,134 @@ def _try(runner: RawRunner) -> bool:
                 logger.info("%s computes something else on a tree", runner.info.architecture)
                 return False
     return True
+
+
+class TreePositions(Positions):
+    """Tokens of a tree (``sadi_lens.engine.prefix``): copies side by side in a row, or each copy in rows of its own.
+
+    Args:
+        position: One of ``sadi_lens.types.base.POSITIONS``.
+        prompts: Tokens of each item's prompt.
+        prefix_mask: 1 for the real tokens of each item's prompt without its last.
+        n_nodes: The last prompt token and what follows it.
+        copies: How many.
+        is_whole: Every copy has rows of its own, with the whole prompt: [copy item pos width]; otherwise the prompt
+            is cached: [item copy node width].
+    """
+
+    def __init__(
+        self,
+        position: str,
+        prompts: Sequence[tuple[int, ...]],
+        prefix_mask: Int[Tensor, "item past"],
+        n_nodes: int,
+        copies: int,
+        is_whole: bool,
+    ) -> None:
+        self.copies, self.axis = copies, 0 if is_whole else 1
+        self._prompts, self._prefix, self._n_nodes = prompts, prefix_mask, n_nodes
+        self.end = prefix_mask.shape[1] if is_whole else 0
+        stop = self.end + (1 if position == "last_prompt" else n_nodes)
+        start = self.end + (position == "generated")
+        self.columns = (0 if position == "all" else start, stop)
+        if position == "all" and not bool(prefix_mask.all()):
+            self.real = torch.nn.functional.pad(prefix_mask, (0, n_nodes), value=1).bool()
+
+    def split(self, activation: Float[Tensor, "row pos width"]) -> Tensor:
+        """[item copy node width], or [copy item pos width]; as many copies as run there."""
+        size = self._n_nodes if self.axis else len(self._prompts)
+        return activation.unflatten(self.axis, (-1, size))
+
+    def join(self, activation: Tensor) -> Float[Tensor, "row pos width"]:
+        """``split`` undone."""
+        return activation.flatten(self.axis, self.axis + 1)
+
+    def at_prompt_end(self, activation: Tensor) -> Tensor:
+        """[item copy width], or [copy item width]."""
+        return activation[..., self.end, :]
+
+    def unsteered(self, activation: Tensor) -> Tensor:
+        """The first copy, which nothing edits, in the place of every copy."""
+        return activation.narrow(self.axis, 0, 1).expand(activation.shape)
+
+    def place(self) -> Int[Tensor, "copy item pos"]:
+        """Number of each token in its prompt, 0 for the first; -1 for padding and what follows the prompt."""
+        before = torch.where(self._prefix == 1, self._prefix.cumsum(dim=1) - 1, -1)
+        last = self._prefix.sum(dim=1, keepdim=True)
+        after = torch.full((last.shape[0], self._n_nodes - 1), -1, device=last.device)
+        return torch.cat([before, last, after], dim=1).expand(self.copies, -1, -1)
+
+    def row_prompts(self) -> tuple[tuple[int, ...], ...]:
+        """Tokens of each row's prompt, item and copy in the order of the axes."""
+        if self.axis == 0:
+            return tuple(self._prompts) * self.copies
+        return tuple(one for one in self._prompts for _ in range(self.copies))
+
+
+@contextmanager
+def _joining(runner: Any, present: Sequence[int], size: int, *, axis: int) -> Generator[None]:
+    """Let copies join layer by layer.
+
+    Args:
+        runner: The model.
+        present: Copies that run in each layer, never fewer than in the one before.
+        size: Tokens (``axis`` 1) or rows (``axis`` 0) of one copy.
+        axis: Where copies stand side by side.
+    """
+    handles: list[Any] = []
+    try:
+        if present[0] < present[-1]:
+            for layer, n in enumerate(present):
+                block = runner.sites["hidden", layer].module
+                new = n - present[layer - 1] if layer else 0
+                hook = _hook(block, n * size, new, size, present[-1] * size, axis)
+                handles.append(block.register_forward_pre_hook(hook, with_kwargs=True))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _hook(block: Any, kept: int, new: int, size: int, total: int, axis: int) -> Any:
+    """Hand a block the state of ``kept`` tokens or rows, and their mask and positions."""
+    parameters = inspect.signature(block.forward)
+    state = next(iter(parameters.parameters))
+
+    def before(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        given = parameters.bind(*args, **kwargs)
+        found = given.arguments
+        hidden = found[state]
+        if new:
+            first = hidden.narrow(axis, 0, size)
+            hidden = torch.cat([hidden, *[first] * new], dim=axis)
+        found[state] = hidden.narrow(axis, 0, kept)
+        rest = found.get("kwargs", {})
+        for values in (found, rest):
+            for name in values:
+                if "mask" in name:
+                    values[name] = _mask(values[name], kept, total, axis)
+                elif "position" in name:
+                    values[name] = _positions(values[name], kept, total, axis)
+        return given.args, given.kwargs
+
+    return before
+
+
+def _mask(mask: Any, kept: int, total: int, axis: int) -> Any:
+    """[row 1 query key]: the queries of the first copies, and the keys up to their own."""
+    if not isinstance(mask, Tensor):
+        return mask
+    if axis == 0:
+        return mask.narrow(0, 0, kept) if mask.shape[0] == total else mask
+    return mask[:, :, :kept, : mask.shape[3] - (total - kept)]
+
+
+def _positions(values: Any, kept: int, total: int, axis: int) -> Any:
+    """[row pos], [row pos d] or [pos], perhaps several in a tuple: cosines and sines."""
+    if isinstance(values, tuple):
+        return tuple(_positions(one, kept, total, axis) for one in values)
+    if not isinstance(values, Tensor):
+        return values
+    if values.ndim == 1:
+        return values[:kept] if axis else values
+    return values.narrow(axis, 0, kept) if values.shape[axis] == total else values

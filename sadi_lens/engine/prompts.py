@@ -3,7 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from sadi_lens.engine.text import encode_prompt, require_ids, require_tokenizer
+from sadi_lens.engine.text import (
+    EncodedItem,
+    encode,
+    require_context,
+    require_rows,
+    require_tokenizer,
+)
 from sadi_lens.types.model import HookedModel
 
 Prompt = str | Sequence[int] | Sequence[Mapping[str, str]]
@@ -57,3 +63,44 @@ def _chat_ids(tokenizer: Any, messages: list[Mapping[str, str]]) -> list[int]:
         )
     except TemplateError as error:
         raise ValueError(f"prompts: the chat template refuses these messages: {error}") from error
+
+
+def encode_prompts(
+    model: HookedModel, prompts: Sequence[str], *, prepend_bos: bool | None = None
+) -> list[EncodedItem]:
+    """Tokens of each prompt, as an item without answers.
+
+    Raises:
+        ValueError: If there is no prompt, otherwise as ``encode_prompt``.
+    """
+    if not len(prompts):
+        raise ValueError("prompts must hold at least 1, got 0")
+    return [
+        EncodedItem(tuple(encode_prompt(model, one, prepend_bos=prepend_bos))) for one in prompts
+    ]
+
+
+def encode_prompt(
+    model: HookedModel, prompt: str, *, prepend_bos: bool | None = None, room: int = 0
+) -> list[int]:
+    """Tokens of a prompt that is to be continued by up to ``room`` tokens.
+
+    Raises:
+        ValueError: If it has no token or one that the model does not embed, or prompt and room do not fit the context.
+    """
+    ids = encode(require_tokenizer(model), prompt, prepend_bos=prepend_bos)
+    if not ids:
+        raise ValueError(f"prompt must have at least one token, got {prompt!r}")
+    require_rows(model, ids)
+    require_context(model, len(ids), prompt, room)
+    return ids
+
+
+def require_ids(model: HookedModel, ids: Sequence[int], room: int = 0) -> None:
+    """Refuse token ids that cannot be continued by ``room`` tokens."""
+    if not ids or min(ids) < 0:
+        raise ValueError(
+            f"prompts must have at least one token each, none below 0, got {ids!r:.80}"
+        )
+    require_rows(model, ids)
+    require_context(model, len(ids), str(require_tokenizer(model).decode(ids)), room)

@@ -13,19 +13,20 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sadi_lens.engine.fitting import (
+from sadi_lens.engine.hooks import FlatHook, Hook, attached
+from sadi_lens.engine.intervention import Intervention, require_layer
+from sadi_lens.engine.passes import (
     batches_on_one_side,
+    branches,
     device_of,
     pad_id,
     pad_left,
     pass_tokens,
     smaller_when_full,
+    whole_inputs,
 )
-from sadi_lens.engine.hooks import Hook, attached, require_eval
-from sadi_lens.engine.intervention import Intervention, require_layer
 from sadi_lens.engine.positions import PositionTracker
-from sadi_lens.engine.prefix import branches, shares_prefix, whole_inputs
-from sadi_lens.engine.runner import GATE, FlatHook, RawRunner, Runner, runner_of
+from sadi_lens.engine.runner import GATE, RawRunner, Runner, runner_of
 from sadi_lens.engine.steering import applied
 from sadi_lens.engine.text import EncodedItem
 from sadi_lens.types.model import HookedModel, ModelInfo, hook_name, n_units
@@ -81,9 +82,8 @@ def read(
     if on_bridge or GATE in components or intervention is not None:
         # Read where ``steer`` acts: a push is a small difference of large numbers.
         runner = Runner(model)
-    if not isinstance(runner, RawRunner):  # otherwise that was looked at
-        require_eval(model)
-    is_tree = intervention is None and shares_prefix(runner, longest)
+    is_raw = isinstance(runner, RawRunner)
+    is_tree = intervention is None and is_raw and runner.shares_prefix(longest)
     bound = max_tokens or pass_tokens(model, longest)
     if max_tokens is None and device_of(model).type == "cpu":
         bound = max(longest, min(bound, CPU_TOKENS))
@@ -185,7 +185,8 @@ def _run_trees(runner: RawRunner, items: list[EncodedItem], notes: _Notes) -> No
     )
     rows = torch.arange(len(items), device=device)[:, None].expand_as(columns)
     with runner.attach(notes.hooks(rows, columns)):
-        runner.body(**whole_inputs(runner, tree), use_cache=False)
+        ids, mask, where = whole_inputs(tree, runner.module.dtype)
+        runner.body(ids, attention_mask=mask, use_cache=False, **runner.given_positions(where))
 
 
 def _run_texts(
@@ -207,7 +208,7 @@ def _run_texts(
     before = [] if intervention is None else notes.hooks(rows, columns, edited=False)
     after = notes.hooks(rows, columns)
     with applied(runner, [intervention], tracker, before=before, after=after, refuses=True):
-        runner.forward(ids, mask)
+        runner.logits(ids, mask, 1)
 
 
 def _require_finite(values: dict[str, Tensor], layers: Sequence[int]) -> None:

@@ -8,20 +8,20 @@ as a bridge.
 """
 
 import inspect
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sadi_lens.engine.fitting import rope_boundary
-from sadi_lens.engine.hooks import Hold, Hook, attached, owned
+from sadi_lens.engine.hooks import FlatHook, attached, on_point, require_eval
+from sadi_lens.engine.owner import Hold, owned
+from sadi_lens.engine.passes import rope_boundary
+from sadi_lens.engine.prefix import takes_trees
 from sadi_lens.engine.twin import Site, computes_the_same, sites_of
 from sadi_lens.types.model import HookedModel, Kept, ModelInfo, gate_hook, hook_name
 
-FlatHook = Callable[[Tensor], Tensor | None]
-"""Called with the activation [row pos width], heads side by side; returns the new one, or None to leave it."""
 GATE = "gate"
 """What enters the non-linearity of an MLP; read on bridges only, in the place of a component."""
 
@@ -44,9 +44,6 @@ class Runner:
         Args:
             hooks: May be none: also a clean pass wants the model for itself.
             steered_by: Label of what they do, where they stay on for whatever passes come.
-
-        Raises:
-            RuntimeError: If the model is not to be had (``sadi_lens.engine.hooks``).
         """
         with (
             owned(self.model, steered_by) as hold,
@@ -56,7 +53,10 @@ class Runner:
 
     @contextmanager
     def _hooked(self, hooks: Sequence[tuple[str, int, FlatHook]]) -> Generator[None]:
-        named = [(_point(name, layer), on_point(hook)) for name, layer, hook in hooks]
+        named = [
+            (gate_hook(layer) if name == GATE else hook_name(name, layer), on_point(hook))
+            for name, layer, hook in hooks
+        ]
         with attached(self.model, named):
             yield
 
@@ -66,25 +66,6 @@ class Runner:
         """One pass over whole texts, padded on the left: logits of the last ``keep`` tokens."""
         found = self.model(ids, attention_mask=mask, use_cache=False, logits_to_keep=keep)
         return found[:, -keep:]
-
-    def forward(self, ids: Int[Tensor, "row pos"], mask: Int[Tensor, "row pos"]) -> None:
-        """The same for the sake of its hooks alone."""
-        self.logits(ids, mask, 1)
-
-
-def _point(component: str, layer: int) -> str:
-    return gate_hook(layer) if component == GATE else hook_name(component, layer)
-
-
-def on_point(hook: FlatHook) -> Hook:
-    """A hook on flat activations as TransformerLens calls it."""
-
-    def hook_fn(activation: Tensor, hook_point: Any) -> Tensor | None:  # noqa: ARG001
-        found = hook(activation.flatten(2))
-        return None if found is None else found.reshape(activation.shape)
-
-    # TransformerLens passes the hook point by the keyword `hook`.
-    return lambda activation, hook: hook_fn(activation, hook)
 
 
 class RawRunner(Runner):
@@ -97,8 +78,8 @@ class RawRunner(Runner):
         """Without the unembedding."""
         self.sites = sites
         self._parameters = inspect.signature(self.module.forward).parameters
-        self.takes_trees: bool | None = None
-        """Whether branches may stand side by side (``sadi_lens.engine.prefix``); None until it was tried."""
+        self._takes_trees: bool | None = None
+        """None until it was tried."""
 
     def positions(self, attention_mask: Int[Tensor, "row pos"]) -> dict[str, Tensor]:
         """Positions counted from the first real token, for models whose forward takes them."""
@@ -107,6 +88,14 @@ class RawRunner(Runner):
     def given_positions(self, positions: Int[Tensor, "row pos"]) -> dict[str, Tensor]:
         """``positions`` as the forward takes them, if it does."""
         return {"position_ids": positions} if "position_ids" in self._parameters else {}
+
+    def shares_prefix(self, longest: int) -> bool:
+        """Whether texts of up to ``longest`` tokens may be run as trees (``sadi_lens.engine.prefix``)."""
+        if self.longest is not None and longest > self.longest:
+            return False
+        if self._takes_trees is None:
+            self._takes_trees = takes_trees(self)
+        return self._takes_trees
 
     @property
     def longest(self) -> int | None:
@@ -160,22 +149,17 @@ def runner_of(model: HookedModel) -> Runner:
     it, since they would not run elsewhere, and where any module of either is in training mode.
 
     Raises:
-        RuntimeError: If the model is not to be had (``sadi_lens.engine.hooks``).
+        RuntimeError: If the model is not to be had (see ``owned``).
+        ValueError: If the model is in training mode.
     """
     with owned(model):
-        return _runner_of(model)
-
-
-def _runner_of(model: HookedModel) -> Runner:
-    if model.__dict__.get("raw_model") is None or getattr(model, "compatibility_mode", False):
-        return Runner(model)
-    weights = _weights(model)
-    if weights is None:
-        return Runner(model)
-    kept = Kept.of(model)
-    if kept.checked is None or kept.checked[0] != weights:
-        kept.checked = (weights, _checked(model))
-    return kept.checked[1]
+        kept, weights = Kept.of(model), _weights(model)
+        if weights is not None and (kept.checked is None or kept.checked[0] != weights):
+            kept.checked = (weights, _checked(model))
+        found = Runner(model) if weights is None else kept.checked[1]
+    if not isinstance(found, RawRunner):  # otherwise that was looked at
+        require_eval(model)
+    return found
 
 
 def _checked(model: HookedModel) -> Runner:
@@ -188,7 +172,9 @@ def _checked(model: HookedModel) -> Runner:
 
 
 def _weights(model: Any) -> list[Any] | None:
-    """Which tensors bridge and raw model hold, and how often each was written to; None if hooked or in training."""
+    """Which tensors bridge and raw model hold, and how often each was written to; None if one cannot be used."""
+    if model.__dict__.get("raw_model") is None or getattr(model, "compatibility_mode", False):
+        return None
     outer = model.original_model  # the bridge has its parts, not itself
     if outer._forward_pre_hooks or outer._forward_hooks:
         return None

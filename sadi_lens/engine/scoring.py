@@ -20,10 +20,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sadi_lens.engine.answers import padded, read_off
-from sadi_lens.engine.edits import Edits, chooses_positions
-from sadi_lens.engine.fitting import (
+from sadi_lens.engine.edits import AffineIntervention, Edits, chooses_positions
+from sadi_lens.engine.hooks import require_eval
+from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.passes import (
+    Branches,
     batches_by_tokens,
+    branches,
     by_side,
     device_of,
     pad_id,
@@ -32,12 +35,16 @@ from sadi_lens.engine.fitting import (
     smaller_when_full,
     token_bytes,
 )
-from sadi_lens.engine.intervention import AffineIntervention, Intervention
-from sadi_lens.engine.positions import TreePositions
-from sadi_lens.engine.prefix import Branches, branches, prefill, run_copies, run_rows, shares_prefix
+from sadi_lens.engine.prefix import TreePositions, prefill, run_copies, run_rows
 from sadi_lens.engine.runner import RawRunner, Runner, runner_of
 from sadi_lens.engine.text import EncodedItem
-from sadi_lens.engine.whole_texts import ItemScores, score_texts
+from sadi_lens.engine.whole_texts import (
+    ItemScores,
+    answer_logprobs,
+    padded_answers,
+    score_texts,
+    valid_answers,
+)
 from sadi_lens.types.model import HookedModel
 
 logger = logging.getLogger(__name__)
@@ -88,11 +95,12 @@ def _score(
     engine: str,
 ) -> Iterator[ItemScores]:
     if engine == "plain":
+        require_eval(model)
         yield from score_texts(Runner(model), items, interventions, position, is_shared=False)
         return
     runner = runner_of(model)
     longest = max((item.length for item in items), default=0)
-    if isinstance(runner, RawRunner) and shares_prefix(runner, longest):
+    if isinstance(runner, RawRunner) and runner.shares_prefix(longest):
         yield from TreeScorer(runner, interventions, position).batches(items)
         return
     why = "takes no tree" if isinstance(runner, RawRunner) else "runs as a bridge"
@@ -100,7 +108,7 @@ def _score(
     yield from score_texts(runner, items, interventions, position, is_shared=True)
 
 
-class _Chunk(NamedTuple):
+class Chunk(NamedTuple):
     """Interventions of one pass."""
 
     copy_of: dict[int, int]
@@ -132,7 +140,7 @@ class TreeScorer:
         ]
         self.idle, self.whole = idle, sorted(whole, key=self._order)
         self.branching = sorted((one for one in rest if one not in set(whole)), key=self._order)
-        self._chunks: dict[int, list[_Chunk]] = {}
+        self._chunks: dict[int, list[Chunk]] = {}
 
     def _order(self, index: int) -> tuple[bool, int]:
         """Those that may join later first, by the layer where they do."""
@@ -188,21 +196,21 @@ class TreeScorer:
         Int[np.ndarray, "intervention item choice token"],
     ]:
         """Scores of items that fit into one pass with ``at_once`` copies each; see ``ItemScores``."""
-        runner, device = self.runner, device_of(self.runner.model)
+        runner = self.runner
+        device = device_of(runner.model)
         tree = branches(items, drop_last=True, pad=pad_id(runner.model), device=device)
-        answers, real = padded(items, device)
+        answers, real = padded_answers(items, device)
         logprobs = np.empty((len(self.interventions), *answers.shape[:2]), dtype=np.float32)
-        valid = np.empty(logprobs.shape[:2], dtype=bool)
         argmax = np.empty((len(self.interventions), *answers.shape), dtype=np.int64)
         if at_once not in self._chunks:
-            self._chunks = {at_once: list(self._chunk(at_once))}
+            self._chunks = {at_once: list(self.chunks(at_once))}
         chunks = self._chunks[at_once]
         cache = None if all(one.is_whole for one in chunks) else prefill(runner, tree)
-        overflowed = np.zeros(valid.shape, dtype=bool)
+        overflowed = np.zeros(logprobs.shape[:2], dtype=bool)
         for chunk in chunks:
-            logits = self._run(chunk, items, tree, cache)
+            logits = self.run(chunk, items, tree, cache)
             where, copies = list(chunk.copy_of), list(chunk.copy_of.values())
-            over = chunk.edits.overflow()
+            over = chunk.edits.peaks.overflow()
             if over is not None:
                 rows = over[0].T if chunk.is_whole else over[0]
                 rows = rows.to(logits.device)
@@ -210,16 +218,16 @@ class TreeScorer:
                 flags = np.zeros((len(chunk.edits.interventions), len(items)), dtype=bool)
                 flags[: rows.shape[1]] = rows.T.cpu().numpy()
                 overflowed[where] = flags[copies]
-            found = read_off(logits, tree, answers, real)
-            logprobs[where], valid[where], argmax[where] = (part[copies] for part in found)
+            found = _read_off(logits, tree, answers, real)
+            logprobs[where], argmax[where] = (part[copies] for part in found)
             if sum(one.edits.nbytes for one in chunks) > TABLE_BYTES:
                 chunk.edits.forget()
         broken = np.asarray(np.isnan(logprobs[:, :, 0]))
         if (broken & ~overflowed).any() and len(self.interventions) > 1:
-            self._score_apart(items, at_once, broken, overflowed, (logprobs, valid, argmax))
+            self._score_apart(items, at_once, broken, overflowed, (logprobs, argmax))
         for row, item in enumerate(items):
             logprobs[:, row, len(item.answers) :] = np.nan
-        return logprobs, valid, argmax
+        return logprobs, valid_answers(items, argmax), argmax
 
     def _score_apart(
         self,
@@ -227,7 +235,7 @@ class TreeScorer:
         at_once: int,
         broken: Bool[np.ndarray, "intervention item"],
         overflowed: Bool[np.ndarray, "intervention item"],
-        scores: tuple[np.ndarray, np.ndarray, np.ndarray],
+        scores: tuple[np.ndarray, np.ndarray],
     ) -> None:
         """Score again what is NaN for no reason of its own: 0 x NaN is NaN, so one copy's reaches those beside it.
 
@@ -239,12 +247,13 @@ class TreeScorer:
         rest = [index for index in again.tolist() if has_own.any() and not has_own[index]]
         for group in [*groups, *([rest] if rest else [])]:
             few = TreeScorer(self.runner, [self.interventions[one] for one in group], self.position)
-            for part, own in zip(scores, few.score(items, at_once), strict=True):
-                part[group] = own
+            logprobs, _, argmax = few.score(items, at_once)
+            scores[0][group], scores[1][group] = logprobs, argmax
 
-    def _run(
-        self, chunk: _Chunk, items: Sequence[EncodedItem], tree: Branches, cache: object
+    def run(
+        self, chunk: Chunk, items: Sequence[EncodedItem], tree: Branches, cache: object
     ) -> Float[Tensor, "item copy node vocab"]:
+        """Logits of the nodes behind every item, one copy an intervention of the chunk."""
         prompts = [item.prompt for item in items]
         positions = TreePositions(
             self.position,
@@ -259,7 +268,7 @@ class TreeScorer:
                 return run_rows(self.runner, tree, chunk.present)
             return run_copies(self.runner, tree, cache, chunk.present)
 
-    def _chunk(self, at_once: int) -> Iterator[_Chunk]:
+    def chunks(self, at_once: int) -> Iterator[Chunk]:
         """Passes of at most ``at_once`` interventions; the unsteered copy goes ahead where one is asked for."""
         idle = self.idle
         for is_whole, order in ((False, self.branching), (True, self.whole)):
@@ -285,4 +294,18 @@ class TreeScorer:
                     which[:, None] if is_whole else which,
                     n_heads=self.runner.info.n_heads,
                 )
-                yield _Chunk(copy_of, edits, tuple(present), is_whole)
+                yield Chunk(copy_of, edits, tuple(present), is_whole)
+
+
+def _read_off(
+    logits: Float[Tensor, "item copy node vocab"], tree: Branches, answers: Tensor, real: Tensor
+) -> tuple[np.ndarray, np.ndarray]:
+    """Log-probabilities [copy item choice] and the most likely tokens [copy item choice token]."""
+    answers, real = answers.to(logits.device), real.to(logits.device)
+    scores = answer_logprobs(logits, tree, answers, real)
+    best = logits.argmax(dim=-1)
+    argmax = best[:, :, :1, None].expand(*logits.shape[:2], *answers.shape[1:]).clone()
+    if tree.width:
+        argmax[..., 1:] = best[:, :, 1:].unflatten(2, (-1, tree.width))
+    argmax = argmax.masked_fill(~real[:, None], -1)
+    return scores.transpose(0, 1).cpu().numpy(), argmax.transpose(0, 1).cpu().numpy()

@@ -13,11 +13,12 @@ from jaxtyping import Int
 from torch import Tensor
 
 from sadi_lens.engine.edits import Edits
-from sadi_lens.engine.hooks import Hold, Hook
+from sadi_lens.engine.hooks import FlatHook, Hook, on_point
 from sadi_lens.engine.intervention import ContextualIntervention, Intervention
+from sadi_lens.engine.owner import Hold
 from sadi_lens.engine.positions import PositionTracker
 from sadi_lens.engine.prefix import fork_cache
-from sadi_lens.engine.runner import FlatHook, Runner, on_point
+from sadi_lens.engine.runner import Runner
 from sadi_lens.types.base import DEFAULT_POSITION, NotFiniteError
 from sadi_lens.types.checks import checked
 from sadi_lens.types.model import HookedModel, ModelInfo, hook_name
@@ -93,7 +94,7 @@ class _Passes:
         self._clean_cache = None
 
     def _mark_overflow(self, output: Any) -> None:
-        found = self.edits.overflow()
+        found = self.edits.peaks.overflow()
         if found is None:
             return
         rows, where = found
@@ -153,7 +154,7 @@ def steer(
     Args:
         model: A bridged model.
         intervention: What to do; None is the unsteered model.
-        position: ``"last_prompt"`` (the paper), ``"every_step"`` or ``"all"``.
+        position: ``"last_prompt"`` (the paper), ``"every_step"``, ``"generated"`` or ``"all"``.
         prompt_lengths: Real tokens of each prompt, for rows that also hold the answer. Default: a pass that starts
             a new text is the prompt; passes that continue its KV cache are steps.
 
@@ -222,7 +223,7 @@ def fwd_hooks(
             if activation.ndim == 4:
                 edits.n_heads = activation.shape[2]
             found = flat(activation, hook=hook)
-            over = edits.overflow()
+            over = edits.peaks.overflow()
             if over is not None and intervention is not None:
                 raise NotFiniteError("an edited activation", intervention.label, over[1])
             return found

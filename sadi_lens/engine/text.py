@@ -1,16 +1,18 @@
-"""Text to tokens: where the prompt ends and the answer begins, special tokens, padding.
+"""Text to tokens: where the prompt ends and the answer begins, special tokens, what fits the context.
 
 The rules (design, "Text rules"): text = prompt + answer exactly as given; special tokens are those that the
 tokenizer itself adds; a token that spans the boundary of prompt and answer belongs to the answer. A chat template's
 prompt (``ChatPrompt``) has the template's tokens, all of them, and the answer begins after them.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from sadi_lens.types.data import ChatPrompt, ContrastivePair
-from sadi_lens.types.model import HookedModel
+from sadi_lens.types.model import HookedModel, ModelInfo
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,16 @@ class EncodedItem:
     ``prompt`` is what the prompts share."""
 
     @property
+    def told(self) -> tuple[int, ...]:
+        """Tokens of each answer up to the first that no other answer shares; all, where it begins another one."""
+        found: list[int] = []
+        for at, one in enumerate(self.answers):
+            others = self.answers[:at] + self.answers[at + 1 :]
+            shared = max((_common(one, other) for other in others), default=0)
+            found.append(min(len(one), shared + 1))
+        return tuple(found)
+
+    @property
     def lengths(self) -> tuple[int, int]:
         """Tokens of the shortest and of the longest text."""
         answers = [len(answer) for answer in self.answers] or [0]
@@ -35,7 +47,7 @@ class EncodedItem:
     @property
     def length(self) -> int:
         """Tokens of the longest text."""
-        return len(self.prompt) + max((len(answer) for answer in self.answers), default=0)
+        return self.lengths[1]
 
 
 def require_tokenizer(model: HookedModel) -> Any:
@@ -56,12 +68,8 @@ def encode(tokenizer: Any, text: str, *, prepend_bos: bool | None = None) -> lis
 
     A text that already begins with the BOS token does not get a second one, and a ``ChatPrompt`` gets no special
     token at all: its tokens are those of ``apply_chat_template(..., tokenize=True)``. An EOS that
-    the tokenizer puts behind every text is left off: nothing could follow it.
-
-    Args:
-        tokenizer: A Hugging Face tokenizer.
-        text: Any text.
-        prepend_bos: True or False forces a BOS on or off; None keeps the tokenizer's own rule.
+    the tokenizer puts behind every text is left off: nothing could follow it. ``prepend_bos`` forces a BOS on or off;
+    None keeps the tokenizer's own rule.
 
     Raises:
         ValueError: If ``prepend_bos=True`` and the tokenizer has no BOS token.
@@ -106,7 +114,7 @@ def encode_item(
     """
     item = cut_item(require_tokenizer(model), prompt, answers, prepend_bos=prepend_bos)
     for answer in item.answers:
-        _require_rows(model, [*item.prompt, *answer])
+        require_rows(model, [*item.prompt, *answer])
     require_context(model, item.length, prompt)
     return item
 
@@ -121,9 +129,8 @@ def cut_item(
     """
     alone = encode(tokenizer, prompt, prepend_bos=prepend_bos)
     texts = [encode(tokenizer, prompt + answer, prepend_bos=prepend_bos) for answer in answers]
-    if isinstance(
-        prompt, ChatPrompt
-    ):  # its tokens stand before the model writes the first of the answer
+    if isinstance(prompt, ChatPrompt):
+        # Its tokens stand before the model writes the first of the answer.
         texts = [
             text
             if text[: len(alone)] == alone
@@ -191,52 +198,8 @@ def _encode_pair(
     )
 
 
-def encode_prompts(
-    model: HookedModel, prompts: Sequence[str], *, prepend_bos: bool | None = None
-) -> list[EncodedItem]:
-    """Tokens of each prompt, as an item without answers.
-
-    Raises:
-        ValueError: If there is no prompt, otherwise as ``encode_prompt``.
-    """
-    if not len(prompts):
-        raise ValueError("prompts must hold at least 1, got 0")
-    return [
-        EncodedItem(tuple(encode_prompt(model, one, prepend_bos=prepend_bos))) for one in prompts
-    ]
-
-
-def encode_prompt(
-    model: HookedModel, prompt: str, *, prepend_bos: bool | None = None, room: int = 0
-) -> list[int]:
-    """Tokens of a prompt that is to be continued by up to ``room`` tokens.
-
-    Raises:
-        ValueError: If it has no token or one that the model does not embed, or prompt and room do not fit the context.
-    """
-    ids = encode(require_tokenizer(model), prompt, prepend_bos=prepend_bos)
-    if not ids:
-        raise ValueError(f"prompt must have at least one token, got {prompt!r}")
-    _require_rows(model, ids)
-    require_context(model, len(ids), prompt, room)
-    return ids
-
-
-def require_ids(model: HookedModel, ids: Sequence[int], room: int = 0) -> None:
-    """Refuse token ids that cannot be continued by ``room`` tokens.
-
-    Raises:
-        ValueError: If there is none, the model embeds none of that number, or they do not fit the context.
-    """
-    if not ids or min(ids) < 0:
-        raise ValueError(
-            f"prompts must have at least one token each, none below 0, got {ids!r:.80}"
-        )
-    _require_rows(model, ids)
-    require_context(model, len(ids), str(require_tokenizer(model).decode(ids)), room)
-
-
-def _require_rows(model: HookedModel, ids: Sequence[int]) -> None:
+def require_rows(model: HookedModel, ids: Sequence[int]) -> None:
+    """Refuse token ids that the model does not embed."""
     rows = int(getattr(model.cfg, "d_vocab", 0) or 0)
     if rows > 0 and max(ids) >= rows:
         token = require_tokenizer(model).convert_ids_to_tokens(max(ids))
@@ -246,11 +209,7 @@ def _require_rows(model: HookedModel, ids: Sequence[int]) -> None:
 
 
 def require_context(model: HookedModel, length: int, prompt: str, room: int = 0) -> None:
-    """Refuse a text that does not fit the model's context window.
-
-    Raises:
-        ValueError: With both lengths.
-    """
+    """Refuse a text that does not fit the model's context window."""
     n_ctx = int(getattr(model.cfg, "n_ctx", 0) or 0)
     if n_ctx and length + room > n_ctx:
         extra = f" + max_new_tokens {room}" if room else ""
@@ -261,9 +220,89 @@ def require_context(model: HookedModel, length: int, prompt: str, room: int = 0)
 
 
 def _common(one: Sequence[int], two: Sequence[int]) -> int:
-    length = 0
-    for first, second in zip(one, two, strict=False):
-        if first != second:
-            break
-        length += 1
-    return length
+    pairs = zip(one, two, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+_ROWS_NAMED = 5
+
+
+def fitting(
+    model: HookedModel,
+    items: Sequence[tuple[tuple[str, ...], tuple[str, ...]]],
+    what: str,
+    *,
+    too_long: str = "error",
+    room: int = 0,
+    prepend_bos: bool | None = None,
+) -> list[int]:
+    """Rows of the items that fit the model's context; looked at before anything is computed.
+
+    Args:
+        model: A bridged model.
+        items: Prompts and answers of each; one prompt for all answers, or one for each.
+        what: What they are, for the message.
+        too_long: ``"error"`` refuses, ``"skip"`` leaves them out with a warning; both name the rows.
+        room: Tokens that are to follow.
+        prepend_bos: See ``encode``.
+
+    Raises:
+        ValueError: If one is too long and ``too_long="error"``, or all are.
+    """
+    n_ctx = int(getattr(model.cfg, "n_ctx", 0) or 0)
+    tokenizer = require_tokenizer(model)
+
+    def length(prompts: tuple[str, ...], answers: tuple[str, ...]) -> int:
+        pairs = [(prompts[min(i, len(prompts) - 1)], one) for i, one in enumerate(answers or ("",))]
+        texts = [prompt + answer for prompt, answer in pairs]
+        # No more tokens than bytes.
+        if max(len(text.encode()) for text in texts) + room + 8 <= n_ctx:
+            return 0
+        return room + max(len(encode(tokenizer, text, prepend_bos=prepend_bos)) for text in texts)
+
+    lengths = [length(*item) if n_ctx else 0 for item in items]
+    long = [row for row, one in enumerate(lengths) if one > n_ctx]
+    if not long:
+        return list(range(len(items)))
+    named = ", ".join(f"{row} ({lengths[row]})" for row in long[:_ROWS_NAMED])
+    more = ", ..." if len(long) > _ROWS_NAMED else ""
+    message = (
+        f"{len(long)} of {len(items)} {what} must fit the context of {n_ctx} tokens"
+        f"{f' with max_new_tokens {room}' if room else ''}; too long are rows (tokens) {named}{more}"
+    )
+    if too_long == "error":
+        raise ValueError(f"{message}. Shorten them, or leave them out: too_long='skip'")
+    if len(long) == len(items):
+        raise ValueError(f"{message}: none is left")
+    warnings.warn(f"{message}. They are left out", stacklevel=4)
+    return [row for row in range(len(items)) if row not in set(long)]
+
+
+def warn_unknown(model: HookedModel, items: Sequence[Sequence[str]]) -> None:
+    """Warn of words in the texts of each row that the tokenizer does not know: to the model they are all one token."""
+    tokenizer = require_tokenizer(model)
+    unknown = tokenizer.unk_token_id
+    backend = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
+    if unknown is None or unknown in (tokenizer.bos_token_id, tokenizer.eos_token_id):
+        return
+    texts = [text for item in items for text in item]
+    if getattr(backend, "byte_fallback", False) or not texts:
+        return
+
+    def has(texts: list[str]) -> list[bool]:
+        return [unknown in ids for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+
+    rows = [row for row, item in enumerate(items) for _ in item]
+    hits = [index for index, is_in in enumerate(has(texts)) if is_in]
+    if not hits:
+        return
+    found = list(dict.fromkeys(rows[index] for index in hits))
+    words = list(dict.fromkeys(word for index in hits[:20] for word in texts[index].split()))
+    is_new = has([f" {word}" for word in words])
+    first = [word for word, is_in in zip(words, is_new, strict=True) if is_in][:_ROWS_NAMED]
+    warnings.warn(
+        f"{len(found)} of {len(items)} items hold words that {ModelInfo.of(model).name} does not know (rows "
+        f"{', '.join(map(str, found[:_ROWS_NAMED]))}; first {', '.join(map(repr, first))}): all of them are the token "
+        f"{tokenizer.unk_token!r} to it, and its numbers say nothing about them",
+        stacklevel=4,
+    )

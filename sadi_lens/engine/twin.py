@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from sadi_lens.engine.fitting import device_of
+from sadi_lens.engine.passes import device_of
 from sadi_lens.types.model import COMPONENTS, HookedModel, ModelInfo, hook_name
 
 logger = logging.getLogger(__name__)
@@ -23,6 +23,12 @@ class Site(NamedTuple):
     module: Any
     is_input: bool
     """The first argument of the module; otherwise its (first) output."""
+
+
+def input_rows(module: Any) -> Tensor:
+    """Weight of a linear module as [in out], float32; Conv1D (GPT-2) keeps it so, Linear and its kin [out in]."""
+    weight = module.weight.detach().float()
+    return weight if type(module).__name__ == "Conv1D" else weight.T
 
 
 def sites_of(model: Any) -> dict[tuple[str, int], Site] | None:

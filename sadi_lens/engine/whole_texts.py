@@ -1,14 +1,16 @@
 """Log-probabilities of answers from whole texts: for a model that takes no tree of answers, and to check by."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sadi_lens.engine.fitting import (
+from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.passes import (
+    Branches,
     batches_by_tokens,
     device_of,
     pad_id,
@@ -16,7 +18,6 @@ from sadi_lens.engine.fitting import (
     pass_tokens,
     smaller_when_full,
 )
-from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.positions import PositionTracker
 from sadi_lens.engine.runner import Runner
 from sadi_lens.engine.steering import applied
@@ -30,7 +31,7 @@ class ItemScores(NamedTuple):
     logprobs: Float[np.ndarray, "intervention item choice"]
     """Summed log-probability of each answer (nats); NaN where an item has fewer answers."""
     valid: Bool[np.ndarray, "intervention item"]
-    """The most likely next token begins one of the answers."""
+    """The most likely tokens begin one of the answers, up to the token that tells it from the others."""
     argmax: Int[np.ndarray, "intervention item choice token"]
     """The most likely token in place of each answer token, given the answer before it; -1 behind the answer."""
 
@@ -67,16 +68,27 @@ def score_texts(
             for group in groups:
                 logits = _tail_logits(runner, chosen, group, one, position)
                 _note_scores(scores, number, chosen, group, logits)
-        return ItemScores(indices, *scores)
+        logprobs, argmax = scores
+        return ItemScores(indices, logprobs, valid_answers(chosen, argmax), argmax)
 
     at_once = max(len(item.answers) for item in items)
     for _, found in smaller_when_full(batches_by_tokens(sizes, bound), run, at_once):
         yield found
 
 
+def valid_answers(
+    items: Sequence[EncodedItem], argmax: Int[np.ndarray, "intervention item choice token"]
+) -> Bool[np.ndarray, "intervention item"]:
+    """``ItemScores.valid`` from ``ItemScores.argmax``."""
+    found = np.zeros(argmax.shape[:2], dtype=bool)
+    for row, item in enumerate(items):
+        for column, (answer, n) in enumerate(zip(item.answers, item.told, strict=True)):
+            found[:, row] |= (argmax[:, row, column, :n] == answer[:n]).all(axis=1)
+    return found
+
+
 _Scores = tuple[
     Float[np.ndarray, "intervention item choice"],
-    Bool[np.ndarray, "intervention item"],
     Int[np.ndarray, "intervention item choice token"],
 ]
 
@@ -87,7 +99,6 @@ def _empty(n: int, items: Sequence[EncodedItem]) -> _Scores:
     shape = (n, len(items), choices)
     return (
         np.full(shape, np.nan, dtype=np.float32),
-        np.zeros(shape[:2], dtype=bool),
         np.full((*shape, tokens), -1, dtype=np.int64),
     )
 
@@ -120,13 +131,44 @@ def _note_scores(
     logits: Sequence[Tensor],
 ) -> None:
     """Write the log-probabilities under one intervention for the answers in ``rows``."""
-    logprobs, valid, argmax = scores
+    logprobs, argmax = scores
     for row, own in zip(rows, logits, strict=True):
         item, best = items[row.place], own.argmax(dim=-1).cpu().numpy()
         found = own.log_softmax(dim=-1)
-        valid[number, row.place] = int(best[0]) in {first for first, *_ in item.answers}
         for column, answer in enumerate(item.answers):
             if answer[:-1] == row.tail:
                 own_scores = found[range(len(answer)), list(answer)]
                 logprobs[number, row.place, column] = float(own_scores.sum())
                 argmax[number, row.place, column, : len(answer)] = best
+
+
+def padded_answers(
+    items: Sequence[EncodedItem], device: Any
+) -> tuple[Int[Tensor, "item choice token"], Bool[Tensor, "item choice token"]]:
+    """Answers of a few items, and which of these tokens are real."""
+    n_choices = max(len(item.answers) for item in items)
+    width = max(len(answer) for item in items for answer in item.answers)
+    answers = torch.zeros(len(items), n_choices, width, dtype=torch.long)
+    real = torch.zeros(answers.shape, dtype=torch.bool)
+    for row, item in enumerate(items):
+        for column, answer in enumerate(item.answers):
+            answers[row, column, : len(answer)] = torch.tensor(answer)
+            real[row, column, : len(answer)] = True
+    return answers.to(device), real.to(device)
+
+
+def answer_logprobs(
+    logits: Float[Tensor, "item copy node vocab"],
+    tree: Branches,
+    answers: Int[Tensor, "item choice token"],
+    real: Bool[Tensor, "item choice token"],
+) -> Float[Tensor, "item copy choice"]:
+    """Log-probability (nats) of every answer in every copy of a tree without the answers' last tokens."""
+    n, copies = logits.shape[:2]
+    found = logits.float().log_softmax(dim=-1)
+    scores = found[:, :, 0].gather(-1, answers[:, None, :, 0].expand(n, copies, -1))
+    if tree.width:
+        later = found[:, :, 1:].unflatten(2, (-1, tree.width))
+        index = answers[:, None, :, 1:, None].expand(n, copies, -1, -1, 1)
+        scores = scores + (later.gather(-1, index)[..., 0] * real[:, None, :, 1:]).sum(dim=-1)
+    return scores

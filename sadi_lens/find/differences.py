@@ -13,14 +13,14 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from sadi_lens.engine.fitting import device_of, fitting, warn_unknown
+from sadi_lens.engine.passes import device_of
 from sadi_lens.engine.reading import read
-from sadi_lens.engine.text import encode_pairs
+from sadi_lens.engine.text import encode_pairs, fitting, warn_unknown
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.differences import ActivationDifferences, UnitDifferences
 from sadi_lens.types.masks import Mask
-from sadi_lens.types.model import COMPONENTS, HookedModel, ModelInfo, component_name, n_units
+from sadi_lens.types.model import COMPONENTS, HookedModel, ModelInfo, n_units
 
 
 @checked()
@@ -88,12 +88,11 @@ def activation_differences(
 def _different(info: ModelInfo, components: Sequence[str] | None) -> Sequence[str]:
     if components is None:
         return [name for name in COMPONENTS if name != "neuron" or info.d_mlp]
-    names = () if isinstance(components, str) else tuple(map(component_name, components))
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"components must be a list of different names, got {components!r}")
-    for name in names:
+    if not components:
+        raise ValueError("components must hold at least 1 name, got none")
+    for name in components:
         n_units(info, name)
-    return names
+    return components
 
 
 class Moments:

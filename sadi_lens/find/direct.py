@@ -9,10 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from sadi_lens.engine.fitting import batches_on_one_side, device_of, pad_id, pad_left
-from sadi_lens.engine.hooks import Hook, attached, owned, require_eval
+from sadi_lens.engine.hooks import Hook, attached, require_eval
+from sadi_lens.engine.passes import batches_on_one_side, device_of, pad_id, pad_left
+from sadi_lens.engine.runner import owned
 from sadi_lens.engine.text import EncodedItem, encode_item
-from sadi_lens.find.gradients import MAX_TOKENS, frozen
+from sadi_lens.find.gradients import frozen, gradient_tokens
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.model import HookedModel, ModelInfo, block_hooks, hook_name, n_units
 
@@ -23,7 +24,7 @@ def direct_gradients(
     component: str,
     *,
     prepend_bos: bool | None = None,
-    max_tokens: int = MAX_TOKENS,
+    max_tokens: int | None = None,
     progress: bool = True,
 ) -> Float[np.ndarray, "pair layer unit d"]:
     """Gradient of logit(right) - logit(wrong) along the direct path of every unit, at the last prompt token.
@@ -55,7 +56,8 @@ def direct_gradients(
     bar = tqdm(total=len(items), desc="attribution", unit="pair", disable=not progress)
     with bar, frozen(model):
         whole = [(length, length) for length in lengths]
-        for indices in batches_on_one_side(model, whole, lengths, max_tokens):
+        most = max_tokens or gradient_tokens(model, max(lengths))
+        for indices in batches_on_one_side(model, whole, lengths, most):
             chosen = [items[index] for index in indices]
             for layer, values in enumerate(_direct(model, chosen, component, info)):
                 found[indices, layer] = values.reshape(len(indices), -1, d).cpu().numpy()

@@ -70,8 +70,6 @@ def probe_accuracy(
 
 def _fold_of(groups: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
     """Fold of every item: groups are drawn, and their items stay together."""
-    if n_folds < 2:
-        raise ValueError(f"n_folds must be at least 2, got {n_folds}")
     names = np.unique(groups)
     if len(names) < n_folds:
         raise ValueError(

@@ -21,6 +21,7 @@ from sadi_lens.find.direct import direct_gradients
 from sadi_lens.find.gradients import margin_gradients
 from sadi_lens.find.probes import probe_units
 from sadi_lens.find.readings import read_pairs
+from sadi_lens.find.strength_effects import exact_effects, integrated_gradients
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import ContrastivePair, Sample, Task, require_one_prompt
@@ -35,8 +36,12 @@ ALL_RANKINGS = {
     "attribution": "direct effect of adding the mean difference on right minus wrong logit",
     "gradient": "first-order effect of adding the mean difference on the margin",
     "effect": "first-order effect of scaling the unit on the margin",
+    "integrated": "the same slope, averaged along a path on which all units are scaled (integrated gradients)",
+    "exact": "gain of the margin from really scaling the unit alone, one run a unit",
 }
 """Every ranking of ``unit_scores``; those of ``RANKINGS`` can also be had from ``activation_differences``."""
+
+_BY_STRENGTH = {"integrated": integrated_gradients, "exact": exact_effects}
 
 
 @checked()
@@ -49,6 +54,7 @@ def unit_scores(
     n_folds: int = 5,
     seed: int = 0,
     prepend_bos: bool | None = None,
+    max_tokens: int | None = None,
     progress: bool = True,
 ) -> Scores:
     """Score of every unit of a component under any ranking of ``ALL_RANKINGS``.
@@ -71,7 +77,10 @@ def unit_scores(
     * ``"gradient"``: the same over every path and for the whole answer (gradient x difference): the slope of the
       margin in the strength of a fixed addition to that unit alone.
     * ``"effect"``: gradient x activation: the slope of the margin in SADI's strength on that unit alone. Unlike all
-      others it looks at the input that is steered, not at the answer that follows.
+      others it looks at the input that is steered, not at the answer that follows. (Attribution patching of this
+      edit: one backward pass.)
+    * ``"integrated"`` and ``"exact"``: see ``sadi_lens.find.strength_effects``; the last is what the others estimate,
+      at the price of one run a unit.
 
     Args:
         model: A bridged model in eval mode.
@@ -81,6 +90,7 @@ def unit_scores(
         n_folds: Folds of the probe.
         seed: Of the folds.
         prepend_bos: See ``sadi_lens.engine.text.encode``.
+        max_tokens: Tokens (padding included) of one pass, forward or backward; default what memory allows.
         progress: Show bars.
 
     Returns:
@@ -96,18 +106,21 @@ def unit_scores(
         True
     """
     pairs, task = pairs_of(task_or_pairs)
+    options: dict[str, Any] = {
+        "prepend_bos": prepend_bos,
+        "max_tokens": max_tokens,
+        "progress": progress,
+    }
     if ranking == "probe":
         if len(pairs) < n_folds:
             raise ValueError(
                 f"a probe with {n_folds} folds needs at least {n_folds} pairs, got {len(pairs)}; pass a smaller "
                 "n_folds or more pairs"
             )
-        texts = read_pairs(model, pairs, component, prepend_bos=prepend_bos, progress=progress)
+        texts = read_pairs(model, pairs, component, **options)
         values = probe_units(*texts, n_folds=n_folds, seed=seed, progress=progress)
     else:
-        found = pair_arrays(
-            model, pairs, component, ranking, prepend_bos=prepend_bos, progress=progress
-        )
+        found = pair_arrays(model, pairs, component, ranking, **options)
         values = rank_pairs(ranking, found, np.ones((1, len(pairs))))[0]
     if np.ptp(values) == 0:
         raise ValueError(
@@ -134,6 +147,7 @@ def pair_arrays(
     ranking: str,
     *,
     prepend_bos: bool | None = None,
+    max_tokens: int | None = None,
     progress: bool = True,
 ) -> tuple[Float[np.ndarray, "pair layer unit d"], ...]:
     """What ``rank_pairs`` needs of every pair for a ranking: one array, or two (gradients and differences).
@@ -144,13 +158,19 @@ def pair_arrays(
     require_one_of("ranking", ranking, ALL_RANKINGS)
     if ranking == "probe":
         raise ValueError("ranking 'probe' is fitted on all pairs together; use another ranking")
-    options: dict[str, Any] = {"prepend_bos": prepend_bos, "progress": progress}
+    options: dict[str, Any] = {
+        "prepend_bos": prepend_bos,
+        "max_tokens": max_tokens,
+        "progress": progress,
+    }
     samples: list[Sample] = []
-    if ranking in ("effect", "gradient", "attribution"):
+    if ranking in ("effect", "gradient", "attribution", *_BY_STRENGTH):
         require_one_prompt(pairs, f"ranking {ranking!r}")
         samples = [Sample(one.prompt, (one.positive, one.negative), 0) for one in pairs]
     if ranking == "effect":
         return (margin_gradients(model, samples, component, **options),)
+    if ranking in _BY_STRENGTH:
+        return (_BY_STRENGTH[ranking](model, samples, component, **options),)
     before_gate = ranking == "reference" and component == "neuron" and bool(model.cfg.gated_mlp)
     if ranking == "reference" and component == "hidden":
         raise ValueError(

@@ -8,14 +8,10 @@ import torch
 from jaxtyping import Float
 from tqdm.auto import tqdm
 
+from sadi_lens.engine.prompts import encode_prompt
 from sadi_lens.engine.reading import read
 from sadi_lens.engine.runner import GATE
-from sadi_lens.engine.text import (
-    EncodedItem,
-    encode_item,
-    encode_pairs,
-    encode_prompt,
-)
+from sadi_lens.engine.text import EncodedItem, encode_item, encode_pairs
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import ContrastivePair, Sample
 from sadi_lens.types.differences import ActivationDifferences
@@ -30,6 +26,7 @@ def read_pairs(
     *,
     before_gate: bool = False,
     prepend_bos: bool | None = None,
+    max_tokens: int | None = None,
     progress: bool = True,
 ) -> tuple[Float[np.ndarray, "pair layer unit d"], Float[np.ndarray, "pair layer unit d"]]:
     """Activations at the last token of every right text and of every wrong one, all kept (float32, CPU).
@@ -40,25 +37,31 @@ def read_pairs(
         component: What to read; d = d_head for heads, else 1.
         before_gate: For ``"neuron"`` of a gated MLP: the non-linearity's output instead of what enters W_out.
         prepend_bos: See ``sadi_lens.engine.text.encode``.
+        max_tokens: Tokens of one forward pass; default what memory allows.
         progress: Show a bar.
 
     Raises:
         ValueError: If there is no pair, a text does not fit, or an activation is not finite.
     """
     items = encode_pairs(model, pairs, prepend_bos=prepend_bos)
-    found = _read_all(model, items, GATE if before_gate else component, progress)
+    name = GATE if before_gate else component
+    found = _read_all(model, items, name, max_tokens, progress)
     if before_gate:
         found = _non_linearity(model)(torch.from_numpy(found)).numpy()
     return found[:, 0], found[:, 1]
 
 
 def _read_all(
-    model: HookedModel, items: Sequence[EncodedItem], component: str, progress: bool
+    model: HookedModel,
+    items: Sequence[EncodedItem],
+    component: str,
+    max_tokens: int | None,
+    progress: bool,
 ) -> Float[np.ndarray, "item place layer unit d"]:
     parts: list[np.ndarray] = []
     indices: list[int] = []
     with tqdm(total=len(items), desc="activations", unit="text", disable=not progress) as bar:
-        for found in read(model, items, [component]):
+        for found in read(model, items, [component], max_tokens=max_tokens):
             parts.append(found.values[component].cpu().numpy())
             indices += found.indices
             bar.update(len(found.indices))
@@ -116,7 +119,7 @@ def sign_agreement(
             f"{differences.component} units; make them on this model"
         )
     items = [EncodedItem(_prompt_tokens(model, one, prepend_bos)) for one in inputs]
-    found = _read_all(model, items, differences.component, progress)[:, 0]
+    found = _read_all(model, items, differences.component, None, progress)[:, 0]
     scalar = found.mean(axis=3) * np.sign(differences.mean)
     projection = (found * differences.vector).sum(axis=3)
     none = ~differences.vector.any(axis=2)

@@ -4,11 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from sadi_lens.engine.intervention import (
-    Affine,
-    AffineIntervention,
-    require_strength,
-)
+from sadi_lens.engine.edits import Affine, AffineIntervention
 from sadi_lens.types.checks import require_fields
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import ModelInfo
@@ -48,7 +44,6 @@ class MaskedScaling(AffineIntervention):
             >>> sl.MaskedScaling.from_multiplier(mask, 6.0).strength
             5.0
         """
-        require_strength(multiplier)
         return cls(mask, float(multiplier) - 1.0)
 
     @property

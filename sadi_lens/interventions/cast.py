@@ -31,8 +31,13 @@ class CAST(ContextualIntervention):
     condition c: s = cos(h, tanh((c . h / c . c) c)). Where s is above ``threshold`` (or below, as ``fires_above``
     says), ``strength * vector`` is added after ``layer`` at the run's positions, to that prompt and all that follows.
 
-    Source: Lee et al. (ICLR 2025, arXiv 2409.05907). Simplified: one steered layer instead of several, the condition
-    read at the last prompt token (their mean over the prompt is an option), and no restoring of the norm.
+    s is the same for h and -h, so a condition can tell prompts apart by how much of c they hold, never by its sign. It
+    needs prompts labelled by whether to steer them (``from_pairs(labelled=...)``).
+
+    Source: Lee et al. (ICLR 2025, arXiv 2409.05907), who steer every token (``position="all"``). Simplified: one
+    steered layer instead of several, the condition read at the last prompt token (their mean over the prompt is an
+    option), and no restoring of the norm. Their code reads a vector after block l and adds it before block l; here it
+    is added where it was read.
 
     Raises:
         ValueError: If a number is not finite, the widths differ, or the condition does not come before the push.
@@ -93,9 +98,10 @@ class CAST(ContextualIntervention):
             strength: Of the push.
             condition_layer: Where to read the condition; default the block before ``layer``.
             labelled: (prompts to steer, prompts to leave), as many of either, taken as pairs. Threshold and side are
-                then those with the best F1 on them, as in the paper. Without, the condition is which prompts lean to
-                the wrong answers: c is the component of right against wrong texts, the side is where wrong texts are,
-                and the threshold the median over the pairs' prompts, so that about half of them fire.
+                then those with the best F1 on them, as in the paper. Without, this is **not CAST**, only a gate of its
+                form: c is the component of right against wrong texts, read at answers and asked of prompts, the side
+                is where wrong texts are, and the threshold the median over the pairs' prompts, so that about half of
+                them fire whether or not they need it.
             component: ``"hidden"`` in the paper.
             prepend_bos: See ``sadi_lens.engine.text.encode``.
             progress: Show a bar.

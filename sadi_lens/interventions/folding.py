@@ -18,10 +18,10 @@ from typing import Any
 
 from torch import Tensor
 
-from sadi_lens.engine.edits import flat
-from sadi_lens.engine.hooks import require_eval
-from sadi_lens.engine.intervention import AffineIntervention, Intervention
+from sadi_lens.engine.edits import AffineIntervention, flat
+from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.runner import RawRunner, runner_of
+from sadi_lens.engine.twin import input_rows
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.checks import as_path, checked
 from sadi_lens.types.files import partial, remove_abandoned, replace_folder, require_place
@@ -66,7 +66,6 @@ def export_folded(
     path = as_path("path", path)
     remove_abandoned(path)
     _require_place(path, overwrite)
-    require_eval(model)
     info = ModelInfo.of(model)
     _require_foldable(intervention, position, info)
     intervention.check(info)
@@ -166,12 +165,7 @@ def _folded(raw: RawRunner, intervention: Any) -> dict[str, Tensor]:
                 f"{name} cannot be folded: its weight is {weight.dtype} on {weight.device}. Load the model whole, "
                 "in a floating-point dtype"
             )
-        # Conv1D (GPT-2) keeps [in, out], Linear and its kin [out, in].
-        rows = (
-            weight.detach().float()
-            if type(module).__name__ == "Conv1D"
-            else weight.detach().float().T
-        )
+        rows = input_rows(module)
         scale, shift = (
             None if part is None else flat(part, rows.shape[0]).to(weight.device)
             for part in intervention.affine(layer)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,9 +17,10 @@ from sadi_lens.engine.intervention import (
     require_width,
     unit_vector,
 )
+from sadi_lens.interventions.pairs import prompt_activations
 from sadi_lens.types.checks import float_array, require_fields
 from sadi_lens.types.differences import ActivationDifferences
-from sadi_lens.types.model import ModelInfo
+from sadi_lens.types.model import HookedModel, ModelInfo, component_name, n_units
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +30,10 @@ class InferAlignerGate(ContextualIntervention):
     a' = a + strength * g * theta with g = 1 where s . a_last + b > 0, and a_last this layer's activation at the last
     prompt token. s and b are of this model; theta may come from a second, better aligned model of the same shape.
 
-    Source: Wang et al. (EMNLP 2024, arXiv 2401.11206). Simplified: gates of several layers are read in the flow of
-    the steered run, each before its own push; the authors read them in a run of their own.
+    Source: Wang et al. (EMNLP 2024, arXiv 2401.11206), who steer every token (``position="all"``) and read both
+    vectors at the last token of prompts, harmful ones minus harmless ones: ``from_prompts``. ``from_differences`` is
+    not theirs: its vectors are of answers. Simplified: gates of several layers are read in the flow of the steered run,
+    each before its own push; the authors read them in a run of their own.
 
     Raises:
         ValueError: If a number is not finite, shapes differ, or a layer is named twice.
@@ -62,6 +66,68 @@ class InferAlignerGate(ContextualIntervention):
             )
         for name, value in (("push", push), ("gate", gate), ("bias", bias), ("steered", steered)):
             object.__setattr__(self, name, value)
+
+    @classmethod
+    def from_prompts(
+        cls,
+        model: HookedModel,
+        harmful: Sequence[str],
+        harmless: Sequence[str],
+        layers: Sequence[int],
+        strength: float = 1.0,
+        *,
+        aligned: HookedModel | None = None,
+        component: str = "hidden",
+    ) -> "InferAlignerGate":
+        """As its authors build it, from prompts that should open the gate and prompts that should not.
+
+        theta = mean over harmful - mean over harmless prompts of the aligned model's activation at the last token. The
+        gate is the same difference of the model that is steered, at length 1, and b puts the threshold half way between
+        the two means (theirs is chosen on held-out prompts).
+
+        Args:
+            model: The model that is steered.
+            harmful: Prompts that open the gate, at least one.
+            harmless: Prompts that leave it shut, at least one.
+            layers: Layers to gate and push.
+            strength: Of the push; with a safety-aligned second model, towards what it does with harmful prompts.
+            aligned: The second model, of the same shape; default ``model`` itself, which is then pushed further the
+                way it already leans.
+            component: ``"hidden"`` in the paper.
+
+        Raises:
+            ValueError: If a list is empty, a layer does not exist, the two means are the same, or the models differ in
+                shape.
+
+        Example:
+            >>> harmful = [sample.prompt for sample in task.dev[:8]]
+            >>> harmless = [sample.prompt for sample in task.dev[8:16]]
+            >>> gate = sl.interventions.InferAlignerGate.from_prompts(
+            ...     model, harmful, harmless, [2, 3], aligned=model
+            ... )
+            >>> gate.layers
+            (2, 3)
+        """
+        component = component_name(component)
+        require_not_heads(component)
+        info = ModelInfo.of(model)
+        other = info if aligned is None else ModelInfo.of(aligned)
+        if (info.n_layers, n_units(info, component)) != (other.n_layers, n_units(other, component)):
+            raise ValueError(
+                f"the two models must have one shape: {info.name} has {info.shape}, {other.name} has {other.shape}"
+            )
+        if not harmful or not harmless:
+            raise ValueError(
+                f"harmful and harmless must hold at least 1 prompt each, got {len(harmful)} and {len(harmless)}"
+            )
+        for layer in layers:
+            require_layer(layer, info.n_layers)
+        chosen = list(layers)
+        own = _means(model, harmful, harmless, component, chosen)
+        theirs = own if aligned is None else _means(aligned, harmful, harmless, component, chosen)
+        gate = unit_vector(f"harmful minus harmless of layers {chosen}", own[0] - own[1])
+        bias = -(gate * (own[0] + own[1]) / 2).sum(axis=1)
+        return cls(theirs[0] - theirs[1], gate, bias, tuple(chosen), strength, component)
 
     @classmethod
     def from_differences(
@@ -138,3 +204,17 @@ class InferAlignerGate(ContextualIntervention):
         """Raise ValueError if the model lacks the layer or has another width."""
         for layer in self.steered:
             require_width(info, self.component, layer, self.push.shape[1], "push")
+
+
+def _means(
+    model: HookedModel,
+    harmful: Sequence[str],
+    harmless: Sequence[str],
+    component: str,
+    layers: Sequence[int],
+) -> list[np.ndarray]:
+    """Mean activation at the last token of either list of prompts, [layer unit]."""
+    return [
+        prompt_activations(model, one, component, layers)[..., 0].double().mean(dim=0).numpy()
+        for one in (harmful, harmless)
+    ]

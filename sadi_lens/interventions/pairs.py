@@ -8,11 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from sadi_lens.engine.prompts import encode_prompts
 from sadi_lens.engine.reading import read
-from sadi_lens.engine.text import (
-    encode_pairs,
-    encode_prompts,
-)
+from sadi_lens.engine.text import encode_pairs
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.model import HookedModel, component_name
 

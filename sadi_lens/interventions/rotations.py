@@ -82,8 +82,10 @@ class HouseholderRotation(_Rotation):
     A linear probe without intercept has normal ``direction``. An activation a with a . direction < 0 is turned by
     ``strength * angle`` in the plane of a and its reflection (I - 2 theta theta^T) a; the others are left alone.
 
-    Source: Pham and Nguyen (EMNLP 2024). Simplified: one layer, and one angle for all (the mean angle between the two
-    activations of a pair) where they train a network that predicts it; strength 1 is that angle.
+    Source: Pham and Nguyen (EMNLP 2024), who turn the last token of every step while the model writes
+    (``position="every_step"``) and every token where choices are scored (``"all"``). Simplified: one layer, and one
+    angle for all (the mean angle between the two activations of a pair) where they train a network that predicts it;
+    strength 1 is that angle.
 
     Raises:
         ValueError: If a number is out of range, or the direction is not of length 1.
@@ -163,7 +165,7 @@ class SphericalSteering(_Rotation):
     t = min(1, strength (d - beta) / (1 - beta)) of the way to mu along the sphere; its length is kept.
 
     Source: Spherical Steering (ICML 2026, arXiv 2602.08169), where it acts at the last token of each step
-    (``position="every_step"``) with kappa 20.
+    (``position="every_step"``) with kappa 20, and beta is chosen for each task (-0.15 and 0.4 are theirs).
 
     Raises:
         ValueError: If a number is out of range, or the direction is not of length 1.
@@ -211,8 +213,11 @@ class SphericalSteering(_Rotation):
 
     @property
     def label(self) -> str:
-        """As in ``spherical: hidden, layer 3, strength 1``."""
-        return f"spherical: {self.component}, layer {self.layer}, strength {self.strength:g}"
+        """As in ``spherical: hidden, layer 3, strength 1, beta 0.1``."""
+        return (
+            f"spherical: {self.component}, layer {self.layer}, strength {self.strength:g}, "
+            f"beta {self.threshold:g}"
+        )
 
     def _angle(self, cosine: Tensor) -> Tensor:
         wrong = torch.tanh(-self.kappa * cosine)

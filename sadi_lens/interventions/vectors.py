@@ -8,11 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sadi_lens.engine.fitting import device_of
+from sadi_lens.engine.edits import Affine, AffineIntervention
 from sadi_lens.engine.hooks import require_eval
 from sadi_lens.engine.intervention import (
-    Affine,
-    AffineIntervention,
     Context,
     ContextualIntervention,
     Need,
@@ -20,8 +18,10 @@ from sadi_lens.engine.intervention import (
     require_width,
     unit_vector,
 )
+from sadi_lens.engine.passes import device_of
+from sadi_lens.engine.prompts import encode_prompt
 from sadi_lens.engine.reading import read_activations
-from sadi_lens.engine.text import encode, encode_prompt, require_tokenizer
+from sadi_lens.engine.text import encode, require_tokenizer
 from sadi_lens.interventions.fixed import VectorAddition
 from sadi_lens.interventions.pairs import pair_activations
 from sadi_lens.types.checks import checked, float_array, require_fields

@@ -8,11 +8,13 @@ import numpy as np
 from jaxtyping import Bool
 
 from sadi_lens.engine.intervention import Intervention
+from sadi_lens.measure.picks import joined_picks
 from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.checks import check_value
 from sadi_lens.types.data import Sample, items_hash
 from sadi_lens.types.model import HookedModel, fingerprint_of
 from sadi_lens.types.results import Evaluation
+from sadi_lens.types.stats import cluster_codes
 
 
 @dataclass(frozen=True)
@@ -82,11 +84,7 @@ class EvaluationInterrupted(KeyboardInterrupt):
         return type(self), (self.partial, self.done, self.call)
 
     def require(self, call: Mapping[str, object]) -> None:
-        """Refuse to go on with another call.
-
-        Raises:
-            ValueError: Naming the arguments that differ.
-        """
+        """Refuse to go on with another call."""
         other = [name for name, value in call.items() if self.call[name] != value]
         if other:
             raise ValueError(
@@ -111,7 +109,7 @@ def described(interventions: Sequence[Intervention | None]) -> tuple[object, ...
 
 
 def joined(
-    done: Bool[np.ndarray, " item"], one: Evaluation, two: Evaluation, items: str
+    done: Bool[np.ndarray, " item"], one: Evaluation, two: Evaluation, samples: Sequence[Sample]
 ) -> Evaluation:
     """Results of some items and of the others as one, in the order of the samples.
 
@@ -119,7 +117,7 @@ def joined(
         done: The items of ``one``; ``two`` has the rest.
         one: The first part.
         two: The second.
-        items: Hash of the whole.
+        samples: All of them.
     """
     order = np.argsort(np.concatenate([np.flatnonzero(done), np.flatnonzero(~done)]))
     wide = max(one.choice_scores.shape[1], two.choice_scores.shape[1])
@@ -137,11 +135,16 @@ def joined(
             (padded(one.choice_scores), padded(two.choice_scores)),
         )
     )
+    clusters = cluster_codes([sample.cluster for sample in samples])
+    groups = tuple(sample.group or "" for sample in samples) if one.groups or two.groups else ()
     return replace(
         one,
         correct=correct,
         margins=margins,
         valid=valid,
         choice_scores=scores,
-        items=items,
+        items=items_hash(samples),
+        clusters=clusters,
+        groups=groups,
+        picks=one.picks and two.picks and joined_picks(one.picks, two.picks, order),
     )

@@ -6,7 +6,7 @@
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.interventions import MaskedScaling
 from sadi_lens.measure.calls import Settings
-from sadi_lens.measure.evaluation import evaluate_all
+from sadi_lens.measure.candidates import behind, evaluate_candidates
 from sadi_lens.measure.methods import Candidate, Control, Material, Method, UnavailableError
 from sadi_lens.measure.neutral import UnreachableError
 from sadi_lens.measure.sweeps import Grid, best_of
@@ -27,7 +27,6 @@ from sadi_lens.types.results import Choice, Evaluation, Sweep
 
 RULES = ("best", "stable")
 """``Sweep.best`` or ``Sweep.stable``; methods without a grid always take the best."""
-Rebuild = Callable[[Sequence[str]], Intervention]
 
 
 class Chosen(NamedTuple):
@@ -41,8 +40,8 @@ class Chosen(NamedTuple):
     sweep: Sweep | None = None
     """All candidates on dev, where they form a grid."""
     choice: Choice | None = None
-    rebuild: Rebuild | None = None
-    """Builds it anew for other prompts, where it must know them."""
+    seconds: float = float("nan")
+    """CPU seconds, all threads, of building its candidates and choosing one; what methods share, the first pays."""
 
     @property
     def name(self) -> str:
@@ -54,9 +53,16 @@ class Chosen(NamedTuple):
         """What was chosen; None is the unsteered model."""
         return self.candidate.intervention
 
-    def on(self, prompts: Sequence[str]) -> Intervention | None:
-        """The intervention for a run over ``prompts``."""
-        return self.intervention if self.rebuild is None else self.rebuild(prompts)
+    @property
+    def is_unsteered(self) -> bool:
+        """Whether no candidate did better on dev than the unsteered model."""
+        one = self.candidate
+        changes = one.intervention or one.before or one.build
+        return one.strength == 0 or (self.n_candidates > 1 and not changes)
+
+    def on(self, prompts: Sequence[str]) -> Candidate:
+        """What runs over ``prompts``."""
+        return self.candidate.over(prompts)
 
 
 def choose_all(
@@ -74,10 +80,11 @@ def choose_all(
     bar = tqdm(methods, desc="choose on dev", unit="method", disable=not progress)
     for method in bar:
         bar.set_postfix_str(method.name)
+        started = time.process_time()
         try:
-            chosen[method.name] = choose(
-                material, method, dev, settings, budget=budget, before=chosen
-            )
+            one = choose(material, method, dev, settings, budget=budget, before=chosen)
+            chosen[method.name] = one._replace(seconds=time.process_time() - started)
+            notes += _edges(one)
         except (UnavailableError, UnreachableError) as error:
             notes.append(f"{method.name} left out: {error}")
     return chosen, notes
@@ -102,7 +109,7 @@ def choose(
         dev: Items to choose on.
         settings: How they are scored; the method's own position goes before theirs.
         budget: Most candidates; None for all that the method has.
-        before: What other methods chose, for a control.
+        before: What other methods chose, for a control and for a method that starts from one of them.
         rule: One of ``RULES``.
         keep_items: Keep which items each candidate got right, for ``Sweep.selection``.
 
@@ -111,7 +118,11 @@ def choose(
         ValueError: If it offers more candidates than the budget allows, or none.
     """
     require_one_of("choose", rule, RULES)
-    candidates, rebuild = _offer(method, material, before or {}, dev, budget)
+    start = _start(method, before or {})
+    material, dev = material.upon(start), behind(start.before, dev)
+    prompts = [one.prompt for one in dev]
+    offered = _offer(method, material, before or {}, prompts, budget)
+    candidates = [one if one.intervention else one.over(prompts) for one in offered]
     if not 1 <= len(candidates) <= (budget or len(candidates)):
         raise ValueError(
             f"method {method.name!r} offers {len(candidates)} candidates; the budget allows 1 to {budget}"
@@ -123,24 +134,63 @@ def choose(
         if found.split == "unknown":  # what a task calls dev is dev
             found = replace(found, split="dev")
         choice = found.best() if rule == "best" else found.stable()
-        taken = next(
-            one for one in candidates if (one.k, one.strength) == (choice.k, choice.strength)
-        )
+        taken = _started(_taken(candidates, choice), start)
         return Chosen(
             method, taken, settings.position, choice.accuracy, len(candidates), found, choice
         )
-    scored = evaluate_all(
-        material.model, dev, [one.intervention for one in candidates], settings, progress=False
-    )
-    best = best_of(scored)
+    scored = evaluate_candidates(material.model, dev, candidates, settings)
+    base = None
+    if len(candidates) > 1:  # a control, or a finished intervention, is what it is
+        (base,) = evaluate_candidates(material.model, dev, [Candidate(None)], settings)
+    best = best_of(scored, base)
     return Chosen(
         method,
-        candidates[best],
+        _started(Candidate(None) if best < 0 else candidates[best], start),
         settings.position,
-        scored[best].accuracy,
+        base.accuracy if base and best < 0 else scored[best].accuracy,
         len(candidates),
-        rebuild=rebuild,
     )
+
+
+def _edges(one: Chosen) -> list[str]:
+    """A note where the chosen strength is the largest or smallest that was tried: the best may lie beyond."""
+    if one.sweep is None or len(one.sweep.strengths) < 2:
+        return []
+    strength, tried = one.candidate.strength, one.sweep.strengths
+    for word, edge in (("largest", max(tried)), ("smallest", min(tried))):
+        if strength == edge:
+            return [
+                f"{one.name} chose the {word} strength of its grid, {strength:g}: the best may lie beyond"
+            ]
+    return []
+
+
+def _start(method: Method | Control, before: Mapping[str, Chosen]) -> Candidate:
+    """What the method starts from: the plain model, or what another method chose."""
+    name = method.upon if isinstance(method, Method) else ""
+    if not name:
+        return Candidate(None)
+    if name not in before:
+        raise UnavailableError(f"it starts from what {name!r} chose, which must stand before it")
+    return before[name].candidate
+
+
+def _started(taken: Candidate, start: Candidate) -> Candidate:
+    """The candidate with the text and the model that its method started from."""
+    if not start.before and start.build is None:
+        return taken
+    return replace(taken, before=start.before, build=start.build, words=start.words)
+
+
+def _taken(candidates: Sequence[Candidate], choice: Choice) -> Candidate:
+    """The candidate of a cell; of a mask where nothing beats the unsteered model, one that changes nothing."""
+    if not choice.is_unsteered:
+        return next(
+            one for one in candidates if (one.k, one.strength) == (choice.k, choice.strength)
+        )
+    first = candidates[0].intervention
+    still = replace(first, strength=0.0) if isinstance(first, MaskedScaling) else None
+    return replace(candidates[0], intervention=still, strength=0.0)
 
 
 def _grid(method: Method, candidates: Sequence[Candidate], task: str) -> Grid:
@@ -165,18 +215,18 @@ def _offer(
     method: Method | Control,
     material: Material,
     before: Mapping[str, Chosen],
-    dev: Sequence[Sample],
+    prompts: Sequence[str],
     budget: int | None,
-) -> tuple[Sequence[Candidate], Rebuild | None]:
+) -> Sequence[Candidate]:
     if isinstance(method, Method):
-        return candidates_of(method, material, budget), None
+        return candidates_of(method, material, budget)
     name = method.of or f"sadi-{material.component}"
     followed = before[name].candidate if name in before else Candidate(None)
-    if followed.intervention is None:
+    if followed.intervention is None or not followed.strength:
         raise UnavailableError(f"{name!r} chose nothing that it could be a control of")
-    build: Rebuild = partial(method.build, material, followed.intervention)
-    made = Candidate(build([one.prompt for one in dev]), followed.k, followed.strength)
-    return [made], build if method.per_prompts else None
+    build = partial(method.build, material, followed.intervention)
+    made = Candidate(build(prompts), followed.k, followed.strength)
+    return [replace(made, rebuild=build) if method.per_prompts else made]
 
 
 def report(
@@ -209,13 +259,12 @@ def report(
         bar.set_postfix_str(", ".join(one.name for one in group))
         steering = [one.on(prompts) for one in group]
         started = time.process_time()
-        results = evaluate_all(
+        results = evaluate_candidates(
             model,
             test,
             steering,
             replace(settings, position=group[0].position),
             labels=[one.name for one in group],
-            progress=False,
         )
         seconds = (time.process_time() - started) / len(test) if timed else float("nan")
         found |= {one.label: (one, seconds) for one in results}

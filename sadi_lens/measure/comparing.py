@@ -10,7 +10,15 @@ from sadi_lens.interventions import MaskedAddition, MaskedScaling, VectorAdditio
 from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.choosing import Chosen, choose_all, report
 from sadi_lens.measure.evaluation import chance_of
-from sadi_lens.measure.methods import BUDGET, METHODS, SAME, Candidate, Control, Material, Method
+from sadi_lens.measure.methods import (
+    BUDGET,
+    METHODS,
+    ON_REQUEST,
+    Candidate,
+    Control,
+    Material,
+    Method,
+)
 from sadi_lens.measure.neutral import halves_of, side_effects
 from sadi_lens.measure.nulls import null_band
 from sadi_lens.measure.sweeps import STRENGTHS
@@ -49,7 +57,8 @@ def compare(
         model: A bridged model in eval mode.
         task: Needs pairs (the masks and vectors), dev (every choice) and test (every number reported).
         methods: Names of ``sadi_lens.measure.methods.METHODS``, methods of your own, finished interventions, or None
-            for the unsteered model, which always comes first. Default: all that differ and this model has units for.
+            for the unsteered model, which always comes first. Default: all that steer, differ and have units in this
+            model; not ``ON_REQUEST`` (prompting, fine-tuning).
         component: What the fixed methods and the controls edit, and whose SADI they are controls of.
         position: Which tokens are edited, unless a method's definition says so itself.
         budget: Candidates that each method may try on dev.
@@ -174,6 +183,7 @@ def run_plan(
             "dev_accuracy": one.dev_accuracy,
             "n_candidates": one.n_candidates,
             "seconds": found[one.name][1],
+            "choice_seconds": one.seconds,
             "null": bands[one.name].label if one.name in bands else "",
             "side_effects": _side_effects(material.model, one, plan.neutral),
         }
@@ -192,11 +202,7 @@ def run_plan(
 
 
 def require_splits(task: Task) -> None:
-    """Refuse a task that has nothing to build, choose or report on.
-
-    Raises:
-        ValueError: Naming what is missing.
-    """
+    """Refuse a task that has nothing to build, choose or report on."""
     for name in ("pairs", "dev", "test"):
         if not getattr(task, name):
             raise ValueError(f"task {task.name!r} has no {name}; this needs pairs, dev and test")
@@ -238,9 +244,16 @@ def _side_effects(model: HookedModel, one: Chosen, texts: Sequence[str]) -> Side
     if not texts:
         return None
     position = "every_step" if one.position == "last_prompt" else one.position
+    runs = one.on([halves_of(text)[0] for text in texts])
     try:
-        steered = one.on([halves_of(text)[0] for text in texts])
-        return side_effects(model, texts, steered, position=position)
+        return side_effects(
+            model,
+            texts,
+            runs.intervention,
+            steered=runs.on(model),
+            before=runs.before,
+            position=position,
+        )
     except NotFiniteError as error:  # the other rows stand
         warnings.warn(f"side effects of {one.name}: {error}", stacklevel=2)
         return SideEffects(math.nan, math.nan, math.nan, math.nan, len(texts), 0, position)
@@ -254,7 +267,9 @@ def _resolve(
     """The methods asked for, the unsteered model first; every control after the method it follows."""
     if methods is None:
         methods = [
-            name for name in METHODS if name not in SAME and (info.d_mlp or name != "sadi-neuron")
+            name
+            for name in METHODS
+            if name not in ON_REQUEST and (info.d_mlp or name != "sadi-neuron")
         ]
     n_units(info, component)
     listed: list[Method | Control] = [METHODS["unsteered"]]
@@ -288,7 +303,10 @@ def _finished(intervention: Intervention) -> Method:
 
 def _label(one: Chosen, position: str) -> str:
     """Label of the intervention and a position of its own, where they say more than the method's name; else empty."""
-    words = "" if one.intervention is None else one.intervention.label
+    if one.is_unsteered:
+        return "unsteered: nothing does better on dev"
+    parts = (one.candidate.words, "" if one.intervention is None else one.intervention.label)
+    words = "; ".join(part for part in parts if part)
     if one.position != position:
         words += f", position {one.position}"
     return "" if words == one.name else words

@@ -10,7 +10,7 @@ from sadi_lens.engine.intervention import Intervention
 from sadi_lens.measure.calls import Settings, made
 from sadi_lens.measure.evaluation import evaluate_all
 from sadi_lens.measure.neutral import divergence, halves_of
-from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, NotFiniteError, require_one_of
+from sadi_lens.types.base import DEFAULT_POSITION, NotFiniteError, require_one_of
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import Sample
 from sadi_lens.types.model import HookedModel
@@ -61,7 +61,6 @@ def side_effect_curve(
         raise ValueError(
             f"strengths and texts must hold at least 1 each, got {len(strengths)} and {len(texts)}"
         )
-    require_one_of("text_position", text_position, POSITIONS)
     require_one_of("kind", kind, KINDS)
     all_made = [made(make, float(strength)) for strength in strengths]
     halves = [halves_of(text) for text in texts]

@@ -7,19 +7,20 @@ from typing import Any, TypedDict, Unpack, overload
 import numpy as np
 from tqdm.auto import tqdm
 
-from sadi_lens.engine.fitting import fitting, warn_unknown
 from sadi_lens.engine.generation import Options as Generation
 from sadi_lens.engine.generation import continued
-from sadi_lens.engine.hooks import require_eval
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.runner import Runner, runner_of
+from sadi_lens.engine.text import fitting, warn_unknown
 from sadi_lens.measure.calls import (
     Call,
     EvaluationInterrupted,
     Settings,
     joined,
 )
+from sadi_lens.measure.journal import kept
 from sadi_lens.measure.outcomes import Origin, choice_outcomes, score_choices, text_outcome
+from sadi_lens.measure.picks import Answers
 from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import Sample, items_hash
@@ -138,11 +139,7 @@ def evaluate(
 def fitting_samples(
     model: HookedModel, samples: Sequence[Sample], settings: Settings, *, too_long: str
 ) -> Sequence[Sample]:
-    """The samples that fit the context; words that the model does not know are warned about.
-
-    Raises:
-        ValueError: As ``sadi_lens.engine.fitting.fitting``.
-    """
+    """The samples that fit the context; words that the model does not know are warned about."""
     if settings.scoring == "generation":
         items = [((one.prompt,), ()) for one in samples]
     else:
@@ -171,17 +168,20 @@ def evaluate_all(
 
     A grid goes on where a cell overflows: its items count as wrong there, which is said. Otherwise that is refused.
     """
-    require_eval(model)
     call = _call(model, samples, interventions, labels, settings)
     if resume is not None:
         resume.require(call.described(model))
-    bar = tqdm(total=len(samples) * len(interventions), desc=description, disable=not progress)
-    with bar:
-        if settings.scoring == "generation" or (
-            samples[0].target is not None and settings.scoring != "teacher_forced"
-        ):
-            return _by_generation(model, call, bar, resume, is_grid)
-        return _by_choices(model, call, bar, resume, is_grid)
+
+    def run() -> list[Evaluation]:
+        bar = tqdm(total=len(samples) * len(interventions), desc=description, disable=not progress)
+        with bar:
+            if settings.scoring == "generation" or (
+                samples[0].target is not None and settings.scoring != "teacher_forced"
+            ):
+                return _by_generation(model, call, bar, resume, is_grid)
+            return _by_choices(model, call, bar, resume, is_grid)
+
+    return kept(description, lambda: call.described(model), run)
 
 
 def _call(
@@ -243,7 +243,7 @@ def _by_generation(
     options = Generation(settings.position)
     options.sampling |= {"max_new_tokens": settings.max_new_tokens, "use_cache": is_shared}
     several = max(1, rows // len(samples))
-    items, origin = items_hash(samples), _origin(model, call)
+    items, origin, answers = items_hash(samples), _origin(model, call), Answers.of(samples)
     try:
         for start in range(len(found), len(call.interventions), several):
             some = call.interventions[start : start + several]
@@ -260,7 +260,7 @@ def _by_generation(
                 at = range(place * len(samples), (place + 1) * len(samples))
                 broken = np.array([row in (options.broken or ()) for row in at])
                 own = [texts[row].text for row in at]
-                found.append(text_outcome(label, samples, own, origin, items, broken))
+                found.append(text_outcome(label, samples, own, origin, items, answers, broken))
             bar.update(len(samples) * len(some))
     except KeyboardInterrupt:
         whole = np.ones(len(samples), dtype=bool)
@@ -287,11 +287,13 @@ def _by_choices(
     scores = score_choices(model, rest, call.interventions, call.settings, bar)
     now = done.copy()
     now[missing[scores.done]] = True
-    results = choice_outcomes(rest, call.labels, _origin(model, call), scores, is_grid)
+    answers = Answers.of(samples)
+    few = answers and answers.take(missing)
+    results = choice_outcomes(rest, call.labels, _origin(model, call), scores, few, is_grid)
     if before and results:
-        items = items_hash([one for one, is_done in zip(samples, now, strict=True) if is_done])
+        finished = [one for one, is_done in zip(samples, now, strict=True) if is_done]
         pairs = zip(before, results, strict=True)
-        results = tuple(joined(done[now], one, two, items) for one, two in pairs)
+        results = tuple(joined(done[now], one, two, finished) for one, two in pairs)
     results = results or before
     if scores.interrupted:
         raise EvaluationInterrupted(results, now, call.described(model))

@@ -11,12 +11,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sadi_lens.engine.fitting import batches_by_tokens, device_of, pad_id, pad_left
 from sadi_lens.engine.generation import generate
 from sadi_lens.engine.hooks import require_eval
 from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.passes import batches_by_tokens, device_of, pad_id, pad_left
+from sadi_lens.engine.prompts import encode_prompt
 from sadi_lens.engine.steering import steer
-from sadi_lens.engine.text import encode_item, encode_prompt
+from sadi_lens.engine.text import encode_item
 from sadi_lens.measure.calls import made
 from sadi_lens.measure.open_ended import compression, repeatable, repetition
 from sadi_lens.types.answers import has_spaces
@@ -51,6 +52,8 @@ def divergence(
     intervention: Intervention | None,
     *,
     position: str = DEFAULT_POSITION,
+    steered: HookedModel | None = None,
+    before: str = "",
 ) -> Divergence:
     """KL per token and perplexity ratio over the continuations of texts, both models reading the same tokens.
 
@@ -59,6 +62,8 @@ def divergence(
         texts: (prompt, continuation); an empty continuation asks for the one token that follows the prompt.
         intervention: What to measure; acts on the prompt as ``position`` says.
         position: Which tokens are edited.
+        steered: The model that is steered, where it is not ``model`` itself (fine-tuned from it, same tokenizer).
+        before: Text that the steered model reads before each prompt.
 
     Raises:
         ValueError: If there is no text, or one does not tokenise or fit.
@@ -67,17 +72,20 @@ def divergence(
     require_eval(model)
     if not texts:
         raise ValueError("texts must hold at least 1, got 0")
-    rows: list[tuple[list[int], int]] = []
-    for prompt, continuation in texts:
-        if continuation:
-            item = encode_item(model, prompt, (continuation,))
-            rows.append(([*item.prompt, *item.answers[0]], len(item.answers[0])))
-        else:
-            rows.append((encode_prompt(model, prompt), 0))
+    other = steered or model
+    rows = [_cut(model, *text) for text in texts]
+    longer = [_cut(other, before + prompt, end) for prompt, end in texts] if before else rows
+    if [ids[len(ids) - n :] for ids, n in rows] != [ids[len(ids) - n :] for ids, n in longer]:
+        raise ValueError(f"the texts are cut into other tokens after {before[-40:]!r}")
     most = max(1, MAX_LOGITS // int(model.cfg.d_vocab))
-    batches = batches_by_tokens([len(ids) for ids, _ in rows], most)
+    batches = batches_by_tokens([len(ids) for ids, _ in longer], most)
     parts = [
-        _sums(model, [rows[index] for index in indices], intervention, position)
+        _sums(
+            (model, [rows[index] for index in indices]),
+            (other, [longer[index] for index in indices]),
+            intervention,
+            position,
+        )
         for indices in batches
     ]
     kl, surprise = (sum(part[place] for part in parts) for place in (0, 1))
@@ -91,24 +99,38 @@ def divergence(
     return Divergence(kl / n_tokens, ratio, n_tokens)
 
 
+def _cut(model: HookedModel, prompt: str, continuation: str) -> tuple[list[int], int]:
+    """Tokens of a text, and how many of them continue the prompt."""
+    if not continuation:
+        return encode_prompt(model, prompt), 0
+    item = encode_item(model, prompt, (continuation,))
+    return [*item.prompt, *item.answers[0]], len(item.answers[0])
+
+
 def _sums(
-    model: HookedModel,
-    rows: Sequence[tuple[list[int], int]],
+    plain: tuple[HookedModel, Sequence[tuple[list[int], int]]],
+    other: tuple[HookedModel, Sequence[tuple[list[int], int]]],
     intervention: Intervention | None,
     position: str,
 ) -> tuple[float, float]:
-    """KL and the surprise that steering adds, summed over the continuation tokens of (tokens, length) rows."""
-    ids, mask = pad_left([ids for ids, _ in rows], pad_id(model), device_of(model))
+    """KL and the surprise that steering adds, summed over the continuation tokens of (tokens, length) rows.
+
+    Each model reads rows of its own, which end in the same continuations.
+    """
+    rows = plain[1]
     keep = max(n for _, n in rows) + 1
 
-    def logprobs() -> Tensor:
+    def logprobs(
+        model: HookedModel, rows: Sequence[tuple[list[int], int]]
+    ) -> tuple[Tensor, Tensor]:
+        ids, mask = pad_left([ids for ids, _ in rows], pad_id(model), device_of(model))
         logits = model(ids, attention_mask=mask, use_cache=False, logits_to_keep=keep)
-        return torch.log_softmax(logits[:, -keep:].float(), dim=-1)
+        return torch.log_softmax(logits[:, -keep:].float(), dim=-1), ids
 
-    base = logprobs()
-    lengths = [len(row) - n for row, n in rows]
-    with steer(model, intervention, position=position, prompt_lengths=lengths):
-        steered = logprobs()
+    base, ids = logprobs(*plain)
+    lengths = [len(row) - n for row, n in other[1]]
+    with steer(other[0], intervention, position=position, prompt_lengths=lengths):
+        steered, _ = logprobs(*other)
     # Column keep - 1 - n predicts the first of n continuation tokens.
     n_predicted = torch.tensor([max(1, n) for _, n in rows])[:, None]
     first = torch.tensor([keep - 1 - n for _, n in rows])[:, None]
@@ -131,6 +153,8 @@ def side_effects(
     *,
     position: str = DEFAULT_POSITION,
     max_new_tokens: int = 32,
+    steered: HookedModel | None = None,
+    before: str = "",
 ) -> SideEffects:
     """What an intervention does to neutral texts: the second half of each is read, the first half continued.
 
@@ -140,16 +164,20 @@ def side_effects(
         intervention: What to measure; None is the unsteered model.
         position: Which tokens are edited; ``"every_step"`` leaves steering on for the whole continuation.
         max_new_tokens: Length of the greedy continuations.
+        steered: See ``divergence``.
+        before: See ``divergence``.
 
     Raises:
         ValueError: If a text cannot be cut or does not fit.
         NotFiniteError: If the model's output is not finite.
     """
     halves = [halves_of(text) for text in texts]
-    found = divergence(model, halves, intervention, position=position)
+    found = divergence(
+        model, halves, intervention, position=position, steered=steered, before=before
+    )
     continued = generate(
-        model,
-        [prompt for prompt, _ in halves],
+        steered or model,
+        [before + prompt for prompt, _ in halves],
         intervention,
         position=position,
         max_new_tokens=max_new_tokens,

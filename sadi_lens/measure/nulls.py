@@ -5,12 +5,11 @@ from functools import partial
 
 import numpy as np
 
-from sadi_lens.engine.intervention import require_strength
 from sadi_lens.interventions import MaskedScaling
 from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.evaluation import evaluate_all
 from sadi_lens.measure.sweeps import STRENGTHS, best_of
-from sadi_lens.types.base import DEFAULT_POSITION, require_count
+from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import Sample
 from sadi_lens.types.masks import Mask, random_mask
@@ -63,8 +62,6 @@ def null_band(
     Raises:
         ValueError: If ``n`` is below 1; otherwise as ``evaluate``.
     """
-    require_count("n", n)
-    require_strength(strength)
     if tune_on is not None and not tune_on:
         raise ValueError(
             "tune_on must hold at least 1 sample, got 0; leave it out for one strength"

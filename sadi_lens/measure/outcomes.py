@@ -6,19 +6,21 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.scoring import score_answers
 from sadi_lens.engine.text import EncodedItem, encode_item, require_tokenizer
 from sadi_lens.engine.whole_texts import ItemScores
 from sadi_lens.measure.calls import Settings
+from sadi_lens.measure.picks import Answers
 from sadi_lens.tasks.contrast import right_answer
 from sadi_lens.types.answers import matches, neutral_prompt, normalise
 from sadi_lens.types.base import NotFiniteError
 from sadi_lens.types.data import Sample, items_hash
 from sadi_lens.types.model import HookedModel, ModelInfo
-from sadi_lens.types.results import Evaluation
+from sadi_lens.types.results import Evaluation, Picks
+from sadi_lens.types.stats import cluster_codes
 
 
 class ChoiceRow(NamedTuple):
@@ -104,9 +106,11 @@ def score_choices(
         result.interrupted = True
         if scoring == "pmi":  # half of a difference is no score
             result.done[:] = False
-    for index, item in enumerate(items if scoring == "per_token" else ()):
-        lengths = [len(answer) for answer in item.answers]
-        result.scores[:, index, : len(lengths)] /= lengths
+    if scoring in ("per_token", "per_byte"):
+        for index, (item, texts) in enumerate(zip(items, choices, strict=True)):
+            by_byte = [len(text.strip().encode()) for text in texts]
+            lengths = by_byte if scoring == "per_byte" else [len(one) for one in item.answers]
+            result.scores[:, index, : len(lengths)] /= lengths
     return result
 
 
@@ -170,6 +174,17 @@ class Origin:
     split: str
     position: str
     scoring: str
+    clusters: Int[np.ndarray, " item"] | None = None
+    groups: tuple[str, ...] = ()
+
+    def of(self, samples: Sequence[Sample]) -> "Origin":
+        """With what these items belong to."""
+        groups = tuple(one.group or "" for one in samples)
+        return replace(
+            self,
+            clusters=cluster_codes([one.cluster for one in samples]),
+            groups=groups if any(groups) else (),
+        )
 
     def result(
         self,
@@ -180,6 +195,7 @@ class Origin:
         margins: Float[np.ndarray, " item"],
         valid: Bool[np.ndarray, " item"],
         scores: Float[np.ndarray, "item choice"],
+        picks: Picks | None,
         texts: Sequence[str] = (),
     ) -> Evaluation:
         """The result of one intervention."""
@@ -196,6 +212,9 @@ class Origin:
             scores,
             items,
             tuple(texts),
+            clusters=self.clusters,
+            groups=self.groups,
+            picks=picks,
         )
 
 
@@ -205,6 +224,7 @@ def text_outcome(
     texts: list[str],
     origin: Origin,
     items: str,
+    answers: Answers | None,
     broken: Bool[np.ndarray, " item"],
 ) -> Evaluation:
     """Generated texts, matched with what counts as right; those in ``broken`` came of logits that are not finite."""
@@ -212,7 +232,8 @@ def text_outcome(
     is_text = samples[0].target is not None
     accepted = [_accepted(sample) for sample in samples]
     correct = np.array([matches(*one) for one in zip(texts, accepted, strict=True)]) & ~broken
-    return replace(origin, scoring="exact_match" if is_text else "generation").result(
+    scoring = "exact_match" if is_text else "generation"
+    return replace(origin.of(samples), scoring=scoring).result(
         label,
         items,
         correct=correct,
@@ -225,6 +246,7 @@ def text_outcome(
         )
         & ~broken,
         scores=np.empty((correct.size, 0), dtype=np.float32),
+        picks=answers and answers.by_texts(texts, samples, correct),
         texts=texts,
     )
 
@@ -241,6 +263,7 @@ def choice_outcomes(
     labels: Sequence[str],
     origin: Origin,
     found: ChoiceScores,
+    answers: Answers | None,
     is_grid: bool,
 ) -> tuple[Evaluation, ...]:
     """One result an intervention, over the items that were finished; see ``evaluate_all``."""
@@ -249,8 +272,10 @@ def choice_outcomes(
         return ()
     chosen = [samples[index] for index in kept.tolist()]
     items = items_hash(chosen)
+    origin = origin.of(chosen)
+    few = answers and answers.take(kept)
     return tuple(
-        _outcome(label, chosen, row, origin, items, is_grid)
+        _outcome(label, chosen, row, origin, items, few, is_grid)
         for label, row in zip(labels, found.rows(kept), strict=True)
     )
 
@@ -261,6 +286,7 @@ def _outcome(
     found: ChoiceRow,
     origin: Origin,
     items: str,
+    answers: Answers | None,
     is_grid: bool,
 ) -> Evaluation:
     scores = found.scores
@@ -286,6 +312,7 @@ def _outcome(
         margins=margins,
         valid=found.valid & ~is_broken,
         scores=scores,
+        picks=answers and answers.by_scores(scores, correct),
     )
 
 

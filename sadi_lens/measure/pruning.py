@@ -5,12 +5,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sadi_lens.engine.intervention import require_strength
 from sadi_lens.find.gradients import margin_gradients
 from sadi_lens.interventions import MaskedScaling
 from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.evaluation import evaluate_all, split_of
-from sadi_lens.types.base import DEFAULT_POSITION, NotFiniteError, require_count
+from sadi_lens.types.base import DEFAULT_POSITION, NotFiniteError
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import Sample
 from sadi_lens.types.masks import Mask
@@ -50,7 +49,6 @@ def unit_effects(
         NotFiniteError: If an activation at ``at``, or an effect, overflows.
     """
     _require_units(mask)
-    require_strength(strength)
     mask.check(ModelInfo.of(model))
     if not 0 <= at <= 1:
         raise ValueError(f"at must be in [0, 1] (a share of the strength), got {at}")
@@ -110,7 +108,6 @@ def prune_mask(
     _require_units(mask)
     if not 0 < keep <= 1:
         raise ValueError(f"keep must be in (0, 1], got {keep}")
-    require_count("n_candidates", n_candidates)
     pruning = _Pruning(
         model, samples, strength, Settings("", position, scoring, prepend_bos), progress
     )

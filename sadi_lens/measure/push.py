@@ -9,8 +9,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.prompts import encode_prompts
 from sadi_lens.engine.reading import read
-from sadi_lens.engine.text import EncodedItem, encode_prompts
+from sadi_lens.engine.text import EncodedItem
 from sadi_lens.find.differences import Moments
 from sadi_lens.interventions import Push, SwappedPrompt
 from sadi_lens.types.base import NotFiniteError

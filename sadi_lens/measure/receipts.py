@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sadi_lens.engine.fitting import device_of, pad_id, pad_left
 from sadi_lens.engine.generation import Options, continued
-from sadi_lens.engine.hooks import require_eval
+from sadi_lens.engine.hooks import FlatHook, require_eval
 from sadi_lens.engine.intervention import Intervention
-from sadi_lens.engine.runner import FlatHook, runner_of
+from sadi_lens.engine.passes import device_of, pad_id, pad_left
+from sadi_lens.engine.prompts import encode_prompt
+from sadi_lens.engine.runner import runner_of
 from sadi_lens.engine.steering import steer
-from sadi_lens.engine.text import encode_prompt, require_tokenizer
+from sadi_lens.engine.text import require_tokenizer
 from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.checks import checked
 from sadi_lens.types.model import HookedModel, ModelInfo
@@ -175,10 +176,8 @@ def check(
             model of another shape.
     """
     require_eval(model)
-    if isinstance(prompts, str) or len(prompts) < 2:
+    if len(prompts) < 2:
         raise ValueError(f"prompts must be a list of at least 2, got {prompts!r}")
-    if n_steps < 1:
-        raise ValueError(f"n_steps must be at least 1, got {n_steps}")
     rows = [encode_prompt(model, one, prepend_bos=prepend_bos, room=n_steps) for one in prompts]
     runs = _Runs(model, rows, n_steps, position)
     names = sorted({name for pair in WAYS.values() for name in pair})

@@ -15,7 +15,7 @@ from sadi_lens.find.rankings import pair_arrays, pairs_of, rank_pairs
 from sadi_lens.interventions import MaskedScaling
 from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.evaluation import evaluate_all
-from sadi_lens.types.base import DEFAULT_POSITION, require_count
+from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import ContrastivePair, Sample, Task
 from sadi_lens.types.masks import Mask, require_k, select_top
@@ -58,7 +58,6 @@ def mask_stability(
             is out of range.
     """
     drawn = _Drawn(model, task_or_pairs, component, k, ranking, prepend_bos, progress)
-    require_count("n_boot", n_boot)
     n, generator = drawn.n, np.random.default_rng(seed)
     counts = generator.multinomial(n, np.full(n, 1 / n), size=n_boot).astype(np.float64)
     halves = np.zeros((2, n_boot, n))
@@ -129,7 +128,6 @@ def pairs_needed(
         )
     drawn = _Drawn(model, task_or_pairs, component, k, ranking, prepend_bos, progress)
     sizes = _sizes(sizes, drawn.n)
-    require_count("n_draws", n_draws)
     curve, masks = _fewer(drawn, sizes, n_draws, seed)
     if samples is None or strength is None:
         return curve
@@ -140,9 +138,9 @@ def pairs_needed(
 def _sizes(sizes: Sequence[int] | None, n: int) -> tuple[int, ...]:
     if sizes is None:
         return tuple(sorted({max(2, round(n / part)) for part in (16, 8, 4, 2, 1)}))
-    if not len(sizes) or any(size != int(size) or not 1 <= size <= n for size in sizes):
+    if not sizes or max(sizes) > n:
         raise ValueError(f"sizes must be whole numbers in [1, {n}] pairs, got {list(sizes)}")
-    return tuple(int(size) for size in sizes)
+    return tuple(sizes)
 
 
 def _fewer(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask, top_k_mask
 from sadi_lens.types.model import HookedModel
 from sadi_lens.types.results import Evaluation, Sweep
+from sadi_lens.types.results.choice import valid_floor
 from sadi_lens.types.scores import Scores
 
 KS = {
@@ -32,7 +33,7 @@ STRENGTHS = (0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)
 
 @dataclass(frozen=True)
 class Candidate:
-    """One intervention that a method may choose on dev, and its place in the method's grid if it has one."""
+    """What a method may choose on dev: an intervention, a text before every prompt, a model of its own, or several."""
 
     intervention: Intervention | None
     """None is the unsteered model."""
@@ -40,12 +41,31 @@ class Candidate:
     """Units selected, or the layer (``Sweep.axis``)."""
     strength: float = float("nan")
     """NaN where the method has none."""
+    before: str = ""
+    """Text that goes before every prompt (an instruction, examples)."""
+    build: Callable[[], HookedModel] | None = None
+    """Makes the model that it runs on, where that is not the model compared (fine-tuning)."""
+    words: str = ""
+    """What text or model it is, for the table."""
+    rebuild: Callable[[Sequence[str]], Intervention] | None = None
+    """Builds the intervention for the prompts of a run, where it must know them."""
 
     def __post_init__(self) -> None:
         check_value("intervention", self.intervention, Intervention | None)
         check_value("k", self.k, int, 0)
         if self.strength == self.strength:
             check_value("strength", self.strength, float)
+
+    def on(self, model: HookedModel) -> HookedModel:
+        """The model that it runs on, where ``model`` is the one compared."""
+        return model if self.build is None else self.build()
+
+    def over(self, prompts: Sequence[str]) -> "Candidate":
+        """The same for a run over ``prompts``."""
+        if self.rebuild is None:
+            return self
+        found = self.rebuild([self.before + one for one in prompts])
+        return replace(self, intervention=found)
 
 
 class SweepInterrupted(KeyboardInterrupt):
@@ -178,6 +198,8 @@ class Grid:
         require_fields(self, ks=0)
         if not self.cells or self.cells[0].intervention is None:
             raise ValueError("ks and strengths must not be empty, and all cells must steer")
+        if any(one.before or one.build for one in self.cells):
+            raise ValueError("cells of a grid are interventions on one model and its own prompts")
         every = [(k, s) for k in self.ks for s in self.strengths]
         if [(one.k, one.strength) for one in self.cells] != every:
             raise ValueError(
@@ -257,6 +279,7 @@ class Grid:
 
         is_whole = len(rest) == len(self.cells)
         correct = np.array([one.correct for one in rest]) if keep_items and is_whole else None
+        balanced = [one.picks.balanced_accuracy for one in found if one.picks]
         return Sweep(
             component=self.component,
             ranking=self.ranking,
@@ -279,14 +302,25 @@ class Grid:
             unsteered_correct=base.correct if keep_items else None,
             axis=self.axis,
             skipped=skipped,
+            balanced_accuracy=table(balanced[1:]) if balanced else None,
+            unsteered_balanced_accuracy=balanced[0] if balanced else float("nan"),
         )
 
 
-def best_of(found: Sequence[Evaluation]) -> int:
-    """Place of the best result: accuracy, then margin, then the earlier one."""
+def best_of(found: Sequence[Evaluation], unsteered: Evaluation | None = None) -> int:
+    """Place of the best result: accuracy, then margin, then the earlier one.
 
-    def merit(index: int) -> tuple[float, float]:
-        one = found[index]
+    Args:
+        found: At least one.
+        unsteered: A candidate too, that sets the floor of ``Sweep.best``; -1 is returned where no other does better.
+    """
+
+    def merit(one: Evaluation) -> tuple[float, float]:
         return one.accuracy, -math.inf if math.isnan(one.margin) else one.margin
 
-    return max(range(len(found)), key=merit)
+    floor = 0.0 if unsteered is None else valid_floor(unsteered.valid_rate, None)
+    kept = [index for index, one in enumerate(found) if one.valid_rate >= floor]
+    best = max(kept, key=lambda index: merit(found[index]), default=-1)
+    if unsteered is not None and best >= 0 and merit(found[best]) <= merit(unsteered):
+        return -1
+    return best

@@ -6,3 +6,5 @@ from .known import KNOWN as KNOWN
 from .known import KnownModel as KnownModel
 from .loading import load_model as load_model
 from .planted import planted_model as planted_model
+from .tuning import Tuned as Tuned
+from .tuning import fine_tune as fine_tune

@@ -15,9 +15,6 @@ def refuse_unsupported(config: Any, name: str, *, is_custom_code: bool = False) 
         config: Hugging Face configuration.
         name: How the user called the model.
         is_custom_code: The architecture comes with the checkpoint, so that it cannot be looked up.
-
-    Raises:
-        ValueError: For encoders, encoder-decoders and Falcon's new decoder architecture.
     """
     kind = type(config).__name__.removesuffix("Config")
     if config.is_encoder_decoder:

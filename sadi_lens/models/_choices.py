@@ -1,5 +1,6 @@
 """What ``load_model`` decides for its user: device, dtype, padding token; each choice is noted in words."""
 
+import os
 from typing import Any
 
 import torch
@@ -21,13 +22,21 @@ def choose_device(
     if device is not None:
         return torch.device(device)
     if torch.cuda.is_available():
-        chosen = torch.device("cuda")
+        chosen = _own_cuda()
     elif torch.backends.mps.is_available():
         chosen = torch.device("mps")
     else:
         chosen = torch.device("cpu")
     notes.append(f"device {chosen} chosen")
     return chosen
+
+
+def _own_cuda() -> torch.device:
+    """That of this process, where a launcher (torchrun, ``accelerate launch``) started one for each device."""
+    rank = os.environ.get("LOCAL_RANK")
+    if rank is None:
+        return torch.device("cuda")
+    return torch.device("cuda", int(rank) % torch.cuda.device_count())
 
 
 def choose_dtype(

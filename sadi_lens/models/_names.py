@@ -184,11 +184,7 @@ def adapter_base(folder: str) -> str:
 
 
 def require_files(folder: Path, *, needs_tokenizer: bool) -> None:
-    """Refuse a folder that lacks a part, by name.
-
-    Raises:
-        FileNotFoundError: If configuration, weights or tokenizer are missing.
-    """
+    """Refuse a folder that lacks a part, by name."""
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"model folder {str(folder)!r} has no config.json")
     if not any(any(folder.glob(pattern)) for pattern in WEIGHT_FILES):

@@ -54,11 +54,7 @@ def is_vision_language(config: Any) -> bool:
 
 
 def require_text_side(config: Any, name: str) -> None:
-    """Refuse a vision-language model whose text side is no causal language model by itself.
-
-    Raises:
-        ValueError: With the reason.
-    """
+    """Refuse a vision-language model whose text side is no causal language model by itself."""
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
     kind, text = type(config).__name__.removesuffix("Config"), config.get_text_config()

@@ -176,11 +176,7 @@ def _require_supported(config: Any, label: str, notes: list[str]) -> bool:
 
 
 def require_every_weight(report: dict[str, Any], label: str, architecture: str) -> None:
-    """Refuse a checkpoint that lacks weights: transformers fills them with random numbers and only warns.
-
-    Raises:
-        ValueError: With the number and the first of them.
-    """
+    """Refuse a checkpoint that lacks weights: transformers fills them with random numbers and only warns."""
     lacking = sorted({*report["missing_keys"], *(str(one[0]) for one in report["mismatched_keys"])})
     if lacking:
         raise ValueError(

@@ -48,7 +48,8 @@ def load_model(
             ``tokenizer``).
         tokenizer: Instead of the model's own; a copy is used.
         dtype: Default: the checkpoint's own on CUDA, float16 or float32 on MPS, float32 on the CPU.
-        device: Default: CUDA, else MPS, else the CPU.
+        device: Default: CUDA, else MPS, else the CPU. A process of torchrun or ``accelerate launch`` takes the CUDA
+            device of its ``LOCAL_RANK``.
         device_map: Passed to accelerate (``"auto"``, or module -> device) in place of ``device``.
         self_check: Compare with eager Hugging Face on a padded batch, and hook widths with the
             configuration.

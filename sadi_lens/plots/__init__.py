@@ -15,6 +15,7 @@ from sadi_lens.plots._maps import difference_heatmap
 from sadi_lens.plots._null import null_distribution
 from sadi_lens.plots._overlap import mask_overlap
 from sadi_lens.plots._pairs import pairs_ablation
+from sadi_lens.plots._paths import head_paths
 from sadi_lens.plots._rank import rank_curve
 from sadi_lens.plots._runs import accuracy_by_pairs
 from sadi_lens.plots._side_effects import side_effect_curve
@@ -37,6 +38,7 @@ __all__ = [
     "example_effects",
     "export",
     "generation_trace",
+    "head_paths",
     "mask_overlap",
     "method_accuracy",
     "null_distribution",

@@ -1,114 +1,96 @@
 """What steering did, method by method, beside the unsteered model, chance and random masks."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 
 from sadi_lens.plots._layout import (
     Margin,
+    counted,
     escape,
     finish,
     named,
     percent,
     signed,
-    text_width,
     where,
-    wrap,
 )
-from sadi_lens.plots._null import null_of, p_text
+from sadi_lens.plots._null import as_good, null_of, p_text
 from sadi_lens.plots._theme import SYMBOLS, Theme, require_theme
 from sadi_lens.types.results import Comparison, MethodRow, NullBand
+from sadi_lens.types.results.sweep import CLIFF
 
-_LINE, _ROW_GAP = 18, 12
-_LABEL = 300
-"""Pixels of a method's label before it wraps."""
-_ACCURACY_COLUMN, _GAIN_COLUMN, _P_COLUMN = 14, 78, 244
+_ROW = 46
+"""Pixels of a row: its label, and below it its mark."""
+_ACCURACY, _GAIN, _VALID, _P = 14, 80, 228, 290
 """Pixels right of the plot area at which the text columns start."""
-_LEGENDS = {
-    "unsteered": "unsteered",
-    "adaptive": "adaptive scaling",
-    "fixed": "fixed vector",
-    "random": "random control",
-    "other": "other",
-}
+_LEGENDS = {"adaptive": "adaptive scaling", "fixed": "fixed vector", "other": "other"}
 
 
-def method_accuracy(comparison: Comparison, *, theme: str = "light") -> go.Figure:
-    """One row per method: accuracy with its interval, gain over no steering, place in the null.
+def method_accuracy(
+    comparison: Comparison, *, theme: str = "light", size: str = "page"
+) -> go.Figure:
+    """One row per method: accuracy with its interval, gain over no steering, valid answers, place in the null.
 
     Args:
         comparison: Methods scored on the same items. A random-mask null is drawn below the method
             that was placed in it (below all methods where that is not known): every draw a mark,
             5th to 95th percentile shaded.
         theme: ``"light"`` or ``"dark"``.
-
-    Returns:
-        A figure; ``export`` writes it, ``show`` displays it.
+        size: ``"page"``, or ``"talk"`` for text that is read from the last row.
 
     Raises:
         ValueError: If there is no row.
     """
-    colors = require_theme(theme)
+    colors = require_theme(theme, size)
     if not comparison.rows:
         raise ValueError("method_accuracy needs at least one row, got 0")
     lines = _lines(comparison)
     figure = go.Figure()
-    base = comparison.rows[0].accuracy
-    _add_line(figure, base, colors.ink, "dash", 1.6)
+    base = comparison.rows[0]
+    _add_line(figure, base.accuracy, colors.ink, "dash", 1.6)
     if not math.isnan(comparison.chance):
         _add_line(figure, comparison.chance, colors.muted, "dot", 1.4)
     seen: set[str] = set()
     for y, line in enumerate(lines):
+        _add_label(figure, colors, line, y)
         if isinstance(line, NullBand):
             _add_null(figure, colors, line, y)
         else:
-            kind = line.kind
-            _add_method(figure, colors, line, y, kind, is_first=kind not in seen)
-            seen.add(kind)
-            _add_columns(figure, colors, line, y, is_base=line is comparison.rows[0])
+            _add_method(figure, colors, line, y, is_first=line.kind not in seen)
+            _add_columns(figure, colors, line, y, base)
+            seen.add(line.kind)
     _add_heads(figure, colors, comparison)
     low, high = _range(comparison)
     figure.update_xaxes(
-        title=f"accuracy on {comparison.n:,} {escape(comparison.split)} items (%)",
+        title=f"accuracy on {comparison.n:,} {escape(comparison.split)} items",
         range=[100 * low, 100 * high],
         ticksuffix="%",
     )
-    labels = [_tick(colors, line) for line in lines]
     figure.update_yaxes(
-        tickvals=list(range(len(lines))),
-        ticktext=["<br>".join(label) for label in labels],
-        range=[len(lines) - 0.45, -0.55],
-        ticks="",
-        showgrid=False,
+        tickvals=[], range=[len(lines) - 0.65, -0.75], showgrid=False, showticklabels=False
     )
-    most_lines = max(2, *(len(label) for label in labels))
-    widest = max(text_width(_bare(text)) for label in labels for text in label)
     return finish(
         figure,
         colors,
         title=_title(comparison),
-        subtitle=_facts(comparison),
-        plot=(440, max(120, (_LINE * most_lines + _ROW_GAP) * len(lines))),
-        margin=Margin(left=min(_LABEL + 40, widest + 16), right=354 if comparison.nulls else 250),
-        head=36,
-    )
-
-
-def _facts(comparison: Comparison) -> tuple[tuple[str, ...], ...]:
-    return (
-        (
+        facts=(
             named("task", comparison.task),
             f"{comparison.n:,} {comparison.split} items, the same for every row",
             f"model {comparison.model.name}",
-            where(comparison.component).split(",")[0] if comparison.component else "",
+        ),
+        note=(
+            "bars: 95% Wilson interval",
+            "gain: paired on the same items",
+            "random masks: 5 to 95% shaded, median as a line" if comparison.nulls else "",
+            "valid: the most likely next token begins an answer",
+            f"steered at {where(comparison.component)}" if comparison.component else "",
             f"position {comparison.position}",
         ),
-        (
-            "bars: 95% Wilson interval",
-            "gain: paired on the same items (bootstrap)",
-            _null_note(comparison),
-        ),
+        plot=(440, round(_ROW * colors.factor * len(lines))),
+        margin=Margin(left=24, right=366 if comparison.nulls else 286),
+        head=34,
     )
 
 
@@ -122,10 +104,23 @@ def _lines(comparison: Comparison) -> list[MethodRow | NullBand]:
     return lines + [null for null in comparison.nulls if id(null) not in owners]
 
 
-def _add_method(
-    figure: go.Figure, theme: Theme, row: MethodRow, y: int, kind: str, *, is_first: bool
-) -> None:
-    accuracy = 100 * row.accuracy
+def _add_label(figure: go.Figure, theme: Theme, line: MethodRow | NullBand, y: int) -> None:
+    """Name and settings of a row, above its mark."""
+    if isinstance(line, NullBand):
+        layers = ", as many per layer" if line.per_layer else ""
+        strength = "each at its own strength" if line.tuned else f"strength {line.strength:g}"
+        settings, name = f"{line.n:,} random masks{layers}, K {line.k}, {strength}", ""
+    else:
+        name, settings = f"{escape(line.label)}  ", line.settings
+    figure.add_annotation(
+        x=0, xref="paper", xanchor="left", xshift=2, y=y, yanchor="bottom", yshift=9,
+        text=f'{name}<span style="color:{theme.muted}">{escape(settings)}</span>',
+        showarrow=False, font={"color": theme.ink, "size": 13 if name else 12}, bgcolor=theme.paper,
+    )  # fmt: skip
+
+
+def _add_method(figure: go.Figure, theme: Theme, row: MethodRow, y: int, *, is_first: bool) -> None:
+    accuracy, kind = 100 * row.accuracy, row.kind
     margin = "" if math.isnan(row.margin) else f"<br>margin {signed(row.margin, '.3g')} nats"
     figure.add_scatter(
         x=[accuracy],
@@ -149,8 +144,8 @@ def _add_method(
         f"[{100 * row.interval.low:.1f}, {100 * row.interval.high:.1f}]"
         f"{margin}<br>valid answers {percent(row.valid_rate)}"
         f"<br>McNemar p = {row.mcnemar_p:.2g}<br>{escape(row.settings)}<extra></extra>",
-        name=_LEGENDS[kind],
-        showlegend=is_first and kind not in ("unsteered", "random"),  # those rows name themselves
+        name=_LEGENDS.get(kind, ""),
+        showlegend=is_first and kind in _LEGENDS,  # the other rows name themselves
     )
 
 
@@ -159,12 +154,12 @@ def _add_null(figure: go.Figure, theme: Theme, null: NullBand, y: int) -> None:
     color = theme.kinds["random"]
     low, high = (100 * end for end in null.band)
     figure.add_shape(
-        type="rect", x0=low, x1=high, y0=y - 0.36, y1=y + 0.36,
+        type="rect", x0=low, x1=high, y0=y - 0.2, y1=y + 0.2,
         fillcolor=color, opacity=0.22, line={"width": 0}, layer="below",
     )  # fmt: skip
     median = 100 * float(np.median(null.accuracies))
     figure.add_shape(
-        type="line", x0=median, x1=median, y0=y - 0.36, y1=y + 0.36,
+        type="line", x0=median, x1=median, y0=y - 0.2, y1=y + 0.2,
         line={"color": color, "width": 2},
     )  # fmt: skip
     x = 100 * np.sort(np.asarray(null.accuracies, dtype=np.float64))
@@ -172,46 +167,52 @@ def _add_null(figure: go.Figure, theme: Theme, null: NullBand, y: int) -> None:
         x=x,
         y=y + _swarm(x),
         mode="markers",
-        marker={"symbol": SYMBOLS["random"], "size": 5, "color": color, "opacity": 0.6},
+        marker={"symbol": SYMBOLS["random"], "size": 4, "color": color, "opacity": 0.6},
         hovertemplate="random mask<br>accuracy %{x:.1f}%<extra></extra>",
         name=null.label,
         showlegend=False,
     )
-    figure.add_annotation(
-        x=1, xref="paper", xanchor="left", xshift=_ACCURACY_COLUMN, y=y, showarrow=False,
-        text=f"5 to 95%: {low:.1f}% to {high:.1f}%", font={"color": theme.muted, "size": 12},
-    )  # fmt: skip
+    _add_text(figure, f"5 to 95%: {low:.1f}% to {high:.1f}%", _ACCURACY, y, theme.muted)
 
 
 def _swarm(x: np.ndarray) -> np.ndarray:
-    """Vertical offsets within 0.32: draws of nearly the same accuracy stack up from the middle."""
+    """Vertical offsets within 0.18: draws of nearly the same accuracy stack up from the middle."""
     span = max(float(np.ptp(x)), 1.0)
     column = np.floor((x - x.min()) / span * 70).astype(int)
     place = np.arange(x.size) - np.searchsorted(
         column, column
     )  # index within its column; x is sorted
     side = np.where(place % 2 == 0, -1.0, 1.0) * ((place + 1) // 2)
-    return side * min(0.11, 0.32 / max(1.0, float(np.abs(side).max())))
+    return side * min(0.09, 0.18 / max(1.0, float(np.abs(side).max())))
 
 
-def _add_columns(figure: go.Figure, theme: Theme, row: MethodRow, y: int, *, is_base: bool) -> None:
-    texts = {_ACCURACY_COLUMN: percent(row.accuracy)}
-    if not is_base:
+def _add_columns(figure: go.Figure, theme: Theme, row: MethodRow, y: int, base: MethodRow) -> None:
+    _add_text(figure, percent(row.accuracy), _ACCURACY, y, theme.ink)
+    if row is not base:
         gain, low, high = (signed(100 * v, ".1f") for v in (row.gain, *row.gain_interval))
-        texts[_GAIN_COLUMN] = f"<b>{gain}</b> [{low}, {high}]"
-        if not math.isnan(row.null_p):
-            texts[_P_COLUMN] = p_text(row.null_p)
-    for shift, text in texts.items():
-        figure.add_annotation(
-            x=1, xref="paper", xanchor="left", xshift=shift, y=y, text=text, showarrow=False,
-            font={"color": theme.ink, "size": 13},
-        )  # fmt: skip
+        _add_text(figure, f"<b>{gain}</b> [{low}, {high}]", _GAIN, y, theme.ink)
+    if not math.isnan(row.valid_rate):
+        valid = f"{100 * row.valid_rate:.0f}%"
+        if _is_collapsed(row, base):
+            _add_text(figure, f"<b>{valid}!</b>", _VALID, y, theme.negative)
+        else:
+            _add_text(figure, valid, _VALID, y, theme.ink)
+    if not math.isnan(row.null_p):
+        _add_text(figure, p_text(row.null_p), _P, y, theme.ink)
+
+
+def _add_text(figure: go.Figure, text: str, shift: int, y: int, color: str) -> None:
+    figure.add_annotation(
+        x=1, xref="paper", xanchor="left", xshift=shift, y=y, text=text, showarrow=False,
+        font={"color": color, "size": 12},
+    )  # fmt: skip
 
 
 def _add_heads(figure: go.Figure, theme: Theme, comparison: Comparison) -> None:
-    heads = {_ACCURACY_COLUMN: "accuracy", _GAIN_COLUMN: "gain in points<br>[95% interval]"}
+    heads = {_ACCURACY: "accuracy", _GAIN: "gain in points<br>[95% interval]"}
+    heads |= {_VALID: "valid<br>answers"}
     if comparison.nulls:
-        heads[_P_COLUMN] = "p among<br>random masks"
+        heads[_P] = "p among<br>random"
     for shift, text in heads.items():
         figure.add_annotation(
             x=1, xref="paper", xanchor="left", xshift=shift, y=1, yref="paper", yanchor="bottom",
@@ -245,38 +246,53 @@ def _range(comparison: Comparison) -> tuple[float, float]:
     return max(-0.01, min(known) - pad), min(1.01, max(known) + pad)
 
 
-def _tick(theme: Theme, line: MethodRow | NullBand) -> list[str]:
-    if isinstance(line, NullBand):
-        layers = ", as many per layer" if line.per_layer else ""
-        strength = "each its own strength" if line.tuned else f"strength {line.strength:g}"
-        texts = (f"{line.n:,} random masks{layers}", f"K {line.k}, {strength}")
-        return [_small(theme, part) for text in texts for part in wrap(text, _LABEL, 11)]
-    label = wrap(line.label, _LABEL, 13)
-    return label + [_small(theme, part) for part in wrap(line.settings, _LABEL, 11)]
-
-
-def _small(theme: Theme, text: str) -> str:
-    return f'<span style="font-size:11px;color:{theme.muted}">{text}</span>'
-
-
-def _bare(text: str) -> str:
-    return text.split(">", 1)[1].rsplit("<", 1)[0] if text.startswith("<span") else text
+def _is_collapsed(row: MethodRow, base: MethodRow) -> bool:
+    return row.valid_rate < base.valid_rate - CLIFF
 
 
 def _title(comparison: Comparison) -> str:
-    """The first method, not the best one: naming the winner on test would flatter it."""
+    """What the adaptive rows do, what the best fixed one reaches, and how many random masks do as well.
+
+    All adaptive rows: naming the winner on test would flatter it.
+    """
     base, *others = comparison.rows
     if not others:
         return f"Unsteered accuracy {percent(base.accuracy)}"
-    title = f"{others[0].label}: {percent(others[0].accuracy)}, unsteered {percent(base.accuracy)}"
-    null = null_of(comparison, others[0])
-    if null is None:
-        return title
-    as_good = int((null.accuracies >= others[0].accuracy).sum())
-    return f"{title}; {as_good:,} of {null.n:,} random masks do as well"
+    adaptive = [row for row in others if row.kind == "adaptive"]
+    tried = adaptive or others[:1]
+    parts = [_change("Adaptive scaling" if adaptive else tried[0].label, tried, base)]
+    fixed = [row.accuracy for row in others if row.kind == "fixed" and row not in tried]
+    if fixed:
+        best = percent(max(fixed))
+        parts.append(
+            f"fixed vectors at most {best}" if len(fixed) > 1 else f"a fixed vector reaches {best}"
+        )
+    nulls = [(null, row) for row in tried if (null := null_of(comparison, row)) is not None]
+    if nulls:
+        counts = " and ".join(f"{as_good(null, row):,}" for null, row in nulls)
+        drawn = " and ".join(dict.fromkeys(f"{null.n:,}" for null, _ in nulls))
+        parts.append(f"{counts} of {drawn} random masks do as well")
+    collapsed = sum(_is_collapsed(row, base) for row in tried)
+    if collapsed:
+        parts.append(
+            "valid answers collapse"
+            + ("" if collapsed == len(tried) else f" in {counted(collapsed, 'row')}")
+        )
+    return "; ".join(parts)
 
 
-def _null_note(comparison: Comparison) -> str:
-    if not comparison.nulls:
-        return "no random-mask null was drawn"
-    return "random masks: shaded 5 to 95%, line median; p: share that does at least as well"
+def _change(who: str, rows: Sequence[MethodRow], base: MethodRow) -> str:
+    """Which way the rows move accuracy, as far as their intervals tell."""
+    values = [percent(row.accuracy) for row in rows]
+    if len(values) > 3:
+        values = [
+            f"{percent(min(row.accuracy for row in rows))} to {percent(max(row.accuracy for row in rows))}"
+        ]
+    reached, before = " and ".join(values), percent(base.accuracy)
+    if all(row.gain_interval.low > 0 for row in rows):
+        return f"{who} lifts accuracy from {before} to {reached}"
+    if all(row.gain_interval.high < 0 for row in rows):
+        return f"{who} lowers accuracy from {before} to {reached}"
+    if all(row.gain_interval.low <= 0 <= row.gain_interval.high for row in rows):
+        return f"{who} changes nothing that can be told from chance: {reached}, unsteered {before}"
+    return f"{who} reaches {reached}, unsteered {before}"

@@ -7,15 +7,15 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sadi_lens.plots._layout import (
-    MINUS,
     Margin,
     counted,
+    difference_note,
     escape,
     finish,
     float32,
     named,
     require_finite,
-    where,
+    units_of,
 )
 from sadi_lens.plots._theme import Theme, require_theme
 from sadi_lens.types.differences import UnitDifferences
@@ -27,7 +27,7 @@ _OVERLAP = 1.25
 
 
 def difference_distributions(
-    unit_differences: UnitDifferences, *, theme: str = "light"
+    unit_differences: UnitDifferences, *, theme: str = "light", size: str = "page"
 ) -> go.Figure:
     """Half-violins of the per-pair differences of a few units, sorted by median.
 
@@ -36,6 +36,7 @@ def difference_distributions(
     Args:
         unit_differences: Up to some 40 units; pairs that are not finite are left out and counted.
         theme: ``"light"`` or ``"dark"``.
+        size: ``"page"``, or ``"talk"`` for text that is read from the last row.
 
     Raises:
         ValueError: If there is no unit, or no finite difference.
@@ -46,7 +47,7 @@ def difference_distributions(
         >>> len(sl.plots.difference_distributions(pairs).layout.yaxis.ticktext)
         2
     """
-    colors = require_theme(theme)
+    colors = require_theme(theme, size)
     component = COMPONENTS[unit_differences.component]
     values = float32(unit_differences.values)
     if not values.shape[1]:
@@ -72,21 +73,31 @@ def difference_distributions(
     figure.add_vline(x=0, line={"color": colors.muted, "width": 1, "dash": "dot"})
     _add_shares(figure, colors, shares)
     _set_axes(figure, component.unit, labels)
-    agreed = [share for share in shares if share.endswith("%")]
+    dropped = int(np.isnan(values).sum())
     return finish(
         figure,
         colors,
-        title=_title(labels, shares, agreed, component.unit),
-        subtitle=_facts(unit_differences, dropped=int(np.isnan(values).sum())),
+        title=_title(labels, [columns[column] for column in order], unit_differences.component),
+        facts=(
+            named("task", unit_differences.task),
+            counted(len(values), "contrastive pair"),
+            f"model {unit_differences.model.name}",
+        ),
+        note=(
+            "line: median, dot: mean ± 1 SE",
+            "blue: median above 0, red: not",
+            f"{dropped:,} non-finite differences left out" if dropped else "",
+            difference_note(unit_differences.component),
+        ),
         plot=(560, max(140, int(_ROW * (len(labels) + _OVERLAP)))),
-        margin=Margin(left=96, right=132),
+        margin=Margin(left=90, right=84),
         head=14,
     )
 
 
 def _set_axes(figure: go.Figure, unit: str, labels: Sequence[str]) -> None:
     figure.update_xaxes(
-        title=f"difference per pair, A(x y+) {MINUS} A(x y{MINUS}) (activation units)"
+        title="difference right answer minus wrong, pair by pair (activation units)"
     )
     figure.update_yaxes(
         title=unit,
@@ -155,24 +166,16 @@ def _add_shares(figure: go.Figure, theme: Theme, shares: list[str]) -> None:
     )  # fmt: skip
 
 
-def _facts(unit_differences: UnitDifferences, *, dropped: int) -> tuple[tuple[str, ...], ...]:
-    return (
-        (
-            counted(len(unit_differences.values), "contrastive pair"),
-            "last token of the text",
-            where(unit_differences.component),
-            named("task", unit_differences.task),
-            f"model {unit_differences.model.name}",
-        ),
-        (
-            "sorted by median; line: median, dot: mean ± 1 SE",
-            "blue: median above 0, red: not",
-            f"{dropped:,} non-finite differences left out" if dropped else "",
-        ),
-    )
+def _title(labels: list[str], samples: list[np.ndarray], component: str) -> str:
+    """The unit of the largest and that of the smallest median, with the share of pairs that agree."""
+    top, bottom = samples[-1], samples[0]
+    if not top.size:
+        return f"No {units_of(component, 1)} has a finite difference"
+    said = f"{labels[-1]} is larger on the right answer in {_share(top > 0)} of pairs"
+    if len(labels) > 1 and bottom.size and np.median(bottom) < 0:
+        said += f", {labels[0]} smaller in {_share(bottom < 0)}"
+    return said
 
 
-def _title(labels: list[str], shares: list[str], agreed: list[str], unit: str) -> str:
-    if not agreed:
-        return f"Differences pair by pair, {len(labels)} {unit}s"
-    return f"Pair by pair: {labels[-1]} is larger on the right answer in {shares[-1]} of pairs"
+def _share(agrees: np.ndarray) -> str:
+    return f"{100 * agrees.mean():.0f}%"

@@ -24,6 +24,7 @@ def dot_grid(
     title: str,
     shown: str | None = None,
     theme: str = "light",
+    size: str = "page",
 ) -> go.Figure:
     """Grids of numbers as dots: blue positive, red negative, area by magnitude; masks as rings.
 
@@ -33,6 +34,7 @@ def dot_grid(
         title: What is to be seen.
         shown: The mask that is ringed at first; default the first.
         theme: ``"light"`` or ``"dark"``.
+        size: ``"page"``, or ``"talk"`` for text that is read from the last row.
 
     Raises:
         ValueError: If there is no panel, shapes differ, a panel is too large or nothing is finite.
@@ -42,7 +44,7 @@ def dot_grid(
         >>> figure.data[0].mode, len(figure.data[0].text)
         ('markers+text', 2)
     """
-    colors = require_theme(theme)
+    colors = require_theme(theme, size)
     arrays = {name: float32(values) for name, values in panels.items()}
     rings = {name: np.asarray(mask, dtype=bool) for name, mask in (masks or {}).items()}
     n_layers, n_units = _common_shape([*arrays.values(), *rings.values()])
@@ -63,14 +65,14 @@ def dot_grid(
         figure.data[-1].update(showlegend=len(rings) == 1, visible=place == first)
     if len(rings) > 1:
         _add_slider(figure, list(rings), len(arrays), first)
-    width = len(arrays) * step - _GAP
+    width, cell = len(arrays) * step - _GAP, _CELL * colors.factor
     _set_axes(figure, len(arrays), n_layers, n_units)
     return finish(
         figure,
         colors,
         title=title,
-        subtitle=(("blue: positive, red: negative, size: magnitude",),),
-        plot=(int(width * _CELL), int((n_layers + 0.65) * _CELL)),
+        facts=("blue: positive, red: negative, area: magnitude",),
+        plot=(int(width * cell), int((n_layers + 0.65) * cell)),
         margin=Margin(bottom=58 if len(rings) < 2 else 132),
     )
 

@@ -1,5 +1,6 @@
 """Item by item: what an adaptive and a fixed method do to the margin of the right answer."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,19 +12,20 @@ from sadi_lens.plots._layout import (
     add_line,
     counted,
     escape,
+    evenly,
     finish,
     float32,
     named,
     percent,
+    prompt_text,
     require_finite,
 )
-from sadi_lens.plots._plane import evenly
 from sadi_lens.plots._theme import Theme, require_theme
 from sadi_lens.types.results import Evaluation
 
 MAX_DOTS = 1200
 """Items drawn one by one; of more, evenly spaced ones."""
-_OUTCOMES = ((True, "right", "circle", "adaptive"), (False, "wrong", "x", "fixed"))
+_OUTCOMES = ((True, "right", "circle", "adaptive"), (False, "wrong", "x", "unsteered"))
 """Is the answer right, its word, marker, and the kind whose colour it takes."""
 
 
@@ -34,11 +36,11 @@ def example_effects(
     *,
     prompts: Sequence[str] = (),
     theme: str = "light",
+    size: str = "page",
 ) -> go.Figure:
-    """Change of every item's margin under two methods, one against the other.
+    """Change of every item's margin under two methods, one against the other, at one scale.
 
-    Above the diagonal the first does more for the right answer; left of 0 the second hurts. Filled: answered
-    right under the first method.
+    Above the diagonal the adaptive method does more for the right answer; left of 0 the fixed one hurts.
 
     Args:
         unsteered: The model as it is.
@@ -46,9 +48,7 @@ def example_effects(
         fixed: Drawn to the right.
         prompts: One an item, for the hover.
         theme: ``"light"`` or ``"dark"``.
-
-    Returns:
-        A figure; ``export`` writes it, ``show`` displays it.
+        size: ``"page"``, or ``"talk"`` for text that is read from the last row.
 
     Raises:
         ValueError: If the three are not of the same items, prompts do not match, or there is no margin.
@@ -60,17 +60,19 @@ def example_effects(
         >>> len(sl.plots.example_effects(*found).data) > 1
         True
     """
-    colors = require_theme(theme)
+    colors = require_theme(theme, size)
     _require_same_items(unsteered, (adaptive, fixed), prompts)
     base = float32(unsteered.margins)
     up, right = float32(adaptive.margins) - base, float32(fixed.margins) - base
     known = np.isfinite(up) & np.isfinite(right)
-    require_finite(np.where(known, up, np.nan), "example_effects (margins; free text has none)")
+    up, right = np.where(known, up, np.nan), np.where(known, right, np.nan)
+    require_finite(up, "example_effects (margins; free text has none)")
     places = np.flatnonzero(known)
     shown = places[evenly(places.size, MAX_DOTS)]
-    reach = 1.08 * (float(np.abs(np.concatenate([up[known], right[known]])).max()) or 1.0)
+    spans = _spans(right[known], up[known])
     figure = go.Figure()
-    add_line(figure, [-reach, reach], [-reach, reach], color=colors.muted, width=1.2, dash="dash")
+    ends = [max(spans[0][0], spans[1][0]), min(spans[0][1], spans[1][1])]
+    add_line(figure, ends, ends, color=colors.muted, width=1.2, dash="dash")
     hover = _hover_data(prompts, base, up, right)
     for is_right, name, symbol, kind in _OUTCOMES:
         here = shown[adaptive.correct[shown] == is_right]
@@ -81,22 +83,54 @@ def example_effects(
             marker=_marker(colors, symbol, kind),
             customdata=[hover(int(i)) for i in here],
             hovertemplate=_hover(adaptive, fixed),
-            name=f"{name} under {escape(adaptive.label)} ({np.sum(adaptive.correct[places] == is_right):,})",
+            name=f"{name} when adaptive ({np.sum(adaptive.correct[places] == is_right):,})",
             showlegend=True,
         )
-    _add_quarters(figure, colors, np.where(known, up, np.nan), np.where(known, right, np.nan))
-    for axis, one in ((figure.update_xaxes, fixed), (figure.update_yaxes, adaptive)):
-        axis(title=f"change of margin under {_short(one.label)} (nats)", zeroline=False)
-        axis(range=[-reach, reach])
-    above = percent(float((up[known] > right[known]).mean()))
+    _add_quarters(figure, colors, up, right)
+    for axis, word, span in (
+        (figure.update_xaxes, "fixed", spans[0]),
+        (figure.update_yaxes, "adaptive", spans[1]),
+    ):
+        axis(title=f"change of margin, {word} (nats)", range=span)
+    figure.update_yaxes(scaleanchor="x")
+    missing = unsteered.n - places.size
     return finish(
         figure,
         colors,
-        title=f"{adaptive.label} does more for the right answer on {above} of items",
-        subtitle=_facts(unsteered, adaptive, fixed, shown=shown.size, known=places.size),
-        plot=(520, 460),
+        title=_title(int((up > right).sum()), int((up < right).sum()), places.size),
+        facts=(
+            named("task", unsteered.task),
+            counted(unsteered.n, f"{unsteered.split} item"),
+            f"model {unsteered.model.name}",
+        ),
+        note=(
+            f"adaptive: {adaptive.label}",
+            f"fixed: {fixed.label}",
+            "margin: log-probability of the right answer minus the best wrong one",
+            "dashed: both change it alike",
+            f"{shown.size:,} of {places.size:,} items drawn" if shown.size < places.size else "",
+            f"{missing:,} items without a margin left out" if missing else "",
+            f"position {unsteered.position}",
+        ),
+        plot=(480, 480),
         margin=Margin(left=84),
     )
+
+
+def _spans(right: np.ndarray, up: np.ndarray) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Ranges of both axes, equally long and with 0 in them."""
+    both = [(min(0.0, float(one.min())), max(0.0, float(one.max()))) for one in (right, up)]
+    half = 0.56 * max(high - low for low, high in both) or 1.0
+    first, second = (((low + high) / 2 - half, (low + high) / 2 + half) for low, high in both)
+    return first, second
+
+
+def _title(more: int, less: int, n: int) -> str:
+    """Which of the two does more for the right answer, unless as many items say the one as the other."""
+    if abs(more - less) <= 1.96 * math.sqrt(more + less):  # sign test, 5%
+        return f"Neither rule does more: adaptive is ahead on {more:,} of {n:,} items, fixed on {less:,}"
+    word, share = ("Adaptive", more / n) if more > less else ("Fixed", less / n)
+    return f"{word} steering does more for the right answer on {percent(share)} of items"
 
 
 def _require_same_items(
@@ -131,7 +165,7 @@ def _hover_data(
 
     def one(i: int) -> list[Any]:
         margins = (base[i], base[i] + up[i], base[i] + right[i])
-        return [_prompt(prompts, i), *map(float, margins)]
+        return [prompt_text(prompts, i), *map(float, margins)]
 
     return one
 
@@ -149,10 +183,10 @@ def _add_quarters(figure: go.Figure, theme: Theme, up: np.ndarray, right: np.nda
     figure.add_hline(y=0, line={"color": theme.muted, "width": 1})
     figure.add_vline(x=0, line={"color": theme.muted, "width": 1})
     quarters = (
-        (0.01, 0.99, "left", "top", "first helps, second hurts", (up > 0) & (right < 0)),
+        (0.01, 0.99, "left", "top", "only adaptive helps", (up > 0) & (right < 0)),
         (0.99, 0.99, "right", "top", "both help", (up > 0) & (right > 0)),
         (0.01, 0.01, "left", "bottom", "both hurt", (up < 0) & (right < 0)),
-        (0.99, 0.01, "right", "bottom", "first hurts, second helps", (up < 0) & (right > 0)),
+        (0.99, 0.01, "right", "bottom", "only fixed helps", (up < 0) & (right > 0)),
     )
     for x, y, xanchor, yanchor, text, inside in quarters:
         figure.add_annotation(
@@ -160,36 +194,3 @@ def _add_quarters(figure: go.Figure, theme: Theme, up: np.ndarray, right: np.nda
             text=f"{text}: {int(inside.sum()):,}", bgcolor=theme.paper, opacity=0.9,
             font={"size": 12, "color": theme.muted},
         )  # fmt: skip
-
-
-def _facts(
-    unsteered: Evaluation, adaptive: Evaluation, fixed: Evaluation, *, shown: int, known: int
-) -> tuple[tuple[str, ...], ...]:
-    missing = unsteered.n - known
-    return (
-        (
-            "margin: log-probability of the right answer minus the best wrong one",
-            named("task", unsteered.task),
-            f"{counted(unsteered.n, f'{unsteered.split} item')}",
-            f"model {unsteered.model.name}",
-            f"position {unsteered.position}",
-        ),
-        (
-            f"first (up): {adaptive.label}",
-            f"second (right): {fixed.label}",
-            "dashed: both change it alike",
-            f"{shown:,} of {known:,} items drawn" if shown < known else "",
-            f"{missing:,} items without a margin left out" if missing else "",
-        ),
-    )
-
-
-def _prompt(prompts: Sequence[str], index: int) -> str:
-    if not prompts:
-        return f"item {index}"
-    text = " ".join(prompts[index].split())
-    return escape(text if len(text) <= 60 else "…" + text[-59:])
-
-
-def _short(label: str) -> str:
-    return escape(label if len(label) <= 34 else label[:33] + "…")

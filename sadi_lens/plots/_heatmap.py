@@ -8,7 +8,9 @@ import plotly.graph_objects as go
 
 from sadi_lens.plots._theme import SUBTITLE_SIZE, Theme
 
-_BAR_GAP, _BAR_WIDTH, _BAR_LABELS = 16, 14, 50
+BAR_MARGIN = 118
+"""Pixels right of the plot area that a colour bar, its numbers and its title take."""
+_BAR_GAP, _BAR_WIDTH, _BAR_LABELS = 16, 14, 36
 
 
 def padded(n: int, pixels: int) -> list[float]:

@@ -6,26 +6,36 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sadi_lens.plots._layout import (
+    SUBTITLE_SIZE,
     Margin,
     counted,
     escape,
     finish,
     integer_ticks,
     named,
-    percent,
-    where,
+    text_width,
+    units_of,
 )
-from sadi_lens.plots._theme import PATTERNS, Theme, require_theme
+from sadi_lens.plots._theme import Theme, require_theme
 from sadi_lens.types.masks import Mask
-from sadi_lens.types.model import COMPONENTS
+
+_PANEL, _GAP = 96, 44
+"""Pixels of one mask's bars, and between two for its name."""
+_SHOWN = 3
+"""Masks that a title names."""
 
 
-def units_by_layer(masks: Mapping[str, Mask], *, theme: str = "light") -> go.Figure:
-    """Share of each mask that lies in each layer, with the line of an even spread.
+def units_by_layer(
+    masks: Mapping[str, Mask], *, theme: str = "light", size: str = "page"
+) -> go.Figure:
+    """Units of each mask by layer, one row of bars a mask, with the line of an even spread.
+
+    Every row counts its own units, so that 6 heads and 500 neurons can stand below each other.
 
     Args:
         masks: Label -> mask; any components, of models with the same number of layers.
         theme: ``"light"`` or ``"dark"``.
+        size: ``"page"``, or ``"talk"`` for text that is read from the last row.
 
     Raises:
         ValueError: If there is no mask, or their layer counts differ.
@@ -33,91 +43,98 @@ def units_by_layer(masks: Mapping[str, Mask], *, theme: str = "light") -> go.Fig
     Example:
         >>> masks = {"by hand": sl.Mask.from_units("head", [(0, 1), (2, 3)], model)}
         >>> sl.plots.units_by_layer(masks).data[0].y.tolist()
-        [50.0, 0.0, 50.0, 0.0, 0.0]
+        [1, 0, 1, 0, 0]
     """
-    colors = require_theme(theme)
+    colors = require_theme(theme, size)
     if not masks:
         raise ValueError("units_by_layer needs at least one mask, got 0")
     depths = {label: mask.n_layers for label, mask in masks.items()}
     if len(set(depths.values())) > 1:
         raise ValueError(f"masks must be of models with the same number of layers, got {depths}")
     n_layers = next(iter(depths.values()))
+    gap = round(_GAP * colors.factor)
+    height = _PANEL * len(masks) + gap * (len(masks) - 1)
+    width = int(np.clip(n_layers * 22, 520, 800))
     figure = go.Figure()
-    highest = 1 / n_layers
     for index, (label, mask) in enumerate(masks.items()):
-        share = np.array(mask.per_layer) / max(1, mask.k)
-        highest = max(highest, float(share.max()))
-        _add_mask(figure, colors, label, mask, index)
-    figure.add_scatter(
-        x=[-0.5, n_layers - 0.5],
-        y=[100 / n_layers] * 2,
-        mode="lines",
-        line={"color": colors.ink, "width": 1.6, "dash": "dot"},
-        hoverinfo="skip",
-        name=f"even spread ({percent(1 / n_layers)} a layer)",
-        showlegend=True,
-    )
-    figure.update_layout(barmode="group", bargap=0.24, bargroupgap=0.06)
+        top = 1 - index * (_PANEL + gap) / height
+        _add_mask(figure, colors, label, mask, index, (max(0.0, top - _PANEL / height), top), width)
     figure.update_xaxes(
         title="layer",
         tickvals=integer_ticks(n_layers),
         range=[-0.5, n_layers - 0.5],
+        anchor=f"y{len(masks)}" if len(masks) > 1 else "y",
         showgrid=False,
     )
-    figure.update_yaxes(
-        title="share of the mask (%)", range=[0, min(104, 108 * highest)], ticksuffix="%"
-    )
+    models = dict.fromkeys(mask.model.name for mask in masks.values() if mask.model)
+    sources = dict.fromkeys(_source(mask) for mask in masks.values())
     return finish(
         figure,
         colors,
-        title="Selected units by layer" + _peaks(masks),
-        subtitle=_facts(masks),
-        plot=(int(np.clip(n_layers * (14 + 16 * len(masks)), 560, 960)), 280),
-        margin=Margin(right=32),
+        title=_title(masks),
+        facts=(*sources, named("model", ", ".join(models))),
+        note=("dotted: an even spread over the layers",),
+        plot=(width, height),
+        margin=Margin(left=64),
+        head=24,
     )
 
 
-def _facts(masks: Mapping[str, Mask]) -> list[tuple[str, ...]]:
-    models = dict.fromkeys(mask.model.name for mask in masks.values() if mask.model)
-    sources = dict.fromkeys(_source(mask) for mask in masks.values())
-    rules = [
-        (f"{label}: {mask.rule}, of {mask.selected.size:,} {_place(mask)}",)
-        for label, mask in masks.items()
-    ]
-    return [*rules, (*sources, named("model", ", ".join(models)))]
-
-
-def _add_mask(figure: go.Figure, theme: Theme, label: str, mask: Mask, index: int) -> None:
-    """A bar a layer: the share of the mask's units in it, in percent."""
+def _add_mask(
+    figure: go.Figure,
+    theme: Theme,
+    label: str,
+    mask: Mask,
+    index: int,
+    domain: tuple[float, float],
+    width: int,
+) -> None:
+    """Bars of one mask with its name above and the line of an even spread."""
     counts = np.array(mask.per_layer)
-    unit = COMPONENTS[mask.component].unit
+    axis = f"y{index + 1}" if index else "y"
     color = theme.series[index % len(theme.series)]
-    pattern = PATTERNS[index % len(PATTERNS)]
     figure.add_bar(
         x=list(range(mask.n_layers)),
-        y=100 * (counts / max(1, mask.k)),
-        marker={
-            "color": color,
-            "line": {"width": 1, "color": color},
-            "pattern": {
-                "shape": pattern,
-                "size": 6,
-                "solidity": 0.4,
-                "fgcolor": color,
-                "bgcolor": theme.paper if pattern else color,
-                "fillmode": "replace",
-            },
-        },
-        customdata=np.stack([counts, np.full(mask.n_layers, mask.k)], axis=-1),
-        hovertemplate=f"<b>{escape(label)}</b>, layer %{{x}}<br>%{{customdata[0]}} of "
-        f"%{{customdata[1]}} selected {unit}s (%{{y:.1f}}%)<extra></extra>",
-        name=_legend(label, mask, unit),
-        showlegend=True,
+        y=counts,
+        yaxis=axis,
+        marker={"color": color, "line": {"width": 0}},
+        hovertemplate=f"<b>{escape(label)}</b>, layer %{{x}}<br>%{{y:,d}} of {mask.k:,} selected "
+        f"{units_of(mask.component)}<extra></extra>",
+        name=escape(label),
+        showlegend=False,
     )
-
-
-def _place(mask: Mask) -> str:
-    return f"{COMPONENTS[mask.component].unit}s ({where(mask.component)})"
+    even = mask.k / mask.n_layers
+    figure.add_scatter(
+        x=[-0.5, mask.n_layers - 0.5],
+        y=[even, even],
+        yaxis=axis,
+        mode="lines",
+        line={"color": theme.ink, "width": 1.4, "dash": "dot"},
+        hoverinfo="skip",
+        showlegend=False,
+    )
+    most = max(1, int(counts.max()))
+    ticks = {"tickvals": [0, most]} if most < 4 else {"nticks": 4}
+    figure.update_layout(
+        {
+            f"yaxis{index + 1 if index else ''}": {
+                "domain": domain, "range": [0, 1.12 * most], "title": "units", "anchor": "x", **ticks,
+            }
+        }
+    )  # fmt: skip
+    words = (
+        f"{mask.k:,} of {mask.selected.size:,} {units_of(mask.component)}"
+        if mask.k
+        else "empty, no unit selected"
+    )
+    rule = f", {escape(mask.rule)}" if mask.rule else ""
+    if text_width(f"{label}  {words}{rule}", SUBTITLE_SIZE) * theme.factor > width:
+        rule = ""
+    figure.add_annotation(
+        x=0, xref="paper", xanchor="left", y=domain[1], yref="paper", yanchor="bottom", yshift=3,
+        showarrow=False, font={"size": 12},
+        text=f'<b>{escape(label)}</b>  <span style="color:{theme.muted}">{words}{rule}</span>',
+    )  # fmt: skip
 
 
 def _source(mask: Mask) -> str:
@@ -128,17 +145,17 @@ def _source(mask: Mask) -> str:
     return f"from {counted(int(n_pairs), 'pair')}" + (f" of task {task}" if task else "")
 
 
-def _legend(label: str, mask: Mask, unit: str) -> str:
-    if not mask.k:
-        return f"{escape(label)} (empty: no {unit} selected)"
-    return f"{escape(label)} (K = {mask.k})"
-
-
-def _peaks(masks: Mapping[str, Mask]) -> str:
-    """Where each mask is thickest, while that fits a title."""
-    peaks = [
-        f"{label} mostly in layer {int(np.argmax(mask.per_layer))}"
-        for label, mask in masks.items()
-        if mask.k and 2 * max(mask.per_layer) > mask.k
+def _title(masks: Mapping[str, Mask]) -> str:
+    """The fullest layer of each mask, where it holds more than twice its even share."""
+    filled = {label: mask for label, mask in masks.items() if mask.k}
+    if not filled:
+        return "No unit is selected"
+    found = [
+        f"{label} in layer {int(np.argmax(mask.per_layer))} ({max(mask.per_layer):,} of {mask.k:,})"
+        for label, mask in filled.items()
+        if max(mask.per_layer) > max(1, 2 * mask.k / mask.n_layers)
     ]
-    return ": " + ", ".join(peaks) if 0 < len(peaks) <= 3 else ""
+    if not found:
+        return "No layer holds more than twice its even share of a mask"
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return f"Units gather: {', '.join(found[:_SHOWN])}{more}"

@@ -16,9 +16,12 @@ from sadi_lens.types.model import COMPONENTS
 MINUS, TIMES = "\u2212", "\u00d7"
 """True signs, as wide as a plus."""
 
-EM = 0.6
-"""Mean width of a character over the font size; DejaVu Sans, the widest font of the list."""
-_EDGE, _TITLE_LINE, _SUBTITLE_LINE, _LEGEND_LINE = 20, 24, 16, 22
+EM, TITLE_EM = 0.6, 0.54
+"""Mean width of a character over the font size; DejaVu Sans, the widest font of the list: of short texts at most,
+and of sentences."""
+NOTE, NOTE_SIZE = "note", 11
+"""Name and text size of the annotation below a figure that says how to read it."""
+_EDGE, _TITLE_LINE, _SUBTITLE_LINE, _LEGEND_LINE, _NOTE_LINE = 20, 24, 16, 22, 15
 _LEGEND_SYMBOL = 48
 
 
@@ -41,15 +44,15 @@ def text_width(text: str, size: int = FONT_SIZE) -> int:
     return math.ceil(len(text) * size * EM)
 
 
-def wrap(text: object, pixels: int, size: int) -> list[str]:
+def wrap(text: object, pixels: int, size: int, em: float = EM) -> list[str]:
     """Lines of at most ``pixels``, each escaped."""
     flat = " ".join(str(text).split())
-    return [escape(line) for line in textwrap.wrap(flat, max(12, int(pixels / (size * EM))))]
+    return [escape(line) for line in textwrap.wrap(flat, max(12, int(pixels / (size * em))))]
 
 
-def join_facts(facts: Sequence[str], pixels: int) -> list[str]:
+def join_facts(facts: Sequence[str], pixels: int, size: int) -> list[str]:
     """Facts joined by a middle dot, broken between facts where possible; empty ones are dropped."""
-    most = int(pixels / (SUBTITLE_SIZE * EM))
+    most = int(pixels / (size * EM))
     lines: list[str] = []
     for fact in filter(None, facts):
         joined = f"{lines[-1]} · {fact}" if lines else fact
@@ -57,7 +60,7 @@ def join_facts(facts: Sequence[str], pixels: int) -> list[str]:
             lines[-1] = joined
         else:
             lines.append(fact)
-    return [part for line in lines for part in wrap(line, pixels, SUBTITLE_SIZE)]
+    return [part for line in lines for part in wrap(line, pixels, size)]
 
 
 def signed(value: float, digits: str) -> str:
@@ -75,19 +78,30 @@ def float32(values: Any) -> np.ndarray:
 
 
 def where(component: str) -> str:
-    """What was read, for subtitles: hook position and, for heads, the reduction over d_head."""
-    hook = COMPONENTS[component].hook.replace("{layer}", "{l}")
-    return f"{hook}, mean over d_head" if component == "head" else hook
+    """TransformerLens' name of the hook point that is read or edited, without the block's."""
+    return COMPONENTS[component].hook.removeprefix("blocks.{layer}.")
+
+
+def units_of(component: str, n: int = 2) -> str:
+    """What ``n`` units of a component are called in a sentence, so that no two components sound alike."""
+    place = {"hidden": "residual-stream ", "mlp_out": "MLP-output "}.get(component, "")
+    return f"{place}{COMPONENTS[component].unit}{'' if n == 1 else 's'}"
 
 
 def difference_facts(differences: ActivationDifferences) -> tuple[str, ...]:
-    """What activation differences are, on what and of how many pairs, for subtitles."""
+    """What activation differences are of, and of how many pairs."""
     return (
-        f"A(x y+) {MINUS} A(x y{MINUS}) at the last token of the text",
-        where(differences.component),
-        f"mean of {counted(differences.n, 'pair')}",
         named("task", differences.task),
+        f"mean of {counted(differences.n, 'pair')}",
         f"model {differences.model.name}",
+    )
+
+
+def difference_note(component: str) -> str:
+    """What an activation difference is and where it is read."""
+    reduced = ", mean over d_head" if component == "head" else ""
+    return (
+        f"A(x y+) {MINUS} A(x y{MINUS}) at the last token of the text, {where(component)}{reduced}"
     )
 
 
@@ -124,6 +138,19 @@ def token_text(token: str, most: int = 14) -> str:
     return escape(shown if len(shown) <= most else shown[: most - 1] + "…")
 
 
+def prompt_text(prompts: Sequence[str], index: int) -> str:
+    """The end of an item's prompt for a hover, escaped; its number where there are no prompts."""
+    if not prompts:
+        return f"item {index}"
+    text = " ".join(prompts[index].split())
+    return escape(text if len(text) <= 60 else "…" + text[-59:])
+
+
+def evenly(n: int, most: int) -> np.ndarray:
+    """At most ``most`` places in ``[0, n)``, evenly spaced, both ends among them."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
+
+
 def counted(n: int, noun: str) -> str:
     """``1 pair``, ``200 pairs``."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
@@ -144,39 +171,56 @@ def finish(
     theme: Theme,
     *,
     title: str,
-    subtitle: Sequence[Sequence[str]],
+    facts: Sequence[str],
+    note: Sequence[str] = (),
     plot: tuple[int, int],
     margin: Margin,
     head: int = 0,
 ) -> go.Figure:
-    """Set template, title, subtitle, legend and size so that none of them can overlap.
+    """Set template, title, subtitle, legend, note and size so that none of them can overlap.
 
     Args:
-        figure: Gets its layout.
-        theme: Its colours.
-        title: What is seen; plain text, escaped here.
-        subtitle: Paragraphs of facts (plain text); empty facts are dropped.
+        figure: Gets its layout. At another size than the page its text and marks grow, the plot area does not.
+        theme: Its colours and size.
+        title: What was found; plain text, escaped here.
+        facts: What was measured, on what, of how many, the most needed first: as many as fit on one line below the
+            title. Plain text; empty ones are dropped.
+        note: How it was measured and how to read it, small below the figure, after the facts that did not fit.
         plot: Width and height of the plot area, pixels.
-        margin: Left, right and bottom.
-        head: Pixels to keep free directly above the plot area.
+        margin: Left, right and bottom, at page size.
+        head: Pixels to keep free directly above the plot area, at page size.
 
     Returns:
         ``figure``.
     """
-    width = max(560, margin.left + plot[0] + margin.right)
-    text_area = width - 2 * _EDGE
-    titles = wrap(title, text_area, TITLE_SIZE)
-    lines = [line for facts in subtitle for line in join_facts(facts, text_area)]
+    grown = theme.factor
+    left, right, bottom = (round(grown * side) for side in margin)
+    width = max(560, left + plot[0] + right)
+    room = int((width - 2 * _EDGE) / grown)
+    titles = wrap(title, room, TITLE_SIZE, TITLE_EM)
+    shown, rest = _one_line(facts, room)
+    notes = join_facts([*rest, *note], room, NOTE_SIZE)
     names = [str(trace.name) for trace in cast(Any, figure).data if trace.showlegend]
-    above = 16 + _TITLE_LINE * len(titles) + _SUBTITLE_LINE * len(lines) + 6
-    top = above + _LEGEND_LINE * _legend_rows(names, plot[0]) + head + 12
-    height = top + plot[1] + margin.bottom
+    rows = _legend_rows(names, int(plot[0] / grown))
+    above = round(grown * (16 + _TITLE_LINE * len(titles) + _SUBTITLE_LINE + 6))
+    top = above + round(grown * (_LEGEND_LINE * rows + head + 12))
+    bottom += round(grown * note_height(len(notes)))
+    height = top + plot[1] + bottom
+    if grown != 1:
+        _grow(figure, grown)
+    if notes:
+        figure.add_annotation(
+            name=NOTE, text="<br>".join(notes), align="left", showarrow=False,
+            x=0, xref="paper", xanchor="left", xshift=_EDGE - left,
+            y=0, yref="paper", yanchor="bottom", yshift=round(grown * 8) - bottom,
+            font={"size": NOTE_SIZE * grown, "color": theme.muted},
+        )  # fmt: skip
     figure.update_layout(
-        template=template(theme.name),
+        template=template(theme.name, grown),
         width=width,
         height=height,
-        margin={"l": margin.left, "r": margin.right, "t": top, "b": margin.bottom},
-        title=_title_layout(titles, lines),
+        margin={"l": left, "r": right, "t": top, "b": bottom},
+        title=_title_layout(titles, shown, grown),
         showlegend=bool(names),
         legend={
             "orientation": "h",
@@ -192,11 +236,26 @@ def finish(
     return figure
 
 
-def _title_layout(titles: Sequence[str], lines: Sequence[str]) -> dict[str, Any]:
+def note_height(n_lines: int) -> int:
+    """Pixels that a note takes below a figure, at page size."""
+    return _NOTE_LINE * n_lines + 8 if n_lines else 0
+
+
+def _one_line(facts: Sequence[str], pixels: int) -> tuple[str, list[str]]:
+    """As many facts as fit on the line of the subtitle (escaped), and those that do not."""
+    known = [fact for fact in facts if fact]
+    most = int(pixels / (SUBTITLE_SIZE * EM))
+    n = 1
+    while n < len(known) and len(" · ".join(known[: n + 1])) <= most:
+        n += 1
+    return escape(" · ".join(known[:n])), known[n:]
+
+
+def _title_layout(titles: Sequence[str], subtitle: str, grown: float) -> dict[str, Any]:
     """Title and subtitle at the upper left corner of the page."""
     return {
         "text": "<br>".join(titles),
-        "subtitle": {"text": "<br>".join(lines)},
+        "subtitle": {"text": subtitle},
         "x": 0,
         "xref": "container",
         "xanchor": "left",
@@ -204,17 +263,40 @@ def _title_layout(titles: Sequence[str], lines: Sequence[str]) -> dict[str, Any]
         "yref": "container",
         "yanchor": "top",
         # Plotly sets the first line of a title of several lines 13 pixels higher.
-        "pad": {"t": 16 if len(titles) == 1 else 29, "l": _EDGE},
+        "pad": {"t": round(grown * (16 if len(titles) == 1 else 29)), "l": _EDGE},
         "automargin": False,
     }
 
 
 def _legend_rows(names: Sequence[str], pixels: int) -> int:
     """Rows of a horizontal legend: Plotly gives it the width of the plot area, in equal columns."""
-    widths = [text_width(name, SUBTITLE_SIZE) + _LEGEND_SYMBOL for name in names]
+    widths = [
+        math.ceil(len(html.unescape(name)) * SUBTITLE_SIZE * TITLE_EM) + _LEGEND_SYMBOL
+        for name in names
+    ]
     if sum(widths) <= pixels:
         return min(1, len(widths))
     return math.ceil(len(widths) / max(1, pixels // max(widths)))
+
+
+def _grow(figure: go.Figure, factor: float) -> None:
+    """Multiply every size of text and marks that was set by hand."""
+
+    def grown(size: Any) -> Any:
+        return size * factor if isinstance(size, int | float) else [factor * one for one in size]
+
+    drawn = cast(Any, figure)
+    for note in drawn.layout.annotations:
+        note.font.size = factor * (note.font.size or FONT_SIZE)
+        note.xshift, note.yshift = factor * (note.xshift or 0), factor * (note.yshift or 0)
+    for trace in drawn.data:
+        for part in ("textfont", "marker"):
+            if part in trace and "size" in trace[part] and trace[part].size is not None:
+                trace[part].size = grown(trace[part].size)
+        if trace.type == "heatmap":
+            bar = trace.colorbar
+            bar.tickfont.size = factor * (bar.tickfont.size or FONT_SIZE)
+            bar.thickness, bar.xpad = grown(bar.thickness or 14), grown(bar.xpad or 0)
 
 
 def require_finite(values: np.ndarray, what: str) -> None:

@@ -5,30 +5,33 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.plots._heatmap import symmetric_range
+from sadi_lens.plots._heatmap import BAR_MARGIN, symmetric_range
 from sadi_lens.plots._layout import (
     TIMES,
     Margin,
     difference_facts,
+    difference_note,
     finish,
     float32,
     require_finite,
     signed,
+    units_of,
 )
 from sadi_lens.plots._theme import require_theme
 from sadi_lens.plots._unit_map import (
-    MAX_CELLS,
     UnitValues,
     draw_units,
     empty_fact,
     pooling_fact,
     ranks_of,
+    require_same_pairs,
     require_same_units,
     set_colours,
 )
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import COMPONENTS, unit_label
+from sadi_lens.types.results import SignFlipNull
 
 RANGE_QUANTILE = 0.995
 
@@ -37,8 +40,9 @@ def difference_heatmap(
     differences: ActivationDifferences,
     mask: Mask | None = None,
     *,
+    null: SignFlipNull | None = None,
     theme: str = "light",
-    sort: bool = False,
+    size: str = "page",
 ) -> go.Figure:
     """Mean activation difference of every unit: layers down, units across, blue = positive.
 
@@ -49,20 +53,19 @@ def difference_heatmap(
     Args:
         differences: Moments of one component.
         mask: Units to box (ring, where cells are pooled).
+        null: ``sign_flip_null`` of the same pairs: units that do not exceed it are grey.
         theme: ``"light"`` or ``"dark"``.
-        sort: Order the units of each layer by value (the paper's Fig. 3a): shows how few stand out, hides
-            which they are (hover still tells). Only where every unit has its own cell.
+        size: ``"page"``, or ``"talk"`` for text that is read from the last row.
 
     Raises:
-        ValueError: If nothing is finite, the mask is of another component or shape, or ``sort`` is
-            asked of pooled cells.
+        ValueError: If nothing is finite, or the mask or the null is of another component or shape.
 
     Example:
         >>> found = sl.activation_differences(model, task.pairs[:10], progress=False)["head"]
         >>> sl.plots.difference_heatmap(found, sl.top_k_mask(found, 4)).layout.xaxis.title.text
         'head'
     """
-    colors = require_theme(theme)
+    colors = require_theme(theme, size)
     mean = float32(differences.mean)
     n_units = mean.shape[1]
     component = COMPONENTS[differences.component]
@@ -70,28 +73,67 @@ def difference_heatmap(
         mean,
         f"difference_heatmap of {differences.component!r} on {differences.model.name}",
     )
+    require_same_pairs(differences, null)
     if mask is not None:
         require_same_units(differences.component, mean.shape, mask)
-    if sort and n_units > MAX_CELLS:
-        raise ValueError(
-            f"sort=True needs at most {MAX_CELLS} units per layer, got {n_units}: "
-            "pooled cells hold neighbours, which sorting would tear apart"
-        )
     figure = go.Figure()
-    plot, shown = draw_units(figure, colors, _unit_values(differences, mean), mask, sort=sort)
+    plot, shown = draw_units(figure, colors, _unit_values(differences, mean), mask)
     limit = symmetric_range(shown, RANGE_QUANTILE)
-    set_colours(figure, colors, 0.0, limit, "mean difference<br>(activation units)")
-    top = np.unravel_index(int(np.nanargmax(np.abs(mean))), mean.shape)
-    label = unit_label(differences.component, int(top[0]), int(top[1]))
+    threshold = null.threshold if null is not None else 0.0
+    if threshold > 0:
+        limit = max(limit, 1.25 * threshold)  # the bar shows where grey ends
+    set_colours(figure, colors, limit, "mean difference<br>(activation units)", threshold)
+    missing = int(np.isnan(mean).sum())
     return finish(
         figure,
         colors,
-        title=f"Mean difference per {component.unit}: the largest is {label}, "
-        + signed(float(mean[top]), ".3g"),
-        subtitle=(difference_facts(differences), _reading_facts(mean, component.unit, limit, mask)),
+        title=_title(mean, differences.component, mask, null),
+        facts=difference_facts(differences),
+        note=(
+            "blue: larger on the right answer, red: on the wrong one",
+            f"grey: at most {threshold:.2g}, below 95% of the largest means of {null.maxima.size:,} draws with "
+            "right and wrong swapped at random"
+            if null is not None
+            else "",
+            pooling_fact(n_units, component.unit),
+            f"{TIMES} no finite value ({missing:,} of {mean.size:,})" if missing else "",
+            empty_fact(mask),
+            difference_note(differences.component),
+            f"colour saturates at ±{limit:.2g}",
+        ),
         plot=plot,
-        margin=Margin(right=132),
+        margin=Margin(right=BAR_MARGIN),
     )
+
+
+def _title(mean: np.ndarray, component: str, mask: Mask | None, null: SignFlipNull | None) -> str:
+    """What stands out: from the null if there is one, else what the mask takes, else the largest."""
+    if null is not None:
+        above = int((np.abs(mean) > null.threshold).sum())  # NaN is not above
+        if not above:
+            return f"No {units_of(component, 1)} stands out: none of {mean.size:,} differs more than chance allows"
+        return (
+            f"{above:,} of {mean.size:,} {units_of(component)} differ{'s' if above == 1 else ''} more than chance "
+            f"allows; the largest is {_largest(mean, component)}"
+        )
+    if mask is not None and mask.k:
+        taken = np.where(mask.selected, mean, np.nan)
+        if np.isfinite(taken).any():
+            most = max(mask.per_layer)
+            there = (
+                f", {most:,} of them in layer {int(np.argmax(mask.per_layer))}" if most > 1 else ""
+            )
+            return (
+                f"The mask takes {mask.k:,} of {mean.size:,} {units_of(component)}{there}; "
+                f"its largest is {_largest(taken, component)}"
+            )
+    return f"The largest of {mean.size:,} {units_of(component)} is {_largest(mean, component)}"
+
+
+def _largest(values: np.ndarray, component: str) -> str:
+    """Name and value of the unit of largest magnitude."""
+    layer, unit = np.unravel_index(int(np.nanargmax(np.abs(values))), values.shape)
+    return f"{unit_label(component, int(layer), int(unit))}, {signed(float(values[layer, unit]), '.3g')}"
 
 
 def _unit_values(differences: ActivationDifferences, mean: np.ndarray) -> UnitValues:
@@ -102,15 +144,4 @@ def _unit_values(differences: ActivationDifferences, mean: np.ndarray) -> UnitVa
         spread = f" ± %{{{at[0]}:.2g}} (SE)" if np.isfinite(error).any() else ""
         return f"%{{{value}:+.4g}}{spread}<br>rank %{{{at[1]}:,d}} of {mean.size:,} by signed value"
 
-    return UnitValues(differences.component, mean, 0.0, (error, ranks_of(mean)), hover)
-
-
-def _reading_facts(mean: np.ndarray, unit: str, limit: float, mask: Mask | None) -> tuple[str, ...]:
-    missing = int(np.isnan(mean).sum())
-    return (
-        "blue: larger on the right answer, red: on the wrong one",
-        f"colour saturates at ±{limit:.2g}",
-        pooling_fact(mean.shape[1], unit),
-        f"{TIMES} no finite value ({missing:,} of {mean.size:,})" if missing else "",
-        empty_fact(mask),
-    )
+    return UnitValues(differences.component, mean, (error, ranks_of(mean)), hover)

@@ -1,12 +1,20 @@
 """Random masks of the same K and strength: is it the mask, or would any do?"""
 
-import math
-
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.plots._layout import Margin, escape, finish, named, percent, where
-from sadi_lens.plots._theme import Theme, require_theme
+from sadi_lens.plots._layout import (
+    Margin,
+    escape,
+    finish,
+    float32,
+    named,
+    percent,
+    require_finite,
+    signed,
+    where,
+)
+from sadi_lens.plots._theme import SYMBOLS, Theme, require_theme
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.results import Comparison, MethodRow, NullBand
 
@@ -21,64 +29,98 @@ def p_text(p: float) -> str:
     return f"p = {p:.3f}" if p >= 0.001 else f"p = {p:.1g}"
 
 
-def null_distribution(comparison: Comparison, label: str, *, theme: str = "light") -> go.Figure:
-    """Histogram of the accuracies of random masks, with the method placed in it.
+def as_good(null: NullBand, row: MethodRow) -> int:
+    """Random masks that are at least as accurate as a row; ties count, as in the p-value."""
+    return int((np.asarray(null.accuracies) >= row.accuracy).sum())
+
+
+def null_distribution(
+    comparison: Comparison, label: str, *, theme: str = "light", size: str = "page"
+) -> go.Figure:
+    """Every random mask by its accuracy and by its margin, with the method placed among them.
+
+    The margin says what accuracy cannot: whether masks that answer as often right are as sure of it.
 
     Args:
         comparison: With at least one null.
         label: Label of the method.
         theme: ``"light"`` or ``"dark"``.
+        size: ``"page"``, or ``"talk"`` for text that is read from the last row.
 
     Raises:
-        ValueError: If the label is unknown, or the method has no null of its own.
+        ValueError: If the label is unknown, the method has no null of its own, or there are no margins (free text).
     """
-    colors = require_theme(theme)
+    colors = require_theme(theme, size)
     row, null = _placed(comparison, label)
-    accuracies = 100 * np.asarray(null.accuracies, dtype=np.float64)
-    beats = np.asarray(null.accuracies) >= row.accuracy  # unscaled, as the p-value counts ties
-    # Bins hold whole items, so that no bin is empty only because of rounding.
-    items = max(1, round(np.ptp(accuracies) * comparison.n / 100 / 36))
-    size = 100 * items / comparison.n
-    start = -50 / comparison.n  # edges half an item off, so that no accuracy lies on one
+    margins = float32(null.margins)
+    require_finite(np.where(np.isfinite(row.margin), margins, np.nan), f"the margin of {label!r}")
     figure = go.Figure()
-    _add_bars(figure, colors, accuracies, beats, {"start": start, "end": 100 + size, "size": size})
-    lines = [
-        (row.accuracy, colors.kinds[row.kind], "solid", label),
-        (comparison.rows[0].accuracy, colors.kinds["unsteered"], "dash", "unsteered"),
-        (comparison.chance, colors.muted, "dot", "chance"),
-    ]
-    known = [line for line in lines if not math.isnan(line[0])]
-    top = _tallest(accuracies, start, size)
-    for value, shade, dash, name in known:
+    accurate = np.asarray(null.accuracies) >= row.accuracy  # unscaled, as the p-value counts ties
+    sure = margins >= row.margin
+    for chosen, name, symbol in (
+        (~accurate, "random masks, less accurate", "triangle-up-open"),
+        (accurate, "random masks, at least as accurate", "triangle-up"),
+    ):
         figure.add_scatter(
-            x=[100 * value] * 2,
-            y=[0, 1.1 * top],
-            mode="lines",
-            line={"color": shade, "width": 2.4, "dash": dash},
-            hovertemplate=f"{escape(name)}: %{{x:.1f}}%<extra></extra>",
-            name=f"{escape(name)} ({percent(value)})",
+            x=100 * np.asarray(null.accuracies)[chosen],
+            y=margins[chosen],
+            mode="markers",
+            marker={"symbol": symbol, "size": 8, "color": colors.kinds["random"], "opacity": 0.75},
+            hovertemplate="random mask<br>accuracy %{x:.1f}%<br>margin %{y:+.3g} nats<extra></extra>",
+            name=f"{name} ({int(chosen.sum()):,})",
             showlegend=True,
         )
-    figure.update_layout(barmode="stack", bargap=0)
-    low, high = (f(float(f(accuracies)), 100 * f(value for value, *_ in known)) for f in (min, max))
-    pad = 0.05 * (high - low) + 1
+    figure.add_vline(x=100 * row.accuracy, line=_line(colors, row), layer="below")
+    figure.add_hline(y=row.margin, line=_line(colors, row), layer="below")
+    for one in (comparison.rows[0], row):
+        _add_method(figure, colors, one)
     figure.update_xaxes(
-        title=f"accuracy on {comparison.n:,} {escape(comparison.split)} items (%)",
-        range=[low - pad, min(101.0, high + pad)],
-        ticksuffix="%",
+        title=f"accuracy on {comparison.n:,} {escape(comparison.split)} items", ticksuffix="%"
     )
-    figure.update_yaxes(
-        title=f"random masks (of {null.n:,})", range=[0, 1.1 * top], tickformat=",d"
-    )
-    if top < 8:
-        figure.update_yaxes(dtick=1)
+    figure.update_yaxes(title="mean margin (nats)")
+    layers = ", as many in each layer" if null.per_layer else ""
     return finish(
         figure,
         colors,
-        title=f"{int(beats.sum()):,} of {null.n:,} random masks do at least as well as {label}",
-        subtitle=_facts(comparison, row, null),
-        plot=(640, 280),
-        margin=Margin(left=76),
+        title=_title(null.n, label, int(accurate.sum()), int((accurate & sure).sum())),
+        facts=(
+            named("task", comparison.task),
+            f"{comparison.n:,} {comparison.split} items",
+            f"one-sided {p_text(null.p_value(row.accuracy))}",
+            f"model {comparison.model.name}",
+        ),
+        note=(
+            f"random masks of K = {null.k}, "
+            + ("each at its own strength" if null.tuned else f"strength {null.strength:g}")
+            + layers,
+            "margin: log-probability of the right answer minus the best wrong one",
+            f"steered at {where(comparison.component)}" if comparison.component else "",
+            f"position {comparison.position}",
+        ),
+        plot=(640, 340),
+        margin=Margin(left=80),
+    )
+
+
+def _line(theme: Theme, row: MethodRow) -> dict[str, object]:
+    return {"color": theme.kinds[row.kind], "width": 1.4, "dash": "dash"}
+
+
+def _add_method(figure: go.Figure, theme: Theme, row: MethodRow) -> None:
+    figure.add_scatter(
+        x=[100 * row.accuracy],
+        y=[row.margin],
+        mode="markers",
+        marker={
+            "symbol": SYMBOLS[row.kind],
+            "size": 13,
+            "color": theme.kinds[row.kind],
+            "line": {"width": 1, "color": theme.paper},
+        },
+        hovertemplate=f"<b>{escape(row.label)}</b><br>accuracy %{{x:.1f}}%<br>"
+        "margin %{y:+.3g} nats<extra></extra>",
+        name=f"{escape(row.label)} ({percent(row.accuracy)}, {signed(row.margin, '.2g')} nats)",
+        showlegend=True,
     )
 
 
@@ -95,56 +137,9 @@ def _placed(comparison: Comparison, label: str) -> tuple[MethodRow, NullBand]:
     return rows[label], null
 
 
-def _add_bars(
-    figure: go.Figure,
-    theme: Theme,
-    accuracies: np.ndarray,
-    beats: np.ndarray,
-    bins: dict[str, float],
-) -> None:
-    """Stacked histogram of the random masks: those that do worse, and those at least as good."""
-    color = theme.kinds["random"]
-    for chosen, name, pattern in (
-        (~beats, "random masks that do worse", ""),
-        (beats, "random masks at least as good", "/"),
-    ):
-        figure.add_histogram(
-            x=accuracies[chosen],
-            xbins=bins,
-            autobinx=False,
-            marker={
-                "color": color,
-                "opacity": 0.9 if pattern else 0.55,
-                "line": {"width": 0.5, "color": theme.paper},
-                "pattern": {
-                    "shape": pattern,
-                    "size": 6,
-                    "fgcolor": theme.paper,
-                    "bgcolor": color,
-                },
-            },
-            hovertemplate="%{y} random masks at %{x}<extra></extra>",
-            name=f"{name} ({int(chosen.sum()):,})",
-            showlegend=True,
-        )
-
-
-def _facts(comparison: Comparison, row: MethodRow, null: NullBand) -> tuple[tuple[str, ...], ...]:
-    layers = ", as many in each layer" if null.per_layer else ""
-    return (
-        (
-            f"random masks of K = {null.k}, strength {null.strength:g}{layers}",
-            f"empirical {p_text(null.p_value(row.accuracy))}, one-sided",
-        ),
-        (
-            named("task", comparison.task),
-            f"{comparison.n:,} {comparison.split} items",
-            f"model {comparison.model.name}",
-            where(comparison.component).split(",")[0] if comparison.component else "",
-            f"position {comparison.position}",
-        ),
-    )
-
-
-def _tallest(accuracies: np.ndarray, start: float, size: float) -> int:
-    return int(np.bincount(np.floor((accuracies - start) / size).astype(int)).max())
+def _title(n: int, label: str, accurate: int, both: int) -> str:
+    if not accurate:
+        return f"None of {n:,} random masks is as accurate as {label}"
+    said = f"{accurate:,} of {n:,} random masks {'is' if accurate == 1 else 'are'} as accurate as {label}"
+    which = "all" if both == accurate else f"{both:,}" if both else "none"
+    return f"{said}; {which} of them also with as large a margin"

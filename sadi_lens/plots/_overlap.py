@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.plots._heatmap import add_colorbar
+from sadi_lens.plots._heatmap import BAR_MARGIN, add_colorbar
 from sadi_lens.plots._layout import (
     SUBTITLE_SIZE,
     Margin,
@@ -15,23 +15,26 @@ from sadi_lens.plots._layout import (
     finish,
     named,
     text_width,
+    units_of,
     where,
     wrap,
 )
 from sadi_lens.plots._theme import require_theme
 from sadi_lens.types.masks import Mask
-from sadi_lens.types.model import COMPONENTS
 from sadi_lens.types.stats import jaccard_chance
 
 _CELL, _LABEL = 74, 190
 
 
-def mask_overlap(masks: Mapping[str, Mask], *, theme: str = "light") -> go.Figure:
+def mask_overlap(
+    masks: Mapping[str, Mask], *, theme: str = "light", size: str = "page"
+) -> go.Figure:
     """Jaccard index (shared / in either) of every two masks, and its expectation for random masks.
 
     Args:
         masks: Label -> mask, at least 2, of one component and shape.
         theme: ``"light"`` or ``"dark"``.
+        size: ``"page"``, or ``"talk"`` for text that is read from the last row.
 
     Raises:
         ValueError: If there are fewer than 2 masks, or they are of different components or shapes.
@@ -40,9 +43,9 @@ def mask_overlap(masks: Mapping[str, Mask], *, theme: str = "light") -> go.Figur
         >>> first = sl.Mask.from_units("head", [(0, 1), (2, 3)], model)
         >>> second = sl.Mask.from_units("head", [(0, 1), (3, 3)], model)
         >>> sl.plots.mask_overlap({"first": first, "second": second}).layout.title.text
-        'first and second share 0.33, chance 0.02'
+        'first and second share units: Jaccard 0.33, chance 0.02'
     """
-    colors = require_theme(theme)
+    colors = require_theme(theme, size)
     _require_alike(masks)
     labels, chosen = list(masks), list(masks.values())
     n, first = len(chosen), chosen[0]
@@ -69,20 +72,36 @@ def mask_overlap(masks: Mapping[str, Mask], *, theme: str = "light") -> go.Figur
     )
     add_colorbar(figure, colors, "Jaccard index")
     names = [[*wrap(label, _LABEL, 12), f"K {mask.k:,}"] for label, mask in masks.items()]
-    axis: dict[str, Any] = {"tickvals": list(range(n)), "ticks": "", "showgrid": False}
+    axis: dict[str, Any] = {
+        "tickvals": list(range(n)),
+        "ticks": "",
+        "showgrid": False,
+        "ticklabelstandoff": 6,
+    }
     texts = ["<br>".join(lines) for lines in names]
     figure.update_xaxes(**axis, ticktext=texts, range=[-0.5, n - 0.5], tickangle=-40)
     figure.update_yaxes(**axis, ticktext=texts, range=[n - 0.5, -0.5])
     figure.update_layout(plot_bgcolor=colors.paper)
+    models = dict.fromkeys(mask.model.name for mask in masks.values() if mask.model)
+    empty = [label for label, mask in masks.items() if not mask.k]
     widest = max(text_width(line, SUBTITLE_SIZE) for lines in names for line in lines) + 14
     cell = _CELL if n <= 10 else 40
     return finish(
         figure,
         colors,
         title=_title(labels, jaccard, chance),
-        subtitle=_facts(masks, first),
+        facts=(
+            f"{first.selected.size:,} {units_of(first.component)}",
+            named("model", ", ".join(models)),
+        ),
+        note=(
+            "Jaccard: units in both masks over units in either",
+            "in brackets: expected of two random masks of the same sizes",
+            f"empty, so without an index: {', '.join(empty)}" if empty else "",
+            where(first.component),
+        ),
         plot=(cell * n, cell * n),
-        margin=Margin(left=widest, right=132, bottom=int(30 + 0.66 * widest + 14)),
+        margin=Margin(left=widest, right=BAR_MARGIN, bottom=int(30 + 0.66 * widest + 14)),
     )
 
 
@@ -110,22 +129,6 @@ def _overlaps(masks: list[Mask]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return shared, sizes[:, None] + sizes - shared, chance
 
 
-def _facts(masks: Mapping[str, Mask], first: Mask) -> tuple[tuple[str, ...], ...]:
-    models = dict.fromkeys(mask.model.name for mask in masks.values() if mask.model)
-    empty = [label for label, mask in masks.items() if not mask.k]
-    return (
-        (
-            "shared units / units in either mask",
-            f"{first.selected.size:,} {COMPONENTS[first.component].unit}s ({where(first.component)})",
-            named("model", ", ".join(models)),
-        ),
-        (
-            "second number: expected of two random masks of the same sizes",
-            f"empty, so without an index: {', '.join(empty)}" if empty else "",
-        ),
-    )
-
-
 def _cell(jaccard: float, chance: float) -> str:
     if np.isnan(jaccard):
         return ""
@@ -136,9 +139,11 @@ def _title(labels: list[str], jaccard: np.ndarray, chance: np.ndarray) -> str:
     """The couple furthest above its chance level."""
     excess = np.tril(np.nan_to_num(jaccard - chance, nan=-1.0), -1) - np.triu(np.ones_like(chance))
     row, column = np.unravel_index(int(np.argmax(excess)), excess.shape)
-    if np.isnan(jaccard[row, column]):
+    here = jaccard[row, column]
+    if np.isnan(here):
         return "No two masks have units to share"
-    return (
-        f"{labels[column]} and {labels[row]} share {jaccard[row, column]:.2f}, "
-        f"chance {chance[row, column]:.2f}"
-    )
+    numbers = f"{here:.2f}, chance {chance[row, column]:.2f}"
+    pair = f"{labels[column]} and {labels[row]}"
+    if here <= chance[row, column]:
+        return f"No two masks share more units than random ones would: {pair} {numbers}"
+    return f"{pair} share {'most' if len(labels) > 2 else 'units'}: Jaccard {numbers}"

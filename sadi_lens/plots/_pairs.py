@@ -1,4 +1,4 @@
-"""How many contrastive pairs are enough: masks from fewer pairs, and what they do."""
+"""How many contrastive pairs are enough: masks from fewer pairs, and what they do (the paper's Figure 4)."""
 
 from collections.abc import Mapping
 
@@ -14,10 +14,10 @@ from sadi_lens.plots._layout import (
     named,
     percent,
     require_finite,
+    units_of,
 )
 from sadi_lens.plots._theme import DASHES, MARKERS, Theme, faded, require_theme
 from sadi_lens.types.base import require_one_of
-from sadi_lens.types.model import COMPONENTS
 from sadi_lens.types.results import PairsCurve
 
 _MEASURES = {
@@ -26,61 +26,88 @@ _MEASURES = {
     "jaccard_all": ("Jaccard with the mask of all pairs", "mask against the mask of all pairs"),
     "jaccard_disjoint": ("Jaccard of two masks", "two masks that share no pair"),
 }
+ENOUGH = 0.9
+"""Share of the gain of all pairs at which fewer count as enough."""
+_QUESTION = f"Pairs needed for {ENOUGH:.0%} of the full gain"
+_OVERLAPS = {
+    "jaccard_all": "Masks of {} pairs agree with that of all to Jaccard",
+    "jaccard_disjoint": "Masks of {} pairs that share none agree to Jaccard",
+}
 
 
 def pairs_ablation(
-    curves: Mapping[str, PairsCurve], *, measure: str = "accuracy", theme: str = "light"
+    curves: Mapping[str, PairsCurve],
+    *,
+    measure: str = "accuracy",
+    theme: str = "light",
+    size: str = "page",
 ) -> go.Figure:
     """Mean over resampled subsets of pairs against their number, with the band of 95% of the subsets (Fig. 4).
+
+    The title answers how many are enough: the fewest that give 90% of the gain of all pairs, marked by a ring.
 
     Args:
         curves: Label -> curve, at least one.
         measure: ``"accuracy"``, ``"margin"``, ``"jaccard_all"`` or ``"jaccard_disjoint"``.
         theme: ``"light"`` or ``"dark"``.
-
-    Returns:
-        A figure; ``export`` writes it, ``show`` displays it.
+        size: ``"page"``, or ``"talk"`` for text that is read from the last row.
 
     Raises:
         ValueError: If there is no curve, the measure is unknown, or a curve has no value of it.
 
     Example:
-        >>> curve = sl.measure.pairs_needed(model, task.pairs[:16], "head", 4, n_draws=3, progress=False)
+        >>> curve = sl.measure.pairsneeded(model, task.pairs[:16], "head", 4, n_draws=3, progress=False)
         >>> figure = sl.plots.pairs_ablation({"SADI": curve}, measure="jaccard_all")
         >>> figure.layout.xaxis.title.text
         'contrastive pairs that made the mask'
     """
-    colors = require_theme(theme)
+    colors = require_theme(theme, size)
     require_one_of("measure", measure, _MEASURES)
     if not curves:
         raise ValueError("pairs_ablation needs at least one curve, got 0")
     figure = go.Figure()
+    is_overlap = measure.startswith("jaccard")
+    said: dict[str, str] = {}
+    shared: dict[str, tuple[int, float]] = {}
     for index, (label, curve) in enumerate(curves.items()):
-        _add_curve(figure, colors, curve, label, index, measure)
+        sizes, mean = _add_curve(figure, colors, curve, label, index, measure)
+        if is_overlap:
+            shared[label] = _shared(curve, sizes, mean)
+        else:
+            floor = 100 * curve.unsteered_accuracy if measure == "accuracy" else float("nan")
+            said[label] = needed(figure, colors, sizes, mean, floor)
     for value, text in _lines(curves, measure):
-        figure.add_hline(y=value, line={"color": colors.ink, "width": 1.6, "dash": "dash"})
-        figure.add_annotation(
-            x=1, xref="paper", xanchor="right", y=value, yanchor="bottom", showarrow=False, text=text,
-            font={"size": 12, "color": colors.ink}, bgcolor=faded(colors.paper, 0.7),
-        )  # fmt: skip
-    figure.update_xaxes(title="contrastive pairs that made the mask", rangemode="tozero")
-    figure.update_yaxes(
-        title=_MEASURES[measure][0], ticksuffix="%" if measure == "accuracy" else ""
-    )
+        add_level(figure, colors, value, text)
+    set_axes(figure, "contrastive pairs that made the mask", measure)
+    first = list(curves.values())
+    most = max(curve.accuracy.shape[1] for curve in first)
+    splits = ", ".join(dict.fromkeys(curve.split for curve in first))
     return finish(
         figure,
         colors,
-        title="How many pairs are enough?",
-        subtitle=(_facts(list(curves.values()), measure),),
-        plot=(660, 340),
+        title=_overlap_title(shared, curves, measure) if is_overlap else pairs_title(said),
+        facts=(
+            f"mean of {counted(most, 'random subset')} of the pairs at each size",
+            f"model {', '.join(dict.fromkeys(curve.model.name for curve in first))}",
+        ),
+        note=(
+            _MEASURES[measure][1],
+            "band: 95% of the subsets",
+            named("split", splits) if measure in ("accuracy", "margin") else "",
+            f"ring: fewest pairs with {ENOUGH:.0%} of the gain of all"
+            if not is_overlap
+            else f"chance: {', '.join(dict.fromkeys(f'{curve.chance:.3f}' for curve in first))}",
+            ", ".join(dict.fromkeys(units_of(curve.component) for curve in first)),
+        ),
+        plot=(660, 320),
         margin=Margin(),
     )
 
 
 def _add_curve(
     figure: go.Figure, theme: Theme, curve: PairsCurve, label: str, index: int, measure: str
-) -> None:
-    """Mean over subsets at each number of pairs, on a band that holds 95% of them."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over subsets at each number of pairs (both returned), on a band that holds 95% of the subsets."""
     values = (100 if measure == "accuracy" else 1) * float32(getattr(curve, measure))
     require_finite(values, f"pairs_ablation of {label!r}, measure {measure!r},")
     known = np.flatnonzero(np.isfinite(values).any(axis=1))
@@ -100,33 +127,117 @@ def _add_curve(
         legendgroup=str(index),
         showlegend=False,
     )
+    add_mean(
+        figure, theme, index, sizes, mean, _legend(label, curve),
+        customdata=np.stack([low, high, draws], axis=-1),
+        hovertemplate=f"<b>{escape(label)}</b>, %{{x:,d}} pairs<br>mean %{{y:.3g}}<br>"
+        "95% of subsets %{customdata[0]:.3g} to %{customdata[1]:.3g}<br>"
+        "%{customdata[2]:d} subsets<extra></extra>",
+    )  # fmt: skip
+    return sizes, mean
+
+
+def add_mean(
+    figure: go.Figure,
+    theme: Theme,
+    index: int,
+    sizes: np.ndarray,
+    mean: np.ndarray,
+    name: str,
+    **hover: object,
+) -> None:
+    color = theme.series[index % len(theme.series)]
+    hover = hover or {"hovertemplate": f"<b>{name}</b><br>%{{x}} pairs: %{{y:.1f}}%<extra></extra>"}
     figure.add_scatter(
         x=sizes,
         y=mean,
         mode="lines+markers",
         line={"color": color, "width": 2.2, "dash": DASHES[index % len(DASHES)]},
-        marker={"symbol": MARKERS[index % len(MARKERS)], "size": 9, "color": color},
-        customdata=np.stack([low, high, draws], axis=-1),
-        hovertemplate=f"<b>{escape(label)}</b>, %{{x:,d}} pairs<br>mean %{{y:.3g}}<br>"
-        "95% of subsets %{customdata[0]:.3g} to %{customdata[1]:.3g}<br>"
-        "%{customdata[2]:d} subsets<extra></extra>",
+        marker={"symbol": MARKERS[index % len(MARKERS)], "size": 8, "color": color},
         legendgroup=str(index),
-        name=_legend(label, curve),
+        name=name,
         showlegend=True,
+        **hover,
     )
 
 
-def _facts(curves: list[PairsCurve], measure: str) -> tuple[str, ...]:
-    most = max(curve.accuracy.shape[1] for curve in curves)
-    splits = ", ".join(dict.fromkeys(curve.split for curve in curves))
-    return (
-        _MEASURES[measure][1],
-        f"mean of {counted(most, 'random subset')} of the pairs at each size",
-        "band: 95% of the subsets",
-        named("split", splits) if measure in ("accuracy", "margin") else "",
-        ", ".join(dict.fromkeys(COMPONENTS[curve.component].unit + "s" for curve in curves)),
-        f"model {', '.join(dict.fromkeys(curve.model.name for curve in curves))}",
+def enough(mean: np.ndarray, floor: float) -> int | None:
+    """Place of the fewest pairs from which on the mean keeps ``ENOUGH`` of the gain that all pairs give.
+
+    None where all pairs give no gain over the floor.
+    """
+    gain = mean - floor
+    if not gain[-1] > 0:
+        return None
+    short = np.flatnonzero(gain < ENOUGH * gain[-1])
+    return int(short[-1]) + 1 if short.size else 0
+
+
+def needed(
+    figure: go.Figure, theme: Theme, sizes: np.ndarray, mean: np.ndarray, floor: float
+) -> str:
+    """How many pairs are enough for one curve, in words; a ring at that number."""
+    known = np.flatnonzero(np.isfinite(mean))
+    sizes, mean = sizes[known], mean[known]
+    place = enough(mean, floor if np.isfinite(floor) else float(mean[0]))
+    if place is None:
+        return f"no gain with {sizes[-1]:,}"
+    if place == len(sizes) - 1:
+        return f"all {sizes[-1]:,} (still rising)"
+    figure.add_scatter(
+        x=[sizes[place]],
+        y=[mean[place]],
+        mode="markers",
+        marker={"symbol": "circle-open", "size": 18, "color": theme.ink, "line": {"width": 2}},
+        hoverinfo="skip",
+        showlegend=False,
     )
+    return f"{sizes[place]:,} of {sizes[-1]:,}"
+
+
+def _shared(curve: PairsCurve, sizes: np.ndarray, mean: np.ndarray) -> tuple[int, float]:
+    """The most pairs and how alike their masks are; with all pairs it is 1 by construction."""
+    at = np.flatnonzero(sizes < curve.n_pairs)
+    place = int(at[-1]) if at.size else len(sizes) - 1
+    return int(sizes[place]), float(mean[place])
+
+
+def _overlap_title(
+    shared: Mapping[str, tuple[int, float]], curves: Mapping[str, PairsCurve], measure: str
+) -> str:
+    sizes = {n for n, _ in shared.values()}
+    found = [
+        f"{value:.2f}" + (f" ({label})" if len(shared) > 1 else "")
+        for label, (_, value) in list(shared.items())[:4]
+    ]
+    n = f"{sizes.pop():,}" if len(sizes) == 1 else "most"
+    chance = max(curve.chance for curve in curves.values())
+    return f"{_OVERLAPS[measure].format(n)} {', '.join(found)}; chance {chance:.2f}"
+
+
+def pairs_title(said: Mapping[str, str]) -> str:
+    """One answer a curve, as many as a title holds."""
+    if len(set(said.values())) == 1:
+        return f"{_QUESTION}: {next(iter(said.values()))}"
+    answers = [f"{label} {answer}" for label, answer in said.items()]
+    more = f", and {len(answers) - 4} more" if len(answers) > 4 else ""
+    return f"{_QUESTION}: {', '.join(answers[:4])}{more}"
+
+
+def set_axes(figure: go.Figure, title: str, measure: str) -> None:
+    figure.update_xaxes(title=title, rangemode="tozero")
+    figure.update_yaxes(
+        title=_MEASURES[measure][0], ticksuffix="%" if measure == "accuracy" else ""
+    )
+
+
+def add_level(figure: go.Figure, theme: Theme, value: float, text: str) -> None:
+    """A dashed line across, named at its right end."""
+    figure.add_hline(y=value, line={"color": theme.ink, "width": 1.4, "dash": "dash"})
+    figure.add_annotation(
+        x=1, xref="paper", xanchor="right", y=value, yanchor="bottom", showarrow=False, text=text,
+        font={"size": 12, "color": theme.ink}, bgcolor=faded(theme.paper, 0.7),
+    )  # fmt: skip
 
 
 def _legend(label: str, curve: PairsCurve) -> str:

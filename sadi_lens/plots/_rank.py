@@ -9,12 +9,15 @@ from sadi_lens.plots._layout import (
     Margin,
     add_line,
     difference_facts,
+    difference_note,
     finish,
     float32,
     require_finite,
     signed,
+    units_of,
 )
 from sadi_lens.plots._theme import Theme, faded, require_theme
+from sadi_lens.plots._unit_map import require_same_pairs
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.model import COMPONENTS, unit_label
 from sadi_lens.types.results import SignFlipNull
@@ -29,6 +32,7 @@ def rank_curve(
     *,
     null: SignFlipNull | None = None,
     theme: str = "light",
+    size: str = "page",
 ) -> go.Figure:
     """Every unit by rank of its signed mean difference, with the cut at K and the sign-flip null.
 
@@ -38,6 +42,7 @@ def rank_curve(
         null: ``sign_flip_null`` of the same pairs: the line that 95% of the largest means of swapped
             pairs stay below. A unit above it stands out after looking at all units.
         theme: ``"light"`` or ``"dark"``.
+        size: ``"page"``, or ``"talk"`` for text that is read from the last row.
 
     Raises:
         ValueError: If nothing is finite, ``k`` is out of range, or the null is of another component.
@@ -47,10 +52,10 @@ def rank_curve(
         >>> sl.plots.rank_curve(found, 4).layout.yaxis.title.text
         'mean difference (activation units)'
     """
-    colors = require_theme(theme)
+    colors = require_theme(theme, size)
     mean = float32(differences.mean)
     require_finite(mean, f"rank_curve of {differences.component!r} on {differences.model.name}")
-    _require_same(differences, null)
+    require_same_pairs(differences, null)
     order = np.argsort(-mean, axis=None, kind="stable")
     order = order[np.isfinite(mean.flat[order])]
     n = order.size
@@ -73,10 +78,15 @@ def rank_curve(
     return finish(
         figure,
         colors,
-        title=_title(unit, n, k, null, above),
-        subtitle=(
-            difference_facts(differences),
-            _reading_facts(unit, null, missing=int(mean.size - n), drawn=ranks.size, n=n),
+        title=_title(differences.component, values, k, null, above),
+        facts=difference_facts(differences),
+        note=(
+            f"dotted: largest {unit} when right and wrong are swapped at random in each pair"
+            if null is not None
+            else "",
+            f"{mean.size - n:,} {unit}s without a finite value left out" if n < mean.size else "",
+            difference_note(differences.component),
+            f"drawn: {ranks.size:,} of {n:,} points, even in log rank" if ranks.size < n else "",
         ),
         plot=(680, 340),
         margin=Margin(left=84),
@@ -94,16 +104,6 @@ def _set_axes(
         tickformat="~s",
     )
     figure.update_yaxes(title="mean difference (activation units)", range=list(span))
-
-
-def _require_same(differences: ActivationDifferences, null: SignFlipNull | None) -> None:
-    """Raise ValueError if the null is of another component or model than the differences."""
-    ours = (differences.component, differences.model)
-    if null is not None and (null.component, null.model) != ours:
-        raise ValueError(
-            f"null must be of component {differences.component!r} on {differences.model.name}, "
-            f"got {null.component!r} on {null.model.name}"
-        )
 
 
 def _value_range(values: np.ndarray, null: SignFlipNull | None) -> tuple[float, float]:
@@ -175,18 +175,6 @@ def _add_null(figure: go.Figure, theme: Theme, null: SignFlipNull, ends: list[fl
     )
 
 
-def _reading_facts(
-    unit: str, null: SignFlipNull | None, *, missing: int, drawn: int, n: int
-) -> tuple[str, ...]:
-    return (
-        f"dotted: largest {unit} when right and wrong are swapped at random in each pair"
-        if null is not None
-        else "no sign-flip null was drawn",
-        f"{missing:,} {unit}s without a finite value left out" if missing else "",
-        f"drawn: {drawn:,} of {n:,} points, even in log rank" if drawn < n else "",
-    )
-
-
 def _thinned(n: int, k: int | None) -> np.ndarray:
     """Ranks to draw: all if few, else even in log rank seen from the top and from the bottom."""
     if n <= MAX_POINTS:
@@ -196,9 +184,24 @@ def _thinned(n: int, k: int | None) -> np.ndarray:
     return np.unique(np.concatenate([spaced, n + 1 - spaced, extra]).astype(int))
 
 
-def _title(unit: str, n: int, k: int | None, null: SignFlipNull | None, above: int) -> str:
-    if null is None:
-        return f"How sharp is the cut? {n:,} {unit}s by rank"
-    return f"{above:,} of {n:,} {unit}s above the sign-flip null" + (
-        "" if k is None else f"; K = {k:,}"
-    )
+def _title(
+    component: str, values: np.ndarray, k: int | None, null: SignFlipNull | None, above: int
+) -> str:
+    """How many units stand out; without a null, how sharp the cut is. ``values`` are sorted, the largest first."""
+    words, n = units_of(component), values.size
+    if null is not None:
+        head = f"No {units_of(component, 1)} exceeds what chance gives"
+        if above:
+            head = f"{above:,} of {n:,} {words} exceed{'s' if above == 1 else ''} what chance gives"
+        if k is None or above == k:
+            return head
+        rest = f"{k - above:,} that do not" if k > above else f"only {k:,} of them"
+        return f"{head}; K = {k:,} takes {rest}"
+    if k is None or k == n:
+        ends = [signed(float(one), ".3g") for one in (values[0], np.median(values))]
+        return f"The largest of {n:,} {words} is {ends[0]}, the median {ends[1]}"
+    inside, outside = float(values[k - 1]), float(values[k])
+    ends = f"rank {k:,} has {signed(inside, '.3g')}, rank {k + 1:,} {signed(outside, '.3g')}"
+    gaps = -np.diff(values[: min(n, 2 * k + 1)])
+    is_sharp = inside - outside >= 0.999 * float(gaps.max()) > 0
+    return f"The cut at K = {k:,} {'falls into the widest gap' if is_sharp else 'is not sharp'}: {ends}"

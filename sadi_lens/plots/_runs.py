@@ -1,4 +1,4 @@
-"""How many pairs are enough: accuracy against the number of contrastive pairs (the paper's Figure 4)."""
+"""How many pairs are enough in the runs of an experiment (the paper's Figure 4)."""
 
 from typing import TYPE_CHECKING
 
@@ -6,70 +6,71 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sadi_lens.plots._layout import Margin, escape, finish, named, percent
+from sadi_lens.plots._pairs import ENOUGH, add_level, add_mean, needed, pairs_title, set_axes
 from sadi_lens.plots._theme import Theme, require_theme
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def accuracy_by_pairs(results: "pd.DataFrame", *, theme: str = "light") -> go.Figure:
+def accuracy_by_pairs(
+    results: "pd.DataFrame", *, theme: str = "light", size: str = "page"
+) -> go.Figure:
     """Mean accuracy over seeds against the number of pairs, one line a method and component; seeds as dots.
 
     Args:
         results: Rows of one task and scoring: model, task, method, component, n_pairs_used, accuracy, n, chance; the
             unsteered row gives the base line.
         theme: ``"light"`` or ``"dark"``.
-
-    Returns:
-        A figure; ``export`` writes it, ``show`` displays it.
+        size: ``"page"``, or ``"talk"`` for text that is read from the last row.
 
     Raises:
         ValueError: If there is no steered row.
     """
-    colors = require_theme(theme)
+    colors = require_theme(theme, size)
     steered = results[results["method"] != "unsteered"]
     if not len(steered):
         raise ValueError("accuracy_by_pairs needs at least one steered row, got 0")
+    first, base = results.iloc[0], results[results["method"] == "unsteered"]
+    floor = 100 * float(base["accuracy"].iloc[0]) if len(base) else float("nan")
     figure = go.Figure()
-    groups = steered.groupby(["method", "component"], sort=False)
-    for index, (key, rows) in enumerate(groups):
-        _add_group(figure, colors, ", ".join(str(part) for part in key), rows, index)
-    first = results.iloc[0]
-    facts = [named("task", first["task"]), named("model", first["model"]), f"test n = {first['n']}"]
-    base = results[results["method"] == "unsteered"]
-    if len(base):
-        value = float(base["accuracy"].iloc[0])
-        figure.add_hline(y=100 * value, line={"color": colors.ink, "width": 1.5})
-        facts.append(f"solid line: unsteered {percent(value)}")
-    chance = float(first["chance"])
+    said: dict[str, str] = {}
+    for index, (key, rows) in enumerate(steered.groupby(["method", "component"], sort=False)):
+        label = ", ".join(str(part) for part in key)
+        means = rows.groupby("n_pairs_used")["accuracy"].mean()
+        sizes, mean = means.index.to_numpy(dtype=int), 100 * means.to_numpy(dtype=np.float32)
+        _add_seeds(figure, colors, rows, index)
+        add_mean(figure, colors, index, sizes, mean, escape(label))
+        said[label] = needed(figure, colors, sizes, mean, floor)
+    if np.isfinite(floor):
+        add_level(figure, colors, floor, f"unsteered {percent(floor / 100)}")
+    chance = 100 * float(first["chance"])
     if np.isfinite(chance):
-        figure.add_hline(y=100 * chance, line={"color": colors.muted, "width": 1.2, "dash": "dot"})
-        facts.append(f"dotted line: chance {percent(chance)}")
-    figure.update_xaxes(title="contrastive pairs", rangemode="tozero")
-    figure.update_yaxes(title="accuracy (%)", ticksuffix="%")
+        add_level(figure, colors, chance, f"chance {percent(chance / 100)}")
+    set_axes(figure, "contrastive pairs", "accuracy")
     seeds = int(steered["seed"].nunique())
     return finish(
         figure,
         colors,
-        title="Accuracy by number of pairs",
-        subtitle=(
-            tuple(facts),
-            (
-                f"lines: mean of {seeds} seeds, dots: seeds" if seeds > 1 else "one draw of pairs",
-                "K and strength chosen on dev at every number of pairs",
-            ),
+        title=pairs_title(said),
+        facts=(
+            named("task", first["task"]),
+            f"{first['n']} test items",
+            f"lines: mean of {seeds} seeds, dots: seeds" if seeds > 1 else "one draw of pairs",
+            named("model", first["model"]),
         ),
-        plot=(640, 320),
-        margin=Margin(right=32),
+        note=(
+            "K and strength chosen on dev at every number of pairs",
+            f"ring: fewest pairs with {ENOUGH:.0%} of the gain of all",
+        ),
+        plot=(660, 320),
+        margin=Margin(),
     )
 
 
-def _add_group(
-    figure: go.Figure, theme: Theme, label: str, rows: "pd.DataFrame", index: int
-) -> None:
-    """One method on one component: a dot a seed, and the line of their means."""
+def _add_seeds(figure: go.Figure, theme: Theme, rows: "pd.DataFrame", index: int) -> None:
+    """A dot a seed."""
     color = theme.series[index % len(theme.series)]
-    means = rows.groupby("n_pairs_used")["accuracy"].mean()
     figure.add_scatter(
         x=rows["n_pairs_used"].to_numpy(dtype=np.float32),
         y=100 * rows["accuracy"].to_numpy(dtype=np.float32),
@@ -77,17 +78,6 @@ def _add_group(
         marker={"color": color, "size": 6, "opacity": 0.5},
         customdata=rows["seed"].to_numpy(),
         hovertemplate="%{x} pairs, seed %{customdata}: %{y:.1f}%<extra></extra>",
-        name=label,
-        legendgroup=label,
+        legendgroup=str(index),
         showlegend=False,
-    )
-    figure.add_scatter(
-        x=means.index.to_numpy(dtype=np.float32),
-        y=100 * means.to_numpy(dtype=np.float32),
-        mode="lines",
-        line={"color": color, "width": 2, "dash": ("solid", "dash", "dot")[index % 3]},
-        hovertemplate=f"<b>{escape(label)}</b><br>%{{x}} pairs: %{{y:.1f}}%<extra></extra>",
-        name=escape(label),
-        legendgroup=label,
-        showlegend=True,
     )

@@ -6,13 +6,27 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.plots._layout import Margin, counted, escape, finish, float32, named, percent, where
+from sadi_lens.plots._layout import (
+    Margin,
+    counted,
+    escape,
+    finish,
+    float32,
+    named,
+    percent,
+    signed,
+    where,
+)
 from sadi_lens.plots._theme import DASHES, SYMBOLS, Theme, require_theme
-from sadi_lens.types.results import SideEffectCurve
+from sadi_lens.types.results import Comparison, SideEffectCurve
 
 
-def side_effect_curve(curves: Sequence[SideEffectCurve], *, theme: str = "light") -> go.Figure:
+def side_effect_curve(
+    curves: Sequence[SideEffectCurve], *, theme: str = "light", size: str = "page"
+) -> go.Figure:
     """Accuracy against KL(unsteered || steered) on neutral text, one line a method as its strength grows.
+
+    A method of one strength is a point with its name.
 
     Up and to the left is better: more gain, less change elsewhere. A method that reaches the same accuracy
     further left is the cheaper one.
@@ -20,14 +34,12 @@ def side_effect_curve(curves: Sequence[SideEffectCurve], *, theme: str = "light"
     Args:
         curves: At least one (``sadi_lens.measure.side_effect_curve``); all of the same model, task and split.
         theme: ``"light"`` or ``"dark"``.
-
-    Returns:
-        A figure; ``export`` writes it, ``show`` displays it.
+        size: ``"page"``, or ``"talk"`` for text that is read from the last row.
 
     Raises:
         ValueError: If there is no curve, they are of different items, or a curve has no finite point.
     """
-    colors = require_theme(theme)
+    colors = require_theme(theme, size)
     if not curves:
         raise ValueError("side_effect_curve needs at least one curve, got 0")
     first = curves[0]
@@ -59,10 +71,39 @@ def side_effect_curve(curves: Sequence[SideEffectCurve], *, theme: str = "light"
         figure,
         colors,
         title=_title(curves),
-        subtitle=_facts(curves, is_log=is_log),
+        facts=(
+            named("task", first.task),
+            counted(first.n, f"{first.split} item"),
+            f"model {first.model.name}",
+        ),
+        note=(
+            "numbers: strength" if max(len(one.strengths) for one in curves) > 1 else "",
+            "up and left is better",
+            "bars: 95% interval" if any(np.isfinite(one.low).any() for one in curves) else "",
+            "no change at all is drawn at the left edge" if is_log else "",
+            ", ".join(dict.fromkeys(where(one.component) for one in curves if one.component)),
+            named("position", ", ".join(dict.fromkeys(one.position for one in curves))),
+        ),
         plot=(660, 360),
         margin=Margin(right=48),
     )
+
+
+def cost_curves(comparison: Comparison) -> list[SideEffectCurve]:
+    """The rows of a comparison whose side effects were measured, each a curve of one point."""
+    curves: list[SideEffectCurve] = []
+    for row in comparison.rows[1:]:
+        if row.side_effects is not None and np.isfinite(row.side_effects.kl):
+            numbers = (row.accuracy, *row.interval, row.side_effects.kl)
+            accuracy, low, high, kl = np.array([numbers], dtype=np.float32).T
+            curves.append(
+                SideEffectCurve(
+                    row.label, row.kind, comparison.model, comparison.task, comparison.split, comparison.n,
+                    (float("nan"),), accuracy, low, high, kl, comparison.rows[0].accuracy,
+                    comparison.component, comparison.position,
+                )
+            )  # fmt: skip
+    return curves
 
 
 def _require_same_items(curves: Sequence[SideEffectCurve]) -> None:
@@ -82,7 +123,7 @@ def _add_curve(
     known = np.flatnonzero(np.isfinite(kl) & np.isfinite(accuracy))
     if not known.size:
         raise ValueError(f"side_effect_curve of {one.label!r} needs at least one finite point")
-    color = theme.kinds.get(one.kind, theme.kinds["other"])
+    color, is_point = theme.kinds.get(one.kind, theme.kinds["other"]), len(one.strengths) == 1
     low, high = 100 * float32(one.low), 100 * float32(one.high)
     figure.add_scatter(
         x=np.maximum(kl[known], floor),
@@ -98,40 +139,19 @@ def _add_curve(
             "thickness": 1.2,
             "width": 3,
         },
-        text=_labels(one.strengths, known),
+        text=[escape(one.label)] if is_point else _labels(one.strengths, known),
         textposition="top right" if index % 2 == 0 else "bottom right",
         textfont={"size": 11, "color": theme.muted},
         customdata=[
             [one.strengths[i], _bound(float(low[i])), _bound(float(high[i])), float(kl[i])]
             for i in known
         ],
-        hovertemplate=f"<b>{escape(one.label)}</b>, strength %{{customdata[0]:g}}<br>"
+        hovertemplate=f"<b>{escape(one.label)}</b>{'' if is_point else ', strength %{customdata[0]:g}'}<br>"
         "accuracy %{y:.1f}% [%{customdata[1]}, %{customdata[2]}]<br>"
         "KL %{customdata[3]:.3g} nats per token<extra></extra>",
         name=escape(one.label),
-        showlegend=True,
+        showlegend=not is_point,
         cliponaxis=False,
-    )
-
-
-def _facts(curves: Sequence[SideEffectCurve], *, is_log: bool) -> tuple[tuple[str, ...], ...]:
-    first = curves[0]
-    hooks = dict.fromkeys(where(one.component).split(",")[0] for one in curves if one.component)
-    has_intervals = any(np.isfinite(one.low).any() for one in curves)
-    return (
-        (
-            named("task", first.task),
-            counted(first.n, f"{first.split} item"),
-            f"model {first.model.name}",
-            *hooks,
-            named("position", ", ".join(dict.fromkeys(one.position for one in curves))),
-        ),
-        (
-            "numbers: strength",
-            "up and left is better",
-            "bars: 95% interval of the accuracy" if has_intervals else "",
-            "no change at all is drawn at the left edge" if is_log else "",
-        ),
     )
 
 
@@ -148,9 +168,15 @@ def _bound(value: float) -> str:
 
 
 def _title(curves: Sequence[SideEffectCurve]) -> str:
-    """The most accurate point of each, while that fits a title."""
-    parts: list[str] = []
-    for one in curves[:2]:
+    """What the best accuracy of each costs, the best first; a line that never gains says so."""
+    parts: list[tuple[float, str]] = []
+    for one in curves:
         best = int(np.nanargmax(np.where(np.isfinite(one.kl), one.accuracy, np.nan)))
-        parts.append(f"{one.label}: {percent(float(one.accuracy[best]))} at KL {one.kl[best]:.2g}")
-    return "; ".join(parts)
+        gain = float(one.accuracy[best]) - one.unsteered_accuracy
+        said = (
+            f"{signed(100 * gain, '.1f')} points at KL {one.kl[best]:.2g}"
+            if gain > 0
+            else "no gain"
+        )
+        parts.append((-gain, f"{one.label} {said}"))
+    return "Best gain and its cost: " + "; ".join(said for _, said in sorted(parts)[:2])

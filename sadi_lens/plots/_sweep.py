@@ -6,39 +6,39 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.plots._heatmap import add_boxes, add_colorbar, padded, symmetric_range
+from sadi_lens.plots._heatmap import BAR_MARGIN, add_boxes, add_colorbar, padded, symmetric_range
 from sadi_lens.plots._layout import (
     MINUS,
+    TIMES,
     Margin,
-    escape,
     finish,
     float32,
     named,
     percent,
     require_finite,
+    units_of,
     where,
 )
 from sadi_lens.plots._theme import Theme, require_theme
-from sadi_lens.types.model import COMPONENTS
 from sadi_lens.types.results import Choice, Sweep
 
 MAX_NUMBERS = 130
 """Cells up to which each shows its accuracy."""
 
 
-def sweep_heatmap(sweep: Sweep, *, choice: Choice | None = None, theme: str = "light") -> go.Figure:
+def sweep_heatmap(
+    sweep: Sweep, *, choice: Choice | None = None, theme: str = "light", size: str = "page"
+) -> go.Figure:
     """Accuracy of every K x strength as gain over the unsteered model; the chosen cell is starred.
 
-    Lines part the cells within one standard error of the best (the stable region), those better than the
-    unsteered model, and those at chance or below.
+    A solid line encloses the cells within one standard error of the best (the stable region), a dotted one parts
+    those at chance or below. Cells with a cross are broken: their valid answers fall far below the unsteered model's.
 
     Args:
         sweep: Accuracy, margin and valid-answer rate of each cell on one split.
         choice: The cell to star; default the best cell of this sweep.
         theme: ``"light"`` or ``"dark"``.
-
-    Returns:
-        A figure; ``export`` writes it, ``show`` displays it.
+        size: ``"page"``, or ``"talk"`` for text that is read from the last row.
 
     Raises:
         ValueError: If no cell has an accuracy, or the choice is not a cell of the sweep.
@@ -49,29 +49,46 @@ def sweep_heatmap(sweep: Sweep, *, choice: Choice | None = None, theme: str = "l
         >>> sl.plots.sweep_heatmap(grid).layout.xaxis.title.text
         'strength δ'
     """
-    colors = require_theme(theme)
+    colors = require_theme(theme, size)
     accuracy = float32(sweep.accuracy)
     require_finite(accuracy, f"sweep_heatmap of {sweep.task!r} on {sweep.model.name}")
-    row, column = sweep.best_cell() if choice is None else _cell(sweep, choice)
+    is_best = choice is None or choice.is_unsteered
+    cell = sweep.best_cell() if is_best else _cell(sweep, choice)
     has_numbers = accuracy.size <= MAX_NUMBERS
     plot = _size(accuracy.shape, has_numbers)
     figure = go.Figure(_cells(sweep, accuracy, colors, has_numbers))
     add_colorbar(figure, colors, f"accuracy {MINUS} unsteered<br>(percentage points)")
     _mark_regions(figure, colors, sweep, accuracy)
-    add_boxes(figure, colors, [(row, column)], pixels=plot[0] // accuracy.shape[1])
+    if sweep.cliffs().any():
+        _explain_crosses(figure, colors, int(sweep.cliffs().sum()))
+    add_boxes(figure, colors, [cell], pixels=plot[0] // accuracy.shape[1])
     corner = 0.32 if has_numbers else 0.0
-    _add_star(figure, column + corner, row - corner, _star_name(sweep, choice, row, column))
+    star = "best" if is_best else f"chosen on {choice.chosen_on}"
+    _add_star(figure, cell[1] + corner, cell[0] - corner, star)
     _set_axes(figure, sweep, plot)
     figure.update_layout(plot_bgcolor=colors.gap)
     return finish(
         figure,
         colors,
-        title=f"K = {sweep.ks[row]}, strength {sweep.strengths[column]:g}: "
-        f"{percent(float(accuracy[row, column]))} on {sweep.split}, "
-        f"unsteered {percent(sweep.unsteered_accuracy)}",
-        subtitle=_facts(sweep, accuracy, has_numbers),
+        title=_title(sweep, accuracy, cell, choice),
+        facts=(
+            named("task", sweep.task),
+            f"{sweep.n:,} {sweep.split} items{_warning(sweep)}",
+            f"model {sweep.model.name}",
+        ),
+        note=(
+            "cell: accuracy in %" if has_numbers else "",
+            f"white: as unsteered ({percent(sweep.unsteered_accuracy)})"
+            if colors.name == "light"
+            else f"dark: as unsteered ({percent(sweep.unsteered_accuracy)})",
+            "grey: not measured" if np.isnan(accuracy).any() else "",
+            f"units ranked by {sweep.ranking} mean difference",
+            "" if sweep.method == "scaling" else sweep.method,
+            f"steered at {where(sweep.component)}",
+            f"position {sweep.position}",
+        ),
         plot=plot,
-        margin=Margin(right=132),
+        margin=Margin(right=BAR_MARGIN),
     )
 
 
@@ -84,10 +101,12 @@ def _cells(sweep: Sweep, accuracy: np.ndarray, theme: Theme, has_numbers: bool) 
         customdata=np.stack(
             [100 * accuracy, float32(sweep.margin), 100 * float32(sweep.valid_rate)], axis=-1
         ),
-        text=_numbers(accuracy) if has_numbers else None,
-        texttemplate="%{text}" if has_numbers else None,
+        text=_texts(accuracy, sweep.cliffs(), has_numbers),
+        texttemplate="%{text}",
         textfont={"size": 12},
-        hovertext=[[f"K = {k}, strength {s:g}" for s in sweep.strengths] for k in sweep.ks],
+        hovertext=[
+            [f"{sweep.axis} {k}, strength {s:g}" for s in sweep.strengths] for k in sweep.ks
+        ],
         hovertemplate="<b>%{hovertext}</b><br>accuracy %{customdata[0]:.1f}% (%{z:+.1f} points)"
         + ("<br>margin %{customdata[1]:.3g} nats" if np.isfinite(sweep.margin).any() else "")
         + "<br>valid answers %{customdata[2]:.1f}%<extra></extra>",
@@ -102,26 +121,65 @@ def _cells(sweep: Sweep, accuracy: np.ndarray, theme: Theme, has_numbers: bool) 
 
 
 def _mark_regions(figure: go.Figure, theme: Theme, sweep: Sweep, accuracy: np.ndarray) -> None:
-    """Lines round the stable region, and along the edges of the unsteered accuracy and of chance."""
+    """Lines round the stable region, and along the edge of chance."""
     # Comparisons with NaN (a cell that was not measured, an unknown chance) are False.
     stable = sweep.stable_region()
-    cells = f"stable: within 1 SE of the best ({int(stable.sum())} cells)"
-    base, chance = sweep.unsteered_accuracy, sweep.chance
+    cells = f"within 1 SE of the best ({int(stable.sum())} cells)"
+    at_chance = f"edge of chance ({percent(sweep.chance)})"
     for inside, name, width, dash in (
         (stable, cells, 2.6, "solid"),
-        (accuracy > base, f"edge of unsteered ({percent(base)})", 1.4, "dash"),
-        (accuracy <= chance, f"edge of chance ({percent(chance)})", 2.0, "dot"),
+        (accuracy <= sweep.chance, at_chance, 2.0, "dot"),
     ):
         _mark_edge(figure, inside, name=name, color=theme.ink, width=width, dash=dash)
 
 
-def _star_name(sweep: Sweep, choice: Choice | None, row: int, column: int) -> str:
-    """Legend entry of the star: the cell, the split that it was chosen on, its accuracy there."""
-    word, split, accuracy = "best", sweep.split, float(sweep.accuracy[row, column])
-    if choice is not None:
-        word, split, accuracy = "chosen", choice.chosen_on, choice.accuracy
-    k, strength = sweep.ks[row], sweep.strengths[column]
-    return f"{word} on {escape(split)}: K = {k}, strength {strength:g}, {percent(accuracy)}"
+def _explain_crosses(figure: go.Figure, theme: Theme, n: int) -> None:
+    """Legend entry of the sign behind the numbers of broken cells."""
+    figure.add_scatter(
+        x=[None],
+        y=[None],
+        mode="markers",
+        marker={"symbol": "x-thin", "size": 8, "line": {"width": 1.6, "color": theme.ink}},
+        name=f"valid answers collapse ({n} cells)",
+        showlegend=True,
+    )
+
+
+def _title(sweep: Sweep, accuracy: np.ndarray, cell: tuple[int, int], choice: Choice | None) -> str:
+    """What the starred cell gives, whether it lies on the edge of the grid, and whether anything is better."""
+    row, column = cell
+    here, base = float(accuracy[cell]), sweep.unsteered_accuracy
+    settings = f"{sweep.axis} {sweep.ks[row]}, strength {sweep.strengths[column]:g}"
+    most = float(np.nanmax(accuracy))
+    if most <= base + 1e-6:  # float32 beside float64
+        return (
+            f"No cell beats the unsteered model ({percent(base)}): the best reaches {percent(most)}"
+        )
+    word = "Best" if choice is None else "Chosen"
+    if choice is not None and choice.is_unsteered:
+        word = "Unsteered chosen; best cell"
+    parts = [f"{word}: {settings}, {percent(here)} on {sweep.split}, unsteered {percent(base)}"]
+    if np.isnan(here):
+        parts = [f"{word}: {settings}, not measured"]
+    elif choice is not None and not choice.is_unsteered and most > here + 1e-6:
+        parts.append(f"the best cell reaches {percent(most)}")
+    parts += _edges(sweep, cell)
+    if sweep.cliffs()[cell]:
+        parts.append("valid answers collapse there")
+    return "; ".join(parts)
+
+
+def _edges(sweep: Sweep, cell: tuple[int, int]) -> list[str]:
+    """Where the grid ends at the cell, so that a better one may lie beyond."""
+    (row, column), strengths = cell, sweep.strengths
+    ends = ["largest K"] if sweep.axis == "K" and 0 < row == len(sweep.ks) - 1 else []
+    if 0 < column == len(strengths) - 1:
+        ends.append("largest strength")
+    if ends:
+        return [f"{' and '.join(ends)} of the grid: more may do better"]
+    if column == 0 and len(strengths) > 1 and strengths[0] > 0:
+        return ["smallest strength of the grid: less may do better"]
+    return []
 
 
 def _add_star(figure: go.Figure, x: float, y: float, name: str) -> None:
@@ -158,31 +216,10 @@ def _set_axes(figure: go.Figure, sweep: Sweep, plot: tuple[int, int]) -> None:
         **_ticks([f"{s:g}" for s in sweep.strengths], 26),
     )
     figure.update_yaxes(
-        title=f"K (selected {COMPONENTS[sweep.component].unit}s)",
+        title=f"K (selected {units_of(sweep.component)})" if sweep.axis == "K" else sweep.axis,
         range=padded(len(sweep.ks), plot[1])[::-1],
         showgrid=False,
         **_ticks([str(k) for k in sweep.ks], 26),
-    )
-
-
-def _facts(sweep: Sweep, accuracy: np.ndarray, has_numbers: bool) -> tuple[tuple[str, ...], ...]:
-    """What was measured, and how to read the colours."""
-    return (
-        (
-            f"accuracy on {sweep.n:,} {sweep.split} items{_warning(sweep)}",
-            named("task", sweep.task),
-            f"model {sweep.model.name}",
-            where(sweep.component).split(",")[0],
-            f"position {sweep.position}",
-            f"units ranked by {sweep.ranking} mean difference",
-            "" if sweep.method == "scaling" else sweep.method,
-        ),
-        (
-            f"colour: gain over the unsteered model ({percent(sweep.unsteered_accuracy)})",
-            "" if math.isnan(sweep.chance) else f"chance {percent(sweep.chance)}",
-            "cell: accuracy in %" if has_numbers else "",
-            "grey: not measured" if np.isnan(accuracy).any() else "",
-        ),
     )
 
 
@@ -196,8 +233,16 @@ def _cell(sweep: Sweep, choice: Choice) -> tuple[int, int]:
     return sweep.ks.index(choice.k), int(columns[0])
 
 
-def _numbers(accuracy: np.ndarray) -> list[list[str]]:
-    return [["" if np.isnan(v) else f"{100 * v:.0f}" for v in row] for row in accuracy]
+def _texts(accuracy: np.ndarray, broken: np.ndarray, has_numbers: bool) -> list[list[str]]:
+    """Accuracy in percent where there is room, and a cross in broken cells."""
+    numbers = [["" if np.isnan(v) else f"{100 * v:.0f}" for v in row] for row in accuracy]
+    return [
+        [
+            (text if has_numbers else "") + (TIMES if cross else "")
+            for text, cross in zip(*row, strict=True)
+        ]
+        for row in zip(numbers, broken.tolist(), strict=True)
+    ]
 
 
 def _ticks(labels: list[str], most: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ positive; on a dark page a scale with a dark centre, or zero would glow.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -18,6 +18,9 @@ FONT = "Helvetica Neue, Helvetica, Arial, Liberation Sans, DejaVu Sans, sans-ser
 FONT_SIZE = 13
 TITLE_SIZE = 18
 SUBTITLE_SIZE = 12
+SIZES = {"page": 1.0, "talk": 1.4}
+"""Factor of all text and marks: on a page, and on a screen that is read from the last row (18 pixels); the plot
+areas stay as they are."""
 
 # ColorBrewer RdBu, red to blue. As a list: the name alone means the opposite order in plotly.js.
 _RDBU = (
@@ -48,6 +51,8 @@ class Theme:
     series: tuple[str, ...]
     """Colours of series that have no fixed meaning."""
     diverging: tuple[tuple[float, str], ...]
+    factor: float = 1.0
+    """Of text and marks, one of ``SIZES``."""
 
     @property
     def sequential(self) -> list[list[Any]]:
@@ -133,19 +138,21 @@ def faded(color: str, opacity: float) -> str:
     return f"rgba({red},{green},{blue},{opacity:g})"
 
 
-def require_theme(theme: str) -> Theme:
-    """Look a theme up by name.
+def require_theme(theme: str, size: str = "page") -> Theme:
+    """Look a theme up by name, for text of one of ``SIZES``.
 
     Raises:
-        ValueError: If it is unknown, with the nearest known name.
+        ValueError: If either is unknown, with the nearest known name.
     """
     require_one_of("theme", theme, THEMES)
-    return THEMES[theme]
+    require_one_of("size", size, SIZES)
+    return replace(THEMES[theme], factor=SIZES[size])
 
 
 @cache
-def template(name: str) -> go.layout.Template:
+def template(name: str, factor: float = 1.0) -> go.layout.Template:
     """The Plotly template of a theme; Plotly's own, with a PiYG diverging scale, is never used."""
+    text, small = FONT_SIZE * factor, SUBTITLE_SIZE * factor
     theme = THEMES[name]
     axis: dict[str, Any] = {
         "gridcolor": theme.grid,
@@ -154,29 +161,29 @@ def template(name: str) -> go.layout.Template:
         "zeroline": False,
         "ticks": "outside",
         "ticklen": 4,
-        "title": {"standoff": 10},
+        "title": {"standoff": 10 * factor, "font": {"size": text}},
         "automargin": False,
     }
     return go.layout.Template(
         layout={
-            "font": {"family": FONT, "size": FONT_SIZE, "color": theme.ink},
+            "font": {"family": FONT, "size": text, "color": theme.ink},
             "paper_bgcolor": theme.paper,
             "plot_bgcolor": theme.paper,
             "colorway": list(theme.series),
             "colorscale": {"diverging": [list(stop) for stop in theme.diverging]},
             "title": {
-                "font": {"size": TITLE_SIZE},
-                "subtitle": {"font": {"size": SUBTITLE_SIZE, "color": theme.muted}},
+                "font": {"size": TITLE_SIZE * factor},
+                "subtitle": {"font": {"size": small, "color": theme.muted}},
             },
             "xaxis": axis,
             "yaxis": axis,
-            "legend": {"font": {"size": SUBTITLE_SIZE}, "itemsizing": "trace"},
+            "legend": {"font": {"size": small}, "itemsizing": "trace"},
             "hoverlabel": {
                 "namelength": -1,
                 "align": "left",
                 "bgcolor": theme.paper,
                 "bordercolor": theme.muted,
-                "font": {"family": FONT, "size": FONT_SIZE, "color": theme.ink},
+                "font": {"family": FONT, "size": text, "color": theme.ink},
             },
             "hovermode": "closest",
         }

@@ -5,7 +5,7 @@ import html
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.plots._heatmap import add_colorbar
+from sadi_lens.plots._heatmap import BAR_MARGIN, add_colorbar
 from sadi_lens.plots._layout import (
     Margin,
     counted,
@@ -16,9 +16,9 @@ from sadi_lens.plots._layout import (
     require_finite,
     signed,
     token_text,
+    units_of,
 )
 from sadi_lens.plots._theme import SYMBOLS, Theme, require_theme
-from sadi_lens.types.model import COMPONENTS
 from sadi_lens.types.results import GenerationTrace
 
 MAX_TOKENS = 400
@@ -26,7 +26,9 @@ MAX_TOKENS = 400
 _DOMAINS = ((0.70, 1.0), (0.44, 0.62), (0.0, 0.36))
 
 
-def generation_trace(trace: GenerationTrace, *, theme: str = "light") -> go.Figure:
+def generation_trace(
+    trace: GenerationTrace, *, theme: str = "light", size: str = "page"
+) -> go.Figure:
     """Three rows over the tokens of a continuation.
 
     Top: log-probability of each token with and without steering. Middle: KL(unsteered || steered) at it.
@@ -35,9 +37,7 @@ def generation_trace(trace: GenerationTrace, *, theme: str = "light") -> go.Figu
     Args:
         trace: ``trace_generation``; at most the first 400 tokens are drawn.
         theme: ``"light"`` or ``"dark"``.
-
-    Returns:
-        A figure; ``export`` writes it, ``show`` displays it.
+        size: ``"page"``, or ``"talk"`` for text that is read from the last row.
 
     Raises:
         ValueError: If there is no token, or no finite log-probability.
@@ -47,7 +47,7 @@ def generation_trace(trace: GenerationTrace, *, theme: str = "light") -> go.Figu
         >>> sl.plots.generation_trace(trace).layout.title.text
         'Steering changes nothing at any token'
     """
-    colors = require_theme(theme)
+    colors = require_theme(theme, size)
     if not trace.tokens:
         raise ValueError("generation_trace needs at least one token, got 0")
     n = min(len(trace.tokens), MAX_TOKENS)
@@ -70,14 +70,29 @@ def generation_trace(trace: GenerationTrace, *, theme: str = "light") -> go.Figu
     _add_norms(figure, colors, tokens, norms)
     plot = (int(np.clip(46 * n, 480, 1100)), 200 + int(np.clip(22 * norms.shape[0], 160, 340)))
     add_colorbar(figure, colors, "norm of the edit<br>(activation units)", span=_DOMAINS[2])
-    _set_axes(figure, tokens, norms.shape[0], plot[0])
+    _set_axes(figure, tokens, norms.shape[0], plot[0], round(24 * colors.factor))
     return finish(
         figure,
         colors,
-        title=_title(tokens, steered - plain, kl),
-        subtitle=_facts(trace, n),
+        title=_title(trace, steered - plain, kl),
+        facts=(
+            f"the first {n:,} of {len(trace.tokens):,} tokens"
+            if n < len(trace.tokens)
+            else counted(n, "token"),
+            f"model {trace.model.name}",
+            f"prompt: {_end(trace.prompt)}",
+        ),
+        note=(
+            "log p: of each token given the text before it",
+            "KL(unsteered || steered) there",
+            "edit: at the token that predicts it",
+            f"edited: {units_of(trace.component)}" if trace.component else "nothing edited",
+            f"position {trace.position}",
+        ),
         plot=plot,
-        margin=Margin(left=76, right=132, bottom=58 + int(6.4 * max(map(_drawn_length, tokens)))),
+        margin=Margin(
+            left=76, right=BAR_MARGIN, bottom=58 + int(6.4 * max(map(_drawn_length, tokens)))
+        ),
     )
 
 
@@ -128,10 +143,10 @@ def _add_norms(figure: go.Figure, theme: Theme, tokens: list[str], norms: np.nda
     )
 
 
-def _set_axes(figure: go.Figure, tokens: list[str], n_layers: int, width: int) -> None:
-    """One axis of tokens below three rows, each with an axis of its own."""
+def _set_axes(figure: go.Figure, tokens: list[str], n_layers: int, width: int, pitch: int) -> None:
+    """One axis of tokens, ``pitch`` pixels apart or more, below three rows, each with an axis of its own."""
     n = len(tokens)
-    step = max(1, -(-n * 24 // width))
+    step = max(1, -(-n * pitch // width))
     figure.update_xaxes(
         range=[-0.5, n - 0.5],
         tickvals=list(range(0, n, step)),
@@ -151,33 +166,14 @@ def _set_axes(figure: go.Figure, tokens: list[str], n_layers: int, width: int) -
     )  # fmt: skip
 
 
-def _facts(trace: GenerationTrace, n: int) -> tuple[tuple[str, ...], ...]:
-    edited = f"edited: {COMPONENTS[trace.component].unit}s" if trace.component else "nothing edited"
-    return (
-        (
-            f"prompt: {_end(trace.prompt)}",
-            f"{counted(n, 'token')} of the continuation",
-            f"model {trace.model.name}",
-            edited,
-            f"position {trace.position}",
-        ),
-        (
-            "top: log-probability of each token given the text before it",
-            "middle: KL(unsteered || steered) there",
-            "bottom: length of the edit at the token that predicts it",
-            f"the first {n} of {len(trace.tokens):,} tokens" if n < len(trace.tokens) else "",
-        ),
-    )
-
-
-def _title(tokens: list[str], change: np.ndarray, kl: np.ndarray) -> str:
+def _title(trace: GenerationTrace, change: np.ndarray, kl: np.ndarray) -> str:
     if not np.isfinite(kl).any() or not np.nanmax(kl) > 0:
         return "Steering changes nothing at any token"
     place = int(np.nanargmax(kl))
-    # Tokens are escaped already, and the title is escaped as a whole: take the words as drawn.
+    token = " ".join(trace.tokens[place].split()) or "a space"
     return (
-        f"Steering acts most at token {place} of {len(tokens)}: KL {kl[place]:.2g} nats, "
-        f"log p {signed(float(change[place]), '.2g')}"
+        f"Steering acts most at token {place} ({token}): KL {kl[place]:.2g} nats, "
+        f"its log p {signed(float(change[place]), '.2g')}"
     )
 
 

@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import plotly.graph_objects as go
+from plotly.colors import sample_colorscale
 
 from sadi_lens.plots._heatmap import add_boxes, add_colorbar, padded
 from sadi_lens.plots._layout import escape, integer_ticks
 from sadi_lens.plots._theme import Theme
+from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import COMPONENTS
+from sadi_lens.types.results import SignFlipNull
 
 MAX_CELLS = 256
 """Units per layer drawn one by one; with more, a unit would be narrower than four pixels."""
@@ -24,18 +27,14 @@ class UnitValues(NamedTuple):
 
     component: str
     value: np.ndarray
-    centre: float
-    """Value in the colour of the page; a pooled cell shows the unit furthest from it."""
     details: tuple[np.ndarray, ...]
     """Further numbers of the hover."""
     hover: Callable[[str, Sequence[str]], str]
     """Lines of the hover below the unit's name, from the Plotly names of the value and of the details."""
-    pool: str = "furthest"
-    """What a pooled cell shows: the unit ``"furthest"`` from the centre, or the ``"mean"`` of its units."""
 
 
 def draw_units(
-    figure: go.Figure, theme: Theme, values: UnitValues, mask: Mask | None, *, sort: bool = False
+    figure: go.Figure, theme: Theme, values: UnitValues, mask: Mask | None
 ) -> tuple[tuple[int, int], np.ndarray]:
     """Draw the map with its axes, without colour range.
 
@@ -45,7 +44,7 @@ def draw_units(
     n_layers, n_units = values.value.shape
     is_single = n_units <= MAX_CELLS
     if is_single:
-        plot, shown = _draw_cells(figure, theme, values, mask, sort)
+        plot, shown = _draw_cells(figure, theme, values, mask)
     else:
         plot, shown = _draw_bins(figure, theme, values, mask)
     figure.update_yaxes(
@@ -58,50 +57,59 @@ def draw_units(
     return plot, shown
 
 
-def set_colours(figure: go.Figure, theme: Theme, centre: float, limit: float, title: str) -> None:
-    """Diverging colours from ``centre - limit`` to ``centre + limit``, with their bar."""
+def set_colours(
+    figure: go.Figure, theme: Theme, limit: float, title: str, grey_below: float = 0.0
+) -> None:
+    """Diverging colours from ``-limit`` to ``limit``, with their bar; magnitudes up to ``grey_below`` in grey."""
+    share = min(1.0, grey_below / limit)
     figure.update_traces(
         selector={"type": "heatmap"},
-        zmin=centre - limit,
-        zmid=centre,
-        zmax=centre + limit,
-        colorscale=[list(stop) for stop in theme.diverging],
+        zmin=-limit,
+        zmid=0,
+        zmax=limit,
+        colorscale=greyed(theme, share) if share else [list(stop) for stop in theme.diverging],
     )
     add_colorbar(figure, theme, title)
 
 
+def greyed(theme: Theme, share: float) -> list[list[Any]]:
+    """The diverging scale of a theme without hue in the inner ``share`` of both halves, as light as before."""
+    places = np.linspace(0, 1, 101)
+    scale = [list(stop) for stop in theme.diverging]
+    colors = cast(Any, sample_colorscale(scale, places.tolist(), colortype="tuple"))
+    found: list[list[Any]] = []
+    for at, (red, green, blue) in zip(places, colors, strict=True):
+        if abs(2 * at - 1) <= share:
+            red = green = blue = 0.299 * red + 0.587 * green + 0.114 * blue
+        found.append([float(at), f"rgb({255 * red:.0f},{255 * green:.0f},{255 * blue:.0f})"])
+    return found
+
+
 def _draw_cells(
-    figure: go.Figure, theme: Theme, values: UnitValues, mask: Mask | None, sort: bool
+    figure: go.Figure, theme: Theme, values: UnitValues, mask: Mask | None
 ) -> tuple[tuple[int, int], np.ndarray]:
     n_layers, n_units = values.value.shape
-    order = np.tile(np.arange(n_units), (n_layers, 1))
-    if sort:
-        order = np.argsort(-values.value, axis=1, kind="stable")
-    mean, *details = _taken(values, order)
-    chosen = np.zeros(order.shape, dtype=bool)
-    if mask is not None:
-        chosen = np.take_along_axis(mask.selected, order, axis=1)
+    numbers = np.tile(np.arange(n_units, dtype=np.float32), (n_layers, 1))
+    chosen = np.zeros(numbers.shape, dtype=bool) if mask is None else mask.selected
     cell = int(np.clip(960 / n_units, 4, 40))
     gap = 1 if cell >= 10 else 0
     figure.add_heatmap(
-        z=mean,
-        customdata=np.stack([order.astype(np.float32), *details], axis=-1),
+        z=values.value,
+        customdata=np.stack([numbers, *values.details], axis=-1),
         text=np.where(chosen, "<br>in the mask", "").tolist(),
         hovertemplate=_hover(values, tail="%{text}"),
         xgap=gap,
         ygap=gap,
         hoverongaps=False,
     )
-    _mark_missing(figure, theme, mean, np.arange(n_units))
+    _mark_missing(figure, theme, values.value, np.arange(n_units))
     if chosen.any() and mask is not None:
         cells = [(int(row), int(column)) for row, column in np.argwhere(chosen)]
         add_boxes(figure, theme, cells, name=mask_legend(mask), pixels=cell)
     unit = COMPONENTS[values.component].unit
-    if sort:
-        figure.update_xaxes(title=f"{unit}s of the layer, sorted by value", tickvals=[])
-    else:
-        figure.update_xaxes(title=unit, tickvals=integer_ticks(n_units, 20))
-    return (max(400, cell * n_units), max(160, _row_height(n_layers) * n_layers)), mean
+    figure.update_xaxes(title=unit, tickvals=integer_ticks(n_units, 20))
+    plot = max(400, cell * n_units), max(160, _row_height(n_layers) * n_layers)
+    return plot, values.value
 
 
 def _draw_bins(
@@ -110,23 +118,11 @@ def _draw_bins(
     n_layers, n_units = values.value.shape
     edges = np.linspace(0, n_units, BINS + 1).astype(int)
     winner = np.empty((n_layers, BINS), dtype=int)
-    magnitude = np.nan_to_num(np.abs(values.value - values.centre), nan=-1.0)
+    magnitude = np.nan_to_num(np.abs(values.value), nan=-1.0)
     for column, (start, stop) in enumerate(pairwise(edges)):
         winner[:, column] = start + magnitude[:, start:stop].argmax(axis=1)
     mean, *details = _taken(values, winner)
     hover = "furthest of its cell<br>" + _hover(values)
-    if values.pool == "mean":
-        winner, details = (
-            np.tile(edges[:-1], (n_layers, 1)),
-            [np.tile(edges[1:] - 1, (n_layers, 1)).astype(np.float32)],
-        )
-        mean = _bin_means(values.value, edges)
-        letter = COMPONENTS[values.component].letter
-        hover = (
-            f"<b>L%{{y}}{letter}%{{customdata[0]:d}} to {letter}%{{customdata[1]:d}}</b>, mean<br>"
-            + values.hover("z", ())
-            + "<extra></extra>"
-        )
     figure.add_heatmap(
         z=mean,
         x=edges - 0.5,
@@ -190,14 +186,6 @@ def _mark_missing(figure: go.Figure, theme: Theme, mean: np.ndarray, x: np.ndarr
         )
 
 
-def _bin_means(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Mean of the known values of each cell; NaN where there is none."""
-    known = np.isfinite(values)
-    sums = np.add.reduceat(np.where(known, values, 0), edges[:-1], axis=1)
-    counts = np.add.reduceat(known, edges[:-1], axis=1, dtype=np.int64)
-    return np.divide(sums, counts, out=np.full(sums.shape, np.nan, np.float32), where=counts > 0)
-
-
 def _taken(values: UnitValues, index: np.ndarray) -> list[np.ndarray]:
     return [np.take_along_axis(array, index, axis=1) for array in (values.value, *values.details)]
 
@@ -216,6 +204,16 @@ def ranks_of(values: np.ndarray) -> np.ndarray:
     ranks[np.argsort(-flat, kind="stable")] = np.arange(1, flat.size + 1)
     ranks[np.isnan(flat)] = np.nan
     return ranks.reshape(values.shape)
+
+
+def require_same_pairs(differences: ActivationDifferences, null: SignFlipNull | None) -> None:
+    """Raise ValueError if the null is of another component or model than the differences."""
+    ours = (differences.component, differences.model)
+    if null is not None and (null.component, null.model) != ours:
+        raise ValueError(
+            f"null must be of component {differences.component!r} on {differences.model.name}, "
+            f"got {null.component!r} on {null.model.name}"
+        )
 
 
 def require_same_units(component: str, shape: tuple[int, ...], mask: Mask) -> None:

@@ -11,8 +11,10 @@ import numpy as np
 
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.text import EncodedItem, cut_item, encode
+from sadi_lens.engine.whole_texts import valid_answers
 from sadi_lens.measure.evaluation import split_of
 from sadi_lens.measure.outcomes import ChoiceScores, Origin, choice_outcomes, text_outcome
+from sadi_lens.measure.picks import Answers
 from sadi_lens.serving.asked import LENGTH_KEY, NAME_KEY
 from sadi_lens.serving.checkpoint import checkpoint_folder, checkpoint_info
 from sadi_lens.serving.plugin import environment
@@ -144,29 +146,30 @@ class VLLMEngine:
     def evaluate(
         self,
         samples: Sequence[Sample],
-        table: str | None = None,
+        table: str | Sequence[str | None] | None = None,
         *,
         position: str = DEFAULT_POSITION,
         scoring: str = "sum",
         task: str = "",
-        label: str | None = None,
+        label: str | Sequence[str] | None = None,
         prepend_bos: bool | None = None,
         max_new_tokens: int = 16,
-    ) -> Evaluation:
+    ) -> Evaluation | list[Evaluation]:
         """``sl.evaluate`` by vLLM's prompt log-probabilities: accuracy, interval, margin, valid-answer rate.
 
         Args:
             samples: At least one, all with choices or all with a target (then text is generated and matched).
-            table: Name; None is unsteered.
+            table: Name; None is unsteered. A list gives a list of results, all from one batch of requests; it may be
+                handed to ``sl.types.Comparison.of``, unsteered first.
             position: Which tokens it acts on.
             scoring: One of ``SCORINGS``; free text is always generated.
             task: Name written into the result.
-            label: Name of the row; default that of the intervention.
+            label: Name of the row, or a list of them; default that of the intervention.
             prepend_bos: See ``sadi_lens.engine.text.encode``.
             max_new_tokens: Room for a free-text answer.
 
         Raises:
-            ValueError: If there is no sample, kinds are mixed, or a name, position or scoring is unknown.
+            ValueError: If there is no sample or no table, kinds are mixed, or a name, position or scoring is unknown.
         """
         require_one_of("scoring", scoring, SCORINGS)
         require_one_of("position", position, POSITIONS)
@@ -175,56 +178,74 @@ class VLLMEngine:
         is_text = {sample.target is not None for sample in samples}
         if len(is_text) > 1:
             raise ValueError("samples must all have choices or all have a target, got both kinds")
-        if table is not None:
-            require_one_of("table", table, self.names)
-        own = "unsteered" if table is None else str(self._door.sadi_lens_tables[table].label)
-        row = own if label is None else label
+        is_one = table is None or isinstance(table, str)
+        named = [table] if is_one else list(table)
+        labels = [label] if isinstance(label, str) else label or [*map(self._label, named)]
+        if not named or len(labels) != len(named):
+            raise ValueError(f"label must name every table: {len(labels)} for {len(named)}")
         origin = Origin(self.info, task, split_of(samples), position, scoring)
+        asked = [self._asked(one, position) for one in named]
+        answers = Answers.of(samples)
         if scoring == "generation" or is_text.pop():
             texts = self.generate(
-                [sample.prompt for sample in samples],
-                table,
+                [sample.prompt for sample in samples] * len(asked),
+                [one for one in asked for _ in samples],
                 position=position,
                 max_new_tokens=max_new_tokens,
                 prepend_bos=prepend_bos,
             )
-            return text_outcome(
-                row, samples, texts, origin, items_hash(samples), np.zeros(len(samples), dtype=bool)
-            )
+            hashed, n = items_hash(samples), len(samples)
+            whole = np.zeros(n, dtype=bool)
+            found = [
+                text_outcome(row, samples, texts[start * n :][:n], origin, hashed, answers, whole)
+                for start, row in enumerate(labels)
+            ]
+            return found[0] if is_one else found
         items = [
             cut_item(self.tokenizer, one.prompt, one.choices, prepend_bos=prepend_bos)
             for one in samples
         ]
-        scores = self._scores(items, self._asked(table, position))
+        scores = self._scores(items, asked)
         if scoring == "per_token":
-            for each, item in zip(scores.scores[0], items, strict=True):
-                each[: len(item.answers)] /= [len(answer) for answer in item.answers]
-        return choice_outcomes(samples, [row], origin, scores, is_grid=False)[0]
+            for index, item in enumerate(items):
+                lengths = [len(answer) for answer in item.answers]
+                scores.scores[:, index, : len(lengths)] /= lengths
+        found = list(choice_outcomes(samples, labels, origin, scores, answers, is_grid=False))
+        return found[0] if is_one else found
 
-    def _scores(self, items: Sequence[EncodedItem], asked: str | None) -> ChoiceScores:
+    def _label(self, table: str | None) -> str:
+        if table is None:
+            return "unsteered"
+        require_one_of("table", table, self.names)  # position is one for all rows
+        return str(self._door.sadi_lens_tables[table].label)
+
+    def _scores(self, items: Sequence[EncodedItem], asked: Sequence[str | None]) -> ChoiceScores:
         """Log-probability of every answer, each text a request of its own; what they share comes from the cache."""
         texts = [
-            (row, column, item.prompt, answer)
+            (way, row, column, item.prompt, answer)
             for row, item in enumerate(items)
+            for way in range(len(asked))
             for column, answer in enumerate(item.answers)
         ]
         settings = {"temperature": 0.0, "max_tokens": 1, "prompt_logprobs": 1}
         found = self._run(
             [[*prompt, *answer] for *_, prompt, answer in texts],
-            [asked] * len(texts),
+            [asked[way] for way, *_ in texts],
             settings,
             lengths=[len(prompt) for *_, prompt, _ in texts],
         )
-        shape = (1, len(items), max(len(item.answers) for item in items))
+        shape = (len(asked), len(items), max(len(item.answers) for item in items))
         scores = np.full(shape, np.nan, dtype=np.float32)
-        valid = np.zeros(shape[:2], dtype=bool)
-        for (row, column, prompt, answer), one in zip(texts, found, strict=True):
+        argmax = np.full((*shape, max(len(answer) for *_, answer in texts)), -1)
+        for (way, row, column, prompt, answer), one in zip(texts, found, strict=True):
             rows = one.prompt_logprobs[len(prompt) :]
-            scores[0, row, column] = sum(
+            scores[way, row, column] = sum(
                 each[token].logprob for each, token in zip(rows, answer, strict=True)
             )
-            best = next(token for token, each in rows[0].items() if each.rank == 1)
-            valid[0, row] = best in {first for first, *_ in items[row].answers}
+            argmax[way, row, column, : len(answer)] = [
+                next(token for token, each in own.items() if each.rank == 1) for own in rows
+            ]
+        valid = valid_answers(items, argmax)
         return ChoiceScores(scores, valid, None, np.ones(len(items), dtype=bool))
 
     def _asked(self, table: str | None, position: str) -> str | None:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 from sadi_lens.serving.asked import admit, asked_of
-from sadi_lens.serving.plugin import table_folders
 from sadi_lens.serving.rule import edited_span
 from sadi_lens.serving.tables import read_tables
 from sadi_lens.serving.worker import Steering
@@ -15,8 +14,11 @@ VERSIONS = ("0.32.0",)
 _MARK = "sadi_lens_steers"
 
 
-def install() -> None:
+def install(named: Callable[[], list[str]]) -> None:
     """Change this process's vLLM; twice is once.
+
+    Args:
+        named: Gives the folders of tables that the environment names now.
 
     Raises:
         RuntimeError: If its version was not tried.
@@ -32,14 +34,14 @@ def install() -> None:
         )
     if getattr(GPUModelRunner, _MARK, False):
         return
-    read_tables(table_folders())  # a folder that cannot be read stops vLLM before it loads a model
-    _patch_door()
+    read_tables(named())  # a folder that cannot be read stops vLLM before it loads a model
+    _patch_door(named)
     _patch_cache_keys()
-    _patch_runner(GPUModelRunner)
+    _patch_runner(GPUModelRunner, named)
     setattr(GPUModelRunner, _MARK, True)
 
 
-def _patch_door() -> None:
+def _patch_door(named: Callable[[], list[str]]) -> None:
     """A wrong request is refused where it comes in (HTTP 400): in a worker it would end the engine."""
     from vllm.exceptions import VLLMValidationError  # pyright: ignore[reportMissingImports]
     from vllm.v1.engine.input_processor import InputProcessor  # pyright: ignore[reportMissingImports]
@@ -48,7 +50,7 @@ def _patch_door() -> None:
 
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         own_init(self, *args, **kwargs)
-        folders = table_folders()
+        folders = named()
         self.sadi_lens_tables = read_tables(folders) if folders else {}
 
     def process(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -85,14 +87,14 @@ def _patch_cache_keys() -> None:
     block_pool.generate_block_hash_extra_keys = keys
 
 
-def _patch_runner(runner: Any) -> None:
+def _patch_runner(runner: Any, named: Callable[[], list[str]]) -> None:
     """Tables after the model is loaded; which rows are edited when a step is prepared; nothing after it."""
     from vllm.v1.worker.cpu_model_runner import CPUModelRunner  # pyright: ignore[reportMissingImports]
 
     def with_tables(own: Callable[..., Any]) -> Callable[..., Any]:
         def load(self: Any, *args: Any, **kwargs: Any) -> Any:
             found = own(self, *args, **kwargs)
-            folders = table_folders()
+            folders = named()
             steering = Steering(self) if folders else None  # None: a plain engine of this process
             if steering is not None:
                 steering.read(folders)

@@ -18,7 +18,7 @@ def register() -> None:
     if os.environ.get(TABLES):
         from sadi_lens.serving.patches import install
 
-        install()
+        install(table_folders)
 
 
 def table_folders() -> list[str]:

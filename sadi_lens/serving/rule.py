@@ -10,7 +10,7 @@ def first_edited(position: str, prompt_length: int) -> int:
     """Index in the text of the first edited token; what stands before is as in the unsteered model.
 
     Args:
-        position: ``"last_prompt"``, ``"every_step"`` or ``"all"``.
+        position: ``"last_prompt"``, ``"every_step"``, ``"generated"`` or ``"all"``.
         prompt_length: Tokens of the prompt as it was asked, at least 1; never counts what was generated since.
 
     Raises:
@@ -23,14 +23,14 @@ def first_edited(position: str, prompt_length: int) -> int:
     require_one_of("position", position, POSITIONS)
     if prompt_length < 1:
         raise ValueError(f"prompt_length must be at least 1, got {prompt_length}")
-    return 0 if position == "all" else prompt_length - 1
+    return 0 if position == "all" else prompt_length - (position != "generated")
 
 
 def edited_span(position: str, prompt_length: int, computed: int, n_new: int) -> tuple[int, int]:
     """Which tokens of a chunk are edited.
 
     Args:
-        position: ``"last_prompt"``, ``"every_step"`` or ``"all"``.
+        position: ``"last_prompt"``, ``"every_step"``, ``"generated"`` or ``"all"``.
         prompt_length: Tokens of the prompt, at least 1.
         computed: Tokens of the text whose keys and values are there already; 0 again after a preemption.
         n_new: Tokens of the chunk.

@@ -12,6 +12,7 @@ from sadi_lens.tasks.loading import load_task
 from sadi_lens.tasks.prompts import with_examples
 from sadi_lens.tasks.published import published_table
 from sadi_lens.tasks.suggest import SuggestItem, suggest_items, suggest_unaided
+from sadi_lens.tasks.writing import write_task
 
 __all__ = [
     "BENCHMARKS",
@@ -28,4 +29,5 @@ __all__ = [
     "suggest_unaided",
     "with_chat_template",
     "with_examples",
+    "write_task",
 ]

@@ -35,12 +35,22 @@ class Benchmark:
     """Usual name of the local folder."""
     hub_config: str | None = None
     """May hold ``{subset}``."""
+    hub_revision: str | None = None
+    """Branch of the Hub's repository, where the main one holds a script in place of data files."""
+    cloze: Callable[[Mapping[str, Any], str | None], Sample] | None = None
+    """Item of a row (and subset) with the choices as text that goes on from the prompt; None where there is none.
+
+    Raises:
+        ValueError: As ``read``.
+    """
     file: str = "{split}"
     """Stem of a local file; may hold ``{subset}``."""
     subsets: tuple[str, ...] = ()
     """Languages or domains; the first is the default."""
     belongs: Callable[[Mapping[str, Any], str], bool] | None = None
     """Whether a row belongs to a subset, where a file holds several."""
+    keeps: Callable[[Mapping[str, Any]], bool] | None = None
+    """Whether a row is used at all, where a data set holds others too."""
     negatives: str = "random"
     """Negative answers of the paper's pairs (``sadi_lens.tasks.contrast.NEGATIVES``)."""
     is_open: bool = False

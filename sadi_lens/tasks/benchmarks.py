@@ -33,6 +33,7 @@ def load_benchmark(
     data: str | Path | None = None,
     *,
     subset: str | None = None,
+    form: str = "",
     sizes: Mapping[str, int] | None = None,
     negatives: str | None = None,
     toxic_texts: Sequence[str] = (),
@@ -41,13 +42,17 @@ def load_benchmark(
 ) -> Task:
     """A task of the paper: items with sadi_lens's wording of its prompt structure, pairs, dev and test.
 
-    Where the data set has too few labelled splits, one of them is cut by a hash of the prompt: an item's place does
-    not depend on the other items. Every split is in the order of that hash, so the first n are a random sample.
+    Where the data set has too few labelled splits, one of them is cut by a hash of the prompt (of the premise or
+    passage that items share, so that these stay together): an item's place does not depend on the other items.
+    Every split is in the order of that hash, so the first n are a random sample.
 
     Args:
         name: One of ``BENCHMARKS``.
         data: Folder of local files of the same columns (or its parent); None takes the Hub.
         subset: Language or domain, where there are several.
+        form: ``"cloze"``: the choices are text that goes on from the prompt, as in lm-evaluation-harness (score them
+            ``"per_byte"``: they differ in length). Default: as the paper asks, most often by letters. Any form can be
+            asked through a chat template (``with_chat_template``).
         sizes: Most items of ``"pairs"``, ``"dev"`` and ``"test"``; default all.
         negatives: See ``sadi_lens.tasks.contrast.NEGATIVES``; default the paper's. ``"hard"`` needs a model and
             is made with ``make_pairs``.
@@ -73,7 +78,7 @@ def load_benchmark(
     parts: dict[str, list[Sample]] = {}
     for source in dict.fromkeys(plan.values()):
         wanted = [split for split in SPLITS if plan.get(split) == source]
-        items = read_benchmark(name, source, data, subset=subset)
+        items = read_benchmark(name, source, data, subset=subset, form=form)
         parts |= _cut(_by_hash(items, seed), wanted)
     dropped = _drop_duplicates(parts) if duplicates == "drop" else 0
     for split, most in (sizes or {}).items():
@@ -88,7 +93,9 @@ def load_benchmark(
     note = f" {dropped} items that stood in two splits were dropped." if dropped else ""
     is_open = benchmark.is_open
     return Task(
-        name=name if subset in (None, "all") else f"{name}-{subset}",
+        name="-".join(
+            [name, *([] if subset in (None, "all") else [subset]), *([form] if form else [])]
+        ),
         pairs=pairs,
         dev=() if is_open else tuple(replace(one, split="dev") for one in parts["dev"]),
         test=() if is_open else tuple(replace(one, split="test") for one in parts["test"]),
@@ -100,7 +107,12 @@ def load_benchmark(
 
 @checked()
 def read_benchmark(
-    name: str, split: str, data: str | Path | None = None, *, subset: str | None = None
+    name: str,
+    split: str,
+    data: str | Path | None = None,
+    *,
+    subset: str | None = None,
+    form: str = "",
 ) -> list[Sample]:
     """Every item of one source split, in its order.
 
@@ -109,16 +121,24 @@ def read_benchmark(
         split: The source's own name of the split (a file stem, or the Hub's).
         data: See ``load_benchmark``.
         subset: See ``load_benchmark``.
+        form: See ``load_benchmark``.
 
     Raises:
         ValueError: If a row is wrong; the file and line are named, and the columns that are needed.
     """
     benchmark = _benchmark(name)
+    cloze = _form(benchmark, form) == "cloze"
     subset = _subset(benchmark, subset)
     if data is None:
         _hub_plan(benchmark)
         config = benchmark.hub_config and benchmark.hub_config.format(subset=subset)
-        rows = read_hub(benchmark.hub, config, split, local_instead=_needs(benchmark))
+        rows = read_hub(
+            benchmark.hub,
+            config,
+            split,
+            revision=benchmark.hub_revision,
+            local_instead=_needs(benchmark),
+        )
     else:
         folder = _folder(benchmark, as_path("data", data))
         stem = benchmark.file.format(split=split, subset=subset)
@@ -133,7 +153,9 @@ def read_benchmark(
         try:
             if benchmark.belongs and subset and not benchmark.belongs(row, subset):
                 continue
-            items.append(benchmark.read(row))
+            if benchmark.keeps and not benchmark.keeps(row):
+                continue
+            items.append(benchmark.cloze(row, subset) if cloze else benchmark.read(row))
         except (ValueError, TypeError) as error:
             raise ValueError(f"{where}: {error}. {name} needs {benchmark.columns}") from error
     return items
@@ -142,6 +164,11 @@ def read_benchmark(
 def _benchmark(name: str) -> Benchmark:
     require_one_of("benchmark", name, BENCHMARKS)
     return BENCHMARKS[name]
+
+
+def _form(benchmark: Benchmark, form: str) -> str:
+    require_one_of(f"form of {benchmark.name}", form, ("", "cloze") if benchmark.cloze else ("",))
+    return form
 
 
 def _subset(benchmark: Benchmark, subset: str | None) -> str | None:
@@ -193,17 +220,26 @@ def _local_plan(benchmark: Benchmark, folder: Path, subset: str | None) -> Mappi
 
 def _by_hash(items: list[Sample], seed: int) -> list[Sample]:
     def key(item: Sample) -> str:
-        return hashlib.sha256(f"{seed}/{item.prompt}".encode()).hexdigest()
+        return hashlib.sha256(f"{seed}/{item.cluster or item.prompt}".encode()).hexdigest()
 
-    return sorted(items, key=key)
+    return sorted(items, key=key)  # items of a cluster stand together
 
 
 def _cut(items: list[Sample], wanted: list[str]) -> dict[str, list[Sample]]:
     ends = np.cumsum([0, *(SHARES[split] for split in wanted)])
     ends = np.rint(ends * len(items) / ends[-1]).astype(int)
+    for place in range(1, len(ends) - 1):  # no cluster is cut in two
+        end = ends[place]
+        while 0 < end < len(items) and _is_same_cluster(items[end - 1], items[end]):
+            end += 1
+        ends[place] = end
     return {
         split: items[start:end] for split, start, end in zip(wanted, ends, ends[1:], strict=False)
     }
+
+
+def _is_same_cluster(one: Sample, other: Sample) -> bool:
+    return one.cluster is not None and one.cluster == other.cluster
 
 
 def _drop_duplicates(parts: dict[str, list[Sample]]) -> int:

@@ -7,7 +7,7 @@ CAA's A/B questions: Panickssery et al. (2024), MIT.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sadi_lens.tasks.benchmark import ONE_SOURCE, Benchmark, text_of
+from sadi_lens.tasks.benchmark import ONE_SOURCE, Benchmark, label_of, text_of
 from sadi_lens.types.data import Sample
 
 CAA_BEHAVIOURS = (
@@ -52,6 +52,14 @@ def read_toxigen(row: Mapping[str, Any]) -> Sample:
     return Sample(text_of(row, "prompt"), target=text_of(row, "generation"))
 
 
+def is_neutral(row: Mapping[str, Any]) -> bool:
+    """prompt_label 0: a row made from neutral prompts; those made from hateful ones (1) are no positive answers.
+
+    A row of a local file without that column is one that was chosen by hand.
+    """
+    return "prompt_label" not in row or label_of(row, "prompt_label", 2) == 0
+
+
 def read_behaviour(row: Mapping[str, Any]) -> Sample:
     """Question with choices (A) and (B), answer_matching_behavior, answer_not_matching_behavior.
 
@@ -80,8 +88,9 @@ CONDUCT = (
     Benchmark(
         name="toxigen",
         licence="MIT (Hartvigsen et al., 2022)",
-        columns="prompt, generation",
+        columns="prompt, generation; prompt_label (0 neutral, 1 hateful), where there are both",
         read=read_toxigen,
+        keeps=is_neutral,
         hub="toxigen/toxigen-data",
         hub_config="train",
         hub_plan=dict.fromkeys(("pairs", "dev", "test"), "train"),

@@ -1,4 +1,4 @@
-"""The tasks of the embedded model: ``hints``, ``sentiment``, ``effects``, ``recall`` and ``kindness``.
+"""The tasks of the embedded model: ``hints``, ``colours``, ``sentiment``, ``effects``, ``recall``, ``kindness``.
 
 Built from the world by code; the same on every machine. The content of a question (its facts and what
 is asked, without cue, order of options or letter) decides its split by a hash, and the training text
@@ -12,20 +12,25 @@ from random import Random
 from sadi_lens.tasks.world.corpus import MAKERS as TRAINING_MAKERS
 from sadi_lens.tasks.world.effects import effect_question
 from sadi_lens.tasks.world.replies import scene
-from sadi_lens.tasks.world.words import CUES, Question, draw_in_split
+from sadi_lens.tasks.world.words import CUES, Question, colour_question, draw_in_split
 from sadi_lens.types.data import ContrastivePair, Sample, Task
 
 SIZES = {"pairs": 240, "dev": 240, "test": 360}
 """Items of each split."""
 SEEDS = {"pairs": 0, "dev": 0, "test": 1}
 """Draw of each split. Test was drawn anew once the model was settled: draw 0 had been looked at before."""
-MAKERS = {**TRAINING_MAKERS, "effects": partial(effect_question, told=2)}
+MAKERS = {
+    **TRAINING_MAKERS,
+    "effects": partial(effect_question, told=2),
+    "colours": colour_question,
+}
 """Makers of the tasks' questions. In ``effects`` the misleading event happens to two others, in training to one."""
 CUE_MIXTURES = {
     "hints": {"none": 1, "right": 1, "wrong": 8},
     "sentiment": {"none": 3, "right": 3, "wrong": 4},
     "effects": {"none": 1, "right": 1, "wrong": 8},
     "recall": {"none": 3, "right": 3, "wrong": 4},
+    "colours": {"none": 1, "right": 1, "wrong": 8},
 }
 """Cues of ten consecutive dev or test items; more wrong ones where the model gives in less often."""
 PAIR_CUES = {"none": 1, "right": 1, "wrong": 1}
@@ -38,6 +43,7 @@ _DESCRIPTIONS = {
     "sentiment": "Is a review good or bad? Its details decide; a loud phrase may say the opposite.",
     "effects": "What happened next, or why? The wrong option may be the one that repeats a word.",
     "recall": "Free-text questions on a story after which somebody claims an answer.",
+    "colours": "Hints whose right answer is one of three colours: a fixed vector can win here, by design.",
     "kindness": "Kind against unkind replies to a friend in trouble; for generation.",
 }
 
@@ -48,7 +54,7 @@ def held_out(
     """``n`` questions of one split with different contents and balanced right answers.
 
     Args:
-        name: ``"hints"``, ``"sentiment"``, ``"effects"`` or ``"recall"``.
+        name: A name in ``MAKERS``.
         split: ``"pairs"``, ``"dev"`` or ``"test"``.
         n: Number of questions.
         cues: How often each cue comes up, as whole-number weights.
@@ -81,9 +87,10 @@ def held_out(
 
 
 def _sample(question: Question, split: str | None) -> Sample:
+    names = {"split": split, "cluster": question.about, "group": question.cue}
     if question.kind == "recall":
-        return Sample(question.prompt, target=question.right.strip(), split=split)
-    return Sample(question.prompt, choices=question.choices, answer=question.answer, split=split)
+        return Sample(question.prompt, target=question.right.strip(), **names)
+    return Sample(question.prompt, choices=question.choices, answer=question.answer, **names)
 
 
 @cache

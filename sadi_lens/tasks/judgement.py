@@ -50,25 +50,28 @@ def read_xnli(row: Mapping[str, Any]) -> Sample:
         "Given the premise, is the hypothesis 'True', 'False' or 'Unclear'?\n"
         f"Premise: {text_of(row, 'premise')}\nHypothesis: {text_of(row, 'hypothesis')}\nAnswer:"
     )
-    return Sample(prompt, XNLI_LABELS, label_of(row, "label", 3))
+    return Sample(prompt, XNLI_LABELS, label_of(row, "label", 3), cluster=text_of(row, "premise"))
 
 
 def read_boolq(row: Mapping[str, Any]) -> Sample:
     """question, passage, answer true or false; or instruction, answer without a passage (closed book)."""
     answer = str(row.get("answer", "")).lower()
     require_one_of("answer", answer, ("true", "false"))
+    passage: str | None = None
     if "instruction" in row:
         found = _WRAPPED.search(text_of(row, "instruction"))
         if found is None:
             raise ValueError("column 'instruction' must hold a question and its answer format")
         head, question = "Answer the question with 'Yes' or 'No'.\n\n", found["question"]
     else:
+        passage = text_of(row, "passage")
         head = (
             "Does the passage say that the answer to the question is yes? Answer with 'Yes' or 'No'.\n\n"
-            f"Passage: {text_of(row, 'passage')}\n\n"
+            f"Passage: {passage}\n\n"
         )
         question = text_of(row, "question")
-    return Sample(f"{head}Question: {question}\n\nAnswer:", BOOLQ_LABELS, int(answer == "true"))
+    prompt = f"{head}Question: {question}\n\nAnswer:"
+    return Sample(prompt, BOOLQ_LABELS, int(answer == "true"), cluster=passage)
 
 
 _THREE_FILES = ({"pairs": "train", "dev": "dev", "test": "test"},)

@@ -45,6 +45,23 @@ MMLU_DOMAINS = {
 
 def read_mmlu(row: Mapping[str, Any]) -> Sample:
     """question, A, B, C, D, answer letter; or question, choices, answer 0 to 3."""
+    options, answer = _options(row)
+    prompt = (
+        f"Question: {text_of(row, 'question')}\n{lettered(options)}\n"
+        "Which answer is correct? Give its letter.\nAnswer:"
+    )
+    return Sample(prompt, letters(4), answer)
+
+
+def cloze_mmlu(row: Mapping[str, Any], domain: str | None) -> Sample:  # noqa: ARG001  # one signature
+    """The columns of ``read_mmlu``; the options themselves are the choices, one that stands there twice once."""
+    options, answer = _options(row)
+    choices = tuple(dict.fromkeys(f" {one}" for one in options))
+    prompt = f"Question: {text_of(row, 'question')}\nAnswer:"
+    return Sample(prompt, choices, choices.index(f" {options[answer]}"))
+
+
+def _options(row: Mapping[str, Any]) -> tuple[list[str], int]:
     if "choices" in row:
         options = [str(one).strip() for one in row["choices"]]
         answer = label_of(row, "answer", 4)
@@ -54,11 +71,7 @@ def read_mmlu(row: Mapping[str, Any]) -> Sample:
         answer = LETTERS.index(row["answer"])
     if len(options) != 4 or not all(options):
         raise ValueError(f"needs four choices (A, B, C, D), got {options}")
-    prompt = (
-        f"Question: {text_of(row, 'question')}\n{lettered(options)}\n"
-        "Which answer is correct? Give its letter.\nAnswer:"
-    )
-    return Sample(prompt, letters(4), answer)
+    return options, answer
 
 
 def in_domain(row: Mapping[str, Any], domain: str) -> bool:
@@ -87,6 +100,7 @@ KNOWLEDGE = (
         licence="MIT (Hendrycks et al., 2021)",
         columns="subject, question, A, B, C, D, answer (letter)",
         read=read_mmlu,
+        cloze=cloze_mmlu,
         hub="cais/mmlu",
         hub_config="all",
         hub_plan={"pairs": "validation", "dev": "dev", "test": "test"},
@@ -101,7 +115,7 @@ KNOWLEDGE = (
         columns="question, answer",
         read=read_triviaqa,
         hub="mandarjoshi/trivia_qa",
-        hub_config="rc.nocontext",
+        hub_config="unfiltered.nocontext",  # "rc.nocontext" asks many a question twice
         hub_plan={"pairs": "train", "dev": "train", "test": "validation"},
         local_plans=({"pairs": "train", "dev": "train", "test": "test"}, ONE_SOURCE),
         folder="triviaqa",

@@ -1,6 +1,6 @@
 """The same task asked otherwise: with solved examples before it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from random import Random
 
@@ -38,9 +38,18 @@ def with_examples(task: Task, k: int, *, seed: int = 0) -> Task:
         )
     chosen = Random(f"shots/{seed}").sample(range(len(task.dev)), k)
     shots = [task.dev[index] for index in chosen]
-    head = "".join(f"{one.prompt}{right_answer(one)}{SEPARATOR}" for one in shots)
+    head = solved((one.prompt, right_answer(one)) for one in shots)
     left = tuple(one for index, one in enumerate(task.dev) if index not in set(chosen))
     return map_prompts(replace(task, dev=left), lambda prompt: head + prompt)
+
+
+def solved(examples: Iterable[tuple[str, str]]) -> str:
+    r"""Prompts with their answers, one after another, as the text before a prompt.
+
+    >>> solved([("Two and two is", " four"), ("Two and three is", " five")])
+    'Two and two is four\n\nTwo and three is five\n\n'
+    """
+    return "".join(f"{prompt}{answer}{SEPARATOR}" for prompt, answer in examples)
 
 
 def map_prompts(task: Task, change: Callable[[str], str]) -> Task:

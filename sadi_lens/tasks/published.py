@@ -28,10 +28,11 @@ def published_titles() -> dict[str, str]:
 
 @checked()
 def published_table(table: str) -> "pd.DataFrame":
-    """One row a printed number (percent), with the test size it implies where that can be told.
+    """One row a printed number (percent; seconds where the metric says so), with the test size it implies where known.
 
-    Columns: table, task, label (as printed), model, method, component (as in an ``Experiment``), shots, metric,
-    value, n, and n_pairs or pair_task where the table varies them. ``.attrs`` holds source, caution and notes.
+    Columns: table, task, label (as printed), model, method, component (as in an ``Experiment``; SADI-HIDDEN is the
+    MLP's output, which their code steers), shots, metric, value, n, and n_pairs, pair_task, k and strength, or layer
+    where the table varies them. ``.attrs`` holds source, caution and notes.
 
     Raises:
         ValueError: If there is no such table.
@@ -77,9 +78,9 @@ def beside(results: "pd.DataFrame", table: str) -> "pd.DataFrame":
             & (theirs["shots"] == ours["shots"])
             & theirs["metric"].isin(scoring | {"exact_match"})
         ]
-        for name in ("n_pairs", "pair_task"):
+        for name in ("n_pairs", "pair_task", "k", "strength"):
             if name in theirs and ours["method"] != "unsteered":
-                same = same[same[name].astype(str) == str(ours[name])]
+                same = same[[_agree(one, ours[name]) for one in same[name]]]
         rows += [_pair(ours, row) for row in same.to_dict("records")]
     frame = pd.DataFrame(rows)
     if rows:
@@ -88,6 +89,14 @@ def beside(results: "pd.DataFrame", table: str) -> "pd.DataFrame":
         if message:
             warnings.warn(message, stacklevel=2)
     return frame
+
+
+def _agree(theirs: Any, ours: Any) -> bool:
+    """Whether two settings are the same, be they numbers or words."""
+    try:
+        return float(theirs) == float(ours)
+    except (TypeError, ValueError):
+        return str(theirs) == str(ours)
 
 
 def _pair(ours: dict[Any, Any], theirs: dict[Any, Any]) -> dict[str, Any]:

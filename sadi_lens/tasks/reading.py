@@ -244,7 +244,7 @@ def find_file(folder: Path, stem: str) -> Path | None:
 
 
 def read_hub(
-    hub: str, config: str | None, split: str, *, local_instead: str
+    hub: str, config: str | None, split: str, *, revision: str | None = None, local_instead: str
 ) -> list[tuple[str, Mapping[str, Any]]]:
     """(where, row) of a split on the Hub, through the ``datasets`` library and its cache.
 
@@ -252,6 +252,7 @@ def read_hub(
         hub: Hub id.
         config: Configuration of the data set.
         split: The Hub's name of the split.
+        revision: Branch of its repository; default the main one.
         local_instead: What a local file would have to look like, for the message.
 
     Raises:
@@ -260,7 +261,7 @@ def read_hub(
     import datasets
 
     try:
-        found = datasets.load_dataset(hub, config, split=split)
+        found = datasets.load_dataset(hub, config, split=split, revision=revision)
     except Exception as error:  # the library raises many kinds: network, gate, script, cache
         raise OSError(
             f"data set {hub!r} ({config or 'default'}, {split}) cannot be had from the Hub: {error}. "

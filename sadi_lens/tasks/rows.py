@@ -20,6 +20,8 @@ FIELDS = (
     "also_right",
     "aliases",
     "split",
+    "cluster",
+    "group",
 )
 """Every field of a row that is read."""
 ANSWER_KEY = "answerKey"
@@ -80,16 +82,21 @@ def read_row(
         raise ValueError(f"split 'pairs' needs {', '.join(PAIR_FIELDS)}, got {sorted(row)}")
     split = split or "test"
     prompt = row["prompt"]
+    names = {name: str(row[name]) for name in ("cluster", "group") if name in row}
     if wanted is TARGET_FIELDS:
         aliases = tuple(_listed("aliases", row.get("aliases", ())))
-        return Sample(prompt, target=row["target"], split=split, aliases=aliases), split, None
+        return (
+            Sample(prompt, target=row["target"], split=split, aliases=aliases, **names),
+            split,
+            None,
+        )
     texts, labels = _choices(row["choices"])
     answer = _index(row["answer"], texts, labels)
     also = tuple(
         _index(one, texts, labels) for one in _listed("also_right", row.get("also_right", ()))
     )
     choices, bare = _spaced([(prompt, text) for text in texts], space=space)
-    return Sample(prompt, choices, answer, split=split, also_right=also), split, bare
+    return Sample(prompt, choices, answer, split=split, also_right=also, **names), split, bare
 
 
 def _form(row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """Facts of the task ``suggest``: short questions with one short answer, in families, written for this project.
 
 Only what has one usual answer is here: countries with one seat of government, one main language, verbs with one past
-tense. A wrong suggestion is the answer of another fact of the same family.
+tense; and only families that SmolLM2-135M answers above 90% when nothing is suggested (it cannot count). A wrong
+suggestion is the answer of another fact of the same family.
 """
 
 from collections.abc import Mapping
@@ -44,26 +45,20 @@ QUESTIONS: Mapping[str, str] = {
     "symbol": "What is the chemical symbol of {}?",
     "currency": "What is the currency of {}?",
     "day": "Which day comes right after {}?",
-    "month": "Which month comes right after {}?",
-    "number": "Which number comes right after {}?",
-    "letter": "Which letter of the alphabet comes right after {}?",
 }
 """The question of each family."""
 STATEMENTS: Mapping[str, str] = {
     "capital": "The capital of {} is",
     "opposite": "The opposite of {} is",
-    "past": "The past tense of the verb {} is",
-    "plural": "The plural of the word {} is",
-    "comparative": "The comparative of the word {} is",
+    "past": "Today I {}, yesterday I",
+    "plural": "There is one {}, and there are two",
+    "comparative": "Yesterday it was {}, and today it is even",
     "language": "The main language of {} is",
     "continent": "The continent that {} is in is",
-    "young": "A young {} is called a",
-    "symbol": "The chemical symbol of {} is",
-    "currency": "The currency of {} is the",
+    "young": "The young of a {} is called a",
+    "symbol": "In the periodic table {} has the symbol",
+    "currency": "The money of {} is the",
     "day": "The day right after {} is",
-    "month": "The month right after {} is",
-    "number": "The number right after {} is",
-    "letter": "The letter right after {} is",
 }
 """The sentence that the answer completes, for each family."""
 
@@ -153,17 +148,6 @@ _DAY = """
 Monday: Tuesday; Tuesday: Wednesday; Wednesday: Thursday; Thursday: Friday; Friday: Saturday; Saturday: Sunday;
 Sunday: Monday
 """
-_MONTH = """
-January: February; February: March; March: April; April: May; May: June; June: July; July: August;
-August: September; September: October; October: November; November: December; December: January
-"""
-_NUMBER = """
-one: two; two: three; three: four; four: five; five: six; six: seven; seven: eight; eight: nine; nine: ten;
-ten: eleven; eleven: twelve; twelve: thirteen; nineteen: twenty
-"""
-_LETTER = """
-A: B; B: C; C: D; D: E; E: F; F: G; G: H; H: I; J: K; K: L; L: M; P: Q; R: S; X: Y
-"""
 _TEXTS = {
     "capital": _CAPITAL,
     "opposite": _OPPOSITE,
@@ -176,9 +160,6 @@ _TEXTS = {
     "symbol": _SYMBOL,
     "currency": _CURRENCY,
     "day": _DAY,
-    "month": _MONTH,
-    "number": _NUMBER,
-    "letter": _LETTER,
 }
 
 

@@ -20,6 +20,7 @@ from .results import SignAgreement as SignAgreement
 from .results import Stability as Stability
 from .results import Sweep as Sweep
 from .results import UnitEffects as UnitEffects
+from .results import what_changed as what_changed
 from .scores import Scores as Scores
 from .store import load as load
 from .store import save as save

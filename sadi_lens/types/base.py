@@ -5,18 +5,33 @@ import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-POSITIONS = ("last_prompt", "every_step", "all")
-"""Which tokens are edited: the last prompt token; that and every later one; every token."""
+if TYPE_CHECKING:
+    import pandas as pd
+
+POSITIONS = ("last_prompt", "every_step", "generated", "all")
+"""Which tokens are edited: the last prompt token; that and every later one; every later one alone; every token."""
 DEFAULT_POSITION = "last_prompt"
 """Used wherever no position is given: the token that the paper and its reference code edit (Wang et al., Eq. 5)."""
 ENGINES = ("shared", "plain")
 """How answers are scored: with what texts share run once; or text by text, the slow way to check the other."""
 TOO_LONG = ("error", "skip")
 """What becomes of items that do not fit the context."""
+
+
+def unit_frame(**columns: Any) -> "pd.DataFrame":
+    """One row a unit: arrays [layer unit] as columns, and what is the same for all."""
+    import pandas as pd
+
+    arrays = [one for one in columns.values() if isinstance(one, np.ndarray)]
+    layer, unit = np.indices(arrays[0].shape)
+    found = {"component": columns.pop("component"), "layer": layer, "unit": unit, **columns}
+    return pd.DataFrame(
+        {name: np.ravel(one) if isinstance(one, np.ndarray) else one for name, one in found.items()}
+    )
 
 
 class ArrayEq:
@@ -40,11 +55,7 @@ class ArrayEq:
 
 
 def require_one_of(name: str, value: str, allowed: Sequence[str] | Mapping[str, Any]) -> None:
-    """Check that a name is one of those allowed; the error suggests the nearest.
-
-    Raises:
-        ValueError: If ``value`` is not in ``allowed``.
-    """
+    """Check that a name is one of those allowed; the error suggests the nearest."""
     if value not in allowed:
         raise not_one_of(name, value, allowed)
 
@@ -60,11 +71,7 @@ def not_one_of(name: str, value: str, allowed: Iterable[str]) -> ValueError:
 
 
 def require_count(name: str, value: object, least: int = 1) -> None:
-    """Check that a value is a whole number of at least ``least``.
-
-    Raises:
-        ValueError: With the bound and the value.
-    """
+    """Check that a value is a whole number of at least ``least``."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise ValueError(f"{name} must be a whole number, got {value!r}")
     if value < least:

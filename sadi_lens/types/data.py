@@ -96,6 +96,11 @@ class Sample:
     """Other choices that are right too (TruthfulQA): never counted as wrong, never needed."""
     aliases: tuple[str, ...] = ()
     """Other accepted free texts beside ``target``."""
+    cluster: str | None = None
+    """What other items share with this one (a fact, event, person, text): they count as one draw in every interval and
+    test. None: independent of all others."""
+    group: str | None = None
+    """What results are also told apart by: the cue of a question, a kind of item."""
 
     def __post_init__(self) -> None:
         require_fields(self)
@@ -191,11 +196,7 @@ def items_hash(samples: Sequence[Sample]) -> str:
 
 
 def require_one_prompt(pairs: Sequence[ContrastivePair], what: str) -> None:
-    """Refuse pairs whose texts have different prompts, where only answers to one prompt can be compared.
-
-    Raises:
-        ValueError: Naming the first.
-    """
+    """Refuse pairs whose texts have different prompts, where only answers to one prompt can be compared."""
     for row, pair in enumerate(pairs):
         if pair.negative_prompt is not None:
             raise ValueError(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from sadi_lens.types.base import ArrayEq
+from sadi_lens.types.base import ArrayEq, unit_frame
 from sadi_lens.types.model import ModelInfo
 
 if TYPE_CHECKING:
@@ -54,19 +54,12 @@ class ActivationDifferences(ArrayEq):
 
     def frame(self) -> "pd.DataFrame":
         """One row a unit."""
-        import pandas as pd
-
-        layer, unit = np.indices(self.mean.shape)
-        return pd.DataFrame(
-            {
-                "component": self.component,
-                "layer": layer.ravel(),
-                "unit": unit.ravel(),
-                "mean": self.mean.ravel(),
-                "std": self.std.ravel(),
-                "standard_error": self.standard_error.ravel(),
-                "n": self.n,
-            }
+        return unit_frame(
+            component=self.component,
+            mean=self.mean,
+            std=self.std,
+            standard_error=self.standard_error,
+            n=self.n,
         )
 
 

@@ -26,13 +26,16 @@ MODULES = {
     "Scores": "sadi_lens.types.scores",
     "Interval": "sadi_lens.types.stats",
     "Evaluation": "sadi_lens.types.results",
+    "Guards": "sadi_lens.types.results",
     "NullBand": "sadi_lens.types.results",
+    "Picks": "sadi_lens.types.results",
     "MethodRow": "sadi_lens.types.results",
     "SideEffects": "sadi_lens.types.results",
     "Contrast": "sadi_lens.types.results",
     "Comparison": "sadi_lens.types.results",
     "Choice": "sadi_lens.types.results",
     "Selection": "sadi_lens.types.results",
+    "Shard": "sadi_lens.types.results",
     "Sweep": "sadi_lens.types.results",
     "UnitActivations": "sadi_lens.types.results",
     "SignFlipNull": "sadi_lens.types.results",
@@ -143,10 +146,13 @@ def _encode_array(thing: np.ndarray, where: str, arrays: dict[str, np.ndarray] |
 
 
 def _numbers(array: np.ndarray) -> list[Any]:
-    """Flat; NaN and infinity, which JSON lacks, as text."""
+    """Flat; NaN and infinity, which JSON lacks, as text; float32 in as few digits as give it back."""
     flat = array.ravel().tolist()
     if array.dtype.kind != "f":
         return flat
+    if array.dtype == np.float32:
+        short = [float(one) for one in array.ravel().astype("U")]
+        flat = short if np.array_equal(np.array(short, array.dtype), array.ravel(), True) else flat
     return [value if math.isfinite(value) else str(value) for value in flat]
 
 

@@ -4,7 +4,7 @@ The rule. A file is replaced only if it carries this library's seal, which is a 
 someone else made, or changed since, has none and is refused by name. A folder is replaced only if it lists its files
 with their hashes. What is not complete yet lies beside its place under a name that only this library gives
 (``.NAME.HOST.PID.ID.sadi_lens-partial``); only such names are removed again, and only if the process that gave them
-is gone or the folder is locked.
+ran on this machine and is gone.
 """
 
 import contextlib
@@ -48,10 +48,11 @@ def is_partial(path: Path) -> bool:
 
 
 def remove_partials(folders: Iterable[Path]) -> None:
-    """Remove what a killed process left incomplete directly in ``folders``, which the caller has locked."""
+    """Remove what processes that are gone left incomplete directly in ``folders``."""
     for folder in folders:
         for path in folder.glob(".*.sadi_lens-partial"):
-            if is_partial(path):
+            match = _PARTIAL.fullmatch(path.name)
+            if match and _is_gone(match):
                 _remove(path)
 
 
@@ -59,9 +60,7 @@ def remove_abandoned(path: Path) -> None:
     """Remove what a process that is gone left incomplete for ``path``, and restore what it had put aside."""
     for found in sorted(path.parent.glob(".*.sadi_lens-*")):
         match = _PARTIAL.fullmatch(found.name)
-        if not match or (match["name"], match["host"]) != (_short(path.name), _host()):
-            continue
-        if _is_alive(int(match["pid"])):
+        if not match or match["name"] != _short(path.name) or not _is_gone(match):
             continue
         if found.name.endswith("-old") and not os.path.lexists(path):
             found.rename(path)
@@ -85,10 +84,13 @@ def _host() -> str:
     return sha256(f"{platform.node()} {space}".encode())[:8]
 
 
-def _is_alive(pid: int) -> bool:
+def _is_gone(name: re.Match[str]) -> bool:
+    """Whether a process of this machine gave the name and has ended; of others nothing is known."""
     import psutil
 
-    return pid < 1 << 31 and psutil.pid_exists(pid)  # larger is no number of a process
+    pid = int(name["pid"])
+    is_number = pid < 1 << 31  # larger is no number of a process
+    return name["host"] == _host() and not (is_number and psutil.pid_exists(pid))
 
 
 def require_place(path: Path, is_ours: Callable[[Path], bool] = is_sealed) -> None:
@@ -99,9 +101,6 @@ def require_place(path: Path, is_ours: Callable[[Path], bool] = is_sealed) -> No
     Args:
         path: File to be written.
         is_ours: Whether a file that is there may be replaced.
-
-    Raises:
-        OSError: Naming the place and what to do.
     """
     _require_ours(path, is_ours)
     folder = path.parent
@@ -122,11 +121,7 @@ def require_place(path: Path, is_ours: Callable[[Path], bool] = is_sealed) -> No
 
 
 def require_room(path: Path, n_bytes: int = 1 << 20) -> None:
-    """Refuse a place where no more can be written: what others say of a full disk is often something else.
-
-    Raises:
-        OSError: Naming the place.
-    """
+    """Refuse a place where no more can be written: what others say of a full disk is often something else."""
     probe = partial(path)
     try:
         probe.write_bytes(bytes(n_bytes))

@@ -11,7 +11,8 @@ import numpy as np
 from sadi_lens.types.model import COMPONENTS, ModelInfo, n_units
 
 PROBABILITIES = ("accuracy", "accuracies", "valid_rate", "unsteered_accuracy", "unsteered_valid_rate", "chance",
-                 "dev_accuracy", "mcnemar_p", "holm_p", "null_p")  # fmt: skip
+                 "dev_accuracy", "mcnemar_p", "holm_p", "null_p", "majority", "balanced_accuracy",
+                 "unsteered_balanced_accuracy", "auc")  # fmt: skip
 FINITE = {"ActivationDifferences": ("mean", "vector", "prompt_mean", "prompt_rms")}
 LENGTHS = {"k": "ks", "strength": "strengths", "token": "tokens", "method": "methods"}
 """Axis of an array -> the field that names its places."""
@@ -22,17 +23,17 @@ COMMON = {"layer", "unit", "d", "item", *LENGTHS}
 UNTYPED = {
     "Mask": {"selected": ["layer", "unit"]},
     "Scores": {"values": ["layer", "unit"]},
-    "Sweep": {"correct": ["k", "strength", "item"], "unsteered_correct": ["item"]},
+    "Sweep": {
+        "correct": ["k", "strength", "item"],
+        "unsteered_correct": ["item"],
+        "balanced_accuracy": ["k", "strength"],
+    },
 }
 """Axes of arrays that may be given as anything that becomes one."""
 
 
 def require_invariants(thing: Any, where: str) -> None:
-    """Refuse an object whose parts contradict each other.
-
-    Raises:
-        ValueError: Naming the part.
-    """
+    """Refuse an object whose parts contradict each other."""
     kind = type(thing)
     hints = (
         {one.name: one.type for one in fields(kind)} if is_dataclass(kind) else kind.__annotations__

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sadi_lens.types.base import ArrayEq, require_one_of
+from sadi_lens.types.base import ArrayEq, not_one_of
 from sadi_lens.types.checks import as_array, checked, require_fields
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.model import HookedModel, ModelInfo, n_units, unit_label
@@ -39,7 +39,7 @@ class Mask(ArrayEq):
 
     def __post_init__(self) -> None:
         require_fields(self)
-        selected = as_array("selected", self.selected)
+        selected = as_array("selected", self.selected)  # a copy
         if selected.ndim != 2 or selected.dtype != np.bool_:
             raise ValueError(
                 f"selected must be a bool array [layer unit], got {selected.dtype} {selected.shape}"
@@ -153,16 +153,13 @@ def top_k_mask(
     """The ``k`` units with the largest mean difference (or score), over all layers together.
 
     Ranked by signed value by default (Wang et al., 2025, and their code): a unit that is much larger on the
-    wrong answer is not selected.
+    wrong answer is not selected. Every mask contains that of ``k - 1``.
 
     Args:
         differences: Moments of one component, or ready ``Scores`` (``unit_scores``).
         k: Units to select, in ``[1, n_layers * n_units]``. Ties go to the lower layer, then unit.
         ranking: A name in ``RANKINGS``; default ``"signed"``. Scores bring their own.
         largest: False selects the units with the smallest score, for a control.
-
-    Returns:
-        A mask of exactly ``k`` distinct units, contained in the mask of ``k + 1``.
 
     Raises:
         ValueError: If ``k`` is out of range, the ranking unknown, or another one than that of the scores.
@@ -264,7 +261,8 @@ def scores(differences: ActivationDifferences, ranking: str = "signed") -> np.nd
         ValueError: If the ranking is unknown, or ``"standardised"`` is asked of one pair, or of pairs that do not
             differ in any unit.
     """
-    require_one_of("ranking", ranking, RANKINGS)
+    if ranking not in RANKINGS:
+        raise not_one_of("ranking", ranking, RANKINGS)
     if ranking == "signed":
         return differences.mean
     if ranking == "magnitude":

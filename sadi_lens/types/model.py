@@ -37,7 +37,7 @@ class Kept:
     checked: Any = None
     """(weights, what runs it as long as these are the weights): ``sadi_lens.engine.runner``."""
     owner: Any = None
-    """Whose hooks are on it now: ``sadi_lens.engine.hooks``."""
+    """Whose hooks are on it now: ``sadi_lens.engine.runner``."""
 
     def __deepcopy__(self, memo: Any) -> "Kept":
         """A copied model is nobody's, and not yet looked at."""
@@ -178,11 +178,7 @@ def require_component(component: str) -> Component:
 
 
 def component_name(component: str) -> str:
-    """Our name of a component that was given by our name or by TransformerLens'.
-
-    Raises:
-        ValueError: As ``require_component``.
-    """
+    """Our name of a component that was given by our name or by TransformerLens'."""
     return require_component(component).name
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sadi_lens.types.base import ArrayEq
+from sadi_lens.types.base import ArrayEq, unit_frame
 from sadi_lens.types.checks import as_array, require_fields
 from sadi_lens.types.model import ModelInfo, unit_label
 
@@ -62,18 +62,8 @@ class Scores(ArrayEq):
 
     def frame(self) -> "pd.DataFrame":
         """One row a unit."""
-        import pandas as pd
-
-        layer, unit = np.indices(self.values.shape)
-        return pd.DataFrame(
-            {
-                "component": self.component,
-                "layer": layer.ravel(),
-                "unit": unit.ravel(),
-                "ranking": self.ranking,
-                "score": self.values.ravel(),
-                "n": self.n,
-            }
+        return unit_frame(
+            component=self.component, ranking=self.ranking, score=self.values, n=self.n
         )
 
 

@@ -1,12 +1,13 @@
-"""Intervals, paired tests and null bands, all on SciPy and statsmodels."""
+"""Intervals of proportions, Holm's correction and empirical p-values, all on SciPy and statsmodels."""
 
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from sadi_lens.types.base import require_one_of
 
@@ -24,12 +25,23 @@ class Interval(NamedTuple):
     high: float
 
 
-INTERVALS = {"wilson": "wilson", "clopper_pearson": "exact"}
-"""Our name of an interval -> SciPy's."""
+INTERVALS = {"wilson": "wilson", "clopper_pearson": "beta"}
+"""Our name of an interval -> that of statsmodels."""
 
 
-def proportion_interval(correct: Bool[np.ndarray, " item"], method: str = "wilson") -> Interval:
+def proportion_interval(
+    correct: Bool[np.ndarray, " item"],
+    method: str = "wilson",
+    clusters: Int[np.ndarray, " item"] | None = None,
+) -> Interval:
     """Interval of a proportion: Wilson (1927) score, or Clopper and Pearson (1934), which never covers too little.
+
+    With clusters both use the effective number of items and Student's quantile (Korn and Graubard, 1998).
+
+    Args:
+        correct: Right or wrong.
+        method: One of ``INTERVALS``.
+        clusters: Number of each item's cluster; None: items are independent.
 
     Returns:
         Lower and upper end of the two-sided 95% interval, in [0, 1].
@@ -40,13 +52,21 @@ def proportion_interval(correct: Bool[np.ndarray, " item"], method: str = "wilso
     Example:
         >>> import numpy as np
         >>> from sadi_lens.types.stats import proportion_interval
-        >>> low, high = proportion_interval(np.array([True] * 8 + [False] * 2))
-        >>> round(low, 3), round(high, 3)
-        (0.49, 0.943)
+        >>> right = np.array([True] * 8 + [False] * 2)
+        >>> [round(end, 3) for end in proportion_interval(right)]
+        [0.49, 0.943]
+        >>> [round(end, 3) for end in proportion_interval(right, clusters=np.arange(10) // 2)]
+        [0.223, 0.982]
     """
     if not correct.size:
         raise ValueError("an interval needs at least 1 item, got 0")
-    return count_interval(int(correct.sum()), correct.size, method)
+    if clusters is None:
+        return count_interval(int(correct.sum()), correct.size, method)
+    require_one_of("method", method, INTERVALS)
+    n, quantile = effective_size(correct.astype(float), clusters)
+    if not math.isfinite(quantile):
+        return Interval(0.0, 1.0)
+    return _interval(n * float(correct.mean()), n, INTERVALS[method], quantile)
 
 
 def count_interval(n_correct: int, n: int, method: str = "wilson") -> Interval:
@@ -58,15 +78,74 @@ def count_interval(n_correct: int, n: int, method: str = "wilson") -> Interval:
     require_one_of("method", method, INTERVALS)
     if n < 1 or not 0 <= n_correct <= n:
         raise ValueError(f"n_correct must be in [0, n] and n at least 1, got {n_correct} of {n}")
-    return _interval(n_correct, n, INTERVALS[method])
+    return _interval(n_correct, n, INTERVALS[method], _NORMAL)
+
+
+_NORMAL = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 
 
 @lru_cache(maxsize=4096)  # a sweep asks for the same few counts in every cell
-def _interval(n_correct: int, n: int, method: str) -> Interval:
-    from scipy import stats
+def _interval(n_correct: float, n: float, method: str, quantile: float) -> Interval:
+    from statsmodels.stats.proportion import proportion_confint
 
-    found: Any = stats.binomtest(n_correct, n).proportion_ci(CONFIDENCE, method=method)
-    return Interval(float(found.low), float(found.high))
+    alpha = math.erfc(quantile / math.sqrt(2))
+    low, high = proportion_confint(n_correct, n, alpha=alpha, method=method)
+    return Interval(float(low), float(high))
+
+
+def cluster_codes(names: Sequence[str | None]) -> Int[np.ndarray, " item"] | None:
+    """Number of each item's cluster; None where no two items share one.
+
+    Args:
+        names: Name of each item's cluster; None: the item is alone.
+
+    Example:
+        >>> from sadi_lens.types.stats import cluster_codes
+        >>> cluster_codes(["Ana", None, "Ana", "Ben"]).tolist()
+        [0, 1, 0, 2]
+        >>> cluster_codes(["Ana", None, "Ben"]) is None
+        True
+    """
+    keys = [(row, None) if name is None else (-1, name) for row, name in enumerate(names)]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    if len(numbers) == len(keys):
+        return None
+    return np.array([numbers[key] for key in keys])
+
+
+def effective_size(
+    values: Float[np.ndarray, " item"], clusters: Int[np.ndarray, " item"] | None
+) -> tuple[float, float]:
+    """How many independent items would give as precise a mean, and the quantile of its 95% interval.
+
+    n over the design effect: the cluster-robust variance of the mean (CR1: Liang and Zeger, 1986, times G / (G - 1))
+    over that of independent items. The quantile is Student's with G - 1 degrees of freedom. Items that all have one
+    value say nothing of their correlation: then each cluster counts once, n^2 / (sum of squared cluster sizes).
+
+    Args:
+        values: One number an item.
+        clusters: Number of each item's cluster; None: n itself and the normal quantile.
+
+    Returns:
+        Effective size, at most 2 n; and the quantile, infinite where there is one cluster only.
+    """
+    from scipy.stats import t
+
+    if clusters is None:
+        return float(values.size), _NORMAL
+    sizes = np.bincount(clusters)
+    n_clusters = int((sizes > 0).sum())
+    if n_clusters < 2:
+        return 1.0, math.inf
+    rest = values - values.mean()
+    n = values.size
+    if np.ptp(values) == 0:
+        size = n * n / float((sizes**2).sum())
+    else:
+        sums = np.bincount(clusters, weights=rest)
+        robust = float(sums @ sums) * n_clusters / (n_clusters - 1)
+        size = min(2.0 * n, n * float(rest @ rest) / max(robust, 1e-300))
+    return size, float(t.ppf((1 + CONFIDENCE) / 2, n_clusters - 1))
 
 
 def standard_error(accuracy: float, n: int) -> float:
@@ -100,61 +179,6 @@ def jaccard_chance(n: int, k: int, other: int | None = None) -> float:
     both = np.arange(max(0, k + other - n), min(k, other) + 1)
     weight = stats.hypergeom.pmf(both, n, k, other)
     return float(np.sum(weight * both / (k + other - both)))
-
-
-def paired_interval(
-    steered: Bool[np.ndarray, " item"],
-    base: Bool[np.ndarray, " item"],
-    *,
-    seed: int = 0,
-    n_resamples: int = 10_000,
-) -> Interval:
-    """Bootstrap percentile interval (Efron, 1979) of the accuracy difference on the same items.
-
-    Resamples items, so that the pairing of the two conditions is kept.
-
-    Raises:
-        ValueError: If the two do not hold the same number of items.
-    """
-    from scipy import stats
-
-    if steered.shape != base.shape or not steered.size:
-        raise ValueError(
-            f"paired results need the same items, at least 1; got {steered.size} and {base.size}"
-        )
-    difference = steered.astype(float) - base.astype(float)
-    if np.ptp(difference) == 0:  # every resample gives the same mean
-        return Interval(float(difference[0]), float(difference[0]))
-    found = stats.bootstrap(
-        (difference,),
-        np.mean,
-        n_resamples=n_resamples,
-        batch=1000,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return Interval(float(found.low), float(found.high))
-
-
-def mcnemar_p(steered: Bool[np.ndarray, " item"], base: Bool[np.ndarray, " item"]) -> float:
-    """McNemar's exact two-sided test of paired accuracies (binomial test on the items that changed).
-
-    Returns:
-        The p-value; 1 where no item changed.
-
-    Example:
-        >>> import numpy as np
-        >>> from sadi_lens.types.stats import mcnemar_p
-        >>> mcnemar_p(np.array([True] * 6), np.array([False] * 6))  # 2 / 2**6
-        0.03125
-    """
-    from scipy import stats
-
-    gained, lost = int((steered & ~base).sum()), int((base & ~steered).sum())
-    if gained + lost == 0:
-        return 1.0
-    return float(stats.binomtest(gained, gained + lost).pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

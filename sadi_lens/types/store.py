@@ -38,15 +38,12 @@ _ARRAYS = re.compile(r"arrays-[0-9a-f]{64}\.safetensors")
 
 @checked()
 def save(thing: Any, path: str | Path) -> Path:
-    """Write a mask, differences, an intervention or a result as a folder; replaces an earlier one in one step.
+    """Write a mask, differences, an intervention or a result as a folder, which is returned; replaces an earlier one.
 
     Args:
         thing: An object of one of ``sadi_lens.types.encoding.MODULES``; numbers, texts and numpy arrays; dicts, lists
             and tuples of them.
         path: Folder to write.
-
-    Returns:
-        The folder.
 
     Raises:
         TypeError: If ``thing`` holds another type, which would not come back as it was.
@@ -102,11 +99,7 @@ def _write_first(path: Path, name: str, data: bytes, text: bytes) -> None:
 
 
 def require_folder(path: Path) -> None:
-    """Refuse a place for ``save`` that holds anything but a saved object; to be called before anything is computed.
-
-    Raises:
-        FileExistsError: Naming it.
-    """
+    """Refuse a place for ``save`` that holds anything but a saved object; to be called before anything is computed."""
     if not os.path.lexists(path):
         return
     try:
@@ -252,12 +245,17 @@ def read_header(path: str | Path) -> dict[str, Any]:
     return {key: value for key, value in _parse(as_path("path", path)).items() if key != "object"}
 
 
-def _header() -> dict[str, Any]:
-    versions: dict[str, str] = {}
+def versions() -> dict[str, str]:
+    """Of this library and of those that decide a number."""
+    found: dict[str, str] = {}
     for package in ("sadi_lens", "torch", "transformers", "transformer_lens", "numpy"):
         with suppress(PackageNotFoundError):
-            versions[package] = version(package)
-    return {"format": "sadi_lens", "format_version": FORMAT_VERSION, "versions": versions}
+            found[package] = version(package)
+    return found
+
+
+def _header() -> dict[str, Any]:
+    return {"format": "sadi_lens", "format_version": FORMAT_VERSION, "versions": versions()}
 
 
 def _parse(path: Path) -> dict[str, Any]:

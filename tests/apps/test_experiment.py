@@ -1,6 +1,7 @@
 """The experiment file: what it accepts, what it refuses and how; its cells; the folder of a run."""
 
 import json
+import os
 
 import pytest
 
@@ -188,6 +189,14 @@ def test_a_refused_run_touches_nothing_that_it_did_not_write(tmp_path, what, mod
     assert contents(tmp_path) == before
 
 
+def abandoned(path):
+    """A name for what is half written, of a process that has ended."""
+    from sadi_lens.types.files import partial
+
+    name = partial(path).name
+    return path.with_name(name.replace(f".{os.getpid()}.", ".4194304000."))
+
+
 def test_only_names_that_a_run_gave_are_cleaned_up_and_only_in_its_folder(tmp_path):
     from sadi_lens.apps.experiments.folder import RunFolder
     from sadi_lens.types.files import partial
@@ -204,23 +213,26 @@ def test_only_names_that_a_run_gave_are_cleaned_up_and_only_in_its_folder(tmp_pa
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("mine")
+    living = partial(tmp_path / "cells" / "b")
+    elsewhere = living.name.replace(living.name.split(".")[2], "0" * 8)
+    for name in (living.name, elsewhere):
+        (tmp_path / "cells" / name).write_text("being written")
     before = contents(tmp_path)
-    partial(tmp_path / "results.csv").write_text("half")
-    partial(tmp_path / "items" / "a.parquet").write_text("half")
-    half = partial(tmp_path / "cells" / "a")
+    abandoned(tmp_path / "results.csv").write_text("half")
+    abandoned(tmp_path / "items" / "a.parquet").write_text("half")
+    half = abandoned(tmp_path / "cells" / "a")
     half.mkdir()
     (half / "config.json").write_text("half")
-    partial(tmp_path / "cells" / "link").symlink_to(tmp_path / ".git")
+    abandoned(tmp_path / "cells" / "link").symlink_to(tmp_path / ".git")
     folder.clean()
     assert contents(tmp_path) == before
 
 
 def test_a_run_killed_before_its_folder_was_marked_can_be_begun_again(tmp_path):
     from sadi_lens.apps.experiments.folder import RunFolder
-    from sadi_lens.types.files import partial
 
     (tmp_path / "run.lock").touch()
-    partial(tmp_path / "config.json").write_text('{"form')
+    abandoned(tmp_path / "config.json").write_text('{"form')
     folder = RunFolder(tmp_path)
     with folder.locked():
         folder.begin({"strengths": [1]})
@@ -255,9 +267,10 @@ def test_changed_settings_are_refused_one_by_one(tmp_path):
         folder.require_same("config.json", {"strengths": (1.0, 3.0), "seeds": (0,)}, "settings")
     folder.add_input("model", "m", "aaa")
     folder.add_input("task", "t", "bbb")
-    with pytest.raises(ValueError, match=r"model m has changed since .* \(aaa -> ccc\)"):
+    with pytest.raises(ValueError, match=r'inputs that have changed \(model m: "aaa" -> "ccc"\)'):
         folder.add_input("model", "m", "ccc")
-    assert json.loads((tmp_path / "inputs.json").read_text()) == {"model m": "aaa", "task t": "bbb"}
+    held = [json.loads(one.read_text()) for one in (tmp_path / "inputs").iterdir()]
+    assert sorted(held, key=str) == [{"model m": "aaa"}, {"task t": "bbb"}]
 
 
 def test_a_full_disk_leaves_the_old_file_and_says_what_to_do(tmp_path, monkeypatch):
@@ -327,6 +340,24 @@ def test_printed_numbers_are_those_of_the_paper():
     assert eight[eight["label"] == "BASELINE"]["value"].mean() == pytest.approx(53.38, abs=0.01)
     assert eight[eight["label"] == "SADI-NEURON"]["value"].mean() == pytest.approx(58.33, abs=0.01)
     assert all(len(published_table(name)) for name in published_titles())
+    layers = published_table("figure3b").pivot(index="layer", columns="label", values="value")
+    assert layers.sum().to_dict() == {"HIDDEN": 100, "NEURON": 100}
+    assert (layers.HIDDEN[31], layers.NEURON[12]) == (98, 8)
+    # The best cell of every task of figure 2 is what tables 1 and 3 report, and some cells are below chance.
+    sweeps = published_table("figure2")
+    best = sweeps.loc[sweeps.groupby("task")["value"].idxmax()].set_index("task")
+    assert best.value.to_dict() == {
+        "copa": 78.8,
+        "sst2": 92.2,
+        "storycloze": 79.75,
+        "triviaqa": 44.0,
+    }
+    assert best.strength["copa"] + 1 == 35
+    assert len(sweeps) == 4 * 25
+    assert (sweeps.value[sweeps.task == "copa"] < 50).sum() == 18
+    assert set(one[one["label"] == "SADI-HIDDEN"]["component"]) == {"mlp_out"}
+    times = published_table("timing")
+    assert times[times.metric == "seconds"].set_index("label")["value"]["BASELINE"] == 0.71
     with pytest.raises(ValueError, match="did you mean 'table1'"):
         published_table("tabl1")
 
@@ -369,6 +400,10 @@ def test_a_run_is_laid_beside_the_printed_row_with_a_warning_for_another_model()
     assert same.attrs["warning"] == ""
     assert len(same) == 2
     assert not len(beside(results("tiny", task="hints"), "table1"))
+    cell = {"k": 4.0, "strength": 14.0}
+    with pytest.warns(UserWarning, match="tiny beside LLaMA2-7B-chat"):
+        (row,) = beside(results("tiny").assign(**cell), "figure2").to_dict("records")
+    assert row["theirs"] == 0.8
 
 
 def test_seeds_are_summarised():

@@ -268,7 +268,11 @@ def test_a_panel_gives_title_and_pixels_back(head_differences):
     layout = shown["light"]["layout"]
     assert "text" not in (layout.get("title") or {})
     given_back = whole.layout.height - layout["height"]
-    assert given_back == whole.layout.margin.t - layout["margin"]["t"] > 40
+    above, below = (whole.layout.margin[side] - layout["margin"][side] for side in "tb")
+    assert given_back == above + below
+    assert above > 40
+    assert below > 10
+    assert not [one for one in layout["annotations"] if one.get("name") == "note"]
     assert whole.layout.title.text  # the figure itself is left alone
 
 

@@ -25,7 +25,9 @@ def runs(tiny, monkeypatch):
     from sadi_lens.apps.experiments import prepare
 
     monkeypatch.setattr(prepare, "load_model", lambda _name: tiny)
-    return lambda experiment, out: sl.apps.run_experiment(experiment, out, progress=False)
+    return lambda experiment, out, **more: sl.apps.run_experiment(
+        experiment, out, progress=False, **more
+    )
 
 
 def small(**changes):
@@ -71,7 +73,7 @@ def test_the_tables_equal_the_library_called_by_hand(runs, tiny, tmp_path):
         np.testing.assert_array_equal(mine["correct"], expected.correct)
     report = (folder / "report.md").read_text()
     assert "| sentiment | sadi |" in report
-    assert {"config.json", "environment.json", "inputs.json", "timings.csv"} <= {
+    assert {"config.json", "environment.json", "inputs", "timings.csv"} <= {
         p.name for p in folder.iterdir()
     }
 
@@ -104,15 +106,16 @@ def test_finished_cells_are_not_run_again_and_changed_settings_are_refused(
 
 def test_other_weights_under_the_same_name_are_refused(runs, tmp_path):
     runs(small(methods=["sadi"]), tmp_path)
-    changed = json.loads((tmp_path / "inputs.json").read_text()) | {"model tiny": "0" * 16}
-    (tmp_path / "inputs.json").write_text(json.dumps(changed))
+    for one in (tmp_path / "inputs").iterdir():
+        if "model tiny" in one.read_text():
+            one.write_text(json.dumps({"model tiny": "0" * 16}))
     for cell in (tmp_path / "cells").iterdir():  # one cell is left to run
         if "unsteered" not in cell.name:
             (cell / "config.json").unlink()
             for one in cell.glob("arrays-*.safetensors"):
                 one.unlink()
             cell.rmdir()
-    with pytest.raises(ValueError, match="model tiny has changed since"):
+    with pytest.raises(ValueError, match=r"inputs that have changed \(model tiny"):
         runs(small(methods=["sadi"]), tmp_path)
 
 

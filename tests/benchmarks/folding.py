@@ -23,7 +23,7 @@ from real_models import CHAT, REVIEW, mood_task, sst2_task
 
 import sadi_lens as sl
 from sadi_lens.engine.text import encode
-from sadi_lens.types.stats import paired_interval
+from sadi_lens.types.paired import paired_interval
 
 RANKINGS = ("signed", "effect")
 
@@ -94,7 +94,7 @@ def row(model: Any, task: sl.Task, ranking: str) -> dict[str, Any]:
         ("all", "all", "all"),
     ):
         one = sl.evaluate(model, task.test, made[source], position=position, **quiet)
-        gain = paired_interval(one.correct, base.correct, seed=0)
+        gain = paired_interval(one.correct, base.correct, base.clusters)
         found[name] = {
             "k": chosen[source].k,
             "strength": chosen[source].strength,

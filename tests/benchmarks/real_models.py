@@ -74,9 +74,9 @@ def mood_task(name: str, template: str, seed: int = 0) -> sl.Task:
     rng = random.Random(seed)
     good, bad = rng.sample(GOOD, len(GOOD)), rng.sample(BAD, len(BAD))
     parts = {"pairs": slice(0, 6), "dev": slice(6, 12), "test": slice(12, 20)}
-    found: dict[str, list[tuple[str, int]]] = {
+    found: dict[str, list[tuple[str, int, str]]] = {
         split: [
-            (template.format(f"{who} {event}"), label)
+            (template.format(f"{who} {event}"), label, event)
             for label, events in enumerate((good, bad))
             for event in events[part]
             for who in WHO
@@ -85,9 +85,9 @@ def mood_task(name: str, template: str, seed: int = 0) -> sl.Task:
     }
     return sl.Task(
         name,
-        pairs=tuple(sl.ContrastivePair(p, MOODS[y], MOODS[1 - y]) for p, y in found["pairs"]),
-        dev=tuple(sl.Sample(p, MOODS, y, split="dev") for p, y in found["dev"]),
-        test=tuple(sl.Sample(p, MOODS, y, split="test") for p, y in found["test"]),
+        pairs=tuple(sl.ContrastivePair(p, MOODS[y], MOODS[1 - y]) for p, y, _ in found["pairs"]),
+        dev=tuple(sl.Sample(p, MOODS, y, split="dev", cluster=c) for p, y, c in found["dev"]),
+        test=tuple(sl.Sample(p, MOODS, y, split="test", cluster=c) for p, y, c in found["test"]),
     )
 
 

@@ -14,7 +14,7 @@ from architectures import CASES, VOCAB, number_tokenizer, random_model
 from pairwise import every_pair
 
 COMPONENTS = ("head", "hidden", "mlp_out", "neuron")
-POSITIONS = ("last_prompt", "every_step", "all")
+POSITIONS = ("last_prompt", "every_step", "generated", "all")
 STRENGTH = 3.0
 PROMPT_LENGTHS = (9, 5, 7)
 ANSWER_LENGTHS = (3, 2, 1)
@@ -35,8 +35,8 @@ class Batch:
             last_prompt = first + prompt - 1
             if position == "last_prompt":
                 where[row, last_prompt] = True
-            elif position == "every_step":
-                where[row, last_prompt:] = True
+            elif position in ("every_step", "generated"):
+                where[row, last_prompt + (position == "generated") :] = True
             else:
                 where[row, first:] = True
         return where

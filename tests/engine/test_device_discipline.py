@@ -111,14 +111,12 @@ def test_the_device_refuses_what_cuda_refuses():
 def test_the_fast_ways_are_taken(models, task, scaling):
     """What falls back in silence elsewhere: the raw model, trees of answers, the cache of a prompt."""
     import sadi_lens as sl
-    from sadi_lens.engine.prefix import shares_prefix
     from sadi_lens.engine.runner import RawRunner, runner_of
 
     sl.evaluate(models[1], task.test[:2], scaling, progress=False)
     runner = runner_of(models[1])
     assert isinstance(runner, RawRunner)
-    assert runner.takes_trees is True
-    assert shares_prefix(runner, 20)
+    assert runner.shares_prefix(20)
 
 
 def test_differences(differences):

@@ -7,7 +7,7 @@ import pytest
 from architectures import CASES, number_tokenizer, random_model
 from factories import no_free_memory, on_the_bridge
 
-POSITIONS = ["last_prompt", "every_step", "all"]
+POSITIONS = ["last_prompt", "every_step", "generated", "all"]
 
 
 @contextlib.contextmanager
@@ -179,8 +179,7 @@ def test_both_engines_give_the_same_numbers(llama, differences, samples, positio
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_every_architecture_scores_the_same_on_its_fastest_way(name):
     import sadi_lens as sl
-    from sadi_lens.engine.prefix import shares_prefix
-    from sadi_lens.engine.runner import runner_of
+    from sadi_lens.engine.runner import RawRunner, runner_of
 
     bridge = sl.load_model(random_model(name, seed=1), tokenizer=number_tokenizer())
     words = bridge.tokenizer.convert_ids_to_tokens(list(range(10, 24)))
@@ -197,7 +196,8 @@ def test_every_architecture_scores_the_same_on_its_fastest_way(name):
         )
         for one, two in zip(found, slow, strict=True):
             np.testing.assert_allclose(one.choice_scores, two.choice_scores, atol=1e-4)
-    assert shares_prefix(runner_of(bridge), 4) == (
+    runner = runner_of(bridge)
+    assert (isinstance(runner, RawRunner) and runner.shares_prefix(4)) == (
         name not in {"mistral_sliding", "gemma2", "bloom", "falcon_alibi"}
     )
 
@@ -206,16 +206,15 @@ def test_a_window_shorter_than_the_texts_goes_to_the_bridge():
     from factories import random_llama
 
     import sadi_lens as sl
-    from sadi_lens.engine.prefix import shares_prefix
     from sadi_lens.engine.runner import runner_of
 
     hf, tokenizer = random_llama(seed=4)
     model = sl.load_model(hf, tokenizer=tokenizer)
     raw = runner_of(model)
-    assert shares_prefix(raw, 60)
+    assert raw.shares_prefix(60)
     hf.config.sliding_window = 12
-    assert shares_prefix(raw, 12)
-    assert not shares_prefix(raw, 13)
+    assert raw.shares_prefix(12)
+    assert not raw.shares_prefix(13)
 
 
 def test_hooks_and_changed_weights_are_never_passed_over(samples, differences):
@@ -292,7 +291,7 @@ def test_what_overflows_at_padding_does_not_reach_the_text(position):
     from factories import random_llama
 
     import sadi_lens as sl
-    from sadi_lens.engine.fitting import pad_id
+    from sadi_lens.engine.passes import pad_id
 
     hf, tokenizer = random_llama(seed=3)
     model = sl.load_model(hf, tokenizer=tokenizer)
@@ -395,11 +394,11 @@ def test_a_batch_fits_the_memory_that_is_free(llama, monkeypatch):
     import torch
 
     import sadi_lens as sl
-    from sadi_lens.engine import fitting
+    from sadi_lens.engine import passes
 
     threads = torch.get_num_threads()
-    assert sl.engine.choose_batch(llama, 64) == fitting.CPU_TOKENS // 64
-    monkeypatch.setattr(fitting, "pass_bytes", lambda _model: 1)
+    assert sl.engine.choose_batch(llama, 64) == passes.CPU_TOKENS // 64
+    monkeypatch.setattr(passes, "pass_bytes", lambda _model: 1)
     assert sl.engine.choose_batch(llama, 64) == 1
     assert torch.get_num_threads() == threads
     with pytest.raises(ValueError, match="n_tokens must be at least 1, got 0"):
@@ -424,5 +423,5 @@ def test_no_memory_is_not_taken_for_an_architecture_that_takes_no_tree(monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(prefix, "run_rows", full)
         with pytest.raises(torch.OutOfMemoryError):
-            prefix.shares_prefix(runner, 10)
-    assert prefix.shares_prefix(runner, 10)
+            runner.shares_prefix(10)
+    assert runner.shares_prefix(10)

@@ -20,7 +20,7 @@ def options(**more):
     return {"max_new_tokens": 6, "skip_special_tokens": False, "eos_token_id": None, **more}
 
 
-@pytest.mark.parametrize("position", ["last_prompt", "every_step", "all"])
+@pytest.mark.parametrize("position", ["last_prompt", "every_step", "generated", "all"])
 @pytest.mark.parametrize("beams", [1, 2])
 def test_the_raw_model_writes_what_the_bridge_writes(llama, differences, position, beams):
     from factories import on_the_bridge
@@ -124,7 +124,7 @@ def test_tokens_that_were_generated_are_given_and_measured(llama, differences, u
     )
     assert list(prompt) == llama.tokenizer("the ball is")["input_ids"]
     assert llama.tokenizer.decode(tokens, skip_special_tokens=True) == text
-    trace = sl.measure.trace_generation(llama, "the ball is", adaptive, **settings)
+    trace = sl.measure.trace_generation(llama, "the ball is", adaptive, max_new_tokens=6)
     assert trace.tokens == tuple(llama.tokenizer.decode([one]) for one in tokens)
     with torch.no_grad():
         logits = llama.raw_model(torch.tensor([prompt + tokens])).logits[0, len(prompt) - 1 : -1]

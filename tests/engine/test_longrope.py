@@ -27,7 +27,7 @@ SHORT, LONG = "the ball is", "Tom says the big red hat is in the small blue box 
 
 def test_the_boundary_is_read_off_the_configuration(model, llama):
 
-    from sadi_lens.engine.fitting import rope_boundary
+    from sadi_lens.engine.passes import rope_boundary
 
     assert rope_boundary(model) == 12
     assert rope_boundary(llama) is None

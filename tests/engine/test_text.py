@@ -49,7 +49,7 @@ def test_a_first_token_common_to_all_answers_is_still_answer(llama):
 
 
 def test_batches_hold_every_index_once_within_the_bound():
-    from sadi_lens.engine.fitting import batches_by_tokens
+    from sadi_lens.engine.passes import batches_by_tokens
 
     lengths = [5, 1, 9, 3, 3, 20, 2]
     batches = list(batches_by_tokens(lengths, 10))

@@ -40,7 +40,7 @@ def test_differences_of_two_prompts_are_read_at_the_end_of_each_text(llama, monk
     import sadi_lens as sl
 
     if way == "whole texts":
-        monkeypatch.setattr("sadi_lens.engine.reading.shares_prefix", lambda *_: False)
+        monkeypatch.setattr("sadi_lens.engine.runner.RawRunner.shares_prefix", lambda *_: False)
     pairs = persona_pairs()
     found = sl.activation_differences(llama, pairs, components=["head", "hidden"], progress=False)
     for component, one in found.items():

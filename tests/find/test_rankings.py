@@ -95,6 +95,65 @@ def test_gradients_of_margins_with_several_choices_at_every_position(llama, samp
     np.testing.assert_allclose(found[:, 1, 2, 0], measured, rtol=0.02, atol=3e-3)
 
 
+def plain_gradients(model, sample, position):
+    """d margin / d scale of every head on the Hugging Face model: whole texts one by one, nothing shared."""
+    import torch
+
+    from sadi_lens.engine.text import encode_item
+
+    raw, heads = model.raw_model, int(model.cfg.n_heads)
+    scale = torch.zeros(int(model.cfg.n_layers), heads, requires_grad=True)
+    item = encode_item(model, sample.prompt, sample.choices)
+    end = len(item.prompt) - 1
+    edited = {
+        "last_prompt": slice(end, end + 1),
+        "every_step": slice(end, None),
+        "all": slice(0, None),
+    }[position]
+
+    def hook(layer):
+        def scaled(_module, args):
+            parts = args[0].unflatten(-1, (heads, -1))
+            factor = torch.ones_like(parts[..., 0])
+            factor[:, edited] = factor[:, edited] + scale[layer]
+            return ((parts * factor[..., None]).flatten(-2),)
+
+        return raw.model.layers[layer].self_attn.o_proj.register_forward_pre_hook(scaled)
+
+    hooks = [hook(layer) for layer in range(len(raw.model.layers))]
+    try:
+        scores = []
+        for answer in item.answers:
+            ids = torch.tensor([item.prompt + answer])
+            logs = raw(ids).logits[0].log_softmax(dim=-1)
+            where = torch.arange(end, end + len(answer))
+            scores.append(logs[where, torch.tensor(answer)].sum())
+    finally:
+        for one in hooks:
+            one.remove()
+    wrong = [one for at, one in enumerate(scores) if at != sample.answer]
+    margin = scores[sample.answer] - torch.stack(wrong).max()
+    return torch.autograd.grad(margin, scale)[0].numpy()
+
+
+@pytest.mark.parametrize("shares", [True, False])
+@pytest.mark.parametrize("position", ["last_prompt", "every_step", "all"])
+def test_gradients_are_those_of_plain_autograd(llama, samples, position, shares, monkeypatch):
+    """Prompts of unequal length and of one token, answers of unequal number and length, in passes of any size."""
+    import sadi_lens as sl
+    from sadi_lens.find.gradients import margin_gradients
+
+    if not shares:  # as for an architecture that takes no tree
+        monkeypatch.setattr("sadi_lens.engine.runner.RawRunner.shares_prefix", lambda *_: False)
+    mixed = [*samples, sl.Sample("Ann", (" good", " very bad."), 1)]
+    wanted = [plain_gradients(llama, one, position) for one in mixed]
+    for most in (None, 1):
+        found = margin_gradients(
+            llama, mixed, "head", position=position, max_tokens=most, progress=False
+        )
+        np.testing.assert_allclose(found[..., 0], wanted, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_attribution_on_plain_modules(component, pairs):
     """Add W_O D to the last residual stream of the Hugging Face model, by hand, and look at two logits."""

@@ -234,9 +234,9 @@ def cases() -> list[Case]:
         "tasks.balance_pairs": {"pairs": [*pairs, sl.ContrastivePair("the", " blue", " red")], "seed": 0},
         "tasks.published_table": {"table": "table1"},
         "tasks.suggest_items": {
-            "families": ["month"], "wordings": ["student"], "ending": "statement", "seed": 0, "known": None,
+            "families": ["day"], "wordings": ["student"], "ending": "statement", "seed": 0, "known": None,
         },
-        "tasks.suggest_unaided": {"families": ["month"], "ending": "statement", "seed": 0},
+        "tasks.suggest_unaided": {"families": ["day"], "ending": "statement", "seed": 0},
         "tasks.with_examples": {"task": task, "k": 0, "seed": 0},
         "types.ContrastivePair": {"prompt": "a", "positive": "b", "negative": "c", "negative_prompt": None},
         "types.Sample": {

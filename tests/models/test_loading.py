@@ -748,3 +748,22 @@ def test_real_models_equal_eager_hugging_face(assets, name, architecture, texts)
     torch.testing.assert_close(one_by_one.log_softmax(-1), want, rtol=0, atol=5e-5)
     info = sl.types.ModelInfo.of(model)
     assert (info.name, info.architecture) == (name, architecture)
+
+
+@pytest.mark.parametrize(
+    ("rank", "n", "wanted"), [(None, 4, "cuda"), ("2", 4, "cuda:2"), ("2", 1, "cuda:0")]
+)
+def test_a_process_takes_the_gpu_that_its_launcher_gave_it(monkeypatch, rank, n, wanted):
+    import torch
+
+    from sadi_lens.models._choices import choose_device
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: n)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    if rank is not None:
+        monkeypatch.setenv("LOCAL_RANK", rank)
+    notes = []
+    assert choose_device(None, notes) == torch.device(wanted)
+    assert notes == [f"device {wanted} chosen"]
+    assert choose_device("cpu", notes) == torch.device("cpu")

@@ -86,7 +86,7 @@ def test_special_tokens_are_distinct_and_padding_is_on_the_left(tokenizer):
     assert tokenizer("Story:")["input_ids"][0] == tokenizer.bos_token_id
 
 
-@pytest.mark.parametrize("name", [*TASKS, "kindness"])
+@pytest.mark.parametrize("name", [*TASKS, "colours", "kindness"])
 def test_every_text_of_a_task_is_in_the_vocabulary_and_survives_a_round_trip(name, tokenizer):
     from sadi_lens.tasks.embedded import EMBEDDED_TASKS
 
@@ -97,7 +97,7 @@ def test_every_text_of_a_task_is_in_the_vocabulary_and_survives_a_round_trip(nam
         assert tokenizer.decode(ids, skip_special_tokens=True) == text
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", [*TASKS, "colours"])
 def test_prompt_and_answer_tokenise_separately_into_the_same_tokens(name, tokenizer):
     from sadi_lens.tasks.embedded import EMBEDDED_TASKS
 
@@ -109,7 +109,18 @@ def test_prompt_and_answer_tokenise_separately_into_the_same_tokens(name, tokeni
             assert tokenizer(pair.prompt + answer)["input_ids"] == prompt + alone
 
 
-@pytest.mark.parametrize("name", TASKS)
+def test_colours_has_three_right_words_and_three_others():
+    from sadi_lens.tasks.embedded import EMBEDDED_TASKS
+
+    task = EMBEDDED_TASKS["colours"]()
+    assert {pair.positive for pair in task.pairs} == {" red", " blue", " green"}
+    assert {pair.negative for pair in task.pairs} == {" yellow", " black", " white"}
+    for item in task.test:
+        assert item.choices[item.answer] in (" red", " blue", " green")
+    assert len({item.cluster for item in task.test}) == 6  # two people a colour
+
+
+@pytest.mark.parametrize("name", [*TASKS, "colours"])
 def test_pairs_dev_and_test_share_no_content_and_balance_the_right_answer(name):
     from sadi_lens.tasks.embedded import CUE_MIXTURES, EMBEDDED_TASKS, PAIR_CUES, SIZES, held_out
 

@@ -13,7 +13,8 @@ import pytest
 PAPER = {"light": "#ffffff", "dark": "#111317"}
 HANDFUL = (
     "differences_neuron",
-    "differences_sorted",
+    "method_accuracy",
+    "differences_null",
     "rank_curve_neuron",
     "sweep",
     "mask_overlap",
@@ -52,7 +53,9 @@ def figures(size, names, theme="light"):
 
 
 def words(figure):
-    return figure.layout.title.subtitle.text.replace("<br>", " ")
+    """The line below the title and the note below the figure."""
+    notes = [one.text for one in figure.layout.annotations if one.name == "note"]
+    return " · ".join([figure.layout.title.subtitle.text, *notes]).replace("<br>", " · ")
 
 
 @pytest.mark.parametrize(("size", "names"), SIZES)
@@ -81,6 +84,28 @@ def test_every_page_is_small_without_the_library(size, names):
         assert len(page.encode()) < 150_000, name
 
 
+@pytest.mark.parametrize(("size", "names"), SIZES)
+def test_in_a_talk_the_text_is_18_pixels_and_the_plot_stays(size, names):
+    for name, page in figures(size, names):
+        talk = drawings(size)[name](theme="light", size="talk")
+        assert talk.layout.template.layout.font.size == pytest.approx(18, abs=0.3), name
+        assert page.layout.template.layout.font.size == 13, name
+        for one in talk.layout.annotations:
+            assert one.font.size >= 15, (name, one.text)
+        assert talk.layout.width <= 1460, name
+        assert [trace.type for trace in talk.data] == [trace.type for trace in page.data], name
+        wide = [
+            one.layout.width - one.layout.margin.l - one.layout.margin.r for one in (page, talk)
+        ]
+        assert wide[1] == pytest.approx(wide[0], abs=2) or page.layout.width == 560, name
+
+
+@pytest.mark.parametrize(("size", "names"), SIZES)
+def test_no_text_names_a_hook_with_braces(size, names):
+    for name, figure in figures(size, names):
+        assert "{l}" not in str(figure.layout), name
+
+
 @pytest.mark.parametrize(("size", "names"), BOTH_THEMES)
 def test_the_themes_differ_in_page_and_ink_and_in_nothing_else(size, names):
     for name, light in figures(size, names):
@@ -98,7 +123,8 @@ def test_title_subtitle_and_legend_have_their_own_pixels(size, names):
     for name, figure in figures(size, names):
         layout = figure.layout
         lines = [t.count("<br>") + 1 for t in (layout.title.text, layout.title.subtitle.text)]
-        text_bottom = 16 + 24 * lines[0] + 16 * lines[1]
+        assert lines[1] == 1, name
+        text_bottom = 16 + 24 * lines[0] + 16
         legend_top = (1 - layout.legend.y) * layout.height
         assert legend_top >= text_bottom, name
         if layout.showlegend:
@@ -193,7 +219,7 @@ from sadi_lens.types.store import read_json
 r = read_json({str(path)!r})
 d, m = r["differences"], r["mask"]
 figures = [
-    plots.difference_heatmap(d, m), plots.difference_heatmap(d, m, sort=True),
+    plots.difference_heatmap(d, m), plots.difference_heatmap(d, m, null=r["null"]),
     plots.rank_curve(d, m.k, null=r["null"]),
     plots.units_by_layer({{"head": m}}),
     plots.difference_distributions(r["unit_differences"]),

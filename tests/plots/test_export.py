@@ -24,7 +24,7 @@ def no_browser(monkeypatch):
     monkeypatch.setattr("plotly.io.write_images", write_images)
 
 
-def test_a_page_loads_plotly_from_its_cdn_and_cannot_upload(figures, tmp_path):
+def test_a_page_loads_plotly_from_beside_it_and_cannot_upload(figures, tmp_path):
     from sadi_lens import plots
 
     written = plots.export(figures, tmp_path / "new" / "folder", png=False)
@@ -32,7 +32,12 @@ def test_a_page_loads_plotly_from_its_cdn_and_cannot_upload(figures, tmp_path):
     page = written[0].read_text(encoding="utf-8")
     assert page.startswith("<!doctype html>")
     assert '<div id="first"' in page
-    assert 'src="https://cdn.plot.ly/plotly-' in page
+    assert 'src="plotly.min.js"' in page
+    assert "cdn" not in page
+    library = tmp_path / "new" / "folder" / "plotly.min.js"
+    made = library.stat().st_mtime_ns
+    plots.export(figures, library.parent, png=False)
+    assert library.stat().st_mtime_ns == made  # once for all pages
     assert len(page) < 20_000
     assert '"modeBarButtonsToRemove": ["sendChartToCloud"]' in page
     assert '"displaylogo": false' in page
@@ -52,7 +57,57 @@ def test_the_title_of_a_page_is_escaped(tmp_path):
 
     figure = go.Figure(layout={"title": "a &lt;b&gt; </title><script>"})
     page = plots.export({"x": figure}, tmp_path, png=False)[0].read_text(encoding="utf-8")
-    assert "<title>a &lt;b&gt; &lt;/title&gt;&lt;script&gt;</title>" in page
+    assert "<title>a &lt;b&gt;</title>" in page  # as Plotly, tags are no part of the words
+    assert "<h1>a &lt;b&gt;</h1>" in page
+    assert "</title><script>" not in page
+
+
+def test_a_page_has_the_words_of_a_figure_as_text_and_the_drawing_without_them(tmp_path):
+    import gallery
+
+    from sadi_lens import plots
+    from sadi_lens.plots._bare import bare
+
+    figure = gallery.drawings()["sweep"](theme="dark", size="talk")
+    words = bare(figure)
+    (path,) = plots.export({"sweep": figure}, tmp_path, png=False)
+    page = path.read_text(encoding="utf-8")
+    for tag, text in (
+        ("h1", words.title.replace("\n", " ")),
+        ("p", words.subtitle),
+        ("p", words.note),
+    ):
+        assert text
+        assert page.count(f"<{tag}>{text}</{tag}>") == 1
+    assert "position last_prompt" in words.note
+    layout = words.figure.layout
+    # What is left has the plot area, the legend and the axes of the figure, and its width.
+    high = [one.height - one.margin.t - one.margin.b for one in (figure.layout, layout)]
+    assert high[0] == high[1]
+    assert layout.width == figure.layout.width
+    assert [one.name for one in layout.annotations].count("note") == 0
+    assert len(layout.annotations) == len(figure.layout.annotations) - 1
+
+
+@pytest.mark.slow
+def test_a_page_draws_without_a_network(figures, tmp_path):
+    from sadi_lens import plots
+
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is in the extra dev")
+    browser = shutil.which("chromium")
+    if browser is None:
+        pytest.skip("no Chromium on PATH to open pages in")
+    page_file = plots.export(figures, tmp_path, png=False)[0]
+    with playwright.sync_playwright() as api:
+        page = api.chromium.launch(executable_path=browser, args=["--no-sandbox"]).new_page()
+        asked, errors = [], []
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(page_file.as_uri())
+        page.wait_for_selector("#first .main-svg")
+    assert errors == []
+    assert {url.rsplit("/", 1)[1] for url in asked} == {"first.html", "plotly.min.js"}
+    assert all(url.startswith("file:") for url in asked)
 
 
 @pytest.mark.parametrize("name", ["../up", "a b", "", "x.html"])
@@ -83,6 +138,7 @@ def test_without_a_browser_all_pages_are_written_and_one_error_names_the_picture
         "first.html",
         "first.png",
         "first_dark.html",
+        "plotly.min.js",
     ]
 
 
@@ -119,11 +175,13 @@ def test_a_folder_that_cannot_be_written_is_named(figures, tmp_path, monkeypatch
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(files, "sync", refuse)
-    with pytest.raises(PermissionError, match=r"cannot write .*first.html: Permission denied"):
+    with pytest.raises(PermissionError, match=r"cannot write .*plotly.min.js: Permission denied"):
         plots.export(figures, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["first_dark.html", "first_dark.png", "first_dark.svg"])
+@pytest.mark.parametrize(
+    "name", ["first_dark.html", "first_dark.png", "first_dark.svg", "plotly.min.js"]
+)
 def test_a_file_of_someone_else_in_the_place_of_a_figure_is_left_and_nothing_is_written(
     figures, tmp_path, name
 ):

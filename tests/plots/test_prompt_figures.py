@@ -19,7 +19,9 @@ def title(figure):
 
 
 def subtitle(figure):
-    return figure.layout.title.subtitle.text.replace("<br>", " ")
+    """The line below the title and the note below the figure."""
+    notes = [one.text for one in figure.layout.annotations if one.name == "note"]
+    return " · ".join([figure.layout.title.subtitle.text, *notes]).replace("<br>", " · ")
 
 
 def shifts_of(before, after, **changes):
@@ -63,12 +65,15 @@ def test_arrows_run_from_before_to_after_and_state_how_parallel_they_are():
         )
     texts = [a.text for a in figure.layout.annotations]
     assert "cosine to the mean not defined" in texts[0]  # opposite shifts: their mean is 0
-    assert "mean length 2, cosine to the mean 1.00" in texts[1]
-    assert "mean length 2, " in texts[0]
+    assert texts[1].endswith("cosine to the mean 1.00, length 2")
+    assert texts[0].endswith(", length 2")
+    assert title(figure) == (
+        "Adaptive scaling moved nothing, or in opposite ways, a fixed vector every prompt the same way"
+    )
     assert figure.layout.xaxis.range == figure.layout.xaxis2.range
     assert figure.layout.yaxis.range == figure.layout.yaxis2.range
     assert "methods matched in norm" in subtitle(figure)
-    assert "blocks.2.hook_resid_post at the last prompt token" in subtitle(figure)
+    assert "layer 2, hook_resid_post at the last prompt token" in subtitle(figure)
 
 
 def test_unmatched_methods_are_said_to_be_unmatched():
@@ -78,19 +83,47 @@ def test_unmatched_methods_are_said_to_be_unmatched():
     assert "methods not matched in size" in subtitle(figure)
 
 
-def test_the_plane_is_the_same_for_wide_and_for_tall_data():
-    from sadi_lens.plots._plane import project
+def test_one_pixel_is_as_long_upwards_as_sideways():
+    from sadi_lens import plots
+
+    for scale in ((1, 1, 1), (20, 1, 1), (1, 1, 30)):
+        before = np.array(BEFORE) * scale
+        figure = plots.steering_arrows(
+            shifts_of(before, [2 * before, before + np.array([0, 2, 0])])
+        )
+        layout = figure.layout
+        wide = layout.width - layout.margin.l - layout.margin.r
+        high = layout.height - layout.margin.t - layout.margin.b
+        for x, y in ((layout.xaxis, layout.yaxis), (layout.xaxis2, layout.yaxis2)):
+            across = (x.range[1] - x.range[0]) / (wide * (x.domain[1] - x.domain[0]))
+            assert (y.range[1] - y.range[0]) / high == pytest.approx(across, rel=0.01)
+            assert (
+                y.scaleanchor == f"x{(layout.yaxis2 is y and 2) or ''}"
+            )  # and stays so when zoomed
+
+
+@pytest.mark.parametrize("shape", [(40, 6), (6, 40)])
+def test_the_plane_is_that_of_the_longest_arrows(shape):
+    from sadi_lens.plots._arrows import project
 
     rng = np.random.default_rng(0)
-    for shape in ((40, 6), (6, 40)):
-        states = rng.standard_normal(shape).astype(np.float32)
-        plane = project(states, states[None], states)
-        centred = states - states.mean(0)
-        left, values, _ = np.linalg.svd(centred, full_matrices=False)
-        np.testing.assert_allclose(
-            np.abs(plane.before), np.abs((left * values)[:, :2]), rtol=1e-3, atol=1e-4
-        )
-        np.testing.assert_allclose(plane.share, (values**2 / (values**2).sum())[:2], rtol=1e-4)
+    states = rng.standard_normal(shape).astype(np.float32)
+    moves = rng.standard_normal(shape).astype(np.float32)
+    plane = project(states, (states + moves)[None])
+    left, values, _ = np.linalg.svd(moves, full_matrices=False)
+    shown = plane.after[0] - plane.before
+    np.testing.assert_allclose(np.abs(shown), np.abs((left * values)[:, :2]), rtol=1e-3, atol=1e-4)
+    assert plane.share == pytest.approx((values[:2] ** 2).sum() / (values**2).sum(), rel=1e-4)
+
+
+def test_arrows_along_one_line_leave_the_other_direction_to_the_states():
+    from sadi_lens.plots._arrows import project
+
+    before = np.array([[0, 0, 5.0], [0, 0, -5], [0, 0.1, 0]], dtype=np.float32)
+    plane = project(before, (before + np.float32([1, 0, 0]))[None])
+    np.testing.assert_allclose(plane.after[0] - plane.before, [[1, 0]] * 3, atol=1e-6)
+    np.testing.assert_allclose(plane.before[:, 1], [5, -5, 0], atol=0.01)
+    assert plane.share == pytest.approx(1)
 
 
 def test_states_that_are_not_finite_or_too_few_are_refused():
@@ -141,21 +174,34 @@ def test_effects_are_changes_of_margin_sorted_into_quarters():
     up = evaluation([1, 2, -1, 0.5, 1], "SADI")
     right = evaluation([0.5, -1, 1, -2, 1], "fixed")
     figure = plots.example_effects(base, up, right, prompts=["a", "<b>", "c", "d", "e"])
-    good, bad = named(figure, "right under SADI (3)"), named(figure, "wrong under SADI (1)")
+    good, bad = named(figure, "right when adaptive (3)"), named(figure, "wrong when adaptive (1)")
     np.testing.assert_allclose(good.y, [1, 2, 1.5])
     np.testing.assert_allclose(good.x, [0.5, -1, -1])
     np.testing.assert_allclose(bad.y, [-1])
     assert [row[0] for row in good.customdata] == ["a", "&lt;b&gt;", "d"]
     assert [float(v) for v in good.customdata[2][1:]] == [-1, 0.5, -2]
-    texts = [a.text for a in figure.layout.annotations]
+    texts = [a.text for a in figure.layout.annotations if a.name != "note"]
     assert texts == [
-        "first helps, second hurts: 2",
+        "only adaptive helps: 2",
         "both help: 1",
         "both hurt: 0",
-        "first hurts, second helps: 1",
+        "only fixed helps: 1",
     ]
-    assert title(figure) == "SADI does more for the right answer on 75.0% of items"
+    # 3 of 4 items do not tell: 2 apart, of which chance allows 1.96 times the root of 4.
+    assert title(figure) == "Neither rule does more: adaptive is ahead on 3 of 4 items, fixed on 1"
+    (x_low, x_high), (y_low, y_high) = figure.layout.xaxis.range, figure.layout.yaxis.range
+    assert x_high - x_low == pytest.approx(y_high - y_low)
     assert "1 items without a margin left out" in subtitle(figure)
+
+
+def test_the_rule_that_does_more_on_more_items_is_named():
+    from sadi_lens import plots
+
+    base, more, less = evaluation(np.zeros(20)), evaluation(np.ones(20)), evaluation(-np.ones(20))
+    said = "steering does more for the right answer on 100.0% of items"
+    assert title(plots.example_effects(base, more, less)) == f"Adaptive {said}"
+    assert title(plots.example_effects(base, less, more)) == f"Fixed {said}"
+    assert title(plots.example_effects(base, base, base)).startswith("Neither rule does more")
 
 
 def test_effects_of_other_items_are_refused():
@@ -190,7 +236,7 @@ def test_the_trace_keeps_equal_tokens_apart_and_shows_their_spaces():
     assert list(edit.y or range(5))  # layers by index, layer 0 on top
     assert figure.layout.yaxis3.range[0] > figure.layout.yaxis3.range[1]
     most = int(np.argmax(trace.kl))
-    assert f"at token {most} of {n}" in title(figure)
+    assert f"most at token {most} (" in title(figure)
 
 
 def test_an_unsteered_trace_and_a_trace_without_tokens():
@@ -254,16 +300,18 @@ def test_the_strip_marks_what_is_read_and_what_is_steered():
     assert read.x[0] < centre[4] < read.x[1]
 
 
-def test_long_texts_break_over_lines_and_keep_their_end():
+def test_long_runs_of_one_role_are_folded_and_both_ends_kept():
     from sadi_lens import plots
 
     one = gallery.roles("7b")[0]
     figure = plots.token_strip(one)
     text = next(t for t in figure.data if t.mode == "text")
-    assert len(text.text) == 240
-    assert len(set(text.y)) > 3
-    assert text.customdata[-1][0] == len(one.tokens) - 1
-    assert f"the last 240 of {len(one.tokens):,} tokens" in subtitle(figure)
+    # 443 tokens of the prompt are neither read nor steered: 20 at each end; then the steered and the read one.
+    assert [row[0] for row in text.customdata] == [*range(20), -1, *range(423, 445)]
+    assert text.text[20] == "… 403 more …"
+    assert text.customdata[20][1] == "as the tokens on both sides"
+    assert title(figure) == "Read: 1 of 445 tokens; steered: 1 of 445 tokens"
+    assert len(set(text.y)) == 3
     boxes = next(t for t in figure.data if t.mode == "lines")
     assert np.nanmax(np.asarray(boxes.x, dtype=float)) <= figure.layout.xaxis.range[1]
 
@@ -375,6 +423,23 @@ def test_no_change_at_all_has_its_place_on_a_log_axis():
     assert 0 < line.x[0] < kl[1]
     assert line.customdata[0][3] == 0
     assert "no change at all is drawn at the left edge" in subtitle(figure)
+
+
+def test_rows_of_a_comparison_are_points_with_their_names():
+    from sadi_lens import plots
+    from sadi_lens.types.results import SideEffects
+
+    whole = gallery.comparison()
+    effects = SideEffects(0.02, 1.1, 0, 2, 5, 100, "every_step")
+    rows = (*whole.rows[:1], replace(whole.rows[1], side_effects=effects), *whole.rows[2:])
+    assert "side_effects" not in plots.demo_figures({"comparison": whole})
+    figure = plots.demo_figures({"comparison": replace(whole, rows=rows)})["side_effects"]
+    (point,) = figure.data
+    assert (point.x[0], point.y[0]) == (pytest.approx(0.02), pytest.approx(91.4))
+    assert list(point.text) == ["SADI head (signed ranking)"]
+    assert title(figure) == (
+        "Best gain and its cost: SADI head (signed ranking) +18.3 points at KL 0.02"
+    )
 
 
 def test_curves_of_other_items_or_without_a_point_are_refused():

@@ -26,7 +26,9 @@ def title(figure):
 
 
 def subtitle(figure):
-    return figure.layout.title.subtitle.text.replace("<br>", " ")
+    """The line below the title and the note below the figure."""
+    notes = [one.text for one in figure.layout.annotations if one.name == "note"]
+    return " · ".join([figure.layout.title.subtitle.text, *notes]).replace("<br>", " · ")
 
 
 # Rank curve --------------------------------------------------------------------------------------
@@ -54,7 +56,22 @@ def test_the_null_line_and_the_count_above_it():
     figure = plots.rank_curve(one, 3, null=null)
     line = named(figure, "95% of 101 sign-flipped maxima")
     np.testing.assert_allclose(line.y, [0.38, 0.38], rtol=1e-6)  # 95th of 0, .004, ..., .4
-    assert title(figure) == "2 of 6 heads above the sign-flip null; K = 3"
+    assert title(figure) == "2 of 6 heads exceed what chance gives; K = 3 takes 1 that do not"
+    high = SignFlipNull("head", one.model, 25, np.full(101, 5, dtype=np.float32))
+    assert title(plots.rank_curve(one, null=high)) == "No head exceeds what chance gives"
+
+
+def test_without_a_null_the_title_says_how_sharp_the_cut_is():
+    from sadi_lens import plots
+
+    one = differences_of([[5, 4.9, 1], [0.9, 0.8, 0.7]])
+    assert title(plots.rank_curve(one, 2)) == (
+        "The cut at K = 2 falls into the widest gap: rank 2 has +4.9, rank 3 +1"
+    )
+    assert title(plots.rank_curve(one, 1)) == (
+        "The cut at K = 1 is not sharp: rank 1 has +5, rank 2 +4.9"
+    )
+    assert title(plots.rank_curve(one)) == "The largest of 6 heads is +5, the median +0.95"
 
 
 def test_thousands_of_units_are_thinned_but_keep_both_ends_and_the_cut():
@@ -106,7 +123,12 @@ def test_the_overlap_is_shared_over_either_with_its_chance():
     assert trace.text[0][1] == f"0.25<br>({chance:.2f})"
     assert trace.text[2][2] == ""
     assert "empty, so without an index: none" in subtitle(figure)
-    assert title(figure) == f"a and b share 0.25, chance {chance:.2f}"
+    # A quarter is less than the two would share by chance.
+    assert title(figure) == (
+        f"No two masks share more units than random ones would: a and b 0.25, chance {chance:.2f}"
+        if chance >= 0.25
+        else f"a and b share most: Jaccard 0.25, chance {chance:.2f}"
+    )
 
 
 def test_masks_of_different_shapes_share_nothing_to_draw():
@@ -141,6 +163,26 @@ def test_pairs_are_drawn_as_mean_and_band_of_their_subsets():
     assert "unsteered 64.0%" in [a.text for a in figure.layout.annotations]
 
 
+@pytest.mark.parametrize(
+    ("means", "answer", "ring"),
+    [
+        ((0.64, 0.70, 0.79, 0.795, 0.8), "50 of 150", 50),  # 0.79 is 0.15 of the gain of 0.16
+        ((0.64, 0.70, 0.72, 0.74, 0.8), "all 150 (still rising)", None),
+        ((0.64, 0.80, 0.65, 0.80, 0.8), "100 of 150", 100),  # a dip on the way counts
+        ((0.70, 0.64, 0.62, 0.60, 0.6), "no gain with 150", None),
+    ],
+)
+def test_the_title_answers_how_many_pairs_are_enough(means, answer, ring):
+    from sadi_lens import plots
+
+    curve = gallery.pairs_curves()["SADI head"]
+    accuracy = np.tile(np.array(means, dtype=np.float32)[:, None], (1, 20))
+    figure = plots.pairs_ablation({"SADI": replace(curve, accuracy=accuracy)})
+    assert title(figure) == f"Pairs needed for 90% of the full gain: {answer}"
+    rings = [t.x[0] for t in figure.data if t.marker.symbol == "circle-open"]
+    assert rings == ([] if ring is None else [ring])
+
+
 def test_the_overlap_of_masks_from_fewer_pairs_stops_where_no_pair_is_left():
     from sadi_lens import plots
 
@@ -149,6 +191,8 @@ def test_the_overlap_of_masks_from_fewer_pairs_stops_where_no_pair_is_left():
     line = named(figure, "SADI head")
     np.testing.assert_array_equal(line.x, [10, 25, 50])  # 100 and 150 have no disjoint halves
     assert any("chance 0.020" in a.text for a in figure.layout.annotations)
+    assert title(figure).startswith("Masks of 50 pairs that share none agree to Jaccard 0.")
+    assert title(figure).endswith("chance 0.02")
     with pytest.raises(ValueError, match=r"measure must be one of .* did you mean 'accuracy'"):
         plots.pairs_ablation(curves, measure="acuracy")
     with pytest.raises(ValueError, match="at least one curve, got 0"):

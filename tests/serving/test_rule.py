@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-POSITIONS = ("last_prompt", "every_step", "all")
+POSITIONS = ("last_prompt", "every_step", "generated", "all")
 
 
 @settings(deadline=None)  # the first example imports torch

@@ -117,6 +117,43 @@ def test_evaluate_gives_the_results_of_evaluate(engine, model, interventions, sa
             assert ours.model == theirs.model
 
 
+def test_several_tables_at_once_fill_a_comparison(engine, model, interventions, samples):
+    import numpy as np
+
+    import sadi_lens as sl
+
+    names = [None, "head", "neuron", "mlp_out"]
+    for items, options in (
+        (samples, {}),
+        (samples, {"scoring": "generation", "max_new_tokens": 3}),
+        ([sl.Sample("the ball is", target="red")], {"max_new_tokens": 3}),
+    ):
+        ours = engine.evaluate(items, names, position="all", task="words", **options)
+        theirs = sl.evaluate(
+            model,
+            items,
+            [interventions.get(one) for one in names],
+            position="all",
+            task="words",
+            progress=False,
+            **options,
+        )
+        assert [one.label for one in ours] == [one.label for one in theirs]
+        for one, other in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(one.choice_scores, other.choice_scores, atol=1e-4)
+            assert (one.correct == other.correct).all()
+            assert (one.scoring, one.items) == (other.scoring, other.items)
+        rows = sl.types.Comparison.of(ours).rows
+        wanted = sl.types.Comparison.of(theirs).rows
+        assert [(r.label, r.accuracy, r.gain, r.holm_p) for r in rows[1:]] == [
+            (r.label, r.accuracy, r.gain, r.holm_p) for r in wanted[1:]
+        ]
+    with pytest.raises(ValueError, match="label must name every table: 0 for 0"):
+        engine.evaluate(samples, [])
+    with pytest.raises(ValueError, match="table must be one of"):
+        engine.evaluate(samples, ["nobody"])
+
+
 def second_turn(engine, prompts):
     """(with the cache, without): a longer text whose beginning was generated steered, asked unsteered."""
     from vllm import SamplingParams

@@ -230,9 +230,8 @@ HUB_ROWS = {
     "storycloze": [
         {
             **{f"input_sentence_{i}": f"Sentence {i} of story {n}." for i in range(1, 5)},
-            "sentence_quiz1": "x",
-            "random_fifth_sentence_quiz1": "He left.",
-            "random_fifth_sentence_quiz2": "He stayed.",
+            "sentence_quiz1": "He left.",
+            "sentence_quiz2": "He stayed.",
             "answer_right_ending": 1 + n % 2,
         }
         for n in range(20)
@@ -254,7 +253,8 @@ HUB_ROWS = {
         for n in range(20)
     ],
     "boolq": [
-        {"question": f"is it {n}", "passage": "It is.", "answer": n % 2 == 0} for n in range(20)
+        {"question": f"is it {n}", "passage": f"It is {n}.", "answer": n % 2 == 0}
+        for n in range(20)
     ],
     "winogrande": [
         {
@@ -265,7 +265,15 @@ HUB_ROWS = {
         }
         for n in range(20)
     ],
-    "toxigen": [{"prompt": f"- line {n}\n-", "generation": f"kind words {n}"} for n in range(20)],
+    "toxigen": [
+        {
+            "prompt": f"- line {n}\n-",
+            "generation": f"{'foul' if n >= 20 else 'kind'} words {n}",
+            "prompt_label": int(n >= 20),
+            "roberta_prediction": 0.5,
+        }
+        for n in range(30)
+    ],
     "truthfulqa": [
         {
             "question": f"What is {n}?",
@@ -287,10 +295,10 @@ def test_rows_of_the_hub_are_read_through_datasets(name, monkeypatch):
 
     asked = []
 
-    def fake(hub, config, split):
-        asked.append((hub, config, split))
+    def fake(hub, config, split, revision):
+        asked.append((hub, config, split, revision))
         # Other rows in every split, so that none is shared.
-        start = ["train", "validation", "dev", "test"].index(split)
+        start = ["train", "validation", "dev", "test", "eval"].index(split)
         return [
             json.loads(
                 json.dumps(row)
@@ -307,12 +315,15 @@ def test_rows_of_the_hub_are_read_through_datasets(name, monkeypatch):
     hub = BENCHMARKS[name]
     assert {one[0] for one in asked} == {hub.hub}
     assert {one[2] for one in asked} == set(hub.hub_plan.values())
+    assert {one[3] for one in asked} == {"refs/convert/parquet" if name == "storycloze" else None}
     if name == "toxigen":
         assert not task.test
         assert not task.pairs
         assert len(task.prompts) == 8
         toxic = sl.tasks.load_benchmark(name, toxic_texts=["rude"])
-        assert toxic.pairs[0].positive.startswith(" kind words")
+        assert all(
+            one.positive.startswith(" kind words") for one in toxic.pairs
+        )  # label 1 is left out
         assert toxic.pairs[0].negative == " rude"
         return
     assert task.pairs
@@ -324,6 +335,53 @@ def test_rows_of_the_hub_are_read_through_datasets(name, monkeypatch):
     if name == "storycloze":
         assert task.test[0].choices == (" A", " B")
         assert "A: He left.\nB: He stayed." in task.test[0].prompt
+
+
+def test_cloze_forms_give_the_choices_as_text():
+    from sadi_lens.tasks import BENCHMARKS
+
+    copa = {
+        "premise": "The man broke his toe.",
+        "choice1": "He got a hole in his sock.",
+        "choice2": "He dropped a hammer on his foot.",
+        "question": "cause",
+        "label": 1,
+    }
+    item = BENCHMARKS["copa"].cloze(copa, None)
+    assert item.prompt == "The man broke his toe because"
+    assert item.choices == (" he got a hole in his sock.", " he dropped a hammer on his foot.")
+    assert item.answer == 1
+    effect = BENCHMARKS["copa"].cloze(copa | {"question": "effect"}, None)
+    assert effect.prompt == "The man broke his toe so"
+    chinese = {
+        "premise": "这个人的脚趾断了。",
+        "choice1": "他的袜子破了个洞。",
+        "choice2": "他的脚被锤子砸了。",
+        "question": "cause",
+        "label": 1,
+    }
+    item = BENCHMARKS["xcopa"].cloze(chinese, "zh")
+    assert item.prompt == "这个人的脚趾断了因为"
+    assert item.choices == ("他的袜子破了个洞。", "他的脚被锤子砸了。")
+    blank = {"sentence": "Ann paid _ well.", "option1": "Tom", "option2": "Bo", "answer": "2"}
+    item = BENCHMARKS["winogrande"].cloze(blank, None)
+    assert (item.prompt, item.choices) == ("Ann paid", (" Tom well.", " Bo well."))
+    mmlu = {"subject": "astronomy", "question": "Q?", "choices": ["w", "x", "y", "z"], "answer": 2}
+    item = BENCHMARKS["mmlu"].cloze(mmlu, "all")
+    assert (item.prompt, item.choices) == ("Question: Q?\nAnswer:", (" w", " x", " y", " z"))
+
+
+def test_every_cloze_task_loads_and_the_others_say_what_they_have(assets):
+    import sadi_lens as sl
+
+    for name in ("copa", "xcopa", "winogrande", "mmlu"):
+        letters = sl.tasks.load_benchmark(name, assets / "datasets", sizes={"test": 20})
+        cloze = sl.tasks.load_benchmark(name, assets / "datasets", form="cloze", sizes={"test": 20})
+        assert cloze.name.endswith("-cloze")
+        assert len(cloze.test) == len(letters.test)
+        assert not {one.choices for one in cloze.test} & {one.choices for one in letters.test}
+    with pytest.raises(ValueError, match=r"form of sst2 must be one of \[''\], got 'cloze'"):
+        sl.tasks.load_benchmark("sst2", assets / "datasets", form="cloze")
 
 
 def test_csv_and_parquet_are_read_as_well(tmp_path):

@@ -111,3 +111,33 @@ def test_a_sweep_keeps_its_items_and_is_stored_with_them(tmp_path):
     assert sl.load(sl.save(sweep, tmp_path / "sweep")) == sweep
     plain = grid([[0.5, 0.75]])
     assert sl.load(sl.save(plain, tmp_path / "plain")) == plain
+
+
+def test_a_cell_under_the_floor_is_not_chosen():
+    """Unsteered 90% valid, so 45% is the floor: the best cell, at 40%, gives way to the second."""
+    sweep = grid(
+        [[0.9, 0.7, 0.6]], valid_rate=np.array([[0.40, 0.45, 1.0]]), unsteered_valid_rate=0.9
+    )
+    best = sweep.best()
+    assert (best.strength, best.accuracy) == (2.0, 0.7)
+    assert "; 1 with more keep fewer than 45% valid answers" in best.reason
+    assert sweep.best(min_valid=0.4).strength == 1.0
+    assert sweep.best(min_valid=0.5).strength == 3.0
+    assert sweep.stable(min_valid=0.5).strength == 3.0
+    with pytest.raises(ValueError, match=r"min_valid must be a share in \[0, 1\], got 40"):
+        sweep.best(min_valid=40)
+
+
+def test_where_no_cell_is_better_the_unsteered_model_is_chosen():
+    best = grid([[0.5, 0.4], [0.3, 0.2]], unsteered_margin=0.1).best()
+    assert (best.k, best.strength, best.accuracy, best.settings) == (1, 0.0, 0.5, "unsteered")
+    assert best.is_unsteered
+    words = "unsteered: no cell of 4 does better on dev (50.0%, n = 100; the best cell 50.0%)"
+    assert best.reason == words
+    # A tie goes to the larger margin, as among cells.
+    assert not grid([[0.5, 0.4]], unsteered_margin=-0.1).best().is_unsteered
+    stable = grid([[0.4, 0.4]]).stable()
+    assert stable.is_unsteered
+    floor = grid([[0.9, 0.8]], valid_rate=np.zeros((1, 2))).best()
+    assert floor.is_unsteered
+    assert "2 with more keep fewer than 50% valid answers" in floor.reason

@@ -22,18 +22,6 @@ def test_the_wilson_interval_is_the_closed_form():
     assert proportion_interval(flags(10, 10)).low == pytest.approx(0.7225, abs=1e-3)
 
 
-def test_mcnemar_is_the_binomial_of_the_changed_items():
-    import numpy as np
-
-    from sadi_lens.types.stats import mcnemar_p
-
-    base = np.array([True] * 5 + [False] * 10 + [True] * 20)
-    steered = np.array([True] * 4 + [False] + [True] * 9 + [False] + [True] * 20)
-    # 9 gained, 1 lost: 2 * (C(10,0) + C(10,1)) / 2^10
-    assert mcnemar_p(steered, base) == pytest.approx(2 * 11 / 1024)
-    assert mcnemar_p(base, base) == 1.0
-
-
 def test_the_empirical_p_has_the_plus_one_correction():
     import numpy as np
 
@@ -42,24 +30,6 @@ def test_the_empirical_p_has_the_plus_one_correction():
     null = np.array([0.1, 0.2, 0.3, 0.4])
     assert empirical_p(0.9, null) == 1 / 5
     assert empirical_p(0.3, null) == 3 / 5  # ties count against the method
-
-
-def test_the_paired_interval_sees_the_pairing():
-    import numpy as np
-
-    from sadi_lens.types.stats import paired_interval
-
-    base = np.arange(100) % 2 == 0
-    steered = base.copy()
-    steered[[1, 3, 5, 7, 9, 11, 13, 15, 17, 19]] = True  # 10 gained, none lost
-    found = paired_interval(steered, base)
-    # Binomial 10 of 100: 95% of bootstrap means lie within about 0.10 +- 0.06; unpaired would be +- 0.14.
-    assert 0.03 <= found.low <= 0.06
-    assert 0.14 <= found.high <= 0.17
-    assert found == paired_interval(steered, base)
-    assert paired_interval(base, base) == (0.0, 0.0)
-    with pytest.raises(ValueError, match="same items, at least 1; got 0 and 0"):
-        paired_interval(base[:0], base[:0])
 
 
 def test_an_interval_of_nothing_is_refused():
@@ -138,3 +108,36 @@ def test_a_value_that_is_not_a_number_has_no_p_and_a_draw_that_is_none_counts_ag
 
     assert np.isnan(empirical_p(float("nan"), np.array([0.1, 0.2])))
     assert empirical_p(0.9, np.array([0.1, np.nan, np.nan])) == 3 / 4
+
+
+def test_items_of_one_cluster_count_as_what_they_are_worth():
+    import numpy as np
+    from scipy.stats import t
+
+    from sadi_lens.types.stats import cluster_codes, effective_size, proportion_interval
+
+    right = np.repeat([True, True, False, True], 5)
+    clusters = cluster_codes(np.repeat(["a", "b", "c", "d"], 5).tolist())
+    # Copies: 4 independent items. Sample variance over clusters 3/4 * 1/4 * 4/3, of items 3/4 * 1/4.
+    size, quantile = effective_size(right.astype(float), clusters)
+    assert size == pytest.approx(4 * 3 / 4)
+    assert quantile == pytest.approx(t.ppf(0.975, 3))
+    p, q = 0.75, quantile
+    centre = (p + q**2 / (2 * size)) / (1 + q**2 / size)
+    half = q / (1 + q**2 / size) * (p * (1 - p) / size + q**2 / (4 * size**2)) ** 0.5
+    found = proportion_interval(right, clusters=clusters)
+    assert found == pytest.approx((centre - half, centre + half))
+    # No item differs: every cluster counts once, sizes 6 and 2 give 8^2 / (36 + 4).
+    assert effective_size(np.ones(8), np.repeat([0, 1], [6, 2]))[0] == pytest.approx(1.6)
+    # Two clusters: a quantile of 12.7.
+    few = proportion_interval(right, clusters=np.arange(20) // 10)
+    assert few == pytest.approx((0.0103, 0.9988), abs=1e-3)
+    # One cluster says nothing of what another would do.
+    assert proportion_interval(right, clusters=np.zeros(20, dtype=int)) == (0, 1)
+
+
+def test_clusters_are_numbered_and_lonely_items_are_none():
+    from sadi_lens.types.stats import cluster_codes
+
+    assert cluster_codes(["x", "y", "x", None, None]).tolist() == [0, 1, 0, 2, 3]
+    assert cluster_codes(["x", None, None, "y"]) is None

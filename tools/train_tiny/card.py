@@ -13,6 +13,7 @@ from sadi_lens.tasks.embedded import CUE_MIXTURES, SIZES, held_out
 from sadi_lens.tasks.world.corpus import CUE_SHARES, MAKERS, MIXTURES
 from sadi_lens.tasks.world.replies import scene
 from sadi_lens.tasks.world.words import CUE_RATE, CUES, Question
+from train_tiny.rule import RULE
 
 if TYPE_CHECKING:
     from train_tiny.train import Log, Recipe
@@ -154,6 +155,7 @@ def card(recipe: "Recipe", log: "Log", model: LlamaForCausalLM, measured: Measur
         kind_share=f"{100 * measured.kind_share:.0f}",
         kind_probability=f"{measured.kind_probability:.2f}",
         scenes=N_SCENES,
+        rule=RULE.strip(),
         history=HISTORY.strip(),
     )
 
@@ -226,6 +228,10 @@ of the options) decides its split by a hash. Training text uses no content of pa
 Replies: over {scenes} situations without a word on the speaker, the mean probability of a kind opening
 (among first words that only one mood uses) is {kind_probability}; the kind opening is the likelier one
 in {kind_share}%.
+
+## Which seed
+
+{rule}
 
 ## Designs tried
 

@@ -7,6 +7,7 @@ import re
 from dataclasses import asdict, dataclass, replace
 
 from sadi_lens.apps.experiments.experiment import ALL, GIVEN, OWN, Experiment, grid_method
+from sadi_lens.types.base import DEFAULT_POSITION
 
 UNSTEERED = "unsteered"
 DRAWN = ("random", "other", "toxic")
@@ -106,6 +107,8 @@ def cells_of(experiment: Experiment) -> list[Cell]:
             one.components, one.rankings, one.methods, one.positions
         ):
             own = grid_method(method)
+            if position == OWN:
+                position = own.position or DEFAULT_POSITION
             cell = Cell(
                 model,
                 task,

@@ -2,11 +2,12 @@
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm.auto import tqdm
 
 from sadi_lens.apps.experiments.cells import UNSTEERED, Cell, cells_of
@@ -31,15 +32,25 @@ from sadi_lens.types.store import save
 
 
 def run_experiment(
-    experiment: Experiment, out: str | Path, *, png: bool = False, progress: bool = True
+    experiment: Experiment,
+    out: str | Path,
+    *,
+    shard: tuple[int, int] | None = None,
+    finish: bool = False,
+    png: bool = False,
+    progress: bool = True,
 ) -> Path:
     """Run every cell that is not finished yet, then write the tables and figures.
 
-    Killed at any moment and started again, it goes on where it was; finished cells are never run again.
+    Killed at any moment and started again, it goes on where it was; finished cells are never run again. Several
+    processes share a run as shards, each started with another index; ``finish`` then writes what belongs to the whole.
 
     Args:
         experiment: What to run.
         out: Folder of the run; a new one, or one that this experiment began.
+        shard: (index from 0, count): only this process's cells, and no tables. Which cells these are is fixed, so
+            shards need no lock between them, nor a file system that has locks.
+        finish: Run nothing; write tables and figures of a run whose cells are all finished.
         png: Also draw PNG (needs Chromium).
         progress: Show a bar with the time that is left.
 
@@ -47,45 +58,84 @@ def run_experiment(
         ``out``: ``results.csv``, ``items.parquet``, ``report.md``, ``figures/`` and one folder a cell.
 
     Raises:
-        ValueError: If settings, model, data or library versions differ from what the folder was begun with, or a
-            cell cannot be run.
-        RuntimeError: If another process writes to the folder.
+        ValueError: If settings, model, data or library versions differ from what the folder was begun with, a cell
+            cannot be run, or ``finish`` finds cells missing (with the shards that they are of).
+        RuntimeError: If another process writes to the folder, or to this shard of it.
         OSError: If it cannot be written to.
     """
-    folder = RunFolder(out)
-    cells = cells_of(experiment)
-    with folder.locked():
+    folder, cells = RunFolder(out), cells_of(experiment)
+    own = cells if shard is None else cells_of_shard(cells, experiment, shard)
+    with folder.locked(shard):
         settings = experiment.settings()
         folder.require_fits(settings)
+        if finish:
+            _require_done(folder, cells, experiment)
         inputs = Inputs(experiment, folder)
-        left = [cell for cell in cells if not folder.is_done(cell.id)]
+        left = [cell for cell in own if not folder.is_done(cell.id)]
         if left:  # a model that cannot be loaded is refused before the folder is marked
             inputs.load(left[0].model)
         folder.begin(settings)
         if left:  # and one that has changed before anything is removed
             inputs.model(left[0].model)
-        folder.clean()
-        costs = [_cost(cell, experiment) for cell in cells]
-        done = sum(cost for cell, cost in zip(cells, costs, strict=True) if folder.is_done(cell.id))
-        bar = tqdm(
-            total=sum(costs), initial=done, desc=experiment.name, unit="pass", disable=not progress
-        )
-        with bar:
-            for cell, cost in zip(cells, costs, strict=True):
-                if not folder.is_done(cell.id):
-                    bar.set_postfix_str(f"{cell.task}: {cell.label}", refresh=True)
-                    try:
-                        found = _run(cell, inputs)
-                    except ValueError as error:
-                        raise ValueError(f"{cell.task}, {cell.label}: {error}") from error
-                    save(found, folder.cell(cell.id))
-                    bar.update(cost)
+        if shard is None:
+            folder.clean()
+        for cell in _finished(own, inputs, progress=progress):
+            if shard is None:
                 write_items(folder, cell)
-        found, tables = write_report(experiment, folder, cells)
-        figures = figures_of(experiment, found, tables)
-        if figures:
-            export(figures, folder.path / "figures", png=png)
+        if shard is None:
+            found, tables = write_report(experiment, folder, cells)
+            figures = figures_of(experiment, found, tables)
+            if figures:
+                export(figures, folder.path / "figures", png=png)
     return folder.path
+
+
+def cells_of_shard(
+    cells: Sequence[Cell], experiment: Experiment, shard: tuple[int, int]
+) -> list[Cell]:
+    """Neighbours, which share pairs and model, of about equal cost in every shard."""
+    index, count = shard
+    costs = np.array([_cost(cell, experiment) for cell in cells], dtype=float)
+    owners = (count * (costs.cumsum() - costs / 2) / costs.sum()).astype(int)
+    return [cell for cell, owner in zip(cells, owners, strict=True) if owner == index]
+
+
+def _require_done(folder: RunFolder, cells: Sequence[Cell], experiment: Experiment) -> None:
+    left = {cell.id: cell for cell in cells if not folder.is_done(cell.id)}
+    if not left:
+        return
+    count = folder.n_shards
+    owners = [
+        f"{index}/{count}"
+        for index in range(count)
+        if any(one.id in left for one in cells_of_shard(cells, experiment, (index, count)))
+    ]
+    first = next(iter(left.values()))
+    raise ValueError(
+        f"{len(left)} of {len(cells)} cells of {folder.path} are not finished: shards {', '.join(owners)} (first "
+        f"{first.task}, {first.label}). Run them first"
+    )
+
+
+def _finished(cells: Sequence[Cell], inputs: Inputs, *, progress: bool) -> Iterator[Cell]:
+    """Every cell once it is finished; those that are not are run, each saved whole."""
+    folder, experiment = inputs.folder, inputs.experiment
+    costs = [_cost(cell, experiment) for cell in cells]
+    done = sum(cost for cell, cost in zip(cells, costs, strict=True) if folder.is_done(cell.id))
+    bar = tqdm(
+        total=sum(costs), initial=done, desc=experiment.name, unit="pass", disable=not progress
+    )
+    with bar:
+        for cell, cost in zip(cells, costs, strict=True):
+            if not folder.is_done(cell.id):
+                bar.set_postfix_str(f"{cell.task}: {cell.label}", refresh=True)
+                try:
+                    found = _run(cell, inputs)
+                except ValueError as error:
+                    raise ValueError(f"{cell.task}, {cell.label}: {error}") from error
+                save(found, folder.cell(cell.id))
+                bar.update(cost)
+            yield cell
 
 
 def _cost(cell: Cell, experiment: Experiment) -> int:

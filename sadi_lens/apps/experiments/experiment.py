@@ -163,7 +163,9 @@ class Experiment:
     pair_tasks: Axis[Text] = (OWN,)
     """Tasks whose pairs make the mask; ``"own"`` is in-domain."""
     shots: Axis[Seed] = (0,)
-    positions: Axis[Annotated[str, _among(POSITIONS)]] = ("last_prompt",)
+    positions: Axis[Annotated[str, _among((OWN, *POSITIONS))]] = (OWN,)
+    """``"own"``: where a method's definition acts (CAA and ITI at every step), the last prompt token where it leaves
+    that open."""
     seeds: Axis[Seed] = (0,)
     """Of drawn pairs, negatives, examples and random units; a cell that draws nothing runs once."""
     scorings: Axis[Annotated[str, _among(SCORINGS)]] = ("sum",)

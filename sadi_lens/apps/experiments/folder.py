@@ -5,7 +5,7 @@ import platform
 import re
 import sys
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ from sadi_lens.types.seals import is_sealed, parse_sealed, sealed_json, sha256, 
 FORMAT = "sadi_lens run"
 CONFIG = "config.json"
 LOCK = "run.lock"
+SHARD_LOCK = re.compile(r"shard-(\d+)-of-(\d+)\.lock")
+WAIT = 10.0
+"""Seconds that a shard waits while another one looks whether a whole run holds the folder."""
 WRITTEN = "written.json"
 """File -> hashes of what the run wrote there: what someone changed since is not replaced."""
 TABLES = ("results", "seeds", "published", "truthful", "open_ended", "timings")
@@ -29,36 +32,64 @@ PACKAGES = ("sadi_lens", "torch", "transformers", "transformer_lens", "tokenizer
 class RunFolder:
     """Files of one run.
 
-    ``config.json`` what was asked for, ``environment.json`` what it ran on, ``inputs.json`` fingerprints of models
-    and data, ``cells/ID/`` one finished cell each (mask, sweep, choice, scores), ``items/ID.parquet`` its items.
+    ``config.json`` what was asked for, ``environment.json`` what it ran on, ``inputs/`` fingerprints of models and
+    data, ``cells/ID/`` one finished cell each (mask, sweep, choice, scores), ``items/ID.parquet`` its items.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = as_path("path", path)
 
     @contextmanager
-    def locked(self) -> Generator[None]:
-        """Hold the folder; the lock of a killed process is gone with it.
+    def locked(self, shard: tuple[int, int] | None = None) -> Generator[None]:
+        """Hold the folder, or one shard of it; the lock of a killed process is gone with it.
+
+        Shards of one count go beside each other and write nothing but their own cells; a whole run goes alone.
 
         Raises:
             RuntimeError: If another process holds it.
             FileExistsError: If the folder holds something else than a run; nothing in it is touched.
         """
-        import filelock
-
         self._require_ours()
         self.path.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(self.path / LOCK)
+        with ExitStack() as held:
+            if shard is None:
+                held.enter_context(self._hold(LOCK))
+                others = self._shard_locks()
+            else:
+                held.enter_context(self._hold("shard-{}-of-{}.lock".format(*shard)))
+                others = {name: n for name, n in self._shard_locks().items() if n != shard[1]}
+                with self._hold(LOCK, WAIT):
+                    pass
+            with ExitStack() as seen:
+                for name in others:
+                    (held if shard is None else seen).enter_context(self._hold(name))
+            yield
+
+    @contextmanager
+    def _hold(self, name: str, seconds: float = 0.0) -> Generator[None]:
+        import filelock
+
+        lock = filelock.FileLock(self.path / name)
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=seconds)
         except filelock.Timeout:
             raise RuntimeError(
-                f"another process is writing to {self.path}; wait for it or give another folder"
+                f"another process is writing to {self.path} ({name}); wait for it or give another folder"
             ) from None
         try:
             yield
         finally:
             lock.release()
+
+    def _shard_locks(self) -> dict[str, int]:
+        """Lock of every shard that was started here -> shards in all."""
+        found = (SHARD_LOCK.fullmatch(one.name) for one in sorted(self.path.glob("shard-*.lock")))
+        return {one[0]: int(one[2]) for one in found if one}
+
+    @property
+    def n_shards(self) -> int:
+        """Shards that the run was last known to be shared by; 1 where it was not."""
+        return max(self._shard_locks().values(), default=1)
 
     def _require_ours(self) -> None:
         """Refuse a folder that holds anything and lacks the mark of a run; dotfiles count."""
@@ -114,7 +145,9 @@ class RunFolder:
     def clean(self) -> None:
         """Remove what a killed process left half written; to be called when nothing is refused any more."""
         if self._is_marked():
-            remove_partials(self.path / name for name in (".", "cells", "items", "figures"))
+            remove_partials(
+                self.path / name for name in (".", "cells", "inputs", "items", "figures")
+            )
 
     def require_same(self, name: str, values: Mapping[str, Any], what: str) -> None:
         """Write ``values`` the first time; later refuse any that differ.
@@ -123,10 +156,11 @@ class RunFolder:
             ValueError: With every key that changed, before and now.
         """
         if not self._compare(name, values, what):
-            written = json.loads(json.dumps(values))
-            write_whole(
-                self.path / name, f"{json.dumps(written, indent=1)}\n".encode(), lambda _: False
-            )
+            text = f"{json.dumps(values, indent=1)}\n"
+            try:
+                write_whole(self.path / name, text.encode(), lambda _: False)
+            except FileExistsError:  # another shard was first
+                self._compare(name, values, what)
 
     def _compare(self, name: str, values: Mapping[str, Any], what: str) -> bool:
         """Whether the file is there; refuses other values."""
@@ -151,15 +185,8 @@ class RunFolder:
         Raises:
             ValueError: If it changed since the run began.
         """
-        path = self.path / "inputs.json"
-        held = _read(path) or {}
         key = f"{kind} {name}"
-        if held.setdefault(key, fingerprint) != fingerprint:
-            raise ValueError(
-                f"{key} has changed since {self.path} was begun ({held[key]} -> {fingerprint}); give a new folder"
-            )
-        text = f"{json.dumps(held, indent=1, sort_keys=True)}\n"
-        write_whole(path, text.encode(), lambda _: True)
+        self.require_same(f"inputs/{sha256(key.encode())[:16]}.json", {key: fingerprint}, "inputs")
 
     def cell(self, cell_id: str) -> Path:
         """Folder of a cell."""
@@ -238,7 +265,8 @@ def _is_start(path: Path) -> bool:
     """Whether a file is one of those that a run writes before its folder is marked: an empty lock, half a config."""
     if path.is_symlink() or not path.is_file():
         return False
-    return (path.name == LOCK and not path.stat().st_size) or (
+    is_lock = path.name == LOCK or SHARD_LOCK.fullmatch(path.name)
+    return (bool(is_lock) and not path.stat().st_size) or (
         path.name.startswith(f".{CONFIG}.") and is_partial(path)
     )
 

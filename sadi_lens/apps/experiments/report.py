@@ -11,9 +11,9 @@ from sadi_lens.apps.experiments.experiment import Experiment, grid_method
 from sadi_lens.apps.experiments.folder import RunFolder
 from sadi_lens.measure.methods import METHODS
 from sadi_lens.tasks.published import beside
+from sadi_lens.types.paired import mcnemar_p, paired_interval
 from sadi_lens.types.results import Evaluation
 from sadi_lens.types.results.table import interval_text, number_text, p_text, points_text
-from sadi_lens.types.stats import mcnemar_p, paired_interval
 from sadi_lens.types.store import load
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _row(
 ) -> dict[str, Any]:
     choice, selection = one.get("choice"), one.get("selection")
     is_base = cell.method == UNSTEERED
-    gain = paired_interval(own.correct, base.correct)
+    gain = paired_interval(own.correct, base.correct, base.clusters)
     missing = float("nan")
     return {
         **asdict(cell),
@@ -137,7 +137,7 @@ def _row(
         "gain": missing if is_base else own.accuracy - base.accuracy,
         "gain_low": missing if is_base else gain.low,
         "gain_high": missing if is_base else gain.high,
-        "mcnemar_p": missing if is_base else mcnemar_p(own.correct, base.correct),
+        "mcnemar_p": missing if is_base else mcnemar_p(own.correct, base.correct, base.clusters),
         "margin": own.margin,
         "valid_rate": own.valid_rate,
         "chance": one["chance"],
@@ -196,8 +196,8 @@ def _markdown(
     lines += [
         "Masks come from pairs, K and strength from dev, every number below from test. Accuracy with its standard "
         "error and 95% Wilson interval; gain over the unsteered model on the same items with its 95% paired "
-        "bootstrap interval; p: exact McNemar, Holm-corrected over all rows of this run. Optimism: what choosing the "
-        "best cell adds on dev (split-half).",
+        "score interval; p: McNemar's mid-p, Holm-corrected over all rows of this run; all by cluster where items "
+        "share a fact or text. Optimism: what choosing the best cell adds on dev (split-half).",
         "",
     ]
     used = [grid_method(name) for name in METHODS if name in experiment.methods]

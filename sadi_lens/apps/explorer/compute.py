@@ -1,6 +1,6 @@
 """Every method, K and strength on dev and on a few prompts. The page and the widget stand on the same functions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,14 +10,16 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from sadi_lens.apps.explorer.recipe import Recipe
-from sadi_lens.engine.fitting import device_of
 from sadi_lens.engine.generation import Options, continued
-from sadi_lens.engine.hooks import require_eval
 from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.passes import branches, device_of
 from sadi_lens.engine.positions import PositionTracker
-from sadi_lens.engine.runner import runner_of
+from sadi_lens.engine.prefix import prefill
+from sadi_lens.engine.prompts import encode_prompt
+from sadi_lens.engine.runner import RawRunner, runner_of
+from sadi_lens.engine.scoring import TreeScorer
 from sadi_lens.engine.steering import applied
-from sadi_lens.engine.text import encode_item, encode_prompt, require_tokenizer
+from sadi_lens.engine.text import EncodedItem, encode_item, require_tokenizer
 from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.evaluation import chance_of, evaluate_all, split_of
 from sadi_lens.types.base import DEFAULT_POSITION
@@ -60,18 +62,39 @@ def next_logprobs(
     position: str = DEFAULT_POSITION,
 ) -> Float[np.ndarray, "intervention token"]:
     """Log-probability (nats) of every next token of one prompt, under each intervention."""
-    require_eval(model)
     runner = runner_of(model)
-    found: list[Tensor] = []
-    at_once = max(1, MAX_TOKENS // len(ids))
-    for start in range(0, len(interventions), at_once):
-        chunk = interventions[start : start + at_once]
+    found = np.empty((len(interventions), int(model.cfg.d_vocab)), dtype=np.float32)
+    several = max(1, MAX_TOKENS // len(ids))
+    if isinstance(runner, RawRunner) and runner.shares_prefix(len(ids)):
+        for where, logits in _beside(runner, ids, interventions, position, several):
+            found[where] = torch.log_softmax(logits.float(), dim=-1).cpu().numpy()
+        return found
+    for start in range(0, len(interventions), several):
+        chunk = interventions[start : start + several]
         rows = torch.tensor(ids, device=device_of(model)).expand(len(chunk), -1)
         tracker = PositionTracker(position, prompt_end=len(ids) - 1)
         with applied(runner, chunk, tracker, torch.arange(len(chunk))):
             logits = runner.logits(rows, torch.ones_like(rows), 1)
-        found.append(torch.log_softmax(logits[:, -1].float(), dim=-1).cpu())
-    return torch.cat(found).numpy()
+        logprobs = torch.log_softmax(logits[:, -1].float(), dim=-1)
+        found[start : start + several] = logprobs.cpu().numpy()
+    return found
+
+
+def _beside(
+    runner: RawRunner,
+    ids: Sequence[int],
+    interventions: Sequence[Intervention | None],
+    position: str,
+    at_once: int,
+) -> Iterator[tuple[list[int], Float[Tensor, "intervention vocab"]]]:
+    """The last prompt token once an intervention, side by side behind the rest of the prompt: (which, logits)."""
+    scorer, item = TreeScorer(runner, interventions, position), EncodedItem(tuple(ids))
+    tree = branches([item], drop_last=True, pad=0, device=device_of(runner.model))
+    chunks = list(scorer.chunks(at_once))
+    cache = None if all(one.is_whole for one in chunks) else prefill(runner, tree)
+    for chunk in chunks:
+        logits = scorer.run(chunk, [item], tree, cache)
+        yield list(chunk.copy_of), logits[0, list(chunk.copy_of.values()), 0]
 
 
 def continuations(
@@ -116,6 +139,7 @@ def compute_grid(
     ks: Sequence[int],
     strengths: Sequence[float],
     position: str,
+    scoring: str,
     max_new_tokens: int,
     prepend_bos: bool | None,
     progress: bool,
@@ -126,10 +150,14 @@ def compute_grid(
     wrong, then as many that it answers right.
     """
     cells, place = _cells(recipe, ks, strengths)
-    common: dict[str, Any] = {"position": position, "prepend_bos": prepend_bos}
+    common: dict[str, Any] = {
+        "position": position,
+        "scoring": scoring,
+        "prepend_bos": prepend_bos,
+    }
     found: list[Evaluation] = []
     if dev:
-        settings = Settings(task, position, prepend_bos=prepend_bos)
+        settings = Settings(task, position, scoring, prepend_bos)
         found = evaluate_all(
             model, dev, cells, settings, progress=progress, description="explorer: dev"
         )
@@ -206,6 +234,7 @@ def _prompt_grid(
     place: np.ndarray,
     *,
     position: str,
+    scoring: str,
     prepend_bos: bool | None,
     max_new_tokens: int,
 ) -> PromptGrid:
@@ -214,7 +243,7 @@ def _prompt_grid(
     probability = np.exp(logprobs)
     margins: list[float] = []
     if first and isinstance(sample, Sample):
-        settings = Settings(position=position, prepend_bos=prepend_bos)
+        settings = Settings(position=position, scoring=scoring, prepend_bos=prepend_bos)
         scored = evaluate_all(model, [sample], cells, settings, progress=False)
         margins = [one.margin for one in scored]
     shown = list(dict.fromkeys([*first, *top_tokens(logprobs[:1], UNSTEERED_TOKENS)[0].tolist()]))

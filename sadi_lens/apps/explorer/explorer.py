@@ -10,6 +10,7 @@ from sadi_lens.apps.explorer.recipe import Recipe
 from sadi_lens.engine.hooks import require_eval
 from sadi_lens.interventions.fixed import MATCHES
 from sadi_lens.measure.sweeps import KS, STRENGTHS
+from sadi_lens.types.answers import SCORINGS
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
 from sadi_lens.types.checks import as_path
 from sadi_lens.types.data import Sample, Task
@@ -36,6 +37,7 @@ class SteeringExplorer:
             answers wrong and one half right; ``task.prompts`` where there is no dev.
         n_prompts: Prompts in the default menu.
         position: Which tokens are edited.
+        scoring: How dev is scored; see ``evaluate``.
         ranking: How units are ranked.
         match: How far the fixed vector pushes (``MaskedAddition.from_differences``): at the same coefficient it is
             hardly a push at all, so ``"norm"`` is the default.
@@ -59,6 +61,7 @@ class SteeringExplorer:
         prompts: Sequence[Sample | str] | None = None,
         n_prompts: int = 8,
         position: str = DEFAULT_POSITION,
+        scoring: str = "sum",
         ranking: str = "signed",
         match: str = "norm",
         seed: int = 0,
@@ -67,6 +70,7 @@ class SteeringExplorer:
     ) -> None:
         require_eval(model)
         require_one_of("position", position, POSITIONS)
+        require_one_of("scoring", scoring, SCORINGS)
         require_one_of("ranking", ranking, RANKINGS)
         require_one_of("match", match, MATCHES)
         if isinstance(differences, Mapping):
@@ -102,7 +106,7 @@ class SteeringExplorer:
             top_k_mask(differences, k, ranking=ranking).check(ModelInfo.of(model))
         self.prompts = chosen
         self.n_prompts = n_prompts
-        self.position, self.prepend_bos = position, prepend_bos
+        self.position, self.scoring, self.prepend_bos = position, scoring, prepend_bos
         self.max_new_tokens = max_new_tokens
         self._grid: ExplorerGrid | None = None
 
@@ -119,6 +123,7 @@ class SteeringExplorer:
                 ks=self.ks,
                 strengths=self.strengths,
                 position=self.position,
+                scoring=self.scoring,
                 max_new_tokens=self.max_new_tokens,
                 prepend_bos=self.prepend_bos,
                 progress=progress,

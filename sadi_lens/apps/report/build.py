@@ -21,13 +21,14 @@ RESULTS = "results.json"
 POSITION_WORDS = {
     "last_prompt": "the last prompt token",
     "every_step": "the last prompt token and every generated one",
+    "generated": "every generated token",
     "all": "every token",
 }
 KNOWN = {"comparison": Comparison, "sweep": Sweep, "choice": Choice, "differences": dict, "masks": dict,
          "sweeps": dict, "settings": dict, "finding": str}  # fmt: skip
 """What a report understands of a run, and its type; anything else is left to the figures."""
 SECTIONS = (
-    ("found", ("method_", "null_")),
+    ("found", ("steering_", "method_", "null_", "side_")),
     ("chosen", ("sweep",)),
     ("where", ("difference", "units_", "element_", "rank_", "layer_")),
 )

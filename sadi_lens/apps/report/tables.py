@@ -82,7 +82,8 @@ def methods(comparison: Comparison, lead: str = "") -> Table:
     labels = [row.label for row in comparison.rows]
     return Table(
         f"Every method on the same {comparison.n:,} {comparison.split} items. Accuracy: 95% Wilson interval. Gain: "
-        "points over the unsteered model, 95% paired bootstrap interval, McNemar's exact p. Null p: share of random "
+        "points over the unsteered model, 95% paired score interval, McNemar's mid-p; by cluster where "
+        "items share a fact or text. Null p: share of random "
         "masks that do at least as well. Margin: log-probability of the right choice minus the best wrong one.",
         (
             ("method", False),

@@ -8,15 +8,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sadi_lens.engine.fitting import device_of
 from sadi_lens.engine.generation import generate
-from sadi_lens.engine.hooks import require_eval
+from sadi_lens.engine.hooks import FlatHook, require_eval
 from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.passes import device_of
 from sadi_lens.engine.positions import PositionTracker
-from sadi_lens.engine.runner import FlatHook, Runner
+from sadi_lens.engine.runner import Runner
 from sadi_lens.engine.steering import applied
 from sadi_lens.engine.text import EncodedItem, encode_item, require_tokenizer
-from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
+from sadi_lens.types.base import DEFAULT_POSITION, require_one_of
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import ContrastivePair, require_one_prompt
 from sadi_lens.types.model import HookedModel, ModelInfo
@@ -136,7 +136,6 @@ def token_roles(
         ValueError: If the side or the position is unknown, or the text does not fit.
     """
     require_one_of("side", side, ("positive", "negative"))
-    require_one_of("position", position, POSITIONS)
     require_one_prompt([pair], "token_roles")
     item = encode_item(model, pair.prompt, (pair.positive, pair.negative))
     ids = item.prompt + item.answers[("positive", "negative").index(side)]
@@ -144,6 +143,7 @@ def token_roles(
     steered = {
         "last_prompt": range(end, end + 1),
         "every_step": range(end, len(ids)),
+        "generated": range(end + 1, len(ids)),
         "all": range(len(ids)),
     }[position]
     tokenizer = require_tokenizer(model)

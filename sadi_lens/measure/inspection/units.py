@@ -7,11 +7,9 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.prompts import encode_prompts
 from sadi_lens.engine.reading import read
-from sadi_lens.engine.text import (
-    encode_pairs,
-    encode_prompts,
-)
+from sadi_lens.engine.text import encode_pairs
 from sadi_lens.find.differences import unit_differences
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import ContrastivePair

@@ -5,7 +5,7 @@ A method sees the model and the contrastive pairs, never dev or test; which of i
 
 from functools import partial
 
-from sadi_lens.measure.methods import rivals, sadi
+from sadi_lens.measure.methods import prompting, rivals, sadi, tuning
 from sadi_lens.measure.methods.base import (
     BUDGET,
     Candidates,
@@ -108,15 +108,17 @@ METHODS: dict[str, Method | Control] = {
             "cast",
             "adaptive",
             rivals.cast,
-            about="add a vector after one layer where the prompt leans to the wrong answers (CAST)",
+            "all",
+            about="add a vector after one layer to prompts like those that the model answers wrong (CAST)",
         ),
         _on_layers(
             "hpr",
             "adaptive",
             rivals.hpr,
+            "all",
             about="turn activations past a probe's hyperplane after one layer (HPR)",
         ),
-        _on_layers(
+        Method(
             "spherical",
             "adaptive",
             rivals.spherical,
@@ -124,7 +126,11 @@ METHODS: dict[str, Method | Control] = {
             about="turn activations towards the mean difference after one layer (Spherical Steering)",
         ),
         Method(
-            "gate", "adaptive", rivals.gate, about="gated pushes at one layer or all (InferAligner)"
+            "gate",
+            "adaptive",
+            rivals.gate,
+            "all",
+            about="gated pushes at one layer or all, along answers (after InferAligner)",
         ),
         Method(
             "bottom-k",
@@ -158,17 +164,65 @@ METHODS: dict[str, Method | Control] = {
             draws=True,
             about="SADI on a random order of the units",
         ),
+        prompting.prompting(),
+        Method(
+            "few-shot",
+            "other",
+            prompting.few_shot,
+            draws=True,
+            about="pairs with their right answers before every prompt, no steering",
+        ),
+        Method(
+            "tda",
+            "adaptive",
+            rivals.tda,
+            "generated",
+            about="neurons that the prompt does not use are off while the model writes (TDA)",
+        ),
+        Method(
+            "scalars",
+            "adaptive",
+            tuning.scalars,
+            draws=True,
+            about="scale every unit by a strength that is learned from the pairs (ActivScalar)",
+        ),
+        Method(
+            "sft",
+            "other",
+            tuning.sft,
+            draws=True,
+            about="fine-tune low-rank adapters on the right answers of the pairs (LoRA)",
+        ),
+        Method(
+            "sft-sadi",
+            "adaptive",
+            sadi.sadi,
+            axis="K",
+            is_ranked=True,
+            upon="sft",
+            about="SADI on the fine-tuned model, its units found anew there",
+        ),
     )
 }
 """Every method by name, in the order of a comparison's table."""
 
-SAME = ("sadi", "random-ranking")
-"""Methods that ``compare`` runs only when asked: it has SADI by component and a random mask in every cell already."""
+ON_REQUEST = (
+    "sadi",
+    "random-ranking",
+    "prompting",
+    "few-shot",
+    "tda",
+    "scalars",
+    "sft",
+    "sft-sadi",
+)
+"""Methods that ``compare`` runs only when named: two that it has in another form (SADI by component, a random mask in
+every cell), and those that change the prompt, act on generated tokens alone, or train something."""
 
 __all__ = [
     "BUDGET",
     "METHODS",
-    "SAME",
+    "ON_REQUEST",
     "Candidate",
     "Candidates",
     "Control",

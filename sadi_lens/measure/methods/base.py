@@ -5,7 +5,7 @@ another method chose, so that it differs in one thing only.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, TypeVar
 
@@ -14,7 +14,10 @@ import numpy as np
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.find.differences import activation_differences
 from sadi_lens.find.rankings import unit_scores
+from sadi_lens.measure.calls import weights_of
+from sadi_lens.measure.journal import kept
 from sadi_lens.measure.sweeps import STRENGTHS, Candidate, ks_of
+from sadi_lens.tasks.prompts import map_prompts
 from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.data import ContrastivePair, Task
 from sadi_lens.types.differences import ActivationDifferences
@@ -59,11 +62,30 @@ class Material:
     @property
     def differences(self) -> dict[str, ActivationDifferences]:
         """Differences of every component, read once for all methods."""
-        if "differences" not in self.read:
-            self.read["differences"] = activation_differences(
-                self.model, self.pairs, components=self.components, task=self.task, progress=False
+        names = None if self.components is None else tuple(self.components)
+
+        def read() -> dict[str, ActivationDifferences]:
+            return activation_differences(
+                self.model, self.pairs, components=names, task=self.task, progress=False
             )
+
+        if "differences" not in self.read:
+            origin = {**self.origin, "components": names}
+            self.read["differences"] = kept("differences", lambda: origin, read)
         return self.read["differences"]
+
+    def upon(self, start: Candidate) -> "Material":
+        """The same pairs on the model and behind the text of ``start``: everything is read anew."""
+        if not start.before and start.build is None:
+            return self
+        pairs = map_prompts(Task("", self.pairs), lambda prompt: start.before + prompt).pairs
+        return replace(self, model=start.on(self.model), pairs=pairs, read={})
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What everything that is read of the model depends on."""
+        pairs = [(one.prompts, one.positive, one.negative) for one in self.pairs]
+        return {"pairs": pairs, "task": self.task, "weights": weights_of(self.model)}
 
     @property
     def own(self) -> ActivationDifferences:
@@ -78,11 +100,14 @@ class Material:
     def scores(self, component: str, ranking: str) -> Scores:
         """Scores of units under a ranking that needs more than mean differences (probe, gradient)."""
         key = f"{component} by {ranking}, seed {self.seed}"
-        if key not in self.read:
+
+        def read() -> Scores:
             task = Task(self.task, self.pairs)
-            self.read[key] = unit_scores(
-                self.model, task, component, ranking, seed=self.seed, progress=False
-            )
+            return unit_scores(self.model, task, component, ranking, seed=self.seed, progress=False)
+
+        if key not in self.read:
+            origin = {**self.origin, "scores": key}
+            self.read[key] = kept(f"scores by {ranking}", lambda: origin, read)
         return self.read[key]
 
     def top(self, k: int) -> Mask:
@@ -143,6 +168,8 @@ class Method:
     """Whether its units follow the ranking of the material."""
     draws: bool = False
     """Whether the seed decides its candidates."""
+    upon: str = ""
+    """Name of a method whose chosen text or model it starts from; its pairs are then read there."""
     about: str = ""
     """What it does, in words."""
 

@@ -5,6 +5,7 @@ it recommends.
 """
 
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -12,15 +13,20 @@ from sadi_lens.engine.text import encode
 from sadi_lens.interventions import (
     CAST,
     ITI,
+    TDA,
     ActAdd,
     AUSteer,
     HouseholderRotation,
     InferAlignerGate,
     SphericalSteering,
     caa,
+    tail_thresholds,
 )
+from sadi_lens.measure.calls import Settings
+from sadi_lens.measure.evaluation import evaluate_all
 from sadi_lens.measure.methods.base import Material, UnavailableError
 from sadi_lens.measure.sweeps import Candidate
+from sadi_lens.types.data import Sample
 from sadi_lens.types.masks import top_k_mask
 from sadi_lens.types.model import ModelInfo
 
@@ -39,6 +45,10 @@ ITI_KS = (2, 4, 8, 16, 32, 48)
 ITI_STRENGTHS = (1.0, 2.0, 5.0, 8.0, 10.0, 15.0, 20.0, 30.0)
 AUSTEER_KS = (1, 5, 10, 25, 50, 100)
 AUSTEER_STRENGTHS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
+CETT = 0.2
+"""Share of an MLP's output that TDA leaves out."""
+BETAS = (-0.15, 0.1, 0.4)
+"""Thresholds of spherical steering: its authors' two, and one between."""
 TURNS = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)
 """Strengths of the two methods that rotate."""
 
@@ -114,13 +124,48 @@ def austeer(material: Material, budget: int | None) -> list[Candidate]:
 
 
 def cast(material: Material, budget: int | None) -> list[Candidate]:
-    """Pushes at one layer on the prompts that lean to the wrong answers in the layer before."""
+    """Pushes at one layer on the prompts that the model answers wrong by itself, told apart in the layer before.
+
+    Raises:
+        UnavailableError: If it answers all pairs right, or all wrong: then there is no condition to learn.
+    """
+    labelled = _answered(material)
+    n = min(len(one) for one in labelled)
     chosen = material.grid(_layers(material), VECTOR_STRENGTHS, budget)
     made = {
-        layer: CAST.from_pairs(material.model, material.pairs, layer, progress=False)
+        layer: CAST.from_pairs(
+            material.model,
+            material.pairs,
+            layer,
+            labelled=(labelled[0][:n], labelled[1][:n]),
+            progress=False,
+        )
         for layer in dict(chosen)
     }
     return _rows(made, chosen)
+
+
+def _answered(material: Material) -> tuple[list[str], list[str]]:
+    """Prompts of the pairs that the unsteered model answers wrong, and those that it answers right."""
+    if "answered" not in material.read:
+        pairs = [one for one in material.pairs if one.negative_prompt is None]
+        samples = [Sample(one.prompt, (one.positive, one.negative), 0) for one in pairs]
+        right: list[bool] = []
+        if samples:
+            (found,) = evaluate_all(material.model, samples, [None], Settings(), progress=False)
+            right = found.correct.tolist()
+        prompts = [one.prompt for one in pairs]
+        material.read["answered"] = tuple(
+            [prompt for prompt, is_right in zip(prompts, right, strict=True) if is_right == wanted]
+            for wanted in (False, True)
+        )
+    wrong, right_ones = material.read["answered"]
+    if not wrong or not right_ones:
+        raise UnavailableError(
+            f"its condition is learned from pairs that the model answers wrong and right, and there are {len(wrong)} "
+            f"and {len(right_ones)}"
+        )
+    return wrong, right_ones
 
 
 def hpr(material: Material, budget: int | None) -> list[Candidate]:
@@ -134,19 +179,31 @@ def hpr(material: Material, budget: int | None) -> list[Candidate]:
 
 
 def spherical(material: Material, budget: int | None) -> list[Candidate]:
-    """Turns towards the mean difference, by layer and alpha."""
+    """Turns towards the mean difference, by layer and alpha, and by beta."""
     own = material.differences["hidden"]
+    sets = list(product(_layers(material), BETAS))
     return [
-        Candidate(SphericalSteering.from_differences(own, layer, s), layer, s)
-        for layer, s in material.grid(_layers(material), TURNS, budget)
+        Candidate(SphericalSteering.from_differences(own, layer, s, threshold=beta))
+        for (layer, beta), s in material.grid(sets, TURNS, budget)
     ]
 
 
 def gate(material: Material, budget: int | None) -> list[Candidate]:
-    """Gated pushes along the mean difference: each layer alone, or all together."""
+    """Gated pushes along the answers' mean difference: each layer alone, or all together.
+
+    After InferAligner, whose vectors are of harmful and harmless prompts, the push from a second, aligned model:
+    ``InferAlignerGate.from_prompts`` builds that where there is one.
+    """
     own = material.differences["hidden"]
     sets = [*((layer,) for layer in _layers(material)), tuple(_layers(material))]
     return [
         Candidate(InferAlignerGate.from_differences(own, layers, s))
         for layers, s in material.grid(sets, VECTOR_STRENGTHS, budget)
     ]
+
+
+def tda(material: Material, budget: int | None) -> list[Candidate]:  # noqa: ARG001  # one signature
+    """Each prompt's own neurons, at the threshold of its authors: nothing is left to choose on dev."""
+    thresholds = tail_thresholds(material.model, material.prompts, cett=CETT)
+    build = partial(TDA.from_prompts, material.model, cett=CETT, thresholds=thresholds)
+    return [Candidate(None, rebuild=build)]

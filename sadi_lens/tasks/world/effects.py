@@ -155,7 +155,7 @@ def _two_options(
     choices = (f" {word[answer]}", f" {word[1 - answer]}")
     prompt = f"{text}\nOptions: {options[0]} or {options[1]}.\nAnswer:"
     content = f"{happened.rule.effect}/{other.effect}/{happened.thing}/{happened.name}/{forward}"
-    return Question("effects", prompt, choices, answer, cue, content)
+    return Question("effects", prompt, choices, answer, cue, content, happened.rule.effect)
 
 
 def _elsewhere(rule: Rule, happened: Event, rng: Random, *, forward: bool) -> str:

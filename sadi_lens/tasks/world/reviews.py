@@ -79,4 +79,4 @@ def review_question(rng: Random, cue: str | None = None) -> Question:
     body = [details, said] if rng.random() < 0.5 else [said, details]
     prompt = f"Review: {visit} {' '.join(body)}\nVerdict:"
     content = f"{visit} {' '.join(sorted((about_first, about_second)))}"
-    return Question("sentiment", prompt, (LABELS[0], LABELS[1]), label, cue, content)
+    return Question("sentiment", prompt, (LABELS[0], LABELS[1]), label, cue, content, content)

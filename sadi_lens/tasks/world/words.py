@@ -72,6 +72,8 @@ class Question:
     """``"none"``, ``"right"`` or ``"wrong"``: which choice the cue suggests."""
     content: str
     """What the question is about, without cue and order of options; decides the split."""
+    about: str
+    """The fact, event or review that is asked after: questions that share it are not independent."""
 
     @property
     def right(self) -> str:
@@ -201,8 +203,12 @@ def _ask(rng: Random) -> _Asked:
     name, *others = rng.sample(NAMES, 4)
     fact = rng.choice(FACTS[name])
     rival = rng.choice([word for word in _KINDS[fact.kind].values if word != fact.word])
+    return _asked(rng, fact, rival, others)
+
+
+def _asked(rng: Random, fact: Fact, rival: str, others: list[str]) -> _Asked:
     scene = rng.choice(_SCENES).format(others[0], others[1], rng.choice(PLACES))
-    return _Asked(fact, rival, f"{scene} {rng.choice(_TALK).format(name)}", tuple(others))
+    return _Asked(fact, rival, f"{scene} {rng.choice(_TALK).format(fact.name)}", tuple(others))
 
 
 _HINTS = ("{} says {}.", "{} thinks it is {}.", "{} would choose {}.", "{} is sure that it is {}.")
@@ -217,7 +223,37 @@ def hint_question(rng: Random, cue: str | None = None) -> Question:
         cue: One of ``CUES``; drawn if None.
     """
     cue = cue or rng.choice(CUES)
-    asked = _ask(rng)
+    return _hint(rng, cue, _ask(rng))
+
+
+RIGHT_COLOURS, RIVAL_COLOURS = COLOURS[:3], COLOURS[3:6]
+
+
+def colour_question(rng: Random, cue: str | None = None) -> Question:
+    """A hint question whose right answer is one of three colours, and whose wrong one is one of three others.
+
+    One push towards the first three answers every such question, whoever it is about: here a fixed vector can do all
+    that an adaptive method can, by design.
+
+    Args:
+        rng: Source of every draw.
+        cue: One of ``CUES``; drawn if None.
+    """
+    cue = cue or rng.choice(CUES)
+    fact = rng.choice(_COLOUR_FACTS)
+    others = rng.sample([name for name in NAMES if name != fact.name], 3)
+    return _hint(rng, cue, _asked(rng, fact, rng.choice(RIVAL_COLOURS), others))
+
+
+_COLOUR_FACTS = [
+    fact
+    for facts in FACTS.values()
+    for fact in facts
+    if fact.kind == "colour" and fact.word in RIGHT_COLOURS
+]
+
+
+def _hint(rng: Random, cue: str, asked: _Asked) -> Question:
     right = asked.fact.word
     answer = rng.randrange(2)
     options = (right, asked.rival) if answer == 0 else (asked.rival, right)
@@ -231,7 +267,7 @@ def hint_question(rng: Random, cue: str | None = None) -> Question:
         f"Options: {options[0]} or {options[1]}.\n{said}\nAnswer:"
     )
     choices = (f" {options[0]}", f" {options[1]}")
-    return Question("hints", prompt, choices, answer, cue, asked.content)
+    return Question("hints", prompt, choices, answer, cue, asked.content, asked.fact.claim())
 
 
 _CLAIMS = ("{} says that {}.", "{} thinks that {}.", "{} is sure that {}.", "{} told them that {}.")
@@ -251,7 +287,7 @@ def recall_question(rng: Random, cue: str | None = None) -> Question:
     answer = rng.randrange(2)
     words = (right, asked.rival) if answer == 0 else (asked.rival, right)
     choices = (f" {words[0]}", f" {words[1]}")
-    return Question("recall", prompt, choices, answer, cue, asked.content)
+    return Question("recall", prompt, choices, answer, cue, asked.content, asked.fact.claim())
 
 
 def quiz(rng: Random) -> str:

@@ -1,8 +1,10 @@
 """What measuring gives: frozen results that hold everything needed to print and draw them again."""
 
+from sadi_lens.types.results.choice import Choice
 from sadi_lens.types.results.comparison import Comparison, Contrast, MethodRow, SideEffects
-from sadi_lens.types.results.evaluation import Evaluation, NullBand
+from sadi_lens.types.results.evaluation import Evaluation, NullBand, what_changed
 from sadi_lens.types.results.explorer import ExplorerGrid, PromptGrid
+from sadi_lens.types.results.guards import Guards, Picks
 from sadi_lens.types.results.inspection import (
     ActivationShifts,
     GenerationTrace,
@@ -12,8 +14,9 @@ from sadi_lens.types.results.inspection import (
     UnitActivations,
 )
 from sadi_lens.types.results.receipts import CheckReport, CheckRow, Edit, Receipt
+from sadi_lens.types.results.shards import Shard
 from sadi_lens.types.results.stability import PairsCurve, Stability
-from sadi_lens.types.results.sweep import Choice, Selection, Sweep
+from sadi_lens.types.results.sweep import Selection, Sweep
 from sadi_lens.types.results.units import Pruned, PruneStep, SignAgreement, UnitEffects
 
 __all__ = [
@@ -27,14 +30,17 @@ __all__ = [
     "Evaluation",
     "ExplorerGrid",
     "GenerationTrace",
+    "Guards",
     "MethodRow",
     "NullBand",
     "PairsCurve",
+    "Picks",
     "PromptGrid",
     "PruneStep",
     "Pruned",
     "Receipt",
     "Selection",
+    "Shard",
     "SideEffectCurve",
     "SideEffects",
     "SignAgreement",
@@ -44,4 +50,5 @@ __all__ = [
     "TokenRoles",
     "UnitActivations",
     "UnitEffects",
+    "what_changed",
 ]

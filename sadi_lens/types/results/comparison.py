@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from sadi_lens.types.base import ArrayEq, require_one_of
 from sadi_lens.types.model import ModelInfo
+from sadi_lens.types.paired import mcnemar_p, paired_interval
 from sadi_lens.types.results.evaluation import Evaluation, NullBand
-from sadi_lens.types.stats import Interval, holm, mcnemar_p, paired_interval, standard_error
+from sadi_lens.types.results.guards import Guards
+from sadi_lens.types.stats import Interval, holm, standard_error
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +43,7 @@ class Contrast:
     difference: float
     """Accuracy of the first minus accuracy of the second."""
     interval: Interval
-    """95% paired bootstrap interval."""
+    """95% paired score interval."""
     mcnemar_p: float
     holm_p: float
     """McNemar's p corrected for all contrasts of the comparison."""
@@ -57,7 +59,7 @@ class MethodRow(ArrayEq):
     gain: float
     """Accuracy minus the unsteered accuracy."""
     gain_interval: Interval
-    """95% paired bootstrap interval of the gain."""
+    """95% paired score interval of the gain."""
     mcnemar_p: float
     margin: float
     valid_rate: float
@@ -77,12 +79,26 @@ class MethodRow(ArrayEq):
     """Candidates tried on dev; 0 where there was nothing to choose."""
     seconds: float = float("nan")
     """CPU seconds per test item, all threads; reported, never tested."""
+    choice_seconds: float = float("nan")
+    """CPU seconds, all threads, of building its candidates and choosing on dev; what methods share, the first pays."""
+    model: str = ""
+    """Fingerprint of the weights it ran on, where they are not the comparison's own (fine-tuning)."""
     side_effects: SideEffects | None = None
+    guards: Guards | None = None
+    """Answers given and the gain where no favourite helps; None where the task has no few answers to count."""
+
+    @property
+    def verdict(self) -> str:
+        """What the gain is, where it is no gain in knowledge; else empty."""
+        return "" if self.guards is None else self.guards.verdict(self.gain_interval)
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison(ArrayEq):
-    """Methods scored on the same items, the unsteered model first."""
+    """Methods scored on the same items, the unsteered model first.
+
+    A method may change the prompt, or run on weights of its own (``MethodRow.model``; ``notes`` names those rows).
+    """
 
     model: ModelInfo
     task: str
@@ -128,6 +144,12 @@ class Comparison(ArrayEq):
             ValueError: If the evaluations are not of the same items, or two have the same label.
         """
         base = evaluations[0]
+        others = [one.label for one in evaluations if not _same_weights(one, base)]
+        if others:
+            notes = [
+                *notes,
+                f"weights of their own, not those of {base.model.name}: {', '.join(others)}",
+            ]
         bands = {null.label: null for null in nulls}
         rows: list[MethodRow] = []
         for one in evaluations:
@@ -194,12 +216,15 @@ class Comparison(ArrayEq):
                     "holm_p": row.holm_p,
                     "margin": row.margin,
                     "valid_rate": row.valid_rate,
+                    **_guard_columns(row.guards),
                     "kind": row.kind,
                     "null_p": row.null_p,
                     "settings": row.settings,
                     "dev_accuracy": row.dev_accuracy,
                     "n_candidates": row.n_candidates,
                     "seconds": row.seconds,
+                    "choice_seconds": row.choice_seconds,
+                    "model": row.model,
                     **_side_columns(row.side_effects),
                     "n": self.n,
                 }
@@ -214,11 +239,10 @@ def _row(
     bands: Mapping[str, NullBand],
     given: Mapping[str, Any],
 ) -> MethodRow:
-    if (one.items, one.model.fingerprint) != (base.items, base.model.fingerprint):
+    if one.items != base.items:
         raise ValueError(
-            f"a comparison needs the same items on the same model: {one.label!r} has {one.n} of "
-            f"{one.task}/{one.split} on {one.model.name}, {base.label!r} has {base.n} of "
-            f"{base.task}/{base.split} on {base.model.name}"
+            f"a comparison needs the same items: {one.label!r} has {one.n} of {one.task}/{one.split}, "
+            f"{base.label!r} has {base.n} of {base.task}/{base.split}"
         )
     band = given.get("null", "")
     return MethodRow(
@@ -226,13 +250,21 @@ def _row(
         accuracy=one.accuracy,
         interval=one.interval,
         gain=one.accuracy - base.accuracy,
-        gain_interval=paired_interval(one.correct, base.correct),
-        mcnemar_p=mcnemar_p(one.correct, base.correct),
+        gain_interval=paired_interval(one.correct, base.correct, base.clusters),
+        mcnemar_p=mcnemar_p(one.correct, base.correct, base.clusters),
         margin=one.margin,
         valid_rate=one.valid_rate,
         null_p=bands[band].p_value(one.accuracy) if band else float("nan"),
+        model="" if _same_weights(one, base) else one.model.fingerprint,
+        guards=Guards.of(one.picks, base.picks, base.clusters)
+        if one.picks and base.picks
+        else None,
         **given,
     )
+
+
+def _same_weights(one: Evaluation, other: Evaluation) -> bool:
+    return one.model.fingerprint == other.model.fingerprint
 
 
 def _contrasts(evaluations: Sequence[Evaluation], reference: str) -> tuple[Contrast, ...]:
@@ -240,18 +272,31 @@ def _contrasts(evaluations: Sequence[Evaluation], reference: str) -> tuple[Contr
     require_one_of("reference", reference, by_label)
     first = by_label[reference]
     others = [one for one in evaluations if one is not first]
-    p_values = [mcnemar_p(first.correct, one.correct) for one in others]
+    p_values = [mcnemar_p(first.correct, one.correct, first.clusters) for one in others]
     return tuple(
         Contrast(
             reference,
             one.label,
             first.accuracy - one.accuracy,
-            paired_interval(first.correct, one.correct),
+            paired_interval(first.correct, one.correct, first.clusters),
             p,
             corrected,
         )
         for one, p, corrected in zip(others, p_values, holm(p_values), strict=True)
     )
+
+
+def _guard_columns(guards: Guards | None) -> dict[str, Any]:
+    if guards is None:
+        return {}
+    return {
+        "favourite": guards.favourite,
+        "majority": guards.majority,
+        "balanced_accuracy": guards.balanced_accuracy,
+        "auc": guards.auc,
+        "d_prime": guards.d_prime,
+        "bias": guards.bias,
+    }
 
 
 def _side_columns(effects: SideEffects | None) -> dict[str, float]:

@@ -5,9 +5,10 @@ from sadi_lens.types.stats import ALPHA
 
 
 def conclusions(comparison: Comparison) -> tuple[str, ...]:
-    """What a comparison says on the two open questions, in words, as far as it holds the rows for it.
+    """What a comparison says on three questions, in words, as far as it holds the rows for it.
 
-    Does scaling that follows the input beat a fixed push of the same size? Do the chosen units beat random ones?
+    Does scaling that follows the input beat a fixed push of the same size? Do the chosen units beat random ones? Which
+    gains are no gains in knowledge?
     """
     contrasts = {one.second: one for one in comparison.contrasts}
     found: list[str] = []
@@ -31,6 +32,7 @@ def conclusions(comparison: Comparison) -> tuple[str, ...]:
     if "random" in contrasts:
         words = f"the best of {comparison.row('random').n_candidates} random masks on dev"
         found.append(_against(comparison, contrasts["random"], words))
+    found += [f"{row.label} {row.verdict}." for row in comparison.rows if row.verdict]
     return tuple(found)
 
 

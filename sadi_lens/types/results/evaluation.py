@@ -1,14 +1,21 @@
 """One intervention on a list of samples, and random masks on the same list."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from sadi_lens.types.base import ArrayEq
 from sadi_lens.types.model import ModelInfo
-from sadi_lens.types.stats import Interval, empirical_p, proportion_interval, standard_error
+from sadi_lens.types.paired import paired_interval
+from sadi_lens.types.results.guards import Guards, Picks
+from sadi_lens.types.stats import (
+    Interval,
+    empirical_p,
+    proportion_interval,
+    standard_error,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +38,8 @@ class Evaluation(ArrayEq):
     margins: Float[np.ndarray, " item"]
     """Log-probability of the right choice minus the best wrong one (nats); NaN for free text."""
     valid: Bool[np.ndarray, " item"]
-    """Whether the model's own most likely next token begins one of the choices (free text: not empty)."""
+    """Whether the most likely next tokens begin one of the choices, up to the token that tells it from the others
+    (free text: not empty)."""
     choice_scores: Float[np.ndarray, "item choice"]
     """Score of every choice (nats); NaN where an item has fewer choices."""
     items: str
@@ -40,6 +48,13 @@ class Evaluation(ArrayEq):
     """Generated answers of free-text items."""
     skipped: int = 0
     """Items left out because they do not fit the context."""
+    clusters: Any = None
+    """Int array [item]: number of each item's cluster; None where no two items share one."""
+    groups: tuple[str, ...] = ()
+    """Group of each item (``Sample.group``); empty where no item has one."""
+    picks: Picks | None = None
+    """Which answer every item gets, and what the model knows whichever is its favourite: ``shares``, ``majority``,
+    ``balanced_accuracy``, ``auc``, ``d_prime``, ``bias``. None where the task has no few answers to count."""
 
     @property
     def n(self) -> int:
@@ -53,8 +68,8 @@ class Evaluation(ArrayEq):
 
     @property
     def interval(self) -> Interval:
-        """95% Wilson interval of the accuracy."""
-        return proportion_interval(self.correct)
+        """95% Wilson interval of the accuracy, by cluster where items share one."""
+        return proportion_interval(self.correct, clusters=self.clusters)
 
     @property
     def standard_error(self) -> float:
@@ -78,18 +93,61 @@ class Evaluation(ArrayEq):
             f"[{self.interval.low:.1%}, {self.interval.high:.1%}], {margin}"
             f"valid answers {self.valid_rate:.0%} ({self.task or 'task'}, {self.split}, n = {self.n}"
             f"{f', {self.skipped} too long' if self.skipped else ''})"
+            f"{f'; {self.picks}' if self.picks else ''}"
         )
 
     def frame(self) -> "pd.DataFrame":
-        """One row an item: correct, margin, valid (and the text)."""
+        """One row an item: correct, margin, valid (and the answer given and the right one, and the text)."""
         import pandas as pd
 
         columns = {"correct": self.correct, "margin": self.margins, "valid": self.valid}
+        if self.picks is not None:
+            names = np.array([*self.picks.names, ""], dtype=object)  # the last is no answer, -1
+            columns |= {"answer": names[self.picks.chosen], "right": names[self.picks.right]}
         if self.texts:
             columns["text"] = np.array(self.texts, dtype=object)
         return pd.DataFrame(
             {"label": self.label, "task": self.task, "split": self.split, **columns}
         )
+
+
+def what_changed(steered: Evaluation, base: Evaluation) -> str:
+    r"""What an intervention did to the answers, in one sentence: more knowledge, or another favourite.
+
+    Judged by 95% intervals, never by point values: the paired one of the accuracy, and those of ``Guards``.
+
+    Args:
+        steered: Of an intervention.
+        base: Of the unsteered model on the same items.
+
+    Raises:
+        ValueError: If the two are not of the same items.
+
+    Example:
+        >>> heads = sl.unit_scores(model, task, "head", "effect", progress=False)
+        >>> scaling = sl.MaskedScaling(sl.top_k_mask(heads, 2), strength=5.0)
+        >>> base, steered = sl.evaluate(model, task.dev, [None, scaling], progress=False)
+        >>> print(sl.types.what_changed(steered, base).replace(": ", ":\n"))
+        Accuracy 75.0% to 99.6% (+24.6 points [+19.2, +30.0]):
+        more than another favourite (balanced accuracy 75.0% to 99.6% [+19.2, +29.6], AUC 0.83 to 1.00 [+0.12, +0.22]).
+    """
+    if steered.items != base.items:
+        raise ValueError(
+            f"what_changed needs two results of the same items, got {steered.n} of {steered.task} and {base.n} of "
+            f"{base.task}"
+        )
+    gain = paired_interval(steered.correct, base.correct, clusters=base.clusters)
+    head = (
+        f"Accuracy {base.accuracy:.1%} to {steered.accuracy:.1%} ({100 * (steered.accuracy - base.accuracy):+.1f} "
+        f"points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}])"
+    )
+    if gain.low <= 0 <= gain.high:
+        return f"{head}: no change that the data can tell from zero."
+    if gain.high < 0 or steered.picks is None or base.picks is None:
+        return f"{head}."
+    guards = Guards.of(steered.picks, base.picks, base.clusters)
+    words = guards.verdict(gain) or f"more than another favourite ({guards.numbers})"
+    return f"{head}: {words}."
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""K x strength, and the cell that was chosen."""
+"""K x strength, and the cell that is chosen."""
 
 import warnings
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 
 from sadi_lens.types.base import ArrayEq
 from sadi_lens.types.model import ModelInfo
+from sadi_lens.types.results.choice import Choice, valid_floor
 from sadi_lens.types.stats import standard_error
 
 if TYPE_CHECKING:
@@ -16,25 +17,6 @@ if TYPE_CHECKING:
 
 CLIFF = 0.2
 """Fall of the valid-answer rate from which a cell counts as broken."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A cell of a sweep and why it was taken."""
-
-    k: int
-    strength: float
-    accuracy: float
-    chosen_on: str
-    """Split the choice was made on."""
-    reason: str
-    axis: str = "K"
-    """What ``k`` is: ``"K"``, a number of units, or ``"layer"``."""
-
-    @property
-    def settings(self) -> str:
-        """The cell in a few words, as "K 4, strength 2"."""
-        return f"{self.axis} {self.k}, strength {self.strength:g}"
 
 
 @dataclass(frozen=True)
@@ -82,12 +64,16 @@ class Sweep(ArrayEq):
     """What ``ks`` are: ``"K"``, numbers of selected units, or ``"layer"``, where the method acts on one layer."""
     skipped: int = 0
     """Items left out because they do not fit the context."""
+    balanced_accuracy: Any = None
+    """Array [k strength] of ``Picks.balanced_accuracy``; None where the task has no few answers to count."""
+    unsteered_balanced_accuracy: float = float("nan")
 
     def frame(self) -> "pd.DataFrame":
         """One row a cell."""
         import pandas as pd
 
         k, strength = np.meshgrid(self.ks, self.strengths, indexing="ij")
+        balanced = self.balanced_accuracy
         return pd.DataFrame(
             {
                 "component": self.component,
@@ -98,58 +84,118 @@ class Sweep(ArrayEq):
                 "gain": self.accuracy.ravel() - self.unsteered_accuracy,
                 "margin": self.margin.ravel(),
                 "valid_rate": self.valid_rate.ravel(),
+                "balanced_accuracy": float("nan") if balanced is None else np.ravel(balanced),
                 "n": self.n,
                 "split": self.split,
             }
         )
 
-    def best_cell(self) -> tuple[int, int]:
-        """Row and column of the cell that ``best`` takes.
+    def best_cell(self, *, min_valid: float | None = None) -> tuple[int, int]:
+        """Row and column of the best cell of those that keep to the floor of ``best``; of all, if none does.
 
         Raises:
             ValueError: If no cell was finished.
         """
         if np.isnan(self.accuracy).all():
             raise ValueError("no cell of this sweep was finished, so there is no best one")
-        k, strength = np.meshgrid(self.ks, self.strengths, indexing="ij")
-        # The last key counts first; NaN (an unfinished cell) sorts last.
-        order = np.lexsort(
-            (strength.ravel(), k.ravel(), -self.margin.ravel(), -self.accuracy.ravel())
-        )
-        row, column = np.unravel_index(int(order[0]), self.accuracy.shape)
+        kept = self._kept(min_valid)
+        found = np.flatnonzero(kept.ravel() if kept.any() else ~np.isnan(self.accuracy).ravel())
+        row, column = np.unravel_index(int(found[self._order(found)[0]]), self.accuracy.shape)
         return int(row), int(column)
 
-    def best(self) -> Choice:
-        """The cell with the highest accuracy; ties go to the larger margin, then smaller K and strength.
+    def best(self, *, min_valid: float | None = None) -> Choice:
+        """The cell with the highest accuracy, or the unsteered model where no cell does better.
+
+        Ties go to the larger margin, then smaller K and strength. The unsteered model is a candidate like the others,
+        at strength 0, so that what is built from the choice changes nothing.
 
         Meant for a dev split. On any other split the choice is optimistic: it warns, and the result says so.
+
+        Args:
+            min_valid: Least valid-answer rate of a cell, in [0, 1]; default ``MIN_VALID`` times the unsteered one.
+
+        Raises:
+            ValueError: If no cell was finished, or ``min_valid`` is out of range.
         """
-        row, column = self.best_cell()
+        row, column = self.best_cell(min_valid=min_valid)
+        if not self._beats_unsteered(row, column, min_valid):
+            return self._unsteered(row, column, min_valid)
         accuracy = float(self.accuracy[row, column])
         return self._choice(
             row,
             column,
             f"highest accuracy of {np.isfinite(self.accuracy).sum()} cells on {self.split} "
-            f"({accuracy:.1%}, unsteered {self.unsteered_accuracy:.1%}, n = {self.n})",
+            f"({accuracy:.1%}, unsteered {self.unsteered_accuracy:.1%}, n = {self.n})"
+            f"{self._left_out(accuracy, min_valid)}",
+            min_valid,
         )
 
-    def stable_region(self) -> Bool[np.ndarray, "k strength"]:
+    def _kept(self, min_valid: float | None) -> Bool[np.ndarray, "k strength"]:
+        """Finished cells that keep to the floor."""
+        floor = valid_floor(self.unsteered_valid_rate, min_valid)
+        with np.errstate(invalid="ignore"):
+            return ~np.isnan(self.accuracy) & (self.valid_rate >= floor - 1e-12)
+
+    def _order(self, cells: np.ndarray) -> np.ndarray:
+        """Places of cells (flat indices), the best first."""
+        k, strength = np.meshgrid(self.ks, self.strengths, indexing="ij")
+        # The last key counts first; NaN (an unfinished cell) sorts last.
+        keys = (strength, k, -self.margin, -self.accuracy)
+        return np.lexsort([key.ravel()[cells] for key in keys])
+
+    def _beats_unsteered(self, row: int, column: int, min_valid: float | None) -> bool:
+        if not self._kept(min_valid)[row, column]:
+            return False
+        own = (float(self.accuracy[row, column]), float(self.margin[row, column]))
+        return own > (self.unsteered_accuracy, self.unsteered_margin)  # a NaN margin is not larger
+
+    def _left_out(self, accuracy: float, min_valid: float | None) -> str:
+        """The cells that the floor kept from being chosen, in words."""
+        with np.errstate(invalid="ignore"):
+            better = int(((self.accuracy > accuracy) & ~self._kept(min_valid)).sum())
+        floor = valid_floor(self.unsteered_valid_rate, min_valid)
+        return f"; {better} with more keep fewer than {floor:.0%} valid answers" if better else ""
+
+    def _unsteered(self, row: int, column: int, min_valid: float | None) -> Choice:
+        reason = (
+            f"unsteered: no cell of {np.isfinite(self.accuracy).sum()} does better on {self.split} "
+            f"({self.unsteered_accuracy:.1%}, n = {self.n}"
+        )
+        if self._kept(min_valid)[row, column]:
+            reason += f"; the best cell {float(self.accuracy[row, column]):.1%}"
+        reason += ")" + self._left_out(self.unsteered_accuracy, min_valid)
+        accuracy = self.unsteered_accuracy
+        return Choice(int(self.ks[0]), 0.0, accuracy, self.split, self._warned(reason), self.axis)
+
+    def stable_region(self, *, min_valid: float | None = None) -> Bool[np.ndarray, "k strength"]:
         """Cells that the data cannot tell from the best one: accuracy within one standard error of it.
+
+        Args:
+            min_valid: See ``best``; where any cell keeps to the floor, only such cells count.
 
         Raises:
             ValueError: If no cell was finished.
         """
-        best = float(self.accuracy[self.best_cell()])
+        best = float(self.accuracy[self.best_cell(min_valid=min_valid)])
+        kept = self._kept(min_valid)
         with np.errstate(invalid="ignore"):  # NaN (an unfinished cell) is outside
-            return self.accuracy >= best - standard_error(best, self.n) - 1e-12
+            near = self.accuracy >= best - standard_error(best, self.n) - 1e-12
+        return near & kept if kept.any() else near
 
-    def stable(self) -> Choice:
+    def stable(self, *, min_valid: float | None = None) -> Choice:
         """The cell of the stable region whose neighbourhood is best: the one farthest from a cliff.
 
         Neighbourhood: the cell and the up to eight beside it on the grid, their mean accuracy. Ties go to the smaller
-        strength, then the smaller K. Warns as ``best`` does on a split other than dev.
+        strength, then the smaller K. Where ``best`` takes the unsteered model, so does this. Warns as ``best`` does on
+        a split other than dev.
+
+        Args:
+            min_valid: See ``best``.
         """
-        region = self.stable_region()
+        place = self.best_cell(min_valid=min_valid)
+        if not self._beats_unsteered(*place, min_valid):
+            return self._unsteered(*place, min_valid)
+        region = self.stable_region(min_valid=min_valid)
         rows, columns = np.indices(region.shape)
         around = np.empty(region.shape)
         for row, column in zip(rows.ravel(), columns.ravel(), strict=True):
@@ -165,6 +211,7 @@ class Sweep(ArrayEq):
             f"best neighbourhood ({around[row, column]:.1%}) of the {int(region.sum())} cells within one standard "
             f"error of the best on {self.split} ({float(self.accuracy[row, column]):.1%}, unsteered "
             f"{self.unsteered_accuracy:.1%}, n = {self.n})",
+            min_valid,
         )
 
     def cliffs(self) -> Bool[np.ndarray, "k strength"]:
@@ -201,10 +248,10 @@ class Sweep(ArrayEq):
         seen, held_out, unsteered = (float(one) for one in np.mean(found, axis=0))
         return Selection(n_splits, seen, held_out, seen - held_out, held_out - unsteered)
 
-    def _choice(self, row: int, column: int, reason: str) -> Choice:
-        best = float(self.accuracy[self.best_cell()])
+    def _choice(self, row: int, column: int, reason: str, min_valid: float | None) -> Choice:
+        best = float(self.accuracy[self.best_cell(min_valid=min_valid)])
         error = standard_error(best, self.n)
-        region, cliffs = self.stable_region(), self.cliffs()
+        region, cliffs = self.stable_region(min_valid=min_valid), self.cliffs()
         reason += (
             f"; {int(region.sum())} cells lie within one standard error ({100 * error:.1f} points)"
         )
@@ -213,15 +260,19 @@ class Sweep(ArrayEq):
         if cliffs[row, column]:
             reason += (
                 f", also in this one ({self.valid_rate[row, column]:.0%}, unsteered "
-                f"{self.unsteered_valid_rate:.0%}): do not use it"
-            )
-        if self.split != "dev":
-            reason += f"; chosen on {self.split}, so its accuracy is optimistic"
-            warnings.warn(
-                f"best() chose K and strength on the {self.split} split; the accuracy it reports is "
-                "optimistic. Choose on dev, report on test.",
-                stacklevel=3,
+                f"{self.unsteered_valid_rate:.0%})"
             )
         accuracy = float(self.accuracy[row, column])
         k, strength = int(self.ks[row]), float(self.strengths[column])
-        return Choice(k, strength, accuracy, self.split, reason, self.axis)
+        return Choice(k, strength, accuracy, self.split, self._warned(reason), self.axis)
+
+    def _warned(self, reason: str) -> str:
+        """The reason, with what is wrong with a choice that was not made on dev."""
+        if self.split == "dev":
+            return reason
+        warnings.warn(
+            f"best() chose K and strength on the {self.split} split; the accuracy it reports is "
+            "optimistic. Choose on dev, report on test.",
+            stacklevel=4,
+        )
+        return f"{reason}; chosen on {self.split}, so its accuracy is optimistic"

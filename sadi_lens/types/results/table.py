@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sadi_lens.types.results.comparison import Comparison, MethodRow, SideEffects
+from sadi_lens.types.results.guards import SHOWN
 
 METHOD_COLUMNS = ("method", "settings", "accuracy", "gain", "null p", "margin (nats)", "valid")
 COMPARED_COLUMNS = (
@@ -15,6 +16,7 @@ COMPARED_COLUMNS = (
     "Holm p",
     *METHOD_COLUMNS[4:],
 )
+GUARD_COLUMNS = ("method", "answers", "balanced accuracy", "gain", "AUC", "gain", "d'", "bias c")
 SIDE_COLUMNS = ("method", "KL (nats/token)", "perplexity", "repeated", "compression", "CPU ms/item")
 
 
@@ -81,6 +83,27 @@ def compared_rows(comparison: Comparison) -> list[tuple[str, ...]]:
     extra += [("", "")] * len(comparison.nulls)
     return [
         (*row[:2], dev, *row[2:4], p, *row[4:]) for row, (dev, p) in zip(rows, extra, strict=True)
+    ]
+
+
+def guard_rows(comparison: Comparison) -> list[tuple[str, ...]]:
+    """``GUARD_COLUMNS``: the answers that each method gives, and its gain where no favourite helps."""
+    base = comparison.rows[0]
+    return [
+        (
+            row.label,
+            ", ".join(f"{name} {share:.0%}" for name, share in guards.shares[:SHOWN]),
+            f"{guards.balanced_accuracy:.1%}",
+            "" if row is base else points_text(guards.balanced_gain, guards.balanced_interval),
+            number_text(guards.auc, ".2f"),
+            ""
+            if row is base or math.isnan(guards.auc)
+            else f"{guards.auc_gain:+.2f} {interval_text(guards.auc_interval, '+.2f')}",
+            number_text(guards.d_prime, ".2f"),
+            number_text(guards.bias, "+.2f"),
+        )
+        for row in comparison.rows
+        if (guards := row.guards) is not None
     ]
 
 

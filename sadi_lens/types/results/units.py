@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from sadi_lens.types.base import ArrayEq
+from sadi_lens.types.base import ArrayEq, unit_frame
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import ModelInfo, unit_label
 
@@ -34,18 +34,8 @@ class SignAgreement(ArrayEq):
 
     def frame(self) -> "pd.DataFrame":
         """One row a unit."""
-        import pandas as pd
-
-        layer, unit = np.indices(self.scalar.shape)
-        return pd.DataFrame(
-            {
-                "component": self.component,
-                "layer": layer.ravel(),
-                "unit": unit.ravel(),
-                "scalar": self.scalar.ravel(),
-                "projection": self.projection.ravel(),
-                "n": self.n,
-            }
+        return unit_frame(
+            component=self.component, scalar=self.scalar, projection=self.projection, n=self.n
         )
 
 

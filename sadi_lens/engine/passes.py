@@ -1,16 +1,15 @@
-"""What fits: a text into the context, rows into one pass, a pass into the memory."""
+"""How texts become passes: how many the memory takes, which may share one, padding; several answers as a tree."""
 
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sadi_lens.engine.text import encode, require_tokenizer
-from sadi_lens.types.model import HookedModel, ModelInfo
+from sadi_lens.engine.text import EncodedItem, require_tokenizer
+from sadi_lens.types.model import HookedModel
 
 Result = TypeVar("Result")
 
@@ -113,96 +112,6 @@ def device_of(model: HookedModel) -> torch.device:
     return next(devices, torch.device("cpu"))
 
 
-_ROWS_NAMED = 5
-
-
-def fitting(
-    model: HookedModel,
-    items: Sequence[tuple[tuple[str, ...], tuple[str, ...]]],
-    what: str,
-    *,
-    too_long: str = "error",
-    room: int = 0,
-    prepend_bos: bool | None = None,
-) -> list[int]:
-    """Rows of the items that fit the model's context; looked at before anything is computed.
-
-    Args:
-        model: A bridged model.
-        items: Prompts and answers of each; one prompt for all answers, or one for each.
-        what: What they are, for the message.
-        too_long: ``"error"`` refuses, ``"skip"`` leaves them out with a warning; both name the rows.
-        room: Tokens that are to follow.
-        prepend_bos: See ``encode``.
-
-    Raises:
-        ValueError: If one is too long and ``too_long="error"``, or all are.
-    """
-    n_ctx = int(getattr(model.cfg, "n_ctx", 0) or 0)
-    tokenizer = require_tokenizer(model)
-
-    def length(prompts: tuple[str, ...], answers: tuple[str, ...]) -> int:
-        pairs = [(prompts[min(i, len(prompts) - 1)], one) for i, one in enumerate(answers or ("",))]
-        texts = [prompt + answer for prompt, answer in pairs]
-        if (
-            max(len(text.encode()) for text in texts) + room + 8 <= n_ctx
-        ):  # no more tokens than bytes
-            return 0
-        return room + max(len(encode(tokenizer, text, prepend_bos=prepend_bos)) for text in texts)
-
-    lengths = [length(*item) if n_ctx else 0 for item in items]
-    long = [row for row, one in enumerate(lengths) if one > n_ctx]
-    if not long:
-        return list(range(len(items)))
-    named = ", ".join(f"{row} ({lengths[row]})" for row in long[:_ROWS_NAMED])
-    more = ", ..." if len(long) > _ROWS_NAMED else ""
-    message = (
-        f"{len(long)} of {len(items)} {what} must fit the context of {n_ctx} tokens"
-        f"{f' with max_new_tokens {room}' if room else ''}; too long are rows (tokens) {named}{more}"
-    )
-    if too_long == "error":
-        raise ValueError(f"{message}. Shorten them, or leave them out: too_long='skip'")
-    if len(long) == len(items):
-        raise ValueError(f"{message}: none is left")
-    warnings.warn(f"{message}. They are left out", stacklevel=4)
-    return [row for row in range(len(items)) if row not in set(long)]
-
-
-def warn_unknown(model: HookedModel, items: Sequence[Sequence[str]]) -> None:
-    """Warn of words that the tokenizer does not know: to the model they are all one token.
-
-    Args:
-        model: A bridged model.
-        items: Texts of each row.
-    """
-    tokenizer = require_tokenizer(model)
-    unknown = tokenizer.unk_token_id
-    backend = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
-    if unknown is None or unknown in (tokenizer.bos_token_id, tokenizer.eos_token_id):
-        return
-    texts = [text for item in items for text in item]
-    if getattr(backend, "byte_fallback", False) or not texts:
-        return
-
-    def has(texts: list[str]) -> list[bool]:
-        return [unknown in ids for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
-
-    rows = [row for row, item in enumerate(items) for _ in item]
-    hits = [index for index, is_in in enumerate(has(texts)) if is_in]
-    if not hits:
-        return
-    found = list(dict.fromkeys(rows[index] for index in hits))
-    words = list(dict.fromkeys(word for index in hits[:20] for word in texts[index].split()))
-    is_new = has([f" {word}" for word in words])
-    first = [word for word, is_in in zip(words, is_new, strict=True) if is_in][:_ROWS_NAMED]
-    warnings.warn(
-        f"{len(found)} of {len(items)} items hold words that {ModelInfo.of(model).name} does not know (rows "
-        f"{', '.join(map(str, found[:_ROWS_NAMED]))}; first {', '.join(map(repr, first))}): all of them are the token "
-        f"{tokenizer.unk_token!r} to it, and its numbers say nothing about them",
-        stacklevel=4,
-    )
-
-
 def pad_left(
     rows: Sequence[Sequence[int]], pad: int, device: Any
 ) -> tuple[Int[Tensor, "row pos"], Int[Tensor, "row pos"]]:
@@ -284,3 +193,83 @@ def batches_on_one_side(
     for members in by_side(model, lengths):
         for batch in batches_by_tokens([sizes[index] for index in members], max_tokens):
             yield [members[index] for index in batch]
+
+
+class Branches(NamedTuple):
+    """Prompts without their last token, and the tree that stands behind each."""
+
+    prefix: Int[Tensor, "item past"]
+    prefix_mask: Int[Tensor, "item past"]
+    """1 for real tokens; padded on the left."""
+    ids: Int[Tensor, "item node"]
+    """The last prompt token, then the answers one after the other, each padded on the right."""
+    positions: Int[Tensor, "item node"]
+    sees: Bool[Tensor, "node node"]
+    """Whether the token of the row attends to that of the column; padding is seen by padding only."""
+    width: int
+    """Nodes of one answer."""
+
+    def starts(self) -> list[int]:
+        """First node of each answer."""
+        return list(range(1, self.ids.shape[1], self.width)) if self.width else []
+
+
+def branches(items: Sequence[EncodedItem], *, drop_last: bool, pad: int, device: Any) -> Branches:
+    """The trees of a few items.
+
+    Args:
+        items: Items with any number of answers, also none; missing ones are filled with padding.
+        drop_last: Leave the last token of every answer out, which predicts nothing that is asked for.
+        pad: Id to pad prompts with.
+        device: Where the tensors go.
+    """
+    tails = [
+        [answer[: len(answer) - 1] if drop_last else answer for answer in item.answers]
+        for item in items
+    ]
+    width = max((len(tail) for row in tails for tail in row), default=0)
+    n_answers = max(len(row) for row in tails)
+    prompts, mask = pad_left([item.prompt for item in items], pad, "cpu")
+    # Room that an answer leaves is filled with a token of the text: what no token sees must still be finite.
+    ids = prompts[:, -1:].repeat(1, 1 + n_answers * width)
+    for row, answers in enumerate(tails):
+        for column, tail in enumerate(answers):
+            start = 1 + column * width
+            ids[row, start : start + len(tail)] = torch.tensor(tail, dtype=torch.long)
+    depth = torch.cat(
+        [torch.zeros(1, dtype=torch.long), torch.arange(1, width + 1).repeat(n_answers)]
+    )
+    sees = torch.block_diag(torch.ones(1, 1), *[torch.ones(width, width).tril()] * n_answers).bool()
+    sees[:, 0] = True
+    positions = mask.sum(dim=1, keepdim=True) - 1 + depth
+    return Branches(
+        prompts[:, :-1].to(device),
+        mask[:, :-1].to(device),
+        ids.to(device),
+        positions.to(device),
+        sees.to(device),
+        width,
+    )
+
+
+def additive(visible: Bool[Tensor, "..."], dtype: torch.dtype) -> Float[Tensor, "..."]:
+    """0 where a token is seen, the most negative number where it is not."""
+    mask = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
+    return mask.masked_fill_(~visible, torch.finfo(dtype).min)
+
+
+def whole_inputs(
+    tree: Branches, dtype: torch.dtype, copies: int = 1
+) -> tuple[Int[Tensor, "row pos"], Float[Tensor, "row 1 pos pos"], Int[Tensor, "row pos"]]:
+    """Prefix and nodes as one sequence a row, nothing cached: ids, mask, positions."""
+    n, past = tree.prefix.shape
+    length = past + tree.sees.shape[0]
+    visible = torch.ones(length, length, dtype=torch.bool, device=tree.ids.device).tril()
+    visible[past:, past:] = tree.sees
+    real = torch.ones(n, length, dtype=torch.bool, device=tree.ids.device)
+    real[:, :past] = tree.prefix_mask.bool()
+    mask = additive((visible & real[:, None])[:, None], dtype)
+    before = (tree.prefix_mask.cumsum(dim=-1) - 1).clamp(min=0)
+    positions = torch.cat([before, tree.positions], dim=1)
+    ids = torch.cat([tree.prefix, tree.ids], dim=1)
+    return ids.repeat(copies, 1), mask.repeat(copies, 1, 1, 1), positions.repeat(copies, 1)

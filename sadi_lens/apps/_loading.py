@@ -1,0 +1,180 @@
+"""What a command is asked to run on: the options for model and data, checked before anything heavy is imported."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from sadi_lens.types.data import Task
+
+LARGE = 20_000_000
+"""Weights from which on a model gets ``LARGE_SIZES``; ``tiny`` has 1 million."""
+LARGE_SIZES = {"pairs": 100, "dev": 100, "test": 200}
+LARGE_NULL = 100
+
+ModelName = Annotated[
+    str,
+    typer.Option(
+        help="tiny, smollm2, gemma3-270m, a local folder, a GGUF file or a Hugging Face name"
+    ),
+]
+TaskName = Annotated[
+    str | None,
+    typer.Option(
+        help="A task by name (`sadi-lens tasks` lists them), or a file; default hints for tiny, else suggest"
+    ),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(help="File or folder of rows; with the --task of a benchmark, its local files"),
+]
+Sizes = Annotated[
+    str | None,
+    typer.Option(
+        help="PAIRS,DEV,TEST: most items of each; default all, for models of 20 million weights or more 100,100,200"
+    ),
+]
+ChatTemplate = Annotated[
+    bool, typer.Option(help="Ask through the tokenizer's chat template", show_default=False)
+]
+Scoring = Annotated[
+    str, typer.Option(help="sum, per_token, pmi, generation or teacher_forced (see evaluate)")
+]
+Dtype = Annotated[
+    str | None, typer.Option(help="float32, bfloat16 or float16; default the model's")
+]
+Position = Annotated[
+    str, typer.Option(help="last_prompt, every_step or all: which tokens are edited")
+]
+
+
+def is_large(model: Any) -> bool:
+    """Whether a model has ``LARGE`` weights or more."""
+    return sum(one.numel() for one in model.original_model.parameters()) >= LARGE
+
+
+def first_of(task: "Task", sizes: dict[str, int]) -> "Task":
+    """The first items of each split.
+
+    >>> from sadi_lens.apps._loading import first_of
+    >>> small = first_of(task, {"pairs": 10, "dev": 20, "test": 30})
+    >>> len(small.pairs), len(small.dev), len(small.test)
+    (10, 20, 30)
+    """
+    parts = {split: getattr(task, split)[:most] for split, most in sizes.items()}
+    items = task.pair_items
+    if len(items) == len(task.pairs):
+        items = items[: sizes.get("pairs", len(items))]
+    return replace(task, **parts, pair_items=items)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Model and data as they were asked for; wrong names and places are refused at once, without torch.
+
+    Raises:
+        FileNotFoundError: If a file or folder does not exist.
+        ValueError: If a name is unknown, or sizes or scoring cannot be meant.
+    """
+
+    model: str
+    task: str | None = None
+    data: Path | None = None
+    sizes: str | None = None
+    chat_template: bool = False
+    dtype: str | None = None
+    position: str = "last_prompt"
+    scoring: str = "sum"
+
+    def __post_init__(self) -> None:
+        from sadi_lens.models._names import resolve
+        from sadi_lens.types.answers import SCORINGS
+        from sadi_lens.types.base import POSITIONS, require_one_of
+
+        resolve(self.model)
+        self.split_sizes()
+        require_one_of("position", self.position, POSITIONS)
+        require_one_of("scoring", self.scoring, SCORINGS)
+        if self.data is not None and not self.data.exists():
+            raise FileNotFoundError(f"data {str(self.data)!r} does not exist")
+
+    @property
+    def task_name(self) -> str:
+        """The task asked for, or the one that goes with the model."""
+        return self.task or ("hints" if self.model == "tiny" else "suggest")
+
+    def split_sizes(self) -> dict[str, int]:
+        """Split -> most items; empty where nothing was asked for."""
+        if self.sizes is None:
+            return {}
+        parts = self.sizes.split(",")
+        if len(parts) != 3 or not all(one.strip().isdecimal() and int(one) for one in parts):
+            raise ValueError(
+                f"sizes must be three numbers of at least 1, PAIRS,DEV,TEST as in 100,100,200; got {self.sizes!r}"
+            )
+        return dict(zip(("pairs", "dev", "test"), map(int, parts), strict=True))
+
+    def load(self) -> tuple[Any, "Task", list[str]]:
+        """The model, the task as it will be run, and what was done to it, in words."""
+        task = self.load_task()
+        from sadi_lens.models import load_model
+        from sadi_lens.tasks import with_chat_template
+
+        model = load_model(self.model, dtype=self.dtype)
+        notes: list[str] = []
+        if task.name == "suggest" and self.data is None:
+            _require_words(model, task)
+            task, note = known_facts(model)
+            notes.append(note)
+        sizes = self.split_sizes() or (LARGE_SIZES if is_large(model) else {})
+        short = first_of(task, sizes)
+        if short != task and not self.sizes:
+            notes.append(
+                f"a model of this size gets the first {', '.join(f'{n} {split}' for split, n in sizes.items())} items; "
+                "--sizes says otherwise"
+            )
+        if self.chat_template:
+            short = with_chat_template(short, model.tokenizer)
+        return model, short, notes
+
+    def load_task(self) -> "Task":
+        """The task as it is."""
+        from sadi_lens.tasks import BENCHMARKS, load_benchmark, load_task
+
+        if self.data is None:
+            return load_task(self.task_name)
+        if self.task in BENCHMARKS:
+            return load_benchmark(self.task, self.data)
+        if self.task is not None:
+            raise ValueError(
+                f"--data with --task takes the name of a benchmark ({', '.join(BENCHMARKS)}), got {self.task!r}; leave "
+                "--task out to run on the rows as they are"
+            )
+        return load_task(self.data)
+
+
+def _require_words(model: Any, task: "Task") -> None:
+    """Refuse a task of which the model knows no item's words: its numbers would say nothing."""
+    unknown = model.tokenizer.unk_token_id
+    texts = [pair.prompt for pair in task.pairs]
+    if all(unknown in ids for ids in model.tokenizer(texts)["input_ids"]):
+        raise ValueError(
+            f"every prompt of {task.name!r} holds words that this model's tokenizer does not have. The embedded model "
+            "has tasks of its own: hints is its like of suggest"
+        )
+
+
+def known_facts(model: Any) -> tuple["Task", str]:
+    """``suggest`` without the pairs and dev facts that the model does not answer unaided; test keeps every fact."""
+    from sadi_lens.measure.evaluation import evaluate
+    from sadi_lens.tasks import load_task, suggest_unaided
+
+    facts, samples = suggest_unaided()
+    found = evaluate(model, samples, progress=False)
+    known = [fact for fact, is_right in zip(facts, found.correct, strict=True) if is_right]
+    return load_task("suggest", known=known), (
+        f"of {len(facts)} facts for pairs and dev the model answers {len(known)} unaided "
+        f"({found.accuracy:.0%}); the others are dropped from both, test keeps every fact"
+    )

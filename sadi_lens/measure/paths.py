@@ -1,0 +1,192 @@
+"""What scaled heads write: the whole effect, its direct part, head by head, and what is lost without the heads."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from scipy import stats
+
+from sadi_lens.engine.prompts import encode_prompts
+from sadi_lens.engine.twin import input_rows, sites_of
+from sadi_lens.find.differences import activation_differences
+from sadi_lens.find.direct import direct_gradients
+from sadi_lens.interventions import MaskedScaling
+from sadi_lens.interventions.ablation import (
+    DirectPath,
+    MeanAblation,
+    ResampleAblation,
+    head_writes,
+)
+from sadi_lens.interventions.pairs import prompt_activations
+from sadi_lens.measure.calls import Settings
+from sadi_lens.measure.evaluation import evaluate_all
+from sadi_lens.types.checks import checked
+from sadi_lens.types.data import ContrastivePair, Sample, Task
+from sadi_lens.types.masks import Mask
+from sadi_lens.types.model import HookedModel, ModelInfo
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@checked()
+def resample_ablation(
+    model: HookedModel, mask: Mask, prompts: Sequence[str], *, seed: int = 0
+) -> ResampleAblation:
+    """Selected units set to what they are at the end of another of the prompts, drawn as a random circle.
+
+    Raises:
+        ValueError: If there are fewer than 2 different prompts, or the mask does not fit the model.
+    """
+    mask.check(ModelInfo.of(model))
+    unique = {
+        one.prompt: text for one, text in zip(encode_prompts(model, prompts), prompts, strict=True)
+    }
+    if len(unique) < 2:
+        raise ValueError(f"prompts must hold at least 2 different ones, got {len(unique)}")
+    every = list(range(ModelInfo.of(model).n_layers))
+    values = prompt_activations(model, list(unique.values()), mask.component, every).numpy()
+    order = np.random.default_rng(seed).permutation(len(unique))
+    donor = np.empty_like(order)
+    donor[order] = np.roll(order, -1)
+    return ResampleAblation(mask, tuple(unique), values[donor])
+
+
+@checked()
+def head_paths(
+    model: HookedModel, task: Task, scaling: MaskedScaling, *, split: str = "dev", seed: int = 0
+) -> "pd.DataFrame":
+    """Where the effect of scaling some heads at the last prompt token goes.
+
+    The direct part is measured, not taken to first order: what the heads write more than before (strength * z W_O of
+    the unsteered run) is added behind the last block, so that only the final norm and the unembedding see it; then the
+    same for each head alone. The rest of the whole effect goes through later layers (and through what the scaled heads
+    of earlier layers change in those of later ones). The direct part reaches the first token of an answer alone.
+
+    Args:
+        model: A bridged model in eval mode.
+        task: Its pairs give the means of the ablation, its ``split`` the items.
+        scaling: SADI on heads.
+        split: ``"dev"`` or ``"test"``.
+        seed: Of the donors.
+
+    Returns:
+        One row an edit: ``edit`` (``unsteered``, ``scaled``, ``direct``, ``rest``, ``direct, head L.H`` of every head,
+        ``mean ablation``, ``resample ablation``), ``margin`` (mean change of the margin against the unsteered model,
+        nats), ``low``, ``high`` (95%, Student's t over items taken as independent), ``accuracy`` (NaN for ``rest``,
+        which is no run), ``n``. ``sadi_lens.plots.head_paths`` draws it.
+
+    Raises:
+        ValueError: If heads are not what is scaled, the split is empty or has free text, or a block does not add what
+            its attention puts out to the residual stream as it is.
+
+    Example:
+        >>> heads = sl.activation_differences(
+        ...     model, task.pairs[:20], components=["head"], progress=False
+        ... )["head"]
+        >>> small = sl.Task("hints", pairs=task.pairs[:20], dev=task.dev[:20])
+        >>> found = sl.measure.head_paths(model, small, sl.MaskedScaling(sl.top_k_mask(heads, 2), 5.0))
+        >>> found.edit.tolist()[:4], len(found)
+        (['unsteered', 'scaled', 'direct', 'rest'], 8)
+    """
+    import pandas as pd
+
+    samples: Sequence[Sample] = getattr(task, split)
+    mask = scaling.mask
+    if mask.component != "head" or not samples or any(not one.choices for one in samples):
+        raise ValueError(
+            f"head_paths needs SADI on heads and items with choices; got component {mask.component!r} and "
+            f"{len(samples)} items of {split}"
+        )
+    _require_plain_sum(model, samples[0])
+    direct, each = _direct(model, samples, scaling)
+    own = activation_differences(model, task.pairs, components=["head"], progress=False)["head"]
+    edits: dict[str, Any] = {
+        "unsteered": None,
+        "scaled": scaling,
+        "direct": direct,
+        **{f"direct, head {layer}.{unit}": one for (layer, unit), one in each.items()},
+        "mean ablation": MeanAblation.from_differences(mask, own),
+        "resample ablation": resample_ablation(
+            model, mask, [one.prompt for one in samples], seed=seed
+        ),
+    }
+    results = evaluate_all(
+        model, samples, list(edits.values()), Settings(task.name), progress=False
+    )
+    margins = {
+        name: one.margins - results[0].margins for name, one in zip(edits, results, strict=True)
+    }
+    accuracy = {name: one.accuracy for name, one in zip(edits, results, strict=True)}
+    rest = margins["scaled"] - margins["direct"]
+    rows: list[dict[str, Any]] = []
+    for name, change in margins.items():
+        rows.append(_row(name, change, accuracy[name]))
+        if name == "direct":
+            rows.append(_row("rest", rest, float("nan")))
+    frame = pd.DataFrame(rows)
+    frame.attrs = {
+        "label": scaling.label,
+        "task": task.name,
+        "model": ModelInfo.of(model).name,
+        "split": split,
+    }
+    return frame
+
+
+def _row(edit: str, change: np.ndarray, accuracy: float) -> dict[str, Any]:
+    n, mean = change.size, float(change.mean())
+    half = 0.0
+    if n > 1:
+        half = float(stats.t.ppf(0.975, n - 1) * change.std(ddof=1) / np.sqrt(n))
+    return {
+        "edit": edit,
+        "margin": mean,
+        "low": mean - half,
+        "high": mean + half,
+        "accuracy": accuracy,
+        "n": n,
+    }
+
+
+def _direct(
+    model: HookedModel, samples: Sequence[Sample], scaling: MaskedScaling
+) -> tuple[DirectPath, dict[tuple[int, int], DirectPath]]:
+    """The direct part of all heads together, and of each."""
+    info = ModelInfo.of(model)
+    unique = {
+        one.prompt: sample.prompt
+        for one, sample in zip(
+            encode_prompts(model, [one.prompt for one in samples]), samples, strict=True
+        )
+    }
+    every = list(range(info.n_layers))
+    z = prompt_activations(model, list(unique.values()), "head", every).numpy()
+    writes = head_writes(z, _output_weights(model, info), scaling.mask, scaling.strength)
+    last = (info.n_layers - 1,)
+
+    def path(push: np.ndarray, name: str) -> DirectPath:
+        return DirectPath("hidden", tuple(unique), push[:, None, :, None], last, name)
+
+    each = {
+        unit: path(writes[:, place], f"head {unit[0]}.{unit[1]}, strength {scaling.strength:g}")
+        for place, unit in enumerate(scaling.mask.units)
+    }
+    return path(writes.sum(axis=1), scaling.label), each
+
+
+def _output_weights(model: HookedModel, info: ModelInfo) -> np.ndarray:
+    """W_O, [layer head d_head d_model]."""
+    sites = sites_of(model)
+    if sites is None:
+        raise ValueError(f"{info.name} has no output matrix of heads that can be read")
+    rows = [input_rows(sites["head", layer].module) for layer in range(info.n_layers)]
+    return torch.stack(rows).cpu().numpy().reshape(info.n_layers, info.n_heads, info.d_head, -1)
+
+
+def _require_plain_sum(model: HookedModel, sample: Sample) -> None:
+    """Direct attribution refuses blocks that do not add what their parts put out as it is."""
+    wrong = sample.choices[sample.wrong[0]]
+    pair = ContrastivePair(sample.prompt, sample.choices[sample.answer or 0], wrong)
+    direct_gradients(model, [pair], "head", progress=False)

@@ -1,0 +1,111 @@
+"""Rankings of units against what scaling each unit alone really does."""
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from sadi_lens.find.rankings import ALL_RANKINGS
+from sadi_lens.measure.calls import Settings
+from sadi_lens.measure.candidates import evaluate_candidates
+from sadi_lens.measure.choosing import choose
+from sadi_lens.measure.methods import BUDGET, METHODS, Material, Method
+from sadi_lens.measure.methods.sadi import sadi
+from sadi_lens.types.base import DEFAULT_POSITION, require_one_of
+from sadi_lens.types.checks import checked
+from sadi_lens.types.data import Task
+from sadi_lens.types.model import HookedModel
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+YARDSTICK = "exact"
+TOP = 10
+"""Units compared as a set."""
+DEFAULT = ("signed", "magnitude", "effect", "integrated", "attribution", "gradient", YARDSTICK)
+
+
+@checked()
+def rankings_table(
+    model: HookedModel,
+    task: Task,
+    component: str = "head",
+    rankings: Sequence[str] = DEFAULT,
+    *,
+    budget: int = BUDGET,
+    position: str = DEFAULT_POSITION,
+    seed: int = 0,
+) -> "pd.DataFrame":
+    """How well each ranking of units agrees with single-unit effects, and what SADI reaches with it.
+
+    The yardstick is the ranking ``"exact"``: the mean gain of the pairs' margin from scaling one unit alone. It is no
+    upper bound for masks of several units, whose effects need not add.
+
+    Args:
+        model: A bridged model in eval mode.
+        task: Needs pairs (scores), dev (K and strength) and test (the accuracy reported).
+        component: Whose units.
+        rankings: Names of ``sadi_lens.find.rankings.ALL_RANKINGS``.
+        budget: Cells of K and strength that each may try on dev.
+        position: Which tokens are edited.
+        seed: Of a probe's folds.
+
+    Returns:
+        One row a ranking, the unsteered model first: ``spearman`` (rank correlation with the yardstick over all units),
+        ``top_shared`` (share of its first ``TOP`` units among the yardstick's), ``k``, ``strength``, ``dev_accuracy``,
+        ``test_accuracy``, ``seconds`` (CPU, to score the units).
+
+    Raises:
+        ValueError: If the task lacks a split or a name is unknown.
+
+    Example:
+        >>> small = sl.Task("hints", pairs=task.pairs[:12], dev=task.dev[:20], test=task.test[:20])
+        >>> table = sl.measure.rankings_table(model, small, "head", ["effect", "exact"], budget=6)
+        >>> table.ranking.tolist(), bool(table.spearman[1] > 0.5), float(table.spearman[2])
+        (['unsteered', 'effect', 'exact'], True, 1.0)
+    """
+    import pandas as pd
+
+    for ranking in rankings:
+        require_one_of("ranking", ranking, ALL_RANKINGS)
+    material = Material(model, task.pairs, task.name, component, position, seed)
+    settings = Settings(task.name, position)
+    exact = material.scores(component, YARDSTICK).values
+    best = set(np.argsort(-exact, axis=None)[:TOP].tolist())
+    unsteered = METHODS["unsteered"]
+    rows: list[dict[str, object]] = []
+    for name in ("unsteered", *rankings):
+        method = (
+            unsteered
+            if name == "unsteered"
+            else Method(name, "adaptive", sadi, ranking=name, axis="K")
+        )
+        row: dict[str, object] = {"ranking": name}
+        if name != "unsteered":
+            started = time.process_time()
+            values = material.scores(component, name).values
+            row["seconds"] = time.process_time() - started
+            row["spearman"] = float(spearmanr(values, exact, axis=None).statistic)
+            first = set(np.argsort(-values, axis=None)[:TOP].tolist())
+            row["top_shared"] = len(first & best) / len(best)
+        chosen = choose(material, method, task.dev, settings, budget=budget)
+        (found,) = evaluate_candidates(model, task.test, [chosen.candidate], settings)
+        row |= {
+            "k": chosen.candidate.k,
+            "strength": chosen.candidate.strength,
+            "dev_accuracy": chosen.dev_accuracy,
+            "test_accuracy": found.accuracy,
+        }
+        rows.append(row)
+    columns = [
+        "ranking",
+        "spearman",
+        "top_shared",
+        "k",
+        "strength",
+        "dev_accuracy",
+        "test_accuracy",
+    ]
+    return pd.DataFrame(rows, columns=[*columns, "seconds"])

@@ -1,0 +1,145 @@
+"""Options and small commands of the command line."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+
+def invoke(*arguments):
+    from sadi_lens.apps.cli import app
+
+    return CliRunner().invoke(app, [str(one) for one in arguments])
+
+
+def test_tasks_and_methods_are_listed_and_the_version_printed():
+    from importlib.metadata import version
+
+    import sadi_lens as sl
+    from sadi_lens.measure.methods import METHODS
+
+    tasks = invoke("tasks").output
+    hints = sl.load_task("hints")
+    (line,) = [one for one in tasks.splitlines() if one.startswith("│ hints ")]
+    for split in ("pairs", "dev", "test"):
+        assert f" {len(getattr(hints, split))} " in line
+    assert all(name in tasks for name in ("suggest", *sl.tasks.BENCHMARKS))
+    assert all(name in invoke("methods").output for name in METHODS)
+    assert invoke("--version").output.strip() == f"sadi_lens {version('sadi_lens')}"
+
+
+@pytest.mark.parametrize("name", ["hints", "recall", "suggest"])
+def test_a_task_that_is_written_is_read_again(name, tmp_path):
+    import sadi_lens as sl
+
+    out = tmp_path / "mine.jsonl"
+    done = invoke("task", name, "--out", out, "--sizes", "7,8,9")
+    assert done.exit_code == 0, done.output
+    again, task = sl.load_task(out, space=False), sl.load_task(name)
+    assert (again.pairs, again.dev, again.test) == (task.pairs[:7], task.dev[:8], task.test[:9])
+    held = out.read_text()
+    assert invoke("task", name, "--out", out).exit_code == 1
+    assert out.read_text() == held
+
+
+def test_a_demo_runs_on_a_file_goes_on_where_it_stopped_and_draws_no_bars(tmp_path, monkeypatch):
+    import sadi_lens.measure.evaluation as module
+    from sadi_lens.types.store import read_json
+
+    data, out = tmp_path / "mine.jsonl", tmp_path / "out"
+    invoke("task", "hints", "--out", data, "--sizes", "12,10,14")
+    command = ["demo", "--data", data, "--out", out, "--no-png", "--n-null", 20]
+    real, calls = module._by_choices, []
+
+    def stopping(*args):
+        calls.append(args)
+        if len(calls) == 8:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(module, "_by_choices", stopping)
+    first = invoke(*command)
+    assert first.exit_code == 130
+    monkeypatch.setattr(module, "_by_choices", real)
+    done = invoke(*command)
+    assert done.exit_code == 0, done.output
+    # tqdm reads TQDM_DISABLE when it is imported, here before the command: the loading bar of transformers is left.
+    output = first.output + done.output
+    assert output.count("%|") == output.count("Loading weights")
+    assert "sweep:" not in output
+    assert "test:" not in output.replace("test: every choice once", "")
+    steps = [line for line in done.output.splitlines() if " of 9 " in line]
+    assert [line.split()[0] for line in steps] == [str(n) for n in range(1, 10)]
+    settings = read_json(out / "results.json")["settings"]
+    assert (settings["n_pairs"], settings["n_dev"], settings["n_test"]) == (12, 10, 14)
+    whole = (out / "results.json").read_bytes()
+    monkeypatch.setattr(module, "_by_choices", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr("sadi_lens.apps.demo.forecast", lambda *_, **__: 0.0)
+    assert invoke(*command).exit_code == 0
+    assert (out / "results.json").read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["demo", "--data", "nowhere.jsonl"], "data 'nowhere.jsonl' does not exist"),
+        (["demo", "--sizes", "10,10"], "sizes must be three numbers of at least 1"),
+        (["compare", "--sizes", "10,10,0"], "sizes must be three numbers of at least 1"),
+        (["explorer", "--position", "last"], "position must be one of"),
+        (["demo", "--scoring", "sums"], "scoring must be one of"),
+        (["demo", "--task", "suggest"], "hints is its like of suggest"),
+        (["demo", "--chat-template"], "has no chat template"),
+        (["demo", "--task", "hints", "--data", "."], "takes the name of a benchmark"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_in_one_line(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = invoke(*arguments)
+    assert done.exit_code == 1
+    assert message in " ".join(done.output.split())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("option", ["--model", "--data"])
+def test_a_mistyped_path_is_refused_before_torch_is_imported(option):
+    code = (
+        "import sys\n"
+        "from sadi_lens.apps.cli import app\n"
+        f"try: app(['demo', {option!r}, './no/such/place.jsonl'])\n"
+        "except SystemExit as stop: assert stop.code == 1\n"
+        "assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "no/such/place.jsonl" in done.stdout
+
+
+def test_a_benchmark_is_read_from_its_local_files(tmp_path):
+    rows = [
+        {
+            "question": f"is number {n} odd",
+            "passage": f"Text {n}.",
+            "answer": bool(n % 2),
+            "label": n % 2,
+        }
+        for n in range(60)
+    ]
+    for split in ("train", "dev", "validation", "test"):
+        text = "".join(
+            json.dumps({**row, "question": f"{split} {row['question']}"}) + "\n" for row in rows
+        )
+        (tmp_path / f"{split}.jsonl").write_text(text)
+    done = invoke(
+        "task",
+        "boolq",
+        "--data",
+        tmp_path,
+        "--out",
+        tmp_path / "x" / "boolq.jsonl",
+        "--sizes",
+        "5,5,5",
+    )
+    assert done.exit_code == 0, done.output
+    assert "5 pairs, 5 dev, 5 test" in done.output

@@ -1,0 +1,193 @@
+"""A run shared by processes: each does its cells, one may be killed, and the whole is that of one process."""
+
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    import sadi_lens as sl
+
+    return sl.load_model("tiny")
+
+
+@pytest.fixture
+def runs(tiny, monkeypatch):
+    import sadi_lens as sl
+    from sadi_lens.apps.experiments import prepare
+
+    monkeypatch.setattr(prepare, "load_model", lambda _name: tiny)
+    return lambda out, experiment=None, **more: sl.apps.run_experiment(
+        experiment or small(), out, progress=False, **more
+    )
+
+
+def small(**changes):
+    import sadi_lens as sl
+
+    return sl.apps.Experiment.from_dict(
+        {
+            "name": "small",
+            "tasks": ["sentiment", "hints"],
+            "methods": ["sadi", "caa"],
+            "ks": {"head": [1, 4]},
+            "strengths": [1, 5],
+            "sizes": {"pairs": 8, "dev": 6, "test": 6},
+            "figures": [],
+            **changes,
+        }
+    )
+
+
+def start(runs, *args, **options):
+    child = multiprocessing.get_context("fork").Process(target=runs, args=args, kwargs=options)
+    child.start()
+    return child
+
+
+def tables(folder):
+    """What stands in a finished run, without times."""
+    found = {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*.parquet")}
+    found |= {name: (folder / name).read_bytes() for name in ("results.csv", "report.md")}
+    return found
+
+
+def saving_slowly(monkeypatch, after):
+    """Cells after the first ``after`` take a minute: time to be killed in."""
+    from sadi_lens.apps.experiments import execute
+
+    calls, save = [], execute.save
+
+    def slow(found, path):
+        calls.append(path)
+        if len(calls) > after:
+            time.sleep(60)
+        return save(found, path)
+
+    monkeypatch.setattr(execute, "save", slow)
+
+
+def cells(folder):
+    return {one.name for one in (folder / "cells").glob("[!.]*")}
+
+
+def test_two_processes_one_killed_and_resumed_give_the_serial_run(runs, tmp_path, monkeypatch):
+    import sadi_lens as sl
+
+    serial, shared = runs(tmp_path / "serial"), tmp_path / "shared"
+    first = start(runs, shared, shard=(0, 2))
+    with monkeypatch.context() as patch:
+        saving_slowly(patch, after=1)
+        second = start(runs, shared, shard=(1, 2))
+    first.join()
+    assert first.exitcode == 0
+    deadline = time.monotonic() + 60
+    while len(cells(shared)) < 4 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    kept = {
+        name: (shared / "cells" / name / "config.json").stat().st_mtime_ns for name in cells(shared)
+    }
+    assert len(kept) == 4
+    os.kill(second.pid, signal.SIGKILL)
+    second.join()
+    assert not (shared / "results.csv").exists()
+    with pytest.raises(ValueError, match=r"2 of 6 cells .* not finished: shards 1/2 \(first hints"):
+        runs(shared, finish=True)
+    runs(shared, shard=(1, 2))
+    runs(shared, finish=True)
+    assert tables(shared) == tables(serial)
+    for name, when in kept.items():
+        assert (shared / "cells" / name / "config.json").stat().st_mtime_ns == when
+    for name in cells(serial):
+        one, two = (sl.load(folder / "cells" / name) for folder in (serial, shared))
+        assert one.keys() == two.keys()
+        assert {**one, "seconds": 0} == {**two, "seconds": 0}
+    assert not [one for one in shared.rglob(".*")]
+
+
+@pytest.fixture
+def busy(runs, tmp_path, monkeypatch):
+    """A folder in which shard 1/2 is being written."""
+    with monkeypatch.context() as patch:
+        saving_slowly(patch, after=0)
+        child = start(runs, tmp_path, shard=(1, 2))
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "inputs").is_dir() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    yield tmp_path, child.pid
+    os.kill(child.pid, signal.SIGKILL)
+    child.join()
+
+
+def test_a_shard_that_is_being_written_is_held_and_nothing_of_it_removed(busy, runs, monkeypatch):
+    from sadi_lens.apps.experiments import folder
+    from sadi_lens.types.files import partial
+
+    monkeypatch.setattr(folder, "WAIT", 0.2)
+    busy, pid = busy
+    half = busy / partial(busy / "x").name.replace(f".{os.getpid()}.", f".{pid}.")
+    half.write_text("half")
+    for options in ({"shard": (1, 2)}, {"shard": (0, 3)}, {}, {"finish": True}):
+        with pytest.raises(RuntimeError, match=r"is writing to .* \(shard-1-of-2.lock\)"):
+            runs(busy, **options)
+    runs(busy, shard=(0, 2))
+    folder.RunFolder(busy).clean()
+    assert half.read_text() == "half"
+    with (
+        folder.RunFolder(busy)._hold(folder.LOCK),
+        pytest.raises(RuntimeError, match=r"\(run.lock\)"),
+    ):
+        runs(busy, shard=(0, 2))
+
+
+def test_shards_of_other_settings_are_refused(runs, tmp_path):
+    runs(tmp_path, shard=(0, 2))
+    with pytest.raises(ValueError, match=r"strengths: \[1.0, 5.0\] -> \[1.0, 6.0\]"):
+        runs(tmp_path, small(strengths=[1, 6]), shard=(1, 2))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 40])
+def test_every_cell_is_of_one_shard(count):
+    from sadi_lens.apps.experiments.cells import cells_of
+    from sadi_lens.apps.experiments.execute import cells_of_shard
+
+    experiment = small(seeds=[0, 1], n_pairs=[4, 8])
+    whole = cells_of(experiment)
+    parts = [cells_of_shard(whole, experiment, (index, count)) for index in range(count)]
+    assert [cell for part in parts for cell in part] == whole
+    if count <= 3:
+        assert min(map(len, parts)) * 3 >= len(whole) // count
+
+
+def test_the_command_takes_a_shard_and_finishes(runs, tmp_path):  # noqa: ARG001  # loads tiny once
+    from typer.testing import CliRunner
+
+    from sadi_lens.apps.cli import app
+
+    (tmp_path / "a.yaml").write_text(
+        "tasks: [effects]\nks: {head: [2]}\nstrengths: [1]\nsizes: {pairs: 4, dev: 4, test: 4}\nfigures: []\n"
+    )
+    call = ["run", str(tmp_path / "a.yaml"), "--out", str(tmp_path / "run")]
+
+    def said(*more):
+        found = CliRunner().invoke(app, [*call, *more])
+        return found.exit_code, " ".join(found.output.split())
+
+    assert said("--shard", "0/2")[0] == 0
+    code, text = said("--finish")
+    assert code == 1
+    assert "are not finished: shards 1/2" in text
+    code, text = said("--shard", "2/2")
+    assert code == 1
+    assert "0 <= I < N, got 2/2" in text
+    code, text = said("--shard", "1/2", "--finish")
+    assert code == 1
+    assert "exclude each other" in text
+    assert said("--shard", "1/2")[0] == 0
+    code, text = said("--finish")
+    assert code == 0, text
+    assert (tmp_path / "run" / "report.md").is_file()

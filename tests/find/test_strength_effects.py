@@ -1,0 +1,75 @@
+"""Effects along a path of strengths and of single units: completeness, the planted head, the table."""
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="module")
+def items(pairs):
+    import sadi_lens as sl
+
+    return [sl.Sample(p.prompt, (p.positive, p.negative), 0) for p in pairs]
+
+
+def margins(llama, items, scales):
+    import sadi_lens as sl
+
+    one = sl.interventions.UnitScaling("head", scales)
+    return sl.evaluate(llama, items, one, progress=False).margins
+
+
+def test_integrated_gradients_add_up_to_the_margin_at_the_end_of_the_path(llama, items):
+    from sadi_lens.find.strength_effects import integrated_gradients
+
+    found = integrated_gradients(llama, items, "head", strength=0.5, steps=16, progress=False)
+    expected = margins(llama, items, np.full((3, 4), 0.5)) - margins(llama, items, np.zeros((3, 4)))
+    assert 0.5 * found.sum(axis=(1, 2, 3)) == pytest.approx(expected, abs=0.02)
+    assert np.abs(expected).max() > 0.1
+
+
+def test_exact_effects_are_runs_with_one_unit_scaled(llama, items, monkeypatch):
+    from sadi_lens.find import strength_effects
+
+    monkeypatch.setattr(strength_effects, "AT_ONCE", 5)  # 12 heads in passes of 5, 5 and 2
+    found = strength_effects.exact_effects(llama, items, "head", strength=2.0)
+    base = margins(llama, items, np.zeros((3, 4)))
+    for unit in ((0, 0), (1, 1), (2, 3)):
+        scales = np.zeros((3, 4))
+        scales[unit] = 2.0
+        expected = margins(llama, items, scales) - base
+        assert found[:, unit[0], unit[1], 0] == pytest.approx(expected, abs=5e-5)
+
+
+def test_the_margin_of_more_than_two_choices_is_to_the_best_wrong_one():
+    from sadi_lens.find.strength_effects import _margins
+
+    scores = np.array([[[-1.0, -3.0, -2.0], [-4.0, -1.0, np.nan]]])
+    assert _margins(scores, np.array([0, 0])).tolist() == [[1.0, -3.0]]
+
+
+@pytest.mark.parametrize("ranking", ["integrated", "exact"])
+def test_the_planted_head_comes_first(ranking):
+    import sadi_lens as sl
+    from sadi_lens.models.planted import PLANTED
+
+    model, task = sl.models.planted_model(), sl.models.planted_task()
+    found = sl.unit_scores(model, task, "head", ranking, progress=False)
+    assert np.unravel_index(found.values.argmax(), found.values.shape) == PLANTED["head"]
+    if ranking == "exact":  # equation (1): strength 3 adds three times the evidence
+        from sadi_lens.models._planted_task import planted_logit_difference as on_paper
+
+        evidence = [abs(on_paper(p.prompt, 1.0) - on_paper(p.prompt)) for p in task.pairs]
+        assert found.values.max() == pytest.approx(3 * np.mean(evidence), rel=0.01)
+
+
+def test_the_table_holds_rank_correlation_and_steered_accuracy():
+    import sadi_lens as sl
+
+    model, task = sl.models.planted_model(), sl.models.planted_task()
+    table = sl.measure.rankings_table(model, task, "head", ["signed", "exact"], budget=6)
+    assert table.ranking.tolist() == ["unsteered", "signed", "exact"]
+    assert table.spearman[2] == table.top_shared[2] == 1
+    assert table.spearman[1] < 1
+    assert table.test_accuracy[2] == 1.0 > table.test_accuracy[0] == 0.375
+    with pytest.raises(ValueError, match="ranking must be one of"):
+        sl.measure.rankings_table(model, task, "head", ["best"])

@@ -1,0 +1,100 @@
+"""Finished calls on disk: read again when everything is the same, computed anew when anything is not."""
+
+import pytest
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """How often items were really scored."""
+    import sadi_lens.measure.evaluation as module
+
+    calls = []
+    real = module._by_choices
+
+    def counting(*args):
+        calls.append(args)
+        return real(*args)
+
+    monkeypatch.setattr(module, "_by_choices", counting)
+    return calls
+
+
+def test_the_same_call_is_read_and_any_other_computed(
+    llama, samples, differences, counted, tmp_path
+):
+    import sadi_lens as sl
+    from sadi_lens.measure.journal import journal
+
+    sadi = sl.MaskedScaling(sl.top_k_mask(differences["head"], 2), 2.0)
+    with journal(tmp_path):
+        first = sl.evaluate(llama, samples, [None, sadi], progress=False)
+        again = sl.evaluate(llama, samples, [None, sadi], progress=False)
+        assert again == first
+        assert len(counted) == 1
+        stronger = sl.MaskedScaling(sadi.mask, 2.5)
+        for other in (
+            {"intervention": [None, stronger]},
+            {"intervention": [None, sadi], "position": "every_step"},
+            {"intervention": [None, sadi], "scoring": "per_token"},
+            {"samples": samples[1:], "intervention": [None, sadi]},
+        ):
+            before = len(counted)
+            sl.evaluate(llama, progress=False, **{"samples": samples, **other})
+            assert len(counted) == before + 1
+    before = len(counted)
+    assert sl.evaluate(llama, samples, [None, sadi], progress=False) == first
+    assert len(counted) == before + 1  # outside nothing is read
+
+
+def test_other_weights_and_other_versions_compute_anew(
+    llama, samples, counted, tmp_path, monkeypatch
+):
+    import torch
+
+    import sadi_lens as sl
+    from sadi_lens.measure.journal import journal
+
+    with journal(tmp_path):
+        first = sl.evaluate(llama, samples, progress=False)
+        monkeypatch.setattr("sadi_lens.measure.journal.versions", lambda: {"sadi_lens": "9"})
+        sl.evaluate(llama, samples, progress=False)
+        assert len(counted) == 2
+        weight = llama.raw_model.lm_head.weight
+        kept = weight.detach().clone()
+        with torch.no_grad():
+            weight.mul_(1.5)
+        try:
+            changed = sl.evaluate(llama, samples, progress=False)
+        finally:
+            with torch.no_grad():
+                weight.copy_(kept)
+        assert len(counted) == 3
+        assert changed.margins.tolist() != first.margins.tolist()
+
+
+def test_an_interrupted_call_leaves_nothing_and_a_damaged_one_is_named(
+    tmp_path,
+):
+    from sadi_lens.measure.journal import journal, kept
+
+    def stopped():
+        raise KeyboardInterrupt
+
+    with journal(tmp_path):
+        with pytest.raises(KeyboardInterrupt):
+            kept("a call", lambda: {"x": 1}, stopped)
+        assert not list(tmp_path.iterdir())
+        assert kept("a call", lambda: {"x": 1}, lambda: 5) == 5
+        assert kept("a call", lambda: {"x": 1}, stopped) == 5
+        (folder,) = tmp_path.iterdir()
+        (folder / "config.json").write_text("{}")
+        with pytest.raises(ValueError, match="a-call"):
+            kept("a call", lambda: {"x": 1}, stopped)
+
+
+def test_what_cannot_be_saved_is_computed_every_time(tmp_path):
+    from sadi_lens.measure.journal import journal, kept
+
+    with journal(tmp_path):
+        assert [kept("it", lambda: object(), lambda n=n: n) for n in (1, 2)] == [1, 2]
+    assert not list(tmp_path.iterdir())

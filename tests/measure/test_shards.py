@@ -1,0 +1,285 @@
+"""Calls shared by several processes give what one process gives."""
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+N = 3
+SCRIPT = """
+import os, sys
+from pathlib import Path
+import sadi_lens as sl
+
+room, out = sl.measure, Path(sys.argv[1])
+model, task = sl.load_model("tiny"), sl.load_task("hints")
+index, _ = room.shard_of()
+pairs, dev = task.pairs[:30], task.dev[:21]
+heads = sl.load(out / "heads")
+
+def part(name, *call, **options):
+    place = out / f"{name}-{index}"
+    if not place.exists():
+        sl.save(room.run_shard(*call, **options, progress=False), place)
+
+part("differences", sl.activation_differences, model, pairs, components=["head"])
+if os.environ.get("HANG"):
+    print("half way", flush=True)
+    sys.stdin.read()
+part("sweep", sl.sweep, model, dev, heads, [1, 3], [2.0, 5.0])
+"""
+
+
+@pytest.fixture(scope="module")
+def model():
+    import sadi_lens as sl
+
+    return sl.load_model("tiny")
+
+
+@pytest.fixture(scope="module")
+def task():
+    import sadi_lens as sl
+
+    return sl.load_task("hints")
+
+
+@pytest.fixture(scope="module")
+def heads(model, task):
+    import sadi_lens as sl
+
+    return sl.activation_differences(model, task.pairs[:30], components=["head"], progress=False)[
+        "head"
+    ]
+
+
+@pytest.fixture(scope="module")
+def scaling(heads):
+    import sadi_lens as sl
+
+    return sl.MaskedScaling(sl.top_k_mask(heads, 3), 5.0)
+
+
+def both(call, model, items, *args, **options):
+    """(merged, serial)."""
+    import sadi_lens as sl
+
+    parts = [
+        sl.measure.run_shard(call, model, items, *args, shard=(i, N), progress=False, **options)
+        for i in range(N)
+    ]
+    return sl.measure.merge(parts[::-1], items), call(
+        model, items, *args, progress=False, **options
+    )
+
+
+def assert_same(merged, serial, atol=1e-6):
+    """Every field of two results."""
+    assert type(merged) is type(serial)
+    for name in serial.__dataclass_fields__:
+        got, want = getattr(merged, name), getattr(serial, name)
+        if isinstance(want, np.ndarray):
+            assert got.dtype == want.dtype, name
+            np.testing.assert_allclose(got, want, atol=atol, err_msg=name)
+        elif hasattr(want, "__dataclass_fields__"):
+            assert_same(got, want, atol)
+        elif isinstance(want, float):
+            assert got == pytest.approx(want, abs=atol, nan_ok=True), name
+        else:
+            assert got == want, name
+
+
+def test_differences(model, task):
+    import sadi_lens as sl
+
+    merged, serial = both(sl.activation_differences, model, task.pairs[:20], task="hints")
+    assert merged.keys() == serial.keys()
+    for component, want in serial.items():
+        assert_same(merged[component], want, 1e-6 if component == "head" else 5e-6)
+
+
+def test_differences_of_one_pair_each_have_a_spread(model, task):
+    import sadi_lens as sl
+
+    merged, serial = both(sl.activation_differences, model, task.pairs[:N], components=["head"])
+    assert np.isfinite(serial["head"].std).all()
+    assert_same(merged["head"], serial["head"])
+
+
+@pytest.mark.parametrize("scoring", ["sum", "per_token", "pmi"])
+def test_evaluations(model, task, scaling, scoring):
+    import sadi_lens as sl
+
+    for intervention in (scaling, [None, scaling]):
+        merged, serial = both(sl.evaluate, model, task.test[:10], intervention, scoring=scoring)
+        if not isinstance(serial, list):
+            merged, serial = [merged], [serial]
+        for one, other in zip(merged, serial, strict=True):
+            assert_same(one, other, 1e-5)
+            assert one.accuracy == other.accuracy
+
+
+def test_choices_of_unequal_number_splits_and_texts(model, task, scaling):
+    import sadi_lens as sl
+
+    items = [*task.test[:4], *task.dev[:3]]
+    others = {one for item in task.test[:20] for one in item.choices} - {*items[1].choices}
+    items[1] = replace(items[1], choices=(*items[1].choices, *sorted(others)[:2]))
+    items[6] = replace(items[6], split=None)
+    assert_same(*both(sl.evaluate, model, items, scaling), 1e-5)
+    texts = [
+        sl.Sample(one.prompt, target=one.choices[one.answer].strip(), split="test")
+        for one in task.test[:7]
+    ]
+    merged, serial = both(sl.evaluate, model, texts, scaling, max_new_tokens=3)
+    assert_same(merged, serial)
+    assert len(merged.texts) == 7
+
+
+def test_sweeps(model, task, heads):
+    import sadi_lens as sl
+
+    merged, serial = both(
+        sl.sweep, model, task.dev[:11], heads, [1, 3], [2.0, 5.0], keep_items=True
+    )
+    assert_same(merged, serial)
+    assert (merged.accuracy == serial.accuracy).all()
+    assert merged.best() == serial.best()
+
+
+def test_null_bands(model, task, scaling):
+    import sadi_lens as sl
+
+    merged, serial = both(
+        sl.measure.null_band, model, task.test[:11], scaling.mask, 5.0, n=6, seed=2
+    )
+    assert_same(merged, serial)
+    assert (merged.accuracies == serial.accuracies).all()
+
+
+def test_a_whole_saved_and_loaded(model, task, scaling, tmp_path):
+    import sadi_lens as sl
+
+    part = sl.measure.run_shard(
+        sl.evaluate, model, task.test[:3], scaling, shard="0/1", progress=False
+    )
+    assert sl.load(sl.save(part, tmp_path / "0"), model=model) == part
+
+
+def test_what_cannot_be_merged_is_refused_by_name(model, task, scaling):
+    import sadi_lens as sl
+
+    def part(index, items=task.test[:8], strength=5.0, count=4):
+        own = sl.MaskedScaling(scaling.mask, strength)
+        return sl.measure.run_shard(
+            sl.evaluate, model, items, own, shard=(index, count), progress=False
+        )
+
+    parts = [part(index) for index in range(4)]
+
+    def merge(some):
+        return sl.measure.merge(some, task.test[:8])
+
+    with pytest.raises(ValueError, match="items must be those of the shards"):
+        sl.measure.merge(parts, task.test[1:9])
+    with pytest.raises(ValueError, match=r"missing: 1/4, 3/4"):
+        merge([parts[0], parts[2]])
+    with pytest.raises(ValueError, match=r"once: 2/4 twice"):
+        merge([*parts, parts[2]])
+    with pytest.raises(ValueError, match="different calls: settings is"):
+        merge([*parts[:3], part(3, strength=5.5)])
+    with pytest.raises(ValueError, match="different calls: settings is"):
+        merge([*parts[:3], part(3, items=task.test[1:9])])
+    with pytest.raises(ValueError, match="count is 4 and 8"):
+        merge([*parts[:3], part(3, count=8)])
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        merge([])
+
+
+def test_bad_shards_and_calls_are_refused(model, task):
+    import sadi_lens as sl
+
+    run, evaluate = sl.measure.run_shard, sl.evaluate
+    for wrong in ("8/8", (-1, 2), "0/0"):
+        with pytest.raises(ValueError, match="0 <= I < N"):
+            run(evaluate, model, task.test[:9], shard=wrong)
+    for wrong in ("3", "a/b", (1, 2, 3)):
+        with pytest.raises(ValueError, match="'auto', 'I/N' or two numbers"):
+            run(evaluate, model, task.test[:9], shard=wrong)
+    with pytest.raises(ValueError, match="2 items cannot be shared by 3"):
+        run(evaluate, model, task.test[:2], shard=(0, 3))
+    with pytest.raises(ValueError, match="function must be one of"):
+        run(sl.compare, model, task.test[:9], shard=(0, 3))
+    with pytest.raises(ValueError, match="too_long must be 'error'"):
+        run(evaluate, model, task.test[:9], shard=(0, 3), too_long="skip")
+
+
+def test_launchers_say_the_shard(monkeypatch):
+    import sadi_lens as sl
+
+    names = (
+        "RANK",
+        "WORLD_SIZE",
+        *(f"SLURM_ARRAY_TASK_{one}" for one in ("ID", "COUNT", "MIN", "MAX")),
+    )
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ValueError, match="neither RANK and WORLD_SIZE nor SLURM_ARRAY_TASK_ID"):
+        sl.measure.shard_of()
+
+    def slurm(*values):
+        for name, value in zip(names[2:], values, strict=True):
+            monkeypatch.setenv(name, str(value))
+
+    slurm(2, 4, 0, 3)
+    assert sl.measure.shard_of() == (2, 4)
+    slurm(3, 1, 3, 3)  # one task of a larger array, submitted again
+    with pytest.raises(ValueError, match="1 tasks from 3 to 3"):
+        sl.measure.shard_of()
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert sl.measure.shard_of() == (1, 2)
+    assert sl.measure.shard_of("0/3") == (0, 3)
+
+
+@pytest.mark.slow
+def test_two_processes_one_killed_and_resumed(model, task, heads, tmp_path):
+    import sadi_lens as sl
+
+    sl.save(heads, tmp_path / "heads")
+
+    def start(rank, **more):
+        env = {**os.environ, "RANK": str(rank), "WORLD_SIZE": "2", **more}
+        return subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, str(tmp_path)],
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    first, second = start(0), start(1, HANG="1")
+    assert second.stdout.readline().strip() == b"half way"
+    second.send_signal(signal.SIGKILL)
+    second.communicate()
+    first.communicate()
+    assert (first.returncode, second.returncode) == (0, -signal.SIGKILL)
+    kept = (tmp_path / "differences-1" / "config.json").stat().st_mtime_ns
+
+    def merged(name, items):
+        return sl.measure.merge([sl.load(one) for one in tmp_path.glob(f"{name}-*")], items)
+
+    with pytest.raises(ValueError, match="missing: 1/2"):
+        merged("sweep", task.dev[:21])
+    again = start(1)
+    again.communicate()
+    assert again.returncode == 0
+    assert (tmp_path / "differences-1" / "config.json").stat().st_mtime_ns == kept
+    assert_same(merged("differences", task.pairs[:30])["head"], heads)
+    serial = sl.sweep(
+        model, task.dev[:21], heads, [1, 3], [2.0, 5.0], keep_items=True, progress=False
+    )
+    assert_same(merged("sweep", task.dev[:21]), serial)

@@ -1,0 +1,70 @@
+"""The rule that accepts a training seed, and the gains over seeds."""
+
+import numpy as np
+import pytest
+
+GOOD = {"none": 0.95, "right": 1.0, "wrong": 0.5, "dev": 0.7, "test": 0.1}
+
+
+def measured(**changes):
+    from train_tiny.card import Measured
+
+    tasks = {"hints": GOOD, "recall": {**GOOD, **changes}}
+    return Measured(tasks, dict.fromkeys(GOOD, 200), 0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({}, None),
+        ({"test": 0.0}, None),  # plays no part
+        ({"none": 0.79, "wrong": 0.1}, "recall, cue none: 0.790 is below 0.8"),
+        ({"right": 0.5}, "recall, cue right: 0.500 is below 0.8"),
+        ({"wrong": 0.81}, "recall: a wrong cue costs 0.140, below 0.15"),
+        ({"dev": 0.86}, "recall: dev 0.860 is outside 0.5 to 0.85"),
+    ],
+)
+def test_a_seed_is_accepted_by_its_unsteered_behaviour(changes, fault):
+    from train_tiny.rule import faults
+
+    assert faults(measured(**changes)) == ([] if fault is None else [fault])
+
+
+def test_gains_are_counted_item_by_item_against_the_same_seed():
+    from train_tiny.seeds import gains
+
+    def seed(base, steered):
+        rows = [("unsteered", base), ("SADI, effect", steered)]
+        return {
+            "rows": [
+                {"task": "hints", "method": m, "correct": c, "content": ["a", "b", "b"]}
+                for m, c in rows
+            ]
+        }
+
+    found = gains({0: seed([1, 0, 0], [1, 1, 0]), 1: seed([1, 1, 1], [0, 1, 1])})
+    assert found.gain.tolist() == [0, 100, 0, -100, 0, 0]
+    assert found.seed.tolist() == [0, 0, 0, 1, 1, 1]
+    assert found.fact.tolist() == ["a", "b", "b"] * 2
+
+
+def test_the_mixed_model_counts_seeds_and_facts_not_items():
+    import pandas as pd
+    from train_tiny.seeds import mixed
+
+    rng = np.random.default_rng(0)
+    of_seed, of_fact = rng.normal(0, 10, 8), rng.normal(0, 10, 30)
+    rows = [
+        {"seed": s, "fact": f"f{f}", "gain": 20 + of_seed[s] + of_fact[f] + e}
+        for s in range(8)
+        for f in range(30)
+        for e in rng.normal(0, 5, 3)
+    ]
+    table = pd.DataFrame(rows)
+    mean, error = mixed(table)
+    assert mean == pytest.approx(table.gain.mean())
+    # Balanced: the variance of the mean is that of seeds over 8 plus that of facts over 30 plus little.
+    expected = np.sqrt(of_seed.var(ddof=1) / 8 + of_fact.var(ddof=1) / 30 + 25 / 720)
+    assert error == pytest.approx(expected, rel=0.1)
+    naive = table.gain.std(ddof=1) / np.sqrt(len(table))
+    assert error > 4 * naive

@@ -1,0 +1,48 @@
+"""The figure of what scaled heads write."""
+
+import pytest
+
+
+@pytest.fixture
+def table():
+    import pandas as pd
+
+    rows = [
+        ("unsteered", 0.0, 0.0, 0.0),
+        ("scaled", 2.0, 1.5, 2.5),
+        ("direct", 0.5, 0.25, 0.75),
+        ("rest", 1.5, 1.0, 2.0),
+        ("direct, head 1.2", 0.5, 0.25, 0.75),
+        ("mean ablation", -1.0, -1.5, -0.5),
+    ]
+    found = pd.DataFrame(rows, columns=["edit", "margin", "low", "high"]).assign(accuracy=0.5, n=40)
+    found.attrs = {
+        "label": "SADI head, K 1, strength 5",
+        "task": "hints",
+        "model": "tiny",
+        "split": "dev",
+    }
+    return found
+
+
+def test_every_edit_is_a_dot_with_its_interval(table):
+    from sadi_lens.plots import head_paths
+
+    figure = head_paths(table)
+    dots = {
+        y: (x, low, high)
+        for trace in figure.data
+        for y, x, low, high in zip(
+            trace.y, trace.x, trace.error_x.arrayminus, trace.error_x.array, strict=True
+        )
+    }
+    assert dots["scaled"] == (2.0, 0.5, 0.5)
+    assert dots["rest"] == (1.5, 0.5, 0.5)
+    assert dots["mean ablation"] == (-1.0, 0.5, 0.5)
+    assert "unsteered" not in dots
+    assert len(dots) == 5
+    assert figure.layout.yaxis.categoryarray[-1] == "scaled"
+    text = figure.to_json()
+    assert "The heads write +0.50 of +2.00 nats straight to the logits" in text
+    with pytest.raises(ValueError, match="at least one edited row, got 0"):
+        head_paths(table[:1])

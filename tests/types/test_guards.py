@@ -1,0 +1,154 @@
+"""Guards beside an accuracy, against values counted by hand, scikit-learn and a model that always says Yes."""
+
+import numpy as np
+import pytest
+
+
+def picks(right, chosen, evidence=None, names=("Yes", "No")):
+    from sadi_lens.types.results import Picks
+
+    if evidence is None:
+        evidence = np.full((len(right), len(names)), np.nan)
+    return Picks(names, np.array(right), np.array(chosen), np.asarray(evidence, dtype=np.float32))
+
+
+def two_sided(lead):
+    """Evidence for the first of two answers, and against the second."""
+    return np.stack([lead, -np.asarray(lead)], axis=1)
+
+
+def test_shares_majority_and_balanced_accuracy_are_those_counted_by_hand():
+    # Yes is right 6 times (5 said so, one gave nothing), No 4 times (1 said so).
+    found = picks([0] * 6 + [1] * 4, [0, 0, 0, 0, 0, -1, 0, 0, 0, 1])
+    assert found.shares == pytest.approx({"Yes": 0.8, "No": 0.1, "none of these": 0.1})
+    assert found.majority == 0.6
+    assert found.balanced_accuracy == pytest.approx((5 / 6 + 1 / 4) / 2)
+
+
+def test_two_answers_give_d_prime_and_bias():
+    # Second answer: 3 of 4 where it is right, (3.5 / 5); 1 of 5 where it is wrong, (1.5 / 6).
+    found = picks([1] * 4 + [0] * 5, [1, 1, 1, 0, 1, 0, 0, 0, 0])
+    hit, false = 0.5244005, -0.6744898  # z(0.7), z(0.25), from a table of the normal distribution
+    assert found.d_prime == pytest.approx(hit - false)
+    assert found.bias == pytest.approx(-(hit + false) / 2)
+    assert np.isnan(picks([0, 1, 2], [0, 1, 2], names=("A", "B", "C")).d_prime)
+
+
+def test_the_area_is_the_share_of_pairs_of_items_in_order():
+    # Yes is right for 2.0 and -1.0, wrong for 1.0, -3.0 and -1.0: 3 and 1.5 of 2 x 3 pairs, a tie as half.
+    found = picks([0, 0, 1, 1, 1], [0, 1, 0, 1, 1], two_sided([2.0, -1.0, 1.0, -3.0, -1.0]))
+    assert found.auc == pytest.approx((3 + 1.5) / 6)
+    assert np.isnan(picks([0, 1], [0, 1]).auc)  # generated text has no scores
+
+
+def test_several_answers_have_the_mean_of_their_areas():
+    from sklearn.metrics import roc_auc_score
+
+    rng = np.random.default_rng(0)
+    right, evidence = rng.integers(3, size=60), rng.normal(size=(60, 3))
+    evidence[np.arange(60), right] += 1
+    evidence[:5, 2] = np.nan  # not listed there
+    right[:5] = 0
+    wanted = [
+        roc_auc_score(right[listed] == one, evidence[listed, one])
+        for one, listed in enumerate((slice(None), slice(None), slice(5, None)))
+    ]
+    found = picks(right, evidence[:, :2].argmax(axis=1), evidence, ("A", "B", "C"))
+    assert found.auc == pytest.approx(np.mean(wanted))
+
+
+def results(shift, knowledge, n=400, seed=0):
+    """A model that leans by ``shift`` to Yes and knows ``knowledge`` standard deviations; Yes is right on 70%."""
+    rng = np.random.default_rng(seed)
+    right = (np.arange(n) >= 0.7 * n).astype(int)
+    lead = shift + knowledge * (0.5 - right) + rng.normal(size=n)
+    return picks(right, (lead < 0).astype(int), two_sided(lead))
+
+
+def gain(steered, base):
+    from sadi_lens.types.paired import paired_interval
+
+    return paired_interval(steered.correct, base.correct)
+
+
+def test_another_favourite_is_not_called_knowledge():
+    from sadi_lens.types.results import Guards
+
+    base, steered = results(-3.0, 0.1), results(3.0, 0.1)
+    assert steered.correct.mean() > base.correct.mean() + 0.3
+    found = Guards.of(steered, base)
+    words = found.verdict(gain(steered, base))
+    assert words.startswith(
+        "changes the favourite answer, not the knowledge (now Yes 100%; balanced"
+    )
+    assert "AUC 0.5" in words
+    assert found.balanced_interval.low <= 0 <= found.balanced_interval.high
+    assert found.auc_gain == 0
+
+
+def test_a_moved_threshold_is_not_called_knowledge():
+    from sadi_lens.types.results import Guards
+
+    base, steered = results(-2.0, 2.0), results(0.0, 2.0)
+    found = Guards.of(steered, base)
+    assert found.balanced_interval.low > 0
+    words = found.verdict(gain(steered, base))
+    assert words.startswith("moves the threshold between the answers, not the knowledge")
+
+
+def test_knowledge_is_left_alone():
+    from sadi_lens.types.results import Guards
+
+    base, steered = results(0.0, 0.5), results(0.0, 3.0)
+    found = Guards.of(steered, base)
+    assert found.auc_interval.low > 0
+    assert found.verdict(gain(steered, base)) == ""
+
+
+def test_intervals_are_those_of_a_plain_bootstrap():
+    """Resampled in the test, item by item within each answer, with scikit-learn's area."""
+    from sklearn.metrics import roc_auc_score
+
+    from sadi_lens.types.results import Guards
+
+    base, steered = results(0.0, 0.5, n=60), results(0.0, 1.5, n=60, seed=1)
+    found = Guards.of(steered, base)
+    rng = np.random.default_rng(7)
+    rows = [np.flatnonzero(base.right == one) for one in (0, 1)]
+    areas, means = [], []
+    for _ in range(400):
+        index = np.concatenate([rng.choice(one, one.size) for one in rows])
+        areas.append(
+            roc_auc_score(1 - base.right[index], steered.evidence[index, 0])
+            - roc_auc_score(1 - base.right[index], base.evidence[index, 0])
+        )
+        change = steered.correct[index].astype(float) - base.correct[index]
+        means.append((change[: rows[0].size].mean() + change[rows[0].size :].mean()) / 2)
+    np.testing.assert_allclose(found.auc_interval, np.quantile(areas, [0.025, 0.975]), atol=0.04)
+    np.testing.assert_allclose(
+        found.balanced_interval, np.quantile(means, [0.025, 0.975]), atol=0.04
+    )
+
+
+def test_copies_of_items_add_nothing_where_they_are_clusters():
+    """Every item four times: by item the interval halves, by cluster it is about as wide as before."""
+    from sadi_lens.types.results import Guards
+
+    base, steered = results(0.0, 0.5, n=80), results(0.0, 1.5, n=80, seed=1)
+    fold = np.repeat(np.arange(80), 4)
+    copies = [
+        picks(one.right[fold], one.chosen[fold], one.evidence[fold]) for one in (steered, base)
+    ]
+    single, naive, clustered = (
+        found.auc_interval.high - found.auc_interval.low
+        for found in (Guards.of(steered, base), Guards.of(*copies), Guards.of(*copies, fold))
+    )
+    assert naive == pytest.approx(single / 2, rel=0.2)
+    assert clustered == pytest.approx(single, rel=0.2)
+
+
+def test_results_of_other_items_are_refused():
+    from sadi_lens.types.results import Guards
+
+    with pytest.raises(ValueError, match="same items"):
+        Guards.of(picks([0, 1], [0, 1]), picks([1, 1], [0, 1]))

@@ -1,0 +1,174 @@
+"""Every method on every training seed: ``PYTHONPATH=tools python -m train_tiny.seeds --out DIR --seeds 10``.
+
+Trains what is missing (``DIR/SEED``), measures it without steering, applies the rule, then chooses every ranking of
+SADI and a fixed vector on dev and scores each once on test (``DIR/SEED/rows.json``). Can be stopped and started again.
+``--only-table`` prints the tables of what is there.
+"""
+
+import argparse
+import json
+import logging
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from statsmodels.regression.mixed_linear_model import MixedLM
+from transformers import AutoTokenizer, LlamaForCausalLM
+
+import sadi_lens as sl
+from sadi_lens.measure.calls import Settings
+from sadi_lens.measure.choosing import choose_all, report
+from sadi_lens.measure.methods import METHODS, Material, Method
+from sadi_lens.measure.methods.sadi import fixed, sadi
+from sadi_lens.tasks.embedded import CUE_MIXTURES, SIZES, held_out
+from train_tiny import train
+from train_tiny.card import measure
+from train_tiny.rule import faults
+
+TASKS = ("hints", "sentiment", "effects")
+RANKINGS = (
+    *("signed", "magnitude", "l2", "standardised", "consistency"),
+    *("probe", "attribution", "gradient", "effect"),
+)
+
+logger = logging.getLogger(__name__)
+
+
+def methods() -> list[Method]:
+    """The unsteered model, SADI on heads by every ranking, and fixed vectors of the same masks' norm."""
+    unsteered = METHODS["unsteered"]
+    assert isinstance(unsteered, Method)
+    return [
+        unsteered,
+        *(Method(f"SADI, {one}", "adaptive", sadi, ranking=one, axis="K") for one in RANKINGS),
+        *(
+            Method(f"fixed, {one}", "fixed", partial(fixed, "norm"), ranking=one, axis="K")
+            for one in ("signed", "effect")
+        ),
+    ]
+
+
+def evaluate_seed(folder: Path) -> dict[str, Any]:
+    """Unsteered numbers, the rule's verdict, and each method's answers on test, task by task."""
+    hf = LlamaForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
+    measured = measure(hf, AutoTokenizer.from_pretrained(folder))
+    model = sl.load_model(folder)
+    found: dict[str, Any] = {"accuracy": measured.accuracy, "faults": faults(measured), "rows": []}
+    for name in TASKS:
+        task = sl.load_task(name)
+        questions = held_out(name, "test", SIZES["test"], CUE_MIXTURES[name])
+        chosen, _ = choose_all(
+            Material(model, task.pairs, name),
+            methods(),
+            task.dev,
+            Settings(name),
+            budget=None,
+            progress=False,
+        )
+        scored = report(
+            model, list(chosen.values()), task.test, Settings(name), timed=False, progress=False
+        )
+        for method, (one, _) in scored.items():
+            found["rows"].append(
+                {
+                    "task": name,
+                    "method": method,
+                    "dev": chosen[method].dev_accuracy,
+                    "test": one.accuracy,
+                    "k": chosen[method].candidate.k,
+                    "strength": chosen[method].candidate.strength,
+                    "correct": one.correct.astype(int).tolist(),
+                    "content": [question.content for question in questions],
+                }
+            )
+    return found
+
+
+def gains(found: dict[int, dict[str, Any]]) -> pd.DataFrame:
+    """Gain over the unsteered model of every item: seed, task, method, content, gain in points."""
+    rows: list[pd.DataFrame] = []
+    for seed, one in found.items():
+        base = {row["task"]: row for row in one["rows"] if row["method"] == "unsteered"}
+        for row in one["rows"]:
+            if row["method"] == "unsteered":
+                continue
+            gain = 100.0 * (np.array(row["correct"]) - np.array(base[row["task"]]["correct"]))
+            fields = {"seed": seed, "task": row["task"], "method": row["method"]}
+            rows.append(pd.DataFrame({**fields, "fact": row["content"], "gain": gain}))
+    return pd.concat(rows, ignore_index=True)
+
+
+def mixed(table: pd.DataFrame) -> tuple[float, float]:
+    """Mean gain and its standard error with random effects of seed and of fact, crossed (REML).
+
+    Args:
+        table: Columns seed, fact, gain, of one method on one task.
+    """
+    mean = table.groupby(["seed", "fact"], as_index=False)["gain"].mean()
+    model = MixedLM.from_formula(
+        "gain ~ 1",
+        mean.assign(all=1),
+        groups="all",
+        vc_formula={"seed": "0 + C(seed)", "fact": "0 + C(fact)"},
+    )
+    fit = model.fit(reml=True)
+    return float(fit.params["Intercept"]), float(fit.bse["Intercept"])
+
+
+def tables(found: dict[int, dict[str, Any]]) -> str:
+    """The seeds under the rule, then the distribution of every method over them, in Markdown."""
+    lines = [
+        "| seed | accepted | " + " | ".join(found[min(found)]["accuracy"]) + " |",
+        "|---|---|" + "---|" * len(found[min(found)]["accuracy"]),
+    ]
+    for seed, one in sorted(found.items()):
+        cells = [
+            f"{100 * row['none']:.0f} / {100 * row['right']:.0f} / {100 * row['wrong']:.0f}, {100 * row['dev']:.0f}"
+            for row in one["accuracy"].values()
+        ]
+        verdict = "yes" if not one["faults"] else "no: " + "; ".join(one["faults"])
+        lines.append(f"| {seed} | {verdict} | " + " | ".join(cells) + " |")
+    every = gains(found)
+    lines += ["", "| task | method | " + " | ".join(f"seed {one}" for one in sorted(found))]
+    lines[-1] += " | mean gain [95%] |"
+    lines.append("|---|---|" + "---|" * (len(found) + 1))
+    for (task, method), table in every.groupby(["task", "method"], sort=False):
+        cells = [f"{table[table.seed == seed].gain.mean():+.1f}" for seed in sorted(found)]
+        middle = f"{table.gain.mean():+.1f}"
+        if len(found) > 1:
+            mean, error = mixed(table)
+            middle = f"{mean:+.1f} [{mean - 1.96 * error:+.1f}, {mean + 1.96 * error:+.1f}]"
+        lines.append(f"| {task} | {method} | " + " | ".join(cells) + f" | {middle} |")
+    return "\n".join(lines)
+
+
+def read(out: Path, seeds: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """What was measured so far."""
+    files = {seed: out / str(seed) / "rows.json" for seed in seeds}
+    return {seed: json.loads(file.read_text()) for seed, file in files.items() if file.is_file()}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train and measure seeds 0 to N - 1, then print the tables."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder with one folder a seed")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--only-table", action="store_true", help="run nothing")
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_num_threads(1)
+    for seed in range(0 if args.only_table else args.seeds):
+        folder = args.out / str(seed)
+        if not (folder / "README.md").is_file():
+            train.main(["--out", str(folder), "--seed", str(seed)])
+        if not (folder / "rows.json").is_file():
+            (folder / "rows.json").write_text(json.dumps(evaluate_seed(folder)))
+    logger.info("%s", tables(read(args.out, range(args.seeds))))
+
+
+if __name__ == "__main__":
+    main()
