@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
-from sadi_lens.types.stats import CONFIDENCE, Interval, cluster_codes, effective_size
+from sadi_lens.types.data import cluster_codes
+from sadi_lens.types.stats import CONFIDENCE, Interval, effective_size
 
 POWER = 0.8
 """How often a true difference is to be found."""
