@@ -7,7 +7,7 @@ SOURCES := $(shell git ls-files 'sadi_lens/*.py' 2>/dev/null)
 
 VLLM := .venv-vllm
 
-.PHONY: demo demo-real weights test test-full test-vllm shapes check figures format fuzz lint types layers lab lab-test lessons kills notebooks docs dist-test lock clean
+.PHONY: demo demo-real weights test test-full test-vllm shapes check figures format fuzz lint types layers lab lab-test lessons kills mutants notebooks docs dist-test lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sadi-lens demo --out demo
@@ -79,6 +79,10 @@ lab-test: $(VENV)/.dev
 # Kill everything that writes 200 times at random moments; prints the counts.
 kills: $(VENV)/.dev
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python tests/kills.py 200
+
+# Change 200 lines one at a time; the tests must notice (hours).
+mutants: $(VENV)/.dev
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python tests/mutants.py 200
 
 # Run the lessons again and keep what they show.
 notebooks: $(VENV)/.dev

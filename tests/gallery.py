@@ -341,9 +341,6 @@ def drawings(size="tiny"):
     return found | {
         "steering_arrows": partial(plots.steering_arrows, shifts(size)),
         "method_accuracy": partial(plots.method_accuracy, comparison(size)),
-        "null_distribution": partial(
-            plots.null_distribution, comparison(size), "SADI head (signed ranking)"
-        ),
         "differences_null": partial(plots.difference_heatmap, one, mask, null=null),
         "units_by_layer": partial(plots.units_by_layer, named),
         "difference_distributions": partial(plots.difference_distributions, unit_differences(size)),

@@ -84,9 +84,7 @@ class Kills:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text)
         self.rows = folder / "few.jsonl"
-        self.rows.write_text(
-            "".join(f"{json.dumps(row)}\n" for row in _rows(sl.load_task("hints")))
-        )
+        self.rows.write_text(few_rows())
         _use_own_bar_lock()
         self.seconds = {name: self._time(name) for name in names}
         self.numbers = {name: self._numbers(name) for name in names}
@@ -206,16 +204,21 @@ class Kills:
         return "killed" if was_running else "had finished"
 
 
-def _rows(task: Any) -> list[dict[str, Any]]:
-    rows = [
+def few_rows() -> str:
+    """A task of a few rows, as JSONL."""
+    import sadi_lens as sl
+
+    task = sl.load_task("hints")
+    rows: list[dict[str, Any]] = [
         {"prompt": one.prompt, "positive": one.positive, "negative": one.negative}
         for one in task.pairs[:6]
     ]
-    return rows + [
+    rows += [
         {"prompt": one.prompt, "choices": one.choices, "answer": one.answer, "split": split}
         for split in ("dev", "test")
         for one in getattr(task, split)[:6]
     ]
+    return "".join(f"{json.dumps(row)}\n" for row in rows)
 
 
 def kill_many(folder: Path, n: int, names: Sequence[str] = WAYS, seed: int = 0) -> Counter[str]:

@@ -1,11 +1,14 @@
 """What a generation gives: text and tokens, cut where it was asked to stop; and what is watched while it runs."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from sadi_lens.engine.passes import rope_boundary
+from sadi_lens.types.model import HookedModel
 
 
 class Continuation(NamedTuple):
@@ -18,6 +21,31 @@ class Continuation(NamedTuple):
     """Tokens that were generated, without an end-of-text token and what follows it."""
 
 
+READ_BACK = ("repetition_penalty", "no_repeat_ngram_size")
+"""Options that look at the tokens before, padding included."""
+
+
+def together(
+    model: HookedModel, lengths: Sequence[int], sampling: Mapping[str, Any], batch_size: int
+) -> list[list[int]]:
+    """Which prompts are continued in one batch: none whose text would then depend on the others.
+
+    Alone those whose text grows across a ``rope_boundary``; only equally long ones where an option reads padding.
+    """
+    boundary, room = rope_boundary(model), int(sampling["max_new_tokens"])
+    is_read = any(sampling.get(name) for name in READ_BACK)
+    sides: dict[tuple[int, int], list[int]] = {}
+    for index, length in enumerate(lengths):
+        is_crossed = boundary is not None and length <= boundary < length + room
+        side = 2 + index if is_crossed else int(boundary is not None and length > boundary)
+        sides.setdefault((side, length if is_read else 0), []).append(index)
+    return [
+        members[start : start + batch_size]
+        for members in sides.values()
+        for start in range(0, len(members), batch_size)
+    ]
+
+
 class Watched:
     """Stops a row at a text (``stop_strings``), whatever the tokenizer, and notes logits that are not finite.
 
@@ -25,16 +53,24 @@ class Watched:
         tokenizer: The model's own.
         settings: Of Hugging Face's ``generate``; ``stop_strings`` is taken out, what watches is put in.
         start: Tokens of a row before the first new one, padding included.
+        broken: Called with such a row and the number of rows.
     """
 
-    def __init__(self, tokenizer: Any, settings: dict[str, Any], start: int) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        settings: dict[str, Any],
+        start: int,
+        broken: Callable[[int, int], None],
+    ) -> None:
         from transformers import LogitsProcessorList, StoppingCriteriaList
 
         stop = settings.pop("stop_strings", None)
-        self.stop: tuple[str, ...] = (stop,) if isinstance(stop, str) else tuple(stop or ())
+        several: Any = stop if isinstance(stop, list | tuple | set) else (stop,)
+        self.stop: tuple[str, ...] = () if stop is None else tuple(several)
         if not all(isinstance(one, str) and one for one in self.stop):  # type: ignore[redundant-expr]
             raise ValueError(f"stop_strings must be texts that are not empty, got {stop!r}")
-        self.tokenizer, self.start, self.is_finite = tokenizer, start, True
+        self.tokenizer, self.start, self.broken = tokenizer, start, broken
         settings["logits_processor"] = LogitsProcessorList(
             [self._look, *(settings.get("logits_processor") or ())]  # type: ignore[list-item]
         )
@@ -44,7 +80,10 @@ class Watched:
             )
 
     def _look(self, _ids: Tensor, logits: Tensor) -> Tensor:
-        self.is_finite = self.is_finite and bool(torch.isfinite(logits.amax(dim=-1)).all())
+        finite = torch.isfinite(logits.amax(dim=-1)).tolist()
+        for row, is_finite in enumerate(finite):
+            if not is_finite:
+                self.broken(row, len(finite))
         return logits
 
     def _is_done(self, ids: Tensor, _scores: Any, **_: Any) -> Tensor:

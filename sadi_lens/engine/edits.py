@@ -19,6 +19,7 @@ from sadi_lens.engine.intervention import (
     Intervention,
     match_component,
 )
+from sadi_lens.engine.overflow import Peaks
 from sadi_lens.engine.positions import Positions
 from sadi_lens.engine.prefix import TreePositions
 from sadi_lens.types.base import ArrayEq
@@ -102,6 +103,7 @@ class Edits:
         """Activations at the last prompt token, before any edit there."""
         self._clean: dict[Site, Tensor] = {}
         """Activations of a clean run of its own."""
+        self.peaks = Peaks()
 
     def hooks(self, positions: Positions) -> list[tuple[str, int, FlatHook]]:
         """(component, layer, hook) for every activation that some row edits, or reads in order to edit another."""
@@ -135,6 +137,8 @@ class Edits:
                 after = self._edit_rows(index, one, site, before, after, positions)
             if after is before:
                 return None
+            columns = (0, None) if "place" in self.needs else positions.columns
+            self.peaks.note(site, after, columns)
             return positions.join(after) if is_tree else after
 
         return hook
@@ -185,6 +189,12 @@ class Edits:
     def forget(self) -> None:
         """Drop the tables; they are made again when they are needed."""
         self._tables.clear()
+
+    def label_of(self, row: int) -> str:
+        """Label of the intervention of a row, rows counted along all their axes."""
+        which = self.which.flatten()
+        one = self.interventions[int(which[row % len(which)])]
+        return "unsteered" if one is None else one.label
 
     def _note(self, site: Site, before: Tensor, positions: Positions) -> None:
         found = positions.at_prompt_end(before)

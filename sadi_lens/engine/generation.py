@@ -13,11 +13,12 @@ from sadi_lens.engine.continuations import (
     Continuation,
     Watched,
     own_generation_config,
+    together,
     without_end,
 )
 from sadi_lens.engine.hooks import FlatHook, require_eval
 from sadi_lens.engine.intervention import ContextualIntervention, Intervention
-from sadi_lens.engine.passes import device_of, pad_id, pad_left, rope_boundary, smaller_when_full
+from sadi_lens.engine.passes import device_of, pad_id, pad_left, smaller_when_full
 from sadi_lens.engine.positions import PositionTracker
 from sadi_lens.engine.prefix import repeated_prefix
 from sadi_lens.engine.prompts import Prompt, prompt_ids, several_prompts
@@ -25,11 +26,13 @@ from sadi_lens.engine.runner import RawRunner, Runner, runner_of
 from sadi_lens.engine.steering import applied
 from sadi_lens.engine.streaming import Stream, Streamer, listener
 from sadi_lens.engine.text import require_tokenizer, warn_unknown
-from sadi_lens.types.base import DEFAULT_POSITION, warn_not_finite
-from sadi_lens.types.checks import checked
+from sadi_lens.types.base import DEFAULT_POSITION, NotFiniteError
+from sadi_lens.types.checks import check_value, checked
 from sadi_lens.types.model import HookedModel, ModelInfo
 
 _RESERVED = {
+    "max_length",
+    "min_length",
     "pad_token_id",
     "return_dict_in_generate",
     "num_return_sequences",
@@ -105,6 +108,7 @@ def generate(
     Raises:
         ValueError: If a prompt is empty or does not fit the context with ``max_new_tokens``, the interventions are not
             one a prompt, the model is in training mode or of another shape, or ``stream=True`` for several prompts.
+        NotFiniteError: If a next-token distribution is not finite.
 
     Example:
         >>> sl.generate(model, "Tom has a cat", max_new_tokens=8)
@@ -135,6 +139,8 @@ class Options:
     before: Sequence[tuple[str, int, FlatHook]] = ()
     after: Sequence[tuple[str, int, FlatHook]] = ()
     """Hooks before and after the edits."""
+    broken: set[int] | None = None
+    """Takes the places of prompts whose logits were not finite; None refuses them."""
 
 
 @torch.inference_mode()
@@ -152,13 +158,13 @@ def continued(
     if _RESERVED & set(sampling):
         raise ValueError(
             f"generate returns one text a prompt and sets {sorted(_RESERVED & set(sampling))} itself; "
-            "repeat a prompt for several samples of it"
+            "repeat a prompt for several samples of it, give max_new_tokens and min_new_tokens for lengths"
         )
     require_tokenizer(model)
     edits = _one_a_prompt(model, intervention, len(prompts))
     if not isinstance(runner, RawRunner):  # otherwise that was looked at
         require_eval(model)
-    beams = int(sampling.get("num_beams") or 1)
+    beams = check_value("num_beams", sampling.get("num_beams", 1), int, 1)
     told = listener(options.stream, len(prompts), beams)
     if sampling["use_cache"] and beams > 1 and options.position != "last_prompt":
         _require_no_clean_cache(edits, options.position)
@@ -169,28 +175,11 @@ def continued(
         batch = [edits[index] for index in group]
         return _run(runner, [rows[index] for index in group], batch, group, told, options)
 
-    groups = _groups(model, [len(row) for row in rows], room, batch_size)
+    groups = together(model, [len(row) for row in rows], sampling, batch_size)
     continuations: dict[int, Continuation] = {}
     for group, found in smaller_when_full(groups, run):
         continuations |= zip(group, found, strict=True)
     return [continuations[index] for index in range(len(rows))]
-
-
-def _groups(
-    model: HookedModel, lengths: Sequence[int], room: int, batch_size: int
-) -> list[list[int]]:
-    """Which prompts are continued together; alone those whose text grows across a ``rope_boundary``."""
-    boundary = rope_boundary(model)
-    sides: dict[int, list[int]] = {}
-    for index, length in enumerate(lengths):
-        is_crossed = boundary is not None and length <= boundary < length + room
-        side = 2 + index if is_crossed else int(boundary is not None and length > boundary)
-        sides.setdefault(side, []).append(index)
-    return [
-        members[start : start + batch_size]
-        for members in sides.values()
-        for start in range(0, len(members), batch_size)
-    ]
 
 
 def _run(
@@ -212,8 +201,16 @@ def _run(
     if told is not None:
         settings["streamer"] = Streamer(tokenizer, group, told, options.skip_special_tokens)
     ids, mask = pad_left(rows, pad_id(model), device_of(model))
-    watched = Watched(tokenizer, settings, ids.shape[1])
-    different, which = _different(edits, int(settings.get("num_beams") or 1))
+
+    def broken(row: int, n_rows: int) -> None:
+        place = row * len(group) // n_rows  # beams stand together
+        if options.broken is None:
+            label = getattr(edits[place], "label", "unsteered")
+            raise NotFiniteError("a next-token distribution", label, f"prompt {group[place]}")
+        options.broken.add(group[place])
+
+    watched = Watched(tokenizer, settings, ids.shape[1], broken)
+    different, which = _different(edits, settings.get("num_beams", 1))
     tracker = PositionTracker(options.position, prompt_end=ids.shape[1] - 1)
     is_random = bool(settings["do_sample"])
     devices = list(range(torch.cuda.device_count()))
@@ -228,9 +225,6 @@ def _run(
             if _share_prompt(runner, rows, different, options):
                 settings["past_key_values"] = repeated_prefix(runner, rows[0], len(rows))
             found = runner.module.generate(ids, attention_mask=mask, **settings)
-    if not watched.is_finite:
-        steered = next((one for one in edits if one is not None), None)
-        warn_not_finite("a next-token distribution", steered.label if steered else "unsteered")
     new = [watched.until_stop(row) for row in found[:, ids.shape[1] :].tolist()]
     texts = tokenizer.batch_decode(new, skip_special_tokens=options.skip_special_tokens)
     return [

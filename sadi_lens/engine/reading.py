@@ -206,7 +206,8 @@ def _run_texts(
     rows = torch.cat([first + torch.arange(n_texts, device=device), first], dim=1)
     tracker = PositionTracker("last_prompt", prompt_end=end)
     before = [] if intervention is None else notes.hooks(rows, columns, edited=False)
-    with applied(runner, [intervention], tracker, before=before, after=notes.hooks(rows, columns)):
+    after = notes.hooks(rows, columns)
+    with applied(runner, [intervention], tracker, before=before, after=after, refuses=True):
         runner.logits(ids, mask, 1)
 
 

@@ -5,118 +5,25 @@ out. ``load_model`` keeps the Hugging Face model that the bridge was booted from
 module a hook point sits on is read off the bridge itself, and believed only after activations and logits of both have
 been compared on a padded batch. A model that fails, that was changed since, or that carries hooks of someone else, runs
 as a bridge.
-
-Hooks belong to the model, so a pass sees all that are on it, whoever put them there. A second thread therefore waits
-until the first is done. Where waiting would never end (the same thread, another task of its event loop), or where a
-measurement would be steered by an enclosing ``with steer(...)``, it is refused.
 """
 
-import asyncio
 import inspect
-import threading
-from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from sadi_lens.engine.hooks import FlatHook, attached, on_point, require_eval
+from sadi_lens.engine.owner import Hold, owned
 from sadi_lens.engine.passes import rope_boundary
 from sadi_lens.engine.prefix import takes_trees
 from sadi_lens.engine.twin import Site, computes_the_same, sites_of
 from sadi_lens.types.model import HookedModel, Kept, ModelInfo, gate_hook, hook_name
 
-_making = threading.Lock()
 GATE = "gate"
 """What enters the non-linearity of an MLP; read on bridges only, in the place of a component."""
-
-
-@dataclass(eq=False)
-class Hold:
-    """A thread or task that has a model for itself."""
-
-    name: str
-    """Of the model."""
-    steered_by: str
-    """Label of the intervention that stays on it for whatever passes come; empty for a measurement."""
-    thread: int
-    task: Any
-
-    def only_here(self, hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """A hook that leaves a pass alone which another thread had begun before the hook was put on."""
-
-        def own(activation: Any) -> Any:
-            return hook(activation) if threading.get_ident() == self.thread else None
-
-        return own
-
-    def require_own(self) -> None:
-        """Refuse a pass of another thread or task, which would be steered as well."""
-        if (threading.get_ident(), _task()) != (self.thread, self.task):
-            raise RuntimeError(
-                f"{self.name} is being steered by {self.steered_by or 'a measurement'!r} in another thread or task, "
-                "and this pass would be steered too. Put it into `with steer(model, None)`, which waits for a thread"
-            )
-
-
-class Owner:
-    """Who has a model now."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._holds: list[Hold] = []
-
-    @contextmanager
-    def held(self, name: str, steered_by: str) -> Generator[Hold]:
-        """The model for this thread or task alone."""
-        mine = Hold(name, steered_by, threading.get_ident(), _task())
-        with self._changed:
-            while any([self._is_in_the_way(mine, one) for one in self._holds]):
-                self._changed.wait()
-            self._holds.append(mine)
-        try:
-            yield mine
-        finally:
-            with self._changed:
-                self._holds.remove(mine)
-                self._changed.notify_all()
-
-    def _is_in_the_way(self, mine: Hold, other: Hold) -> bool:
-        if other.thread != mine.thread:
-            return True
-        what = repr(other.steered_by) if other.steered_by else "a measurement"
-        if other.task is not mine.task:
-            raise RuntimeError(
-                f"{mine.name} is in use by {what} in another task of this thread, and waiting for it would never "
-                "end. Run one after the other, or in threads (asyncio.to_thread), which wait for one another"
-            )
-        if other.steered_by and not mine.steered_by:
-            raise RuntimeError(
-                f"{mine.name} is being steered by {what} in an enclosing `with steer(...)`, which would change what "
-                "is measured here. Leave that block first; to measure the intervention, give it to the call"
-            )
-        return False
-
-
-def owned(model: HookedModel, steered_by: str = "") -> AbstractContextManager[Hold]:
-    """The model for this thread or task alone.
-
-    Raises:
-        RuntimeError: If another task of this thread has it, or (without ``steered_by``) this one steers it.
-    """
-    kept = Kept.of(model)
-    with _making:
-        kept.owner = kept.owner or Owner()
-    return kept.owner.held(ModelInfo.of(model).name, steered_by)
-
-
-def _task() -> Any:
-    try:
-        return asyncio.current_task()
-    except RuntimeError:  # no event loop in this thread
-        return None
 
 
 class Runner:

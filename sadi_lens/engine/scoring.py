@@ -206,16 +206,49 @@ class TreeScorer:
             self._chunks = {at_once: list(self.chunks(at_once))}
         chunks = self._chunks[at_once]
         cache = None if all(one.is_whole for one in chunks) else prefill(runner, tree)
+        overflowed = np.zeros(logprobs.shape[:2], dtype=bool)
         for chunk in chunks:
             logits = self.run(chunk, items, tree, cache)
-            found = _read_off(logits, tree, answers, real)
             where, copies = list(chunk.copy_of), list(chunk.copy_of.values())
+            over = chunk.edits.peaks.overflow()
+            if over is not None:
+                rows = over[0].T if chunk.is_whole else over[0]
+                rows = rows.to(logits.device)
+                logits[:, : rows.shape[1]].masked_fill_(rows[..., None, None], math.nan)
+                flags = np.zeros((len(chunk.edits.interventions), len(items)), dtype=bool)
+                flags[: rows.shape[1]] = rows.T.cpu().numpy()
+                overflowed[where] = flags[copies]
+            found = _read_off(logits, tree, answers, real)
             logprobs[where], argmax[where] = (part[copies] for part in found)
             if sum(one.edits.nbytes for one in chunks) > TABLE_BYTES:
                 chunk.edits.forget()
+        broken = np.asarray(np.isnan(logprobs[:, :, 0]))
+        if (broken & ~overflowed).any() and len(self.interventions) > 1:
+            self._score_apart(items, at_once, broken, overflowed, (logprobs, argmax))
         for row, item in enumerate(items):
             logprobs[:, row, len(item.answers) :] = np.nan
         return logprobs, valid_answers(items, argmax), argmax
+
+    def _score_apart(
+        self,
+        items: list[EncodedItem],
+        at_once: int,
+        broken: Bool[np.ndarray, "intervention item"],
+        overflowed: Bool[np.ndarray, "intervention item"],
+        scores: tuple[np.ndarray, np.ndarray],
+    ) -> None:
+        """Score again what is NaN for no reason of its own: 0 x NaN is NaN, so one copy's reaches those beside it.
+
+        Those that overflowed are left out, where some are known; otherwise everybody runs alone.
+        """
+        again = np.flatnonzero((broken & ~overflowed).any(axis=1))
+        has_own = np.asarray(overflowed.any(axis=1))
+        groups = [[index] for index in again.tolist() if has_own[index] or not has_own.any()]
+        rest = [index for index in again.tolist() if has_own.any() and not has_own[index]]
+        for group in [*groups, *([rest] if rest else [])]:
+            few = TreeScorer(self.runner, [self.interventions[one] for one in group], self.position)
+            logprobs, _, argmax = few.score(items, at_once)
+            scores[0][group], scores[1][group] = logprobs, argmax
 
     def run(
         self, chunk: Chunk, items: Sequence[EncodedItem], tree: Branches, cache: object

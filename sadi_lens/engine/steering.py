@@ -3,6 +3,7 @@
 The words for positions, and how they are found in a padded or cached batch: ``sadi_lens.engine.positions``.
 """
 
+import math
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,10 +15,11 @@ from torch import Tensor
 from sadi_lens.engine.edits import Edits
 from sadi_lens.engine.hooks import FlatHook, Hook, on_point
 from sadi_lens.engine.intervention import ContextualIntervention, Intervention
+from sadi_lens.engine.owner import Hold
 from sadi_lens.engine.positions import PositionTracker
 from sadi_lens.engine.prefix import fork_cache
-from sadi_lens.engine.runner import Hold, Runner
-from sadi_lens.types.base import DEFAULT_POSITION
+from sadi_lens.engine.runner import Runner
+from sadi_lens.types.base import DEFAULT_POSITION, NotFiniteError
 from sadi_lens.types.checks import checked
 from sadi_lens.types.model import HookedModel, ModelInfo, hook_name
 
@@ -34,8 +36,18 @@ def applied(
     before: Sequence[tuple[str, int, FlatHook]] = (),
     after: Sequence[tuple[str, int, FlatHook]] = (),
     steered_by: str = "",
+    refuses: bool = False,
 ) -> Generator[None]:
-    """Interventions on a model, one a row, with other hooks before and after them; see ``Runner.attach``."""
+    """Interventions on a model, one a row, with other hooks before and after them; see ``Runner.attach``.
+
+    A row whose edited activations leave the range of numbers (``sadi_lens.types.base.LARGEST``) has NaN logits.
+
+    Raises:
+        ValueError: If an intervention was made for a model of another shape.
+        NotFiniteError: At the end of such a pass instead, with ``refuses``.
+    """
+    for one in {id(one): one for one in interventions if one is not None}.values():
+        one.check(runner.info)
     edits = Edits(interventions, which, n_heads=runner.info.n_heads)
     hooks = edits.hooks(tracker)
     steered_by = steered_by if hooks else ""
@@ -43,15 +55,16 @@ def applied(
         if not hooks:
             yield
             return
-        with _watched(runner, _Passes(edits, tracker, hold)):
+        with _watched(runner, _Passes(edits, tracker, hold, refuses)):
             yield
 
 
 class _Passes:
     """Works out positions before each pass, and runs it clean first where an edit must know that."""
 
-    def __init__(self, edits: Edits, tracker: PositionTracker, hold: Hold) -> None:
-        self.needs, self.tracker, self.hold = edits.needs, tracker, hold
+    def __init__(self, edits: Edits, tracker: PositionTracker, hold: Hold, refuses: bool) -> None:
+        self.edits, self.needs, self.refuses = edits, edits.needs, refuses
+        self.tracker, self.hold = tracker, hold
         self._clean_cache: Any = None
 
     def before(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -73,11 +86,23 @@ class _Passes:
         """The clean cache of a pass travels with the cache it filled, also into copies of it."""
         if self.tracker.is_paused:
             return
+        self._mark_overflow(output)
         cache = getattr(output, "past_key_values", None)
         # No later token is edited at last_prompt, so nothing clean is needed again.
         if None not in (self._clean_cache, cache) and self.tracker.position != "last_prompt":
             setattr(cache, CLEAN, self._clean_cache)
         self._clean_cache = None
+
+    def _mark_overflow(self, output: Any) -> None:
+        found = self.edits.peaks.overflow()
+        if found is None:
+            return
+        rows, where = found
+        logits = getattr(output, "logits", None)
+        if self.refuses or logits is None:
+            first = int(rows.flatten().nonzero()[0])
+            raise NotFiniteError("an edited activation", self.edits.label_of(first), where)
+        output.logits = logits.masked_fill(rows.to(logits.device)[:, None, None], math.nan)
 
     def _run_clean(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         given: Any = kwargs.get("past_key_values")
@@ -100,9 +125,10 @@ class _Passes:
 
 @contextmanager
 def _watched(runner: Runner, passes: _Passes) -> Generator[None]:
-    handles = [runner.module.register_forward_pre_hook(passes.before, with_kwargs=True)]
-    if "clean" in passes.needs:
-        handles.append(runner.module.register_forward_hook(passes.after))
+    handles = [
+        runner.module.register_forward_pre_hook(passes.before, with_kwargs=True),
+        runner.module.register_forward_hook(passes.after),
+    ]
     try:
         yield
     finally:
@@ -137,6 +163,7 @@ def steer(
 
     Raises:
         ValueError: If the intervention was made for a model of another shape, or the position is unknown.
+        NotFiniteError: From a pass inside, if the strength takes activations out of the range of numbers.
         RuntimeError: If another task of this thread steers the model.
 
     Example:
@@ -149,10 +176,9 @@ def steer(
         [True, False]
     """
     tracker = PositionTracker(position, prompt_lengths=prompt_lengths)
-    if intervention is not None:
-        intervention.check(ModelInfo.of(model))
     label = "" if intervention is None else intervention.label
-    with applied(Runner(model), [intervention], tracker, steered_by=label or "an intervention"):
+    steered_by = label or "an intervention"
+    with applied(Runner(model), [intervention], tracker, steered_by=steered_by, refuses=True):
         yield model
 
 
@@ -196,7 +222,11 @@ def fwd_hooks(
             tracker.begin(rows, n_new, past, attention_mask)
             if activation.ndim == 4:
                 edits.n_heads = activation.shape[2]
-            return flat(activation, hook=hook)
+            found = flat(activation, hook=hook)
+            over = edits.peaks.overflow()
+            if over is not None and intervention is not None:
+                raise NotFiniteError("an edited activation", intervention.label, over[1])
+            return found
 
         return hook_fn
 

@@ -25,6 +25,7 @@ from tqdm.auto import tqdm
 
 from sadi_lens.engine.edits import edit_at
 from sadi_lens.engine.hooks import FlatHook
+from sadi_lens.engine.overflow import Peaks
 from sadi_lens.engine.passes import (
     batches_on_one_side,
     branches,
@@ -40,7 +41,7 @@ from sadi_lens.engine.prefix import TreePositions, prefill, run_copies, run_rows
 from sadi_lens.engine.runner import RawRunner, Runner, runner_of
 from sadi_lens.engine.text import EncodedItem, encode_item
 from sadi_lens.engine.whole_texts import answer_logprobs, padded_answers
-from sadi_lens.types.base import DEFAULT_POSITION, require_one_of
+from sadi_lens.types.base import DEFAULT_POSITION, NotFiniteError, require_one_of
 from sadi_lens.types.data import Sample
 from sadi_lens.types.model import HookedModel, ModelInfo, n_units
 
@@ -92,6 +93,9 @@ def margin_gradients(
         start_of_all = torch.tensor(base, dtype=torch.float32, device=device_of(model))
         leaf = start_of_all.repeat(len(indices), 1, 1, 1).requires_grad_()
         scores = scorer.scores([items[index] for index in indices], leaf)
+        over = scorer.peaks.overflow()
+        if over is not None:
+            raise NotFiniteError("an edited activation", "the strength given", over[1])
         margins = _margins(scores, [samples[index].answer or 0 for index in indices])
         (gradient,) = torch.autograd.grad(margins.sum(), leaf)
         return _finite(gradient, component).cpu().numpy()
@@ -153,7 +157,7 @@ class _Rows:
     """Log-probabilities of answers as a function of a number a unit; one row a choice, the whole text in each."""
 
     def __init__(self, runner: Runner, component: str, through: str, position: str) -> None:
-        self.runner, self.component = runner, component
+        self.runner, self.component, self.peaks = runner, component, Peaks()
         self.through, self.position = through, position
 
     def batches(self, items: Sequence[EncodedItem], max_tokens: int | None) -> Iterator[list[int]]:
@@ -205,9 +209,12 @@ class _Rows:
                     return activation + wide.to(activation.dtype)
                 return activation * (1 + wide).to(activation.dtype)
 
-            return lambda activation: positions.join(
-                edit_at(positions, edit, positions.split(activation))
-            )
+            def hook(activation: Tensor) -> Tensor:
+                edited = edit_at(positions, edit, positions.split(activation))
+                self.peaks.note((self.component, layer), edited, positions.columns)
+                return positions.join(edited)
+
+            return hook
 
         return [(self.component, layer, bind(layer)) for layer in range(leaf.shape[1])]
 

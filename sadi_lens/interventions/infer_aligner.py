@@ -64,8 +64,6 @@ class InferAlignerGate(ContextualIntervention):
                 f"push, gate and bias must be [steered unit] and [steered] for {len(steered)} layers, got "
                 f"{push.shape}, {gate.shape} and {bias.shape}"
             )
-        if len(set(steered)) < len(steered):
-            raise ValueError(f"steered must name different layers, got {steered}")
         for name, value in (("push", push), ("gate", gate), ("bias", bias), ("steered", steered)):
             object.__setattr__(self, name, value)
 

@@ -1,6 +1,6 @@
 """A call of ``evaluate``: its settings; what Ctrl-C left of it, and going on from there."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from jaxtyping import Bool
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.measure.picks import joined_picks
 from sadi_lens.types.base import DEFAULT_POSITION
+from sadi_lens.types.checks import check_value
 from sadi_lens.types.data import Sample, cluster_codes, items_hash
 from sadi_lens.types.model import HookedModel, fingerprint_of
 from sadi_lens.types.results import Evaluation
@@ -47,6 +48,11 @@ class Call:
             **settings,
             "weights": weights_of(model),
         }
+
+
+def made(make: Callable[..., Intervention], *given: Any) -> Intervention:
+    """What a user's function makes, if it is an intervention."""
+    return check_value("make(...)", make(*given), Intervention)
 
 
 class EvaluationInterrupted(KeyboardInterrupt):

@@ -1,6 +1,8 @@
 """Every way to steer, side by side: chosen on dev with the same budget, scored once on the same test items."""
 
+import math
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,7 +16,7 @@ from sadi_lens.measure.listing import CONTROLS, nulls_of, resolve
 from sadi_lens.measure.methods import BUDGET, Control, Material, Method
 from sadi_lens.measure.neutral import halves_of, side_effects
 from sadi_lens.measure.nulls import Nulls, bands_of
-from sadi_lens.types.base import DEFAULT_POSITION, require_one_of
+from sadi_lens.types.base import DEFAULT_POSITION, NotFiniteError, require_one_of
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import Task, cluster_codes
 from sadi_lens.types.model import HookedModel, ModelInfo, n_units
@@ -220,15 +222,20 @@ def require_splits(task: Task) -> None:
 def _side_effects(model: HookedModel, one: Chosen, texts: Sequence[str]) -> SideEffects | None:
     if not texts or one.is_told:
         return None
+    position = "every_step" if one.position == "last_prompt" else one.position
     runs = one.on_prompts([halves_of(text)[0] for text in texts])
-    return side_effects(
-        model,
-        texts,
-        runs.intervention,
-        steered=runs.on(model),
-        before=runs.before,
-        position="every_step" if one.position == "last_prompt" else one.position,
-    )
+    try:
+        return side_effects(
+            model,
+            texts,
+            runs.intervention,
+            steered=runs.on(model),
+            before=runs.before,
+            position=position,
+        )
+    except NotFiniteError as error:  # the other rows stand
+        warnings.warn(f"side effects of {one.name}: {error}", stacklevel=2)
+        return SideEffects(math.nan, math.nan, math.nan, math.nan, len(texts), 0, position)
 
 
 def _pairs(run: Sequence[Chosen]) -> list[tuple[str, str]]:

@@ -1,14 +1,16 @@
 """What a method's gain costs as its strength grows: one point a strength for ``plots.side_effect_curve``."""
 
+import math
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from sadi_lens.engine.intervention import Intervention
-from sadi_lens.measure.calls import Settings
+from sadi_lens.measure.calls import Settings, made
 from sadi_lens.measure.evaluation import evaluate_all
 from sadi_lens.measure.neutral import divergence, halves_of
-from sadi_lens.types.base import DEFAULT_POSITION, require_one_of
+from sadi_lens.types.base import DEFAULT_POSITION, NotFiniteError, require_one_of
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import Sample
 from sadi_lens.types.model import HookedModel
@@ -60,17 +62,17 @@ def side_effect_curve(
             f"strengths and texts must hold at least 1 each, got {len(strengths)} and {len(texts)}"
         )
     require_one_of("kind", kind, KINDS)
-    made = [make(float(strength)) for strength in strengths]
+    all_made = [made(make, float(strength)) for strength in strengths]
     halves = [halves_of(text) for text in texts]
     base, *found = evaluate_all(
         model,
         samples,
-        [None, *made],
+        [None, *all_made],
         Settings(task, position, scoring, prepend_bos),
         progress=progress,
         description="side effects",
     )
-    kl = [divergence(model, halves, one, position=text_position).kl for one in made]
+    kl = [_kl(model, halves, one, text_position) for one in all_made]
     return SideEffectCurve(
         label=label,
         kind=kind,
@@ -84,6 +86,19 @@ def side_effect_curve(
         high=np.array([one.interval.high for one in found], dtype=np.float32),
         kl=np.array(kl, dtype=np.float32),
         unsteered_accuracy=base.accuracy,
-        component=made[0].component,
+        component=all_made[0].component,
         position=position,
     )
+
+
+def _kl(
+    model: HookedModel,
+    halves: Sequence[tuple[str, str]],
+    intervention: Intervention,
+    position: str,
+) -> float:
+    try:
+        return divergence(model, halves, intervention, position=position).kl
+    except NotFiniteError as error:  # the other strengths stand
+        warnings.warn(str(error), stacklevel=3)
+        return math.nan

@@ -100,6 +100,7 @@ def evaluate(
     Raises:
         ValueError: If there is no sample or no intervention, a prompt or choice does not tokenise or fit, the model is
             in training mode or of another shape, or ``resume`` comes from another call.
+        NotFiniteError: If the model's output is not finite.
         EvaluationInterrupted: On Ctrl-C, with everything finished in ``.partial``.
 
     Example:
@@ -121,7 +122,14 @@ def evaluate(
         is_one, interventions = False, list(intervention)
     kept = fitting_samples(model, samples, settings, too_long=too_long)
     found = evaluate_all(
-        model, kept, interventions, settings, labels=labels, progress=progress, resume=resume
+        model,
+        kept,
+        interventions,
+        settings,
+        labels=labels,
+        progress=progress,
+        resume=resume,
+        is_grid=False,
     )
     skipped = len(samples) - len(kept)
     found = [replace(one, skipped=skipped) for one in found] if skipped else found
@@ -154,8 +162,12 @@ def evaluate_all(
     progress: bool = True,
     description: str = "evaluate",
     resume: EvaluationInterrupted | None = None,
+    is_grid: bool = True,
 ) -> list[Evaluation]:
-    """``evaluate`` of a list of interventions, with the settings in one object."""
+    """``evaluate`` of a list of interventions, with the settings in one object.
+
+    A grid goes on where a cell overflows: its items count as wrong there, which is said. Otherwise that is refused.
+    """
     call = _call(model, samples, interventions, labels, settings)
     if resume is not None:
         resume.require(call.described(model))
@@ -166,8 +178,8 @@ def evaluate_all(
             if settings.scoring == "generation" or (
                 samples[0].target is not None and settings.scoring != "teacher_forced"
             ):
-                return _by_generation(model, call, bar, resume)
-            return _by_choices(model, call, bar, resume)
+                return _by_generation(model, call, bar, resume, is_grid)
+            return _by_choices(model, call, bar, resume, is_grid)
 
     return kept(description, lambda: call.described(model), run)
 
@@ -193,7 +205,8 @@ def _call(
     for one in interventions:
         if one is not None:
             one.check(info)
-    labels = labels or ["unsteered" if one is None else one.label for one in interventions]
+    if labels is None:
+        labels = ["unsteered" if one is None else one.label for one in interventions]
     if len(labels) != len(interventions):
         raise ValueError(
             f"label must name every intervention: {len(labels)} for {len(interventions)}"
@@ -215,7 +228,11 @@ def _origin(model: HookedModel, call: Call) -> Origin:
 
 
 def _by_generation(
-    model: HookedModel, call: Call, bar: Any, resume: EvaluationInterrupted | None
+    model: HookedModel,
+    call: Call,
+    bar: Any,
+    resume: EvaluationInterrupted | None,
+    is_grid: bool,
 ) -> list[Evaluation]:
     """One intervention after the other; a few items fill no batch: then several interventions share one."""
     samples, settings = call.samples, call.settings
@@ -230,6 +247,7 @@ def _by_generation(
     try:
         for start in range(len(found), len(call.interventions), several):
             some = call.interventions[start : start + several]
+            options.broken = set() if is_grid else None
             texts = continued(
                 runner_of(model) if is_shared else Runner(model),
                 [sample.prompt for sample in samples] * len(some),
@@ -239,8 +257,10 @@ def _by_generation(
                 batch_size=rows,
             )
             for place, label in enumerate(call.labels[start : start + several]):
-                own = [one.text for one in texts[place * len(samples) :][: len(samples)]]
-                found.append(text_outcome(label, samples, own, origin, items, answers))
+                at = range(place * len(samples), (place + 1) * len(samples))
+                broken = np.array([row in (options.broken or ()) for row in at])
+                own = [texts[row].text for row in at]
+                found.append(text_outcome(label, samples, own, origin, items, answers, broken))
             bar.update(len(samples) * len(some))
     except KeyboardInterrupt:
         whole = np.ones(len(samples), dtype=bool)
@@ -249,7 +269,11 @@ def _by_generation(
 
 
 def _by_choices(
-    model: HookedModel, call: Call, bar: Any, resume: EvaluationInterrupted | None
+    model: HookedModel,
+    call: Call,
+    bar: Any,
+    resume: EvaluationInterrupted | None,
+    is_grid: bool,
 ) -> list[Evaluation]:
     """Score a few items at a time, each under all interventions."""
     samples = call.samples
@@ -265,7 +289,7 @@ def _by_choices(
     now[missing[scores.done]] = True
     answers = Answers.of(samples)
     few = answers and answers.take(missing)
-    results = choice_outcomes(rest, call.labels, _origin(model, call), scores, few)
+    results = choice_outcomes(rest, call.labels, _origin(model, call), scores, few, is_grid)
     if before and results:
         finished = [one for one, is_done in zip(samples, now, strict=True) if is_done]
         pairs = zip(before, results, strict=True)

@@ -18,9 +18,10 @@ from sadi_lens.engine.passes import batches_by_tokens, device_of, pad_id, pad_le
 from sadi_lens.engine.prompts import encode_prompt
 from sadi_lens.engine.steering import steer
 from sadi_lens.engine.text import encode_item
+from sadi_lens.measure.calls import made
 from sadi_lens.measure.open_ended import compression, repeatable, repetition
 from sadi_lens.types.answers import has_spaces
-from sadi_lens.types.base import DEFAULT_POSITION, warn_not_finite
+from sadi_lens.types.base import DEFAULT_POSITION, NotFiniteError
 from sadi_lens.types.checks import checked
 from sadi_lens.types.model import HookedModel
 from sadi_lens.types.results import SideEffects
@@ -33,7 +34,7 @@ class Divergence(NamedTuple):
     """How far a steered model's next-token distributions lie from the unsteered one's."""
 
     kl: float
-    """Nats per token; NaN if the steered model's output is not finite."""
+    """Nats per token."""
     perplexity_ratio: float
     """Steered over unsteered; NaN where only prompts were given."""
     n_tokens: int
@@ -44,6 +45,7 @@ class UnreachableError(ValueError):
 
 
 @checked()
+@torch.inference_mode()
 def divergence(
     model: HookedModel,
     texts: Sequence[tuple[str, str]],
@@ -63,32 +65,16 @@ def divergence(
         steered: The model that is steered, where it is not ``model`` itself (fine-tuned from it, same tokenizer).
         before: Text that the steered model reads before each prompt.
 
-    Returns:
-        NaN, with a warning, where the steered model's output is not finite.
-
     Raises:
         ValueError: If there is no text, or one does not tokenise or fit.
+        NotFiniteError: If the model's output is not finite.
     """
-    found = _divergence(model, steered or model, texts, intervention, position, before)
-    if not math.isfinite(found.kl):
-        warn_not_finite("KL", "unsteered" if intervention is None else intervention.label)
-    return found
-
-
-@torch.inference_mode()
-def _divergence(
-    model: HookedModel,
-    steered: HookedModel,
-    texts: Sequence[tuple[str, str]],
-    intervention: Intervention | None,
-    position: str,
-    before: str,
-) -> Divergence:
     require_eval(model)
     if not texts:
         raise ValueError("texts must hold at least 1, got 0")
+    other = steered or model
     rows = [_cut(model, *text) for text in texts]
-    longer = [_cut(steered, before + prompt, end) for prompt, end in texts] if before else rows
+    longer = [_cut(other, before + prompt, end) for prompt, end in texts] if before else rows
     if [ids[len(ids) - n :] for ids, n in rows] != [ids[len(ids) - n :] for ids, n in longer]:
         raise ValueError(f"the texts are cut into other tokens after {before[-40:]!r}")
     most = max(1, MAX_LOGITS // int(model.cfg.d_vocab))
@@ -96,7 +82,7 @@ def _divergence(
     parts = [
         _sums(
             (model, [rows[index] for index in indices]),
-            (steered, [longer[index] for index in indices]),
+            (other, [longer[index] for index in indices]),
             intervention,
             position,
         )
@@ -107,6 +93,9 @@ def _divergence(
     ratio = float("nan")
     if all(n for _, n in rows):
         ratio = float(torch.tensor(surprise / n_tokens, dtype=torch.float64).exp())
+    if not math.isfinite(kl):
+        label = "unsteered" if intervention is None else intervention.label
+        raise NotFiniteError("KL", label, f"{len(texts)} texts")
     return Divergence(kl / n_tokens, ratio, n_tokens)
 
 
@@ -180,6 +169,7 @@ def side_effects(
 
     Raises:
         ValueError: If a text cannot be cut or does not fit.
+        NotFiniteError: If the model's output is not finite.
     """
     halves = [halves_of(text) for text in texts]
     found = divergence(
@@ -250,7 +240,7 @@ def match_kl(
     """
 
     def measure(one: Intervention) -> float:
-        return _divergence(model, model, [(prompt, "") for prompt in prompts], one, position, "").kl
+        return divergence(model, [(prompt, "") for prompt in prompts], one, position=position).kl
 
     if not prompts:
         raise ValueError("prompts must hold at least 1, got 0")
@@ -261,12 +251,14 @@ def match_kl(
     tried = {0.0: 0.0}
 
     def reaches(strength: float) -> bool:
-        tried[strength] = measure(make(strength))
+        try:
+            tried[strength] = measure(made(make, strength))
+        except NotFiniteError:
+            tried[strength] = math.inf
         return not tried[strength] < wanted
 
     def off(strength: float) -> float:
-        distance = abs(tried[strength] - wanted)
-        return distance if math.isfinite(distance) else math.inf
+        return abs(tried[strength] - wanted)
 
     low, high = 0.0, start
     while not (is_bracketed := reaches(high)) and high < 4096 * start:

@@ -15,6 +15,7 @@ from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.picks import Answers, Spelling
 from sadi_lens.tasks.contrast import right_answer
 from sadi_lens.types.answers import matches, neutral_prompt
+from sadi_lens.types.base import NotFiniteError
 from sadi_lens.types.data import Sample, cluster_codes, items_hash
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import Evaluation, Picks
@@ -191,11 +192,13 @@ def text_outcome(
     origin: Origin,
     items: str,
     answers: Answers | None,
+    broken: Bool[np.ndarray, " item"],
 ) -> Evaluation:
-    """Generated texts, matched with what counts as right."""
+    """Generated texts, matched with what counts as right; those in ``broken`` came of logits that are not finite."""
+    _say_broken(label, broken)
     is_text = samples[0].target is not None
     accepted = [_accepted(sample) for sample in samples]
-    correct = np.array([matches(*one) for one in zip(texts, accepted, strict=True)])
+    correct = np.array([matches(*one) for one in zip(texts, accepted, strict=True)]) & ~broken
     scoring = "exact_match" if is_text else "generation"
     return replace(origin.of(samples), scoring=scoring).result(
         label,
@@ -207,7 +210,8 @@ def text_outcome(
                 bool(text.strip()) if is_text else matches(text, sample.choices)
                 for text, sample in zip(texts, samples, strict=True)
             ]
-        ),
+        )
+        & ~broken,
         scores=np.empty((correct.size, 0), dtype=np.float32),
         picks=answers and answers.by_texts(texts, samples, correct),
         texts=texts,
@@ -227,8 +231,9 @@ def choice_outcomes(
     origin: Origin,
     found: ChoiceScores,
     answers: Answers | None,
+    is_grid: bool,
 ) -> tuple[Evaluation, ...]:
-    """One result an intervention, over the items that were finished."""
+    """One result an intervention, over the items that were finished; see ``evaluate_all``."""
     kept = np.flatnonzero(found.done)
     if not kept.size:
         return ()
@@ -237,7 +242,7 @@ def choice_outcomes(
     origin = origin.of(chosen)
     few = answers and answers.take(kept)
     return tuple(
-        _outcome(label, chosen, row, origin, items, few)
+        _outcome(label, chosen, row, origin, items, few, is_grid)
         for label, row in zip(labels, found.rows(kept), strict=True)
     )
 
@@ -249,6 +254,7 @@ def _outcome(
     origin: Origin,
     items: str,
     answers: Answers | None,
+    is_grid: bool,
 ) -> Evaluation:
     scores = found.scores
     row = np.arange(len(samples))
@@ -261,13 +267,10 @@ def _outcome(
         margins = (right - wrong).astype(np.float32)
     is_broken = np.isnan(margins)
     margins[~is_wrong.any(axis=1)] = np.nan  # nothing to be ahead of
-    if is_broken.any():
-        warnings.warn(
-            f"{int(is_broken.sum())} of {len(samples)} items could not be scored under {label!r}: the model's output "
-            "is not finite there. They count as wrong and invalid, their margin is NaN. Use a smaller strength or a "
-            "wider dtype.",
-            stacklevel=2,
-        )
+    if is_broken.any() and not is_grid:
+        where = f"{int(is_broken.sum())} of {len(samples)} items, first {int(is_broken.argmax())}"
+        raise NotFiniteError("the model's output", label, where)
+    _say_broken(label, is_broken)
     correct = (margins > 0) if found.spelled is None else found.spelled & ~is_broken
     return origin.result(
         label,
@@ -278,3 +281,13 @@ def _outcome(
         scores=scores,
         picks=answers and answers.by_scores(scores, correct),
     )
+
+
+def _say_broken(label: str, broken: Bool[np.ndarray, " item"]) -> None:
+    if broken.any():
+        warnings.warn(
+            f"{int(broken.sum())} of {broken.size} items could not be scored under {label!r}: the model's output "
+            "is not finite there. They count as wrong and invalid, their margin is NaN. Use a smaller strength or a "
+            "wider dtype.",
+            stacklevel=2,
+        )

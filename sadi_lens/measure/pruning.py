@@ -9,7 +9,7 @@ from sadi_lens.find.gradients import margin_gradients
 from sadi_lens.interventions import MaskedScaling
 from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.evaluation import evaluate_all, split_of
-from sadi_lens.types.base import DEFAULT_POSITION, warn_not_finite
+from sadi_lens.types.base import DEFAULT_POSITION, NotFiniteError
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import Sample
 from sadi_lens.types.masks import Mask
@@ -46,6 +46,7 @@ def unit_effects(
 
     Raises:
         ValueError: If the mask is empty or of another shape, ``at`` is not in [0, 1], or a gradient cannot be had.
+        NotFiniteError: If an activation at ``at``, or an effect, overflows.
     """
     _require_units(mask)
     mask.check(ModelInfo.of(model))
@@ -63,7 +64,7 @@ def unit_effects(
     with np.errstate(over="ignore"):  # said below
         effects = strength * slopes[:, mask.selected, 0]
     if not np.isfinite(effects).all():
-        warn_not_finite("the effect of a unit", f"strength {strength:g}")
+        raise NotFiniteError("the effect of a unit", f"strength {strength:g}")
     return UnitEffects(mask, float(strength), position, float(at), effects, split_of(samples))
 
 

@@ -14,7 +14,7 @@ from sadi_lens.engine.reading import read
 from sadi_lens.engine.text import EncodedItem
 from sadi_lens.find.differences import Moments
 from sadi_lens.interventions import Push, SwappedPrompt
-from sadi_lens.types.base import warn_not_finite
+from sadi_lens.types.base import NotFiniteError
 from sadi_lens.types.checks import checked
 from sadi_lens.types.model import HookedModel, ModelInfo, n_units
 
@@ -42,6 +42,7 @@ def measure_push(
 
     Raises:
         ValueError: If there is no prompt, or the intervention does not fit the model.
+        NotFiniteError: If the push overflows.
     """
     items = encode_prompts(model, prompts, prepend_bos=prepend_bos)
     info = ModelInfo.of(model)
@@ -56,7 +57,7 @@ def measure_push(
         mean[layers] = moments.mean_array()
     rms = float(np.sqrt(squares.mean_array())) if layers else 0.0
     if not (np.isfinite(rms) and np.isfinite(mean).all()):
-        warn_not_finite("the push", intervention.label)
+        raise NotFiniteError("the push", intervention.label)
     return Push(mean, rms, len(items))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.interventions import MaskedScaling
-from sadi_lens.measure.calls import EvaluationInterrupted, Settings
+from sadi_lens.measure.calls import EvaluationInterrupted, Settings, made
 from sadi_lens.measure.evaluation import chance_of, evaluate_all, fitting_samples
 from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.checks import check_value, checked, require_fields
@@ -168,7 +168,9 @@ def _grid(
     if ks is None:
         ks = ks_of(differences)
     masks = [top_k_mask(differences, k, ranking=ranking) for k in ks]
-    cells = [Candidate(make(one, float(s)), one.k, float(s)) for one in masks for s in strengths]
+    cells = [
+        Candidate(made(make, one, float(s)), one.k, float(s)) for one in masks for s in strengths
+    ]
     used = str(masks[0].provenance["ranking"]) if masks else ""
     return Grid.of(cells, used, method, task=differences.task)
 

@@ -12,7 +12,6 @@ from sadi_lens.plots._dots import dot_grid
 from sadi_lens.plots._examples import example_effects
 from sadi_lens.plots._layers import units_by_layer
 from sadi_lens.plots._maps import difference_heatmap
-from sadi_lens.plots._null import null_distribution
 from sadi_lens.plots._overlap import mask_overlap
 from sadi_lens.plots._pairs import pairs_ablation
 from sadi_lens.plots._paths import head_paths
@@ -41,7 +40,6 @@ __all__ = [
     "head_paths",
     "mask_overlap",
     "method_accuracy",
-    "null_distribution",
     "pairs_ablation",
     "rank_curve",
     "show",

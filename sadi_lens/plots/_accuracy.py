@@ -49,9 +49,13 @@ def method_accuracy(
     lines = _lines(comparison)
     figure = go.Figure()
     base = comparison.rows[0]
-    _add_line(figure, base.accuracy, colors.ink, "dash", 1.6)
-    if not math.isnan(comparison.chance):
-        _add_line(figure, comparison.chance, colors.muted, "dot", 1.4)
+    for value, color, dash in (
+        (base.accuracy, colors.ink, "dash"),
+        (comparison.chance, colors.muted, "dot"),
+    ):
+        if not math.isnan(value):
+            line = {"color": color, "dash": dash, "width": 1.5}
+            figure.add_vline(x=100 * value, line=line, layer="below")
     seen: set[str] = set()
     for y, line in enumerate(lines):
         _add_label(figure, colors, line, y)
@@ -82,7 +86,7 @@ def method_accuracy(
         ),
         note=(
             "bars: 95% Wilson interval",
-            "gain: paired on the same items",
+            "gain: 95% interval paired by item",
             "random masks: 5 to 95% shaded, median as a line" if comparison.nulls else "",
             "valid: the most likely next token begins an answer",
             f"steered at {where(comparison.component)}" if comparison.component else "",
@@ -179,9 +183,7 @@ def _swarm(x: np.ndarray) -> np.ndarray:
     """Vertical offsets within 0.18: draws of nearly the same accuracy stack up from the middle."""
     span = max(float(np.ptp(x)), 1.0)
     column = np.floor((x - x.min()) / span * 70).astype(int)
-    place = np.arange(x.size) - np.searchsorted(
-        column, column
-    )  # index within its column; x is sorted
+    place = np.arange(x.size) - np.searchsorted(column, column)  # within its column; x is sorted
     side = np.where(place % 2 == 0, -1.0, 1.0) * ((place + 1) // 2)
     return side * min(0.09, 0.18 / max(1.0, float(np.abs(side).max())))
 
@@ -209,8 +211,11 @@ def _add_text(figure: go.Figure, text: str, shift: int, y: int, color: str) -> N
 
 
 def _add_heads(figure: go.Figure, theme: Theme, comparison: Comparison) -> None:
-    heads = {_ACCURACY: "accuracy", _GAIN: "gain in points<br>[95% interval]"}
-    heads |= {_VALID: "valid<br>answers"}
+    heads = {
+        _ACCURACY: "accuracy",
+        _GAIN: "gain in points<br>[95% interval]",
+        _VALID: "valid<br>answers",
+    }
     if comparison.nulls:
         heads[_P] = "p among<br>random"
     for shift, text in heads.items():
@@ -229,12 +234,6 @@ def _add_heads(figure: go.Figure, theme: Theme, comparison: Comparison) -> None:
             x=100 * value, y=1, yref="paper", yanchor="bottom", yshift=2 + 15 * level, text=text,
             showarrow=False, font={"color": color, "size": 12},
         )  # fmt: skip
-
-
-def _add_line(figure: go.Figure, value: float, color: str, dash: str, width: float) -> None:
-    figure.add_vline(
-        x=100 * value, line={"color": color, "dash": dash, "width": width}, layer="below"
-    )
 
 
 def _range(comparison: Comparison) -> tuple[float, float]:
@@ -272,12 +271,15 @@ def _title(comparison: Comparison) -> str:
         counts = " and ".join(f"{as_good(null, row):,}" for null, row in nulls)
         drawn = " and ".join(dict.fromkeys(f"{null.n:,}" for null, _ in nulls))
         parts.append(f"{counts} of {drawn} random masks do as well")
+    parts += [
+        f"{row.label if len(tried) > 1 else 'this'} {row.verdict.split(' (')[0]}"
+        for row in tried
+        if row.verdict
+    ]
     collapsed = sum(_is_collapsed(row, base) for row in tried)
     if collapsed:
-        parts.append(
-            "valid answers collapse"
-            + ("" if collapsed == len(tried) else f" in {counted(collapsed, 'row')}")
-        )
+        which = "" if collapsed == len(tried) else f" in {counted(collapsed, 'row')}"
+        parts.append(f"valid answers collapse{which}")
     return "; ".join(parts)
 
 
@@ -285,9 +287,8 @@ def _change(who: str, rows: Sequence[MethodRow], base: MethodRow) -> str:
     """Which way the rows move accuracy, as far as their intervals tell."""
     values = [percent(row.accuracy) for row in rows]
     if len(values) > 3:
-        values = [
-            f"{percent(min(row.accuracy for row in rows))} to {percent(max(row.accuracy for row in rows))}"
-        ]
+        low, *_, high = sorted(row.accuracy for row in rows)
+        values = [f"{percent(low)} to {percent(high)}"]
     reached, before = " and ".join(values), percent(base.accuracy)
     if all(row.gain_interval.low > 0 for row in rows):
         return f"{who} lifts accuracy from {before} to {reached}"

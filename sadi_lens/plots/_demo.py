@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import plotly.graph_objects as go
 
 from sadi_lens.plots._accuracy import method_accuracy
@@ -11,7 +10,6 @@ from sadi_lens.plots._arrows import steering_arrows
 from sadi_lens.plots._distributions import difference_distributions
 from sadi_lens.plots._layers import units_by_layer
 from sadi_lens.plots._maps import difference_heatmap
-from sadi_lens.plots._null import null_distribution, null_of
 from sadi_lens.plots._side_effects import cost_curves, side_effect_curve
 from sadi_lens.plots._sweep import sweep_heatmap
 
@@ -22,7 +20,7 @@ def demo_figure_names(component: str | None = None) -> list[str]:
     Args:
         component: The component that is steered.
     """
-    names = ["method_accuracy", "null_distribution", "side_effects"]
+    names = ["method_accuracy", "side_effects"]
     if component is not None:
         names = ["steering_arrows", *names, "difference_distributions", "units_by_layer", "sweep"]
         names.append(f"differences_{component}")
@@ -52,9 +50,6 @@ def demo_figures(
     comparison = results.get("comparison")
     if comparison is not None:
         figures["method_accuracy"] = method_accuracy(comparison, **look)
-        placed = [row for row in comparison.rows if null_of(comparison, row) is not None]
-        if placed and np.isfinite(placed[0].margin):
-            figures["null_distribution"] = null_distribution(comparison, placed[0].label, **look)
         costs = cost_curves(comparison)
         if costs:
             figures["side_effects"] = side_effect_curve(costs, **look)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import plotly.graph_objects as go
 
+from sadi_lens.plots._grow import grow
 from sadi_lens.plots._theme import FONT_SIZE, SUBTITLE_SIZE, TITLE_SIZE, Theme, template
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.model import COMPONENTS
@@ -207,7 +208,7 @@ def finish(
     bottom += round(grown * note_height(len(notes)))
     height = top + plot[1] + bottom
     if grown != 1:
-        _grow(figure, grown)
+        grow(figure, grown)
     if notes:
         figure.add_annotation(
             name=NOTE, text="<br>".join(notes), align="left", showarrow=False,
@@ -277,26 +278,6 @@ def _legend_rows(names: Sequence[str], pixels: int) -> int:
     if sum(widths) <= pixels:
         return min(1, len(widths))
     return math.ceil(len(widths) / max(1, pixels // max(widths)))
-
-
-def _grow(figure: go.Figure, factor: float) -> None:
-    """Multiply every size of text and marks that was set by hand."""
-
-    def grown(size: Any) -> Any:
-        return size * factor if isinstance(size, int | float) else [factor * one for one in size]
-
-    drawn = cast(Any, figure)
-    for note in drawn.layout.annotations:
-        note.font.size = factor * (note.font.size or FONT_SIZE)
-        note.xshift, note.yshift = factor * (note.xshift or 0), factor * (note.yshift or 0)
-    for trace in drawn.data:
-        for part in ("textfont", "marker"):
-            if part in trace and "size" in trace[part] and trace[part].size is not None:
-                trace[part].size = grown(trace[part].size)
-        if trace.type == "heatmap":
-            bar = trace.colorbar
-            bar.tickfont.size = factor * (bar.tickfont.size or FONT_SIZE)
-            bar.thickness, bar.xpad = grown(bar.thickness or 14), grown(bar.xpad or 0)
 
 
 def require_finite(values: np.ndarray, what: str) -> None:

@@ -42,8 +42,8 @@ def mask_overlap(
     Example:
         >>> first = sl.Mask.from_units("head", [(0, 1), (2, 3)], model)
         >>> second = sl.Mask.from_units("head", [(0, 1), (3, 3)], model)
-        >>> sl.plots.mask_overlap({"first": first, "second": second}).layout.title.text
-        'first and second share units: Jaccard 0.33, chance 0.02'
+        >>> sl.plots.mask_overlap({"a": first, "b": second}).layout.title.text
+        'a and b share units: Jaccard 0.33, chance 0.02'
     """
     colors = require_theme(theme, size)
     _require_alike(masks)

@@ -56,7 +56,7 @@ def pairs_ablation(
         ValueError: If there is no curve, the measure is unknown, or a curve has no value of it.
 
     Example:
-        >>> curve = sl.measure.pairsneeded(model, task.pairs[:16], "head", 4, n_draws=3, progress=False)
+        >>> curve = sl.measure.pairs_needed(model, task.pairs[:16], "head", 4, n_draws=3, progress=False)
         >>> figure = sl.plots.pairs_ablation({"SADI": curve}, measure="jaccard_all")
         >>> figure.layout.xaxis.title.text
         'contrastive pairs that made the mask'
@@ -180,6 +180,8 @@ def needed(
     known = np.flatnonzero(np.isfinite(mean))
     sizes, mean = sizes[known], mean[known]
     place = enough(mean, floor if np.isfinite(floor) else float(mean[0]))
+    if len(sizes) < 2:
+        return f"only {sizes[0]:,} tried"
     if place is None:
         return f"no gain with {sizes[-1]:,}"
     if place == len(sizes) - 1:

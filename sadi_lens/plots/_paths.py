@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
-from sadi_lens.plots._layout import MINUS, Margin, escape, finish, named
+from sadi_lens.plots._layout import Margin, escape, finish, named, signed
 from sadi_lens.plots._theme import require_theme
 
 if TYPE_CHECKING:
@@ -13,20 +13,18 @@ if TYPE_CHECKING:
 _ROW = 26
 
 
-def head_paths(paths: "pd.DataFrame", *, theme: str = "light") -> go.Figure:
+def head_paths(paths: "pd.DataFrame", *, theme: str = "light", size: str = "page") -> go.Figure:
     """Mean change of the margin under each edit of the same heads, as dots with 95% intervals.
 
     Args:
         paths: What ``sadi_lens.measure.head_paths`` returned; its ``attrs`` name the model, the task and the heads.
         theme: ``"light"`` or ``"dark"``.
-
-    Returns:
-        A figure; ``export`` writes it, ``show`` displays it.
+        size: ``"page"``, or ``"talk"`` for text that is read from the last row.
 
     Raises:
         ValueError: If there is no edited row.
     """
-    colors = require_theme(theme)
+    colors = require_theme(theme, size)
     rows = paths[paths["edit"] != "unsteered"]
     if not len(rows):
         raise ValueError("head_paths needs at least one edited row, got 0")
@@ -72,20 +70,14 @@ def head_paths(paths: "pd.DataFrame", *, theme: str = "light") -> go.Figure:
     return finish(
         figure,
         colors,
-        title=f"The heads write {_signed(direct)} of {_signed(whole)} nats straight to the logits",
-        subtitle=(
-            (
-                named("steering", about.get("label", "")),
-                named("task", about.get("task", "")),
-                named("model", about.get("model", "")),
-                f"{about.get('split', '')} n = {int(rows['n'].iloc[0])}".strip(),
-            ),
-            ("lines: 95% intervals over items taken as independent",),
+        title=f"The heads write {signed(direct, '.2f')} of {signed(whole, '.2f')} nats straight to the logits",
+        facts=(
+            named("task", about.get("task", "")),
+            f"{about.get('split', '')} n = {int(rows['n'].iloc[0])}".strip(),
+            named("steering", about.get("label", "")),
+            named("model", about.get("model", "")),
         ),
+        note=("lines: 95% intervals over items taken as independent",),
         plot=(560, _ROW * len(rows) + 20),
         margin=Margin(left=190, bottom=58),
     )
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", MINUS)

@@ -52,8 +52,8 @@ def sweep_heatmap(
     colors = require_theme(theme, size)
     accuracy = float32(sweep.accuracy)
     require_finite(accuracy, f"sweep_heatmap of {sweep.task!r} on {sweep.model.name}")
-    is_best = choice is None or choice.is_unsteered
-    cell = sweep.best_cell() if is_best else _cell(sweep, choice)
+    taken = None if choice is None or choice.is_unsteered else choice
+    cell = sweep.best_cell() if taken is None else _cell(sweep, taken)
     has_numbers = accuracy.size <= MAX_NUMBERS
     plot = _size(accuracy.shape, has_numbers)
     figure = go.Figure(_cells(sweep, accuracy, colors, has_numbers))
@@ -63,7 +63,7 @@ def sweep_heatmap(
         _explain_crosses(figure, colors, int(sweep.cliffs().sum()))
     add_boxes(figure, colors, [cell], pixels=plot[0] // accuracy.shape[1])
     corner = 0.32 if has_numbers else 0.0
-    star = "best" if is_best else f"chosen on {choice.chosen_on}"
+    star = "best" if taken is None else f"chosen on {taken.chosen_on}"
     _add_star(figure, cell[1] + corner, cell[0] - corner, star)
     _set_axes(figure, sweep, plot)
     figure.update_layout(plot_bgcolor=colors.gap)
@@ -148,21 +148,20 @@ def _explain_crosses(figure: go.Figure, theme: Theme, n: int) -> None:
 def _title(sweep: Sweep, accuracy: np.ndarray, cell: tuple[int, int], choice: Choice | None) -> str:
     """What the starred cell gives, whether it lies on the edge of the grid, and whether anything is better."""
     row, column = cell
-    here, base = float(accuracy[cell]), sweep.unsteered_accuracy
+    here, best = float(accuracy[cell]), float(accuracy[sweep.best_cell()])
+    base = sweep.unsteered_accuracy
+    if (
+        choice is not None and choice.is_unsteered
+    ) or best <= base + 1e-6:  # float32 beside float64
+        valid = "that keeps its valid answers " if np.nanmax(accuracy) > base + 1e-6 else ""
+        return f"No cell {valid}beats the unsteered model ({percent(base)}): the best reaches {percent(best)}"
     settings = f"{sweep.axis} {sweep.ks[row]}, strength {sweep.strengths[column]:g}"
-    most = float(np.nanmax(accuracy))
-    if most <= base + 1e-6:  # float32 beside float64
-        return (
-            f"No cell beats the unsteered model ({percent(base)}): the best reaches {percent(most)}"
-        )
     word = "Best" if choice is None else "Chosen"
-    if choice is not None and choice.is_unsteered:
-        word = "Unsteered chosen; best cell"
     parts = [f"{word}: {settings}, {percent(here)} on {sweep.split}, unsteered {percent(base)}"]
     if np.isnan(here):
         parts = [f"{word}: {settings}, not measured"]
-    elif choice is not None and not choice.is_unsteered and most > here + 1e-6:
-        parts.append(f"the best cell reaches {percent(most)}")
+    elif best > here + 1e-6:
+        parts.append(f"the best cell reaches {percent(best)}")
     parts += _edges(sweep, cell)
     if sweep.cliffs()[cell]:
         parts.append("valid answers collapse there")

@@ -196,8 +196,9 @@ class VLLMEngine:
                 prepend_bos=prepend_bos,
             )
             hashed, n = items_hash(samples), len(samples)
+            whole = np.zeros(n, dtype=bool)
             found = [
-                text_outcome(row, samples, texts[start * n :][:n], origin, hashed, answers)
+                text_outcome(row, samples, texts[start * n :][:n], origin, hashed, answers, whole)
                 for start, row in enumerate(labels)
             ]
             return found[0] if is_one else found
@@ -210,7 +211,7 @@ class VLLMEngine:
             for index, item in enumerate(items):
                 lengths = [len(answer) for answer in item.answers]
                 scores.scores[:, index, : len(lengths)] /= lengths
-        found = list(choice_outcomes(samples, labels, origin, scores, answers))
+        found = list(choice_outcomes(samples, labels, origin, scores, answers, is_grid=False))
         return found[0] if is_one else found
 
     def _label(self, table: str | None) -> str:

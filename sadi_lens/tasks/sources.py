@@ -82,18 +82,22 @@ def _labelled(part: Any, name: str, split: str) -> Iterator[tuple[str, Any]]:
 
 def _numbered(source: Any, name: str) -> Rows:
     rows: Iterable[Any]
-    if hasattr(source, "iloc"):
+    if hasattr(source, "iloc") and source.ndim == 2:
         columns = list(source.columns)
         if len(set(columns)) < len(columns):
             raise ValueError(f"columns of the frame must differ, got {short(columns)}")
         rows = source.to_dict("records")
     elif hasattr(source, "to_pylist"):
         rows = _records(source)
-    elif hasattr(source, "__arrow_c_stream__"):
+    elif hasattr(source, "__arrow_c_stream__") and not hasattr(source, "iloc"):
         import pyarrow as pa
 
         rows = _records(pa.table(source))
-    elif isinstance(source, str | bytes) or not hasattr(source, "__iter__"):
+    elif (
+        isinstance(source, str | bytes)
+        or hasattr(source, "iloc")  # a column
+        or not hasattr(source, "__iter__")
+    ):
         raise TypeError(
             f"source must be a file, a frame, a table, a data set or rows (dicts), got {short(source)}"
         )

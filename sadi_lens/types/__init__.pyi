@@ -1,3 +1,4 @@
+from .base import NotFiniteError as NotFiniteError
 from .data import ContrastivePair as ContrastivePair
 from .data import Sample as Sample
 from .data import Task as Task

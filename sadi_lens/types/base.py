@@ -3,7 +3,6 @@
 import functools
 import types
 import typing
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
@@ -79,13 +78,20 @@ def require_count(name: str, value: object, least: int = 1) -> None:
         raise ValueError(f"{name} must be at least {least}, got {value}")
 
 
-def warn_not_finite(what: str, label: str) -> None:
-    """Say that a finite strength gave a number that is not finite: it stands as NaN or infinity, never as a result."""
-    warnings.warn(
-        f"{what} under {label!r} is not finite: the model's output overflowed there. Use a smaller strength or a wider "
-        "dtype.",
-        stacklevel=3,
-    )
+LARGEST = 1e16
+"""Of an edited activation. Norms square what they get: beyond 1e19 that is infinite in float32, what is divided by it
+is 0, and a model would go on with zeros to finite, wrong logits."""
+
+
+class NotFiniteError(ValueError):
+    """Numbers that a finite strength took out of the model's range: they are never handed out as a result."""
+
+    def __init__(self, what: str, label: str, where: str = "") -> None:
+        place = f" ({where})" if where else ""
+        super().__init__(
+            f"{what} under {label!r} is not finite, or over {LARGEST:g}{place}: the model overflows. Use a smaller "
+            "strength or a wider dtype"
+        )
 
 
 @functools.cache

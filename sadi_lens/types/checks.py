@@ -51,7 +51,7 @@ ONE_OF: dict[str, Any] = {
     "too_long": TOO_LONG,
 }
 """Values of every argument of this name."""
-DISTINCT = ("components", "ks", "scorings", "sizes", "strengths")
+DISTINCT = ("components", "ks", "scorings", "sizes", "steered", "strengths")
 """Lists in which nothing may stand twice."""
 NUMBERS = (int, float)
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sadi_lens.types.base import ArrayEq, unit_frame
-from sadi_lens.types.checks import as_array
-from sadi_lens.types.model import ModelInfo, component_name, unit_label
+from sadi_lens.types.checks import as_array, require_fields
+from sadi_lens.types.model import ModelInfo, unit_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +47,7 @@ class Scores(ArrayEq):
     task: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "component", component_name(self.component))
+        require_fields(self)
         values = as_array("values", self.values, np.float32)
         if values.ndim != 2:
             raise ValueError(f"values must be [layer unit], got shape {values.shape}")

@@ -451,10 +451,12 @@ def test_the_pairs_figure_has_a_line_a_component_and_the_unsteered_line():
     ]
     rows = [base, *steered]
     figure = accuracy_by_pairs(pd.DataFrame(rows))
-    lines = [trace for trace in figure.data if trace.mode == "lines"]
+    lines = [trace for trace in figure.data if trace.mode == "lines+markers"]
     assert [line.name for line in lines] == ["sadi, head", "sadi, neuron"]
     np.testing.assert_allclose(lines[0].y, [15, 25], rtol=1e-6)
     assert figure.layout.xaxis.title.text == "contrastive pairs"
     assert [shape.y0 for shape in figure.layout.shapes] == [40, 50]
+    # From 10 and 20% to 25%, all below the unsteered 40%.
+    assert figure.layout.title.text == "Pairs needed for 90% of the full gain: no gain with 20"
     with pytest.raises(ValueError, match="at least one steered row"):
         accuracy_by_pairs(pd.DataFrame(rows[:1]))

@@ -59,6 +59,44 @@ def test_a_run_on_a_full_disk_ends_in_one_line_and_goes_on_after_making_room(tmp
     assert not list(place.rglob("*.sadi_lens-partial"))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "sizes"),
+    [
+        (["demo", "--n-null", "20"], (60, 150, 400)),
+        (["compare", "--n-null", "0", "--budget", "2", "--methods", "sadi-head,random"], (8, 60)),
+    ],
+    ids=["demo", "compare"],
+)
+def test_a_command_on_a_full_disk_ends_in_one_line_and_runs_after_making_room(
+    tmp_path, disk, command, sizes, monkeypatch
+):
+    from kills import few_rows
+
+    from sadi_lens.types.store import read_json
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "few.jsonl").write_text(few_rows())
+    words = [*command, "--task", tmp_path / "few.jsonl", "--no-png"]
+    refused = 0
+    for size in sizes:
+        out = disk(size) / "out"
+        done = invoke(*words, "--out", out)
+        said = " ".join(done.output.split())
+        assert "Traceback" not in said
+        refused += done.exit_code
+        assert done.exit_code == (1 if "No space left on device; make room" in said else 0), said
+        assert not list(out.rglob("*.sadi_lens-partial"))
+    assert refused
+    out = disk(20_000) / "out"
+    for place in (out, tmp_path / "whole"):
+        done = invoke(*words, "--out", place)
+        assert done.exit_code == 0, done.output
+    tables = [read_json(one / "results.json")["comparison"] for one in (out, tmp_path / "whole")]
+    one, two = (table.frame().drop(columns="seconds").to_csv() for table in tables)
+    assert one == two
+
+
 @pytest.mark.parametrize("size", [4, 8, 60, 150, 400])
 def test_everything_else_that_writes_leaves_the_old_one(
     disk, size, llama, head_differences, tmp_path, monkeypatch

@@ -1,6 +1,5 @@
 """What the command line does to folders that hold something: everything that it did not write stays, byte for byte."""
 
-import json
 import os
 
 import pytest
@@ -132,20 +131,10 @@ def fast(llama_task):
 @pytest.fixture(scope="module")
 def llama_task(tmp_path_factory):
     """A task of a few rows in a file."""
-    import sadi_lens as sl
+    from kills import few_rows
 
-    task = sl.load_task("hints")
-    rows = [
-        {"prompt": one.prompt, "positive": one.positive, "negative": one.negative}
-        for one in task.pairs[:6]
-    ]
-    rows += [
-        {"prompt": one.prompt, "choices": one.choices, "answer": one.answer, "split": split}
-        for split in ("dev", "test")
-        for one in getattr(task, split)[:6]
-    ]
     path = tmp_path_factory.mktemp("task") / "few.jsonl"
-    path.write_text("\n".join(json.dumps(row) for row in rows))
+    path.write_text(few_rows())
     return path
 
 
@@ -167,6 +156,34 @@ def test_commands_that_succeed_write_beside_what_is_there_and_touch_nothing_of_i
         assert f"new/deep/{name}" in after
     assert {"notebooks_run/report.md", "new/deep_run/results.csv"} <= set(after)
     assert not [name for name in after if "partial" in name]
+
+
+def test_home_is_meant_wherever_a_path_begins_with_it(tmp_path, monkeypatch, head_differences):
+    """A shell leaves ``--out=~/x`` as it is, and so does a notebook."""
+    import plotly.graph_objects as go
+
+    import sadi_lens as sl
+    from sadi_lens.plots import export
+    from sadi_lens.types.store import read_json, write_json
+
+    (tmp_path / "home").mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "here")
+    mask = sl.top_k_mask(head_differences, 2)
+    sl.save(mask, "~/mask")
+    assert sl.load("~/mask") == mask
+    write_json({"x": 1}, "~/results.json")
+    assert read_json("~/results.json") == {"x": 1}
+    export({"f": go.Figure()}, "~/figures", png=False)
+    done = invoke(["figures", "~/results.json", "--out=~/drawn"])
+    assert "does not exist" not in done.output
+    done = invoke(["run", "~/none.yaml", "--out=~/run"])
+    assert str(tmp_path / "home") in "".join(done.output.split("\n"))
+    assert not list((tmp_path / "here").iterdir())
+    assert {"mask", "results.json", "figures"} <= {
+        one.name for one in (tmp_path / "home").iterdir()
+    }
 
 
 def test_a_place_that_became_unwritable_meanwhile_costs_no_results(tmp_path, monkeypatch):

@@ -217,7 +217,10 @@ def test_a_report_refuses_what_it_cannot_tell(tmp_path, head_differences):
         sl.apps.write_report({"comparison": {}}, tmp_path / "a.html")
     blank = replace(head_differences, mean=np.full((3, 4), np.nan, dtype=np.float32))
     with pytest.raises(ValueError, match="at least one finite value"):
-        sl.apps.write_report({"differences": {"head": blank}}, tmp_path / "a.html")
+        sl.apps.write_report(
+            {"differences": {"head": blank}, "masks": {"head": sl.top_k_mask(head_differences, 2)}},
+            tmp_path / "a.html",
+        )
     assert not (tmp_path / "a.html").exists()
 
 

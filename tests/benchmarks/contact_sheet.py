@@ -1,6 +1,6 @@
 """Draw every figure, light and dark, at the shapes of the embedded model and of Llama-7B, to look at them.
 
-    python tests/benchmarks/contact_sheet.py OUT [NAME ...]
+    python tests/benchmarks/contact_sheet.py [--talk] OUT [NAME ...]
 
 Writes OUT/SIZE_THEME/NAME.png and, of all of them together, OUT/sheet_SIZE_THEME.png. Needs Chromium.
 The results are made up (tests/gallery.py): nothing here says anything about a model.
@@ -23,9 +23,9 @@ img, div {{ width: 100%; margin: 0 0 12px; break-inside: avoid; display: block; 
 </style>{content}"""
 
 
-def main(out, names):
+def main(out, names, text_size):
     out.mkdir(parents=True, exist_ok=True)
-    text = plots.compare_text(
+    table = plots.compare_text(
         [gallery.trace(kind=kind) for kind in ("unsteered", "adaptive", "fixed")]
     )
     for size in gallery.SHAPES:
@@ -34,10 +34,12 @@ def main(out, names):
         for theme, paper, ink in (("light", "#ffffff", "#16181d"), ("dark", "#111317", "#f1f3f5")):
             folder = out / f"{size}_{theme}"
             plots.export(
-                {name: draw(theme=theme) for name, draw in chosen.items()}, folder, scale=1
+                {name: draw(theme=theme, size=text_size) for name, draw in chosen.items()},
+                folder,
+                scale=1,
             )
             images = "".join(f'<img src="{folder.name}/{name}.png">' for name in chosen)
-            content = images + f"<div>{text.html}</div>"
+            content = images + f"<div>{table.html}</div>"
             (out / f"sheet_{size}_{theme}.html").write_text(
                 PAGE.format(paper=paper, ink=ink, content=content), encoding="utf-8"
             )
@@ -53,4 +55,5 @@ def main(out, names):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    given = [one for one in sys.argv[1:] if one != "--talk"]
+    main(Path(given[0]), given[1:], "talk" if "--talk" in sys.argv else "page")

@@ -109,7 +109,8 @@ def test_letters_of_several_tokens_are_held_back_until_they_are_whole():
     assert pieces == [(7, "a"), (7, "é"), (7, "\ufffd")]
 
 
-def test_tokens_that_were_generated_are_given_and_measured(llama, differences):
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_tokens_that_were_generated_are_given_and_measured(llama, differences, use_cache):
     """Not those of their text: special tokens and what the tokenizer merges would be others."""
     import numpy as np
     import torch
@@ -117,8 +118,9 @@ def test_tokens_that_were_generated_are_given_and_measured(llama, differences):
     import sadi_lens as sl
 
     adaptive = kinds(differences)[1]
+    settings = {"max_new_tokens": 6, "use_cache": use_cache}
     ((text, prompt, tokens),) = sl.generate(
-        llama, "the ball is", adaptive, max_new_tokens=6, return_tokens=True
+        llama, "the ball is", adaptive, return_tokens=True, **settings
     )
     assert list(prompt) == llama.tokenizer("the ball is")["input_ids"]
     assert llama.tokenizer.decode(tokens, skip_special_tokens=True) == text
@@ -128,7 +130,7 @@ def test_tokens_that_were_generated_are_given_and_measured(llama, differences):
         logits = llama.raw_model(torch.tensor([prompt + tokens])).logits[0, len(prompt) - 1 : -1]
     expected = logits.log_softmax(-1).gather(-1, torch.tensor(tokens)[:, None])[:, 0]
     np.testing.assert_allclose(trace.logp_unsteered, expected, atol=1e-4)
-    found = sl.generate(llama, "the ball is", adaptive, max_new_tokens=6, return_tokens=True)
+    found = sl.generate(llama, "the ball is", adaptive, return_tokens=True, **settings)
     table = sl.measure.open_ended_scores(llama, ["the ball is"], found)
     assert table.perplexity[0] == pytest.approx(float((-expected.mean()).exp()), rel=1e-4)
 
@@ -182,7 +184,7 @@ def test_words_that_the_model_does_not_know_are_said(llama):
         sl.generate(llama, ["the ball", "the zebra"], max_new_tokens=1)
 
 
-def test_logits_that_are_not_finite_are_said(llama, differences):
+def test_logits_that_are_not_finite_are_refused(llama, differences):
     import torch
 
     import sadi_lens as sl
@@ -192,9 +194,11 @@ def test_logits_that_are_not_finite_are_said(llama, differences):
     head = llama.raw_model.lm_head
     handle = head.register_forward_hook(lambda _m, _a, out: torch.full_like(out, float("nan")))
     try:
-        with pytest.warns(UserWarning, match="a next-token distribution under .* is not finite"):
+        with pytest.raises(
+            ValueError, match=r"a next-token distribution under 'SADI.* is not finite"
+        ):
             sl.generate(llama, "the ball is", adaptive, max_new_tokens=2)
-        with pytest.warns(UserWarning, match="a next-token distribution under .* is not finite"):
+        with pytest.raises(ValueError, match=r"a next-token distribution under .* is not finite"):
             sl.evaluate(llama, [sample], adaptive, scoring="generation", progress=False)
     finally:
         handle.remove()
@@ -213,3 +217,38 @@ def test_hooks_refuse_another_shape(llama):
     two = sl.MaskedScaling(sl.Mask("head", [[True] * 4] * 2, "x"), 2.0)
     with pytest.raises(ValueError, match="2 layers x 4 head units"):
         sl.fwd_hooks(two, model=llama)
+
+
+def test_options_that_read_the_text_back_do_not_read_padding():
+    """The token that pads may be one that is generated; a repetition penalty would then penalise it in short rows."""
+    from factories import random_llama
+
+    import sadi_lens as sl
+
+    hf, tokenizer = random_llama()
+    prompts, settings = ["the ball is", "Tom says the big red hat is in the"], {"max_new_tokens": 3}
+    model = sl.load_model(hf, tokenizer=tokenizer)
+    (first, *_) = sl.generate(model, prompts[0], return_tokens=True, **settings)[0].tokens
+    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(first)
+    model = sl.load_model(hf, tokenizer=tokenizer)
+    for option in ({"repetition_penalty": 3.0}, {"no_repeat_ngram_size": 1}):
+        together = sl.generate(model, prompts, **settings, **option)
+        assert together == [sl.generate(model, one, **settings, **option)[0] for one in prompts]
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"num_beams": 0}, "num_beams must be at least 1, got 0"),
+        ({"num_beams": 1.5}, "num_beams must be a whole number"),
+        ({"stop_strings": 3}, "stop_strings must be texts"),
+        ({"stop_strings": ""}, "stop_strings must be texts"),
+        ({"max_length": 9}, r"sets .'max_length'. itself"),
+        ({"min_length": 9}, r"sets .'min_length'. itself"),
+    ],
+)
+def test_sampling_that_makes_no_sense_is_named(llama, option, message):
+    import sadi_lens as sl
+
+    with pytest.raises((ValueError, TypeError), match=message):
+        sl.generate(llama, "the ball", max_new_tokens=2, **option)

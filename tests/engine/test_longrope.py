@@ -59,7 +59,18 @@ def test_scores_of_a_short_text_are_its_own_beside_a_long_one(model, engine, pos
         assert plain[row, 0] == pytest.approx(float(logprobs[red]), abs=2e-5)
 
 
-def test_differences_and_texts_of_a_short_prompt_are_its_own_beside_a_long_one(model):
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_texts_of_a_short_prompt_are_its_own_beside_a_long_one(model, use_cache):
+    import sadi_lens as sl
+
+    prompts = [SHORT, LONG, "Tom says the big red", "Ann was"]
+    settings = {"max_new_tokens": 6, "eos_token_id": None, "skip_special_tokens": False}
+    settings["use_cache"] = use_cache
+    texts = sl.generate(model, prompts, **settings)
+    assert texts == [sl.generate(model, one, **settings)[0] for one in prompts]
+
+
+def test_differences_of_a_short_prompt_are_its_own_beside_a_long_one(model):
     import numpy as np
 
     import sadi_lens as sl
@@ -71,10 +82,6 @@ def test_differences_and_texts_of_a_short_prompt_are_its_own_beside_a_long_one(m
     together = sl.find.unit_differences(model, pairs, mask, progress=False).values
     alone = [sl.find.unit_differences(model, [one], mask, progress=False).values for one in pairs]
     np.testing.assert_allclose(together, np.concatenate(alone), atol=1e-5)
-    prompts = [SHORT, LONG, "Tom says the big red", "Ann was"]
-    settings = {"max_new_tokens": 6, "eos_token_id": None, "skip_special_tokens": False}
-    texts = sl.generate(model, prompts, **settings)
-    assert texts == [sl.generate(model, one, **settings)[0] for one in prompts]
 
 
 def test_an_item_on_both_sides_is_refused(model):

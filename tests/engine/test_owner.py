@@ -128,6 +128,101 @@ def test_tasks_of_one_thread_are_refused_instead_of_steered_or_hung(llama, scali
     assert torch.equal(last_logits(llama), plain)
 
 
+@pytest.fixture
+def every_call(llama, scaling, differences, samples):
+    """Whatever steers, generates, evaluates and sweeps, with a result that can be compared."""
+    import sadi_lens as sl
+
+    def steered():
+        with sl.steer(llama, scaling):
+            return last_logits(llama).tolist()
+
+    quiet = {"progress": False}
+    return {
+        "steer": steered,
+        "generate": lambda: sl.generate(llama, PROMPTS, [None, scaling], max_new_tokens=4),
+        "evaluate": lambda: sl.evaluate(llama, samples, scaling, **quiet).margins.tolist(),
+        "texts": lambda: sl.evaluate(llama, samples, scaling, scoring="generation", **quiet).texts,
+        "sweep": lambda: sl.sweep(
+            llama, samples, differences["head"], [1, 3], [2.0], **quiet
+        ).margin.tolist(),
+    }
+
+
+def test_two_threads_that_do_everything_find_what_one_finds(every_call):
+    wanted = {name: call() for name, call in every_call.items()}
+
+    def everything(names):
+        return {name: every_call[name]() for name in names}
+
+    found = in_threads(
+        lambda: everything(every_call), lambda: everything(reversed(every_call)), rounds=4
+    )
+    for one in (one for rounds in found for one in rounds):
+        assert one == wanted
+
+
+def test_four_tasks_that_do_everything_find_what_one_finds_or_are_refused(
+    llama, scaling, every_call
+):
+    import sadi_lens as sl
+
+    wanted = {name: call() for name, call in every_call.items()}
+    refused = []
+
+    async def steers():
+        for _ in range(4):
+            await asyncio.sleep(0)
+            with sl.steer(llama, scaling):
+                await asyncio.sleep(0.02)  # the others go on meanwhile
+                assert last_logits(llama).tolist() == wanted["steer"]
+
+    async def waits(names):
+        for name in names:
+            assert await asyncio.to_thread(every_call[name]) == wanted[name]
+
+    async def calls():
+        for name in [*every_call] * 2:
+            await asyncio.sleep(0.01)
+            try:
+                assert every_call[name]() == wanted[name]
+            except RuntimeError as error:
+                refused.append(str(error))
+
+    async def main():
+        await asyncio.wait_for(
+            asyncio.gather(steers(), waits(every_call), waits(reversed(every_call)), calls()), 120
+        )
+
+    asyncio.run(main())
+    assert refused
+    assert all("another task of this thread" in one for one in refused)
+
+
+def test_a_thread_that_its_own_task_waits_for_is_refused_instead_of_hung(llama, every_call):
+    import sadi_lens as sl
+
+    async def main():
+        with sl.steer(llama, None):
+            return await asyncio.wait_for(asyncio.to_thread(every_call["evaluate"]), 60)
+
+    with pytest.raises(RuntimeError, match=r"in the task that started this thread and waits for"):
+        asyncio.run(main())
+
+
+def test_a_thread_that_waits_long_says_for_what(llama, every_call, monkeypatch, caplog):
+    import sadi_lens as sl
+    from sadi_lens.engine import owner
+
+    monkeypatch.setattr(owner, "PATIENCE", 0.01)
+    with ThreadPoolExecutor(1) as pool, sl.steer(llama, None):
+        other = pool.submit(every_call["generate"])
+        while not caplog.records:
+            pass
+    assert "another thread has it" in caplog.text
+    assert other.result(timeout=60) == every_call["generate"]()
+
+
 @pytest.mark.parametrize(
     "call", ["evaluate", "plain", "sweep", "generate", "no cache", "differences", "scores", "push"]
 )

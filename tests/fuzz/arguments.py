@@ -38,7 +38,7 @@ NOT_CALLED = {
 }
 SAME_AS = {
     "task_or_pairs": {"samples"},
-    "source": {"row"},
+    "source": {"row", "task"},
     "reference": {"method"},
     "methods": {"intervention"},
     "component": {"hidden"},
@@ -327,7 +327,8 @@ def outcome(case: Case, name: str, value: Any) -> tuple[str, str]:
         words = {name, name.removesuffix("s"), name.split("_")[0], name.split("_")[-1]}
         text = str(error)
         words |= SAME_AS.get(name, set())
-        named = any(word in text for word in words)
+        is_theirs = name == "make" and callable(value)  # what the caller's own function raises
+        named = is_theirs or any(word in text for word in words)
         return (
             "refused by name" if named else "refused, argument not named"
         ), f"{type(error).__name__}: {text}"

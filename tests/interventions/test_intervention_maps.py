@@ -388,7 +388,7 @@ def test_bad_parts_are_refused_by_name(mask, info, head_differences):
             lambda: sl.interventions.InferAlignerGate(
                 np.ones((2, 2)), np.ones((2, 2)), np.ones(2), (1, 1), 1.0
             ),
-            r"must name different layers, got \(1, 1\)",
+            r"steered must differ, 1 stands twice in \(1, 1\)",
         ),
         (
             lambda: sl.interventions.InferAlignerGate(

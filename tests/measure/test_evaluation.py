@@ -328,20 +328,6 @@ def test_prompt_lengths_must_fit_their_rows(llama, differences):
         llama(ids)
 
 
-def test_scores_that_are_not_finite_are_counted_and_said(llama, differences, samples):
-    import numpy as np
-
-    import sadi_lens as sl
-
-    huge = sl.MaskedScaling(sl.top_k_mask(differences["hidden"], 60), 1e38)
-    with pytest.warns(UserWarning, match="items could not be scored under 'SADI hidden"):
-        found = sl.evaluate(llama, samples, huge, progress=False)
-    broken = np.isnan(found.margins)
-    assert broken.any()
-    assert not found.correct[broken].any()
-    assert not found.valid[broken].any()
-
-
 @pytest.fixture
 def stop_after(monkeypatch):
     """Ctrl-C after so many items: stop_after(n) -> the list of items scored from then on."""

@@ -421,12 +421,3 @@ def test_results_are_the_same_after_saving(llama, differences, samples, pairs, t
         path = sl.save(thing, tmp_path / str(index))
         found = sl.load(path, model=llama)
         assert found == thing
-
-
-def test_an_effect_that_overflows_is_said(llama, samples):
-    import sadi_lens as sl
-
-    mask = sl.Mask.from_units("hidden", [(0, 1)], llama)
-    with pytest.warns(UserWarning, match="the effect of a unit under .* is not finite"):
-        found = sl.measure.unit_effects(llama, samples, mask, 1e300, progress=False)
-    assert not np.isfinite(found.effects).all()

@@ -101,7 +101,8 @@ def ask(url, prompt, **extra):
         f"{url}/v1/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
     with urllib.request.urlopen(request, timeout=120) as answer:
-        return json.loads(answer.read())["choices"][0]["text"]
+        found = json.loads(answer.read())["choices"][0]
+    return found["text"] + ("<eos>" if found["finish_reason"] == "stop" else "")
 
 
 def test_over_http_every_prompt_in_every_way_eight_at_once(url, model, expected, prompts):

@@ -4,6 +4,7 @@ import gzip
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 ROWS = [
@@ -222,6 +223,8 @@ def test_what_cannot_be_read_says_why_in_a_line(tmp_path, name, data, message):
     [
         (3, {}, "source must be a file, a frame"),
         (None, {}, "source must be a file"),
+        (pd.Series([1, 2]), {}, "source must be a file"),
+        (pd.Series([{"prompt": "a", "target": "b"}]), {}, "source must be a file"),
         ("", {}, "source must be a path"),
         ({"prompt": "a", "target": "b"}, {}, r"one row stands in a list: \[row\]"),
         (["a"], {}, "row 0: a row must be an object"),

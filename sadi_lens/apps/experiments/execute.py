@@ -1,6 +1,7 @@
 """Running the cells of an experiment, one after another, each saved whole before the next begins."""
 
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from sadi_lens.measure.open_ended import load_classifier, open_ended_scores
 from sadi_lens.measure.scorings import truthful_scores
 from sadi_lens.measure.sweeps import KS, STRENGTHS, Candidate
 from sadi_lens.plots import export
+from sadi_lens.types.base import NotFiniteError
 from sadi_lens.types.data import Task
 from sadi_lens.types.results import Evaluation
 from sadi_lens.types.store import save
@@ -235,18 +237,22 @@ def _continue(
     rows: list[dict[str, Any]] = []
     start = time.perf_counter()
     for one in grid:
-        texts = generate(
-            model,
-            list(task.prompts),
-            one.intervention,
-            position=cell.position or "last_prompt",
-            max_new_tokens=experiment.max_new_tokens,
-            return_tokens=True,
-        )
+        cell_of_grid = {"k": one.k, "strength": one.strength}
+        try:
+            texts = generate(
+                model,
+                list(task.prompts),
+                one.intervention,
+                position=cell.position or "last_prompt",
+                max_new_tokens=experiment.max_new_tokens,
+                return_tokens=True,
+            )
+        except NotFiniteError as error:  # the other cells stand
+            warnings.warn(str(error), stacklevel=2)
+            rows.append({**cell_of_grid, "n": 0, "text": ""})
+            continue
         table = open_ended_scores(model, task.prompts, texts, classifier=classifier)
         means = {str(name): float(value) for name, value in table.mean().items()}
-        rows.append(
-            {"k": one.k, "strength": one.strength, "n": len(texts), **means, "text": texts[0].text}
-        )
+        rows.append({**cell_of_grid, "n": len(texts), **means, "text": texts[0].text})
     seconds["test_per_item"] = (time.perf_counter() - start) / (len(grid) * len(task.prompts))
     return rows

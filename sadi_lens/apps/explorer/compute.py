@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from sadi_lens.apps.explorer.recipe import Recipe
-from sadi_lens.engine.generation import generate
+from sadi_lens.engine.generation import Options, continued
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.passes import branches, device_of
 from sadi_lens.engine.positions import PositionTracker
@@ -21,7 +21,7 @@ from sadi_lens.engine.scoring import TreeScorer
 from sadi_lens.engine.steering import applied
 from sadi_lens.engine.text import EncodedItem, encode_item, require_tokenizer
 from sadi_lens.measure.calls import Settings
-from sadi_lens.measure.evaluation import chance_of, evaluate, evaluate_all, split_of
+from sadi_lens.measure.evaluation import chance_of, evaluate_all, split_of
 from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.data import Sample
 from sadi_lens.types.masks import scores
@@ -106,17 +106,19 @@ def continuations(
     max_new_tokens: int = 16,
     prepend_bos: bool | None = None,
 ) -> list[str]:
-    """Greedy continuation of one prompt under each intervention."""
+    """Greedy continuation of one prompt under each intervention; empty where the model overflows."""
     length = len(encode_prompt(model, prompt, prepend_bos=prepend_bos))
-    return generate(
-        model,
+    options = Options(position, broken=set())
+    options.sampling |= {"max_new_tokens": max_new_tokens, "use_cache": True}
+    found = continued(
+        runner_of(model),
         [prompt] * len(interventions),
         list(interventions),
-        position=position,
-        max_new_tokens=max_new_tokens,
+        options,
         prepend_bos=prepend_bos,
         batch_size=max(1, MAX_TOKENS // length),
     )
+    return ["" if row in (options.broken or ()) else one.text for row, one in enumerate(found)]
 
 
 def token_texts(model: HookedModel, ids: Sequence[int], before: int) -> tuple[str, ...]:
@@ -241,15 +243,8 @@ def _prompt_grid(
     probability = np.exp(logprobs)
     margins: list[float] = []
     if first and isinstance(sample, Sample):
-        scored = evaluate(
-            model,
-            [sample],
-            list(cells),
-            position=position,
-            scoring=scoring,
-            prepend_bos=prepend_bos,
-            progress=False,
-        )
+        settings = Settings(position=position, scoring=scoring, prepend_bos=prepend_bos)
+        scored = evaluate_all(model, [sample], cells, settings, progress=False)
         margins = [one.margin for one in scored]
     shown = list(dict.fromkeys([*first, *top_tokens(logprobs[:1], UNSTEERED_TOKENS)[0].tolist()]))
     top = top_tokens(logprobs, TOP_TOKENS)

@@ -28,7 +28,7 @@ KNOWN = {"comparison": Comparison, "sweep": Sweep, "choice": Choice, "difference
          "sweeps": dict, "settings": dict, "finding": str}  # fmt: skip
 """What a report understands of a run, and its type; anything else is left to the figures."""
 SECTIONS = (
-    ("found", ("steering_", "method_", "null_", "side_")),
+    ("found", ("steering_", "method_", "side_")),
     ("chosen", ("sweep",)),
     ("where", ("difference", "units_", "element_", "rank_", "layer_")),
 )

@@ -112,7 +112,7 @@ def _traced(
         for is_after in (False, True)
     )
     tracker = PositionTracker(position, prompt_end=first)
-    with applied(runner, [intervention], tracker, before=before, after=after):
+    with applied(runner, [intervention], tracker, before=before, after=after, refuses=True):
         logits = runner.logits(ids, torch.ones_like(ids), ids.shape[1] - first)[0, :-1]
     norms = np.zeros((runner.info.n_layers, len(logits)), dtype=np.float32)
     for layer in layers:
