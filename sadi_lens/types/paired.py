@@ -4,13 +4,11 @@ Items of one cluster (the same fact, event, person) go up and down together. Eve
 """
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int
 
-from sadi_lens.types.data import cluster_codes
 from sadi_lens.types.stats import CONFIDENCE, Interval, effective_size
 
 POWER = 0.8
@@ -158,25 +156,25 @@ def detectable(n: float, discordance: float = USUAL_DISCORDANCE) -> float:
     return min(1.0, max(z * math.sqrt(discordance / n), z * z / n))
 
 
-def power_line(names: Sequence[str | None]) -> str:
+def power_line(n: int, clusters: Int[np.ndarray, " item"] | None = None) -> str:
     """What so many test items can tell apart, to be read before a run.
 
     Args:
-        names: Cluster of each item; None: the item is alone.
+        n: Items.
+        clusters: Number of each item's cluster; None: items are independent.
 
     Example:
         >>> from sadi_lens.types.paired import power_line
-        >>> print(power_line([None] * 360))
+        >>> print(power_line(360))
         n = 360 can tell 4.7 points apart (80% power, if 10% of items change)
     """
-    n, codes = len(names), cluster_codes(names)
     best = 100 * detectable(n)
     words = f"n = {n} can tell {best:.1f} points apart ({POWER:.0%} power, if {USUAL_DISCORDANCE:.0%} of items change"
-    if codes is None:
+    if clusters is None:
         return f"{words})"
-    worst, _ = effective_size(np.zeros(n), codes)
+    worst, _ = effective_size(np.zeros(n), clusters)
     return (
-        f"{words}; {100 * detectable(worst):.1f} points if the items of each of the {len(set(codes.tolist()))} "
+        f"{words}; {100 * detectable(worst):.1f} points if the items of each of the {len(set(clusters.tolist()))} "
         "clusters change together)"
     )
 

@@ -85,8 +85,8 @@ def test_test_is_read_once_a_method_and_only_after_all_are_chosen(planted, monke
     assert calls == [
         *[("dev", n) for n in (1, 7, 1, 7)],  # a grid with the unsteered model beside it
         ("test", 4),  # all methods share one pass
-        *[("dev", 20 * 6), ("test", 20)]
-        * 2,  # masks of the same K, then with as many units a layer
+        # Masks of the same K, then with as many units in each layer; the unsteered model beside them.
+        *[("dev", 20 * 6 + 1), ("test", 20)] * 2,
         *[("some", 1)] * 4,  # the time of each alone
     ]
 
