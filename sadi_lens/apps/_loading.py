@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 LARGE = 20_000_000
 """Weights from which on a model gets ``LARGE_SIZES``; ``tiny`` has 1 million."""
-LARGE_SIZES = {"pairs": 100, "dev": 100, "test": 200}
-LARGE_NULL = 100
+LARGE_SIZES = {"pairs": 100, "dev": 60, "test": 150}
+LARGE_NULL = 60
 
 ModelName = Annotated[
     str,
@@ -33,7 +33,7 @@ Data = Annotated[
 Sizes = Annotated[
     str | None,
     typer.Option(
-        help="PAIRS,DEV,TEST: most items of each; default all, for models of 20 million weights or more 100,100,200"
+        help="PAIRS,DEV,TEST: most items of each; default all, for models of 20 million weights or more 100,60,150"
     ),
 ]
 ChatTemplate = Annotated[
@@ -112,7 +112,7 @@ class Asked:
         parts = self.sizes.split(",")
         if len(parts) != 3 or not all(one.strip().isdecimal() and int(one) for one in parts):
             raise ValueError(
-                f"sizes must be three numbers of at least 1, PAIRS,DEV,TEST as in 100,100,200; got {self.sizes!r}"
+                f"sizes must be three numbers of at least 1, PAIRS,DEV,TEST as in 100,60,150; got {self.sizes!r}"
             )
         return dict(zip(("pairs", "dev", "test"), map(int, parts), strict=True))
 

@@ -46,8 +46,10 @@ def print_comparison(comparison: "Comparison") -> None:
     from sadi_lens.types.results.table import (
         COMPARED_COLUMNS,
         SIDE_COLUMNS,
+        WRITTEN_COLUMNS,
         compared_rows,
         side_rows,
+        written_rows,
     )
 
     print_rows(
@@ -59,6 +61,13 @@ def print_comparison(comparison: "Comparison") -> None:
         "least as good",
     )
     _print_guards(comparison)
+    if written := written_rows(comparison):
+        print_rows(
+            WRITTEN_COLUMNS,
+            written,
+            title="what is written",
+            caption="greedy text that is the right answer (valid: one of the answers); agrees: right or wrong alike",
+        )
     found = next((row.side_effects for row in comparison.rows if row.side_effects), None)
     words = f" on {found.n_texts} neutral texts ({found.n_tokens} tokens)" if found else ""
     print_rows(

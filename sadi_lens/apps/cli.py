@@ -28,7 +28,7 @@ _ = _lists  # its commands are registered by importing it
 
 
 @command(
-    "demo", "demo --model smollm2", "demo --data mine.jsonl --model ./model --sizes 100,100,200"
+    "demo", "demo --model smollm2", "demo --data mine.jsonl --model ./model --sizes 100,60,150"
 )
 def demo(
     model: ModelName = "tiny",
@@ -44,7 +44,7 @@ def demo(
     png: Annotated[bool, typer.Option(help="Also write PNG (needs Chromium)")] = True,
     n_null: Annotated[
         int | None,
-        typer.Option(help="Random masks in each null band; default 200, for large models 100"),
+        typer.Option(help="Random masks in each null band; default 200, for large models 60"),
     ] = None,
     tune_null: Annotated[
         bool, typer.Option(help="Let every random mask choose its own strength on dev (slow)")

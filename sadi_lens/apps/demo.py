@@ -74,8 +74,7 @@ def run_demo(
         say: Takes a line at the start, with the time that it will take, and one a step.
 
     Returns:
-        ``differences``, ``masks``, ``unit_differences``, ``sweep``, ``choice``, ``comparison``, ``finding`` and
-        what else ``sadi_lens.types.store.write_json`` needs to redraw them.
+        ``differences``, ``masks``, ``sweep``, ``choice``, ``comparison``, ``finding`` and what redrawing them needs.
 
     Raises:
         ValueError: If the task lacks a split, the model the component, or ``n_null`` is too small.

@@ -4,11 +4,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sadi_lens.engine.text import EncodedItem, require_tokenizer
+from sadi_lens.engine.text import EncodedItem, require_tokenizer, shared_length
 from sadi_lens.types.model import HookedModel
 
 Result = TypeVar("Result")
@@ -273,3 +274,24 @@ def whole_inputs(
     positions = torch.cat([before, tree.positions], dim=1)
     ids = torch.cat([tree.prefix, tree.ids], dim=1)
     return ids.repeat(copies, 1), mask.repeat(copies, 1, 1, 1), positions.repeat(copies, 1)
+
+
+def valid_answers(
+    items: Sequence[EncodedItem], argmax: Int[np.ndarray, "intervention item choice token"]
+) -> Bool[np.ndarray, "intervention item"]:
+    """``ItemScores.valid`` from ``ItemScores.argmax``."""
+    found = np.zeros(argmax.shape[:2], dtype=bool)
+    for row, item in enumerate(items):
+        for column, (answer, n) in enumerate(zip(item.answers, _told(item.answers), strict=True)):
+            found[:, row] |= (argmax[:, row, column, :n] == answer[:n]).all(axis=1)
+    return found
+
+
+def _told(answers: tuple[tuple[int, ...], ...]) -> list[int]:
+    """Tokens of each answer up to the first that no other answer shares; all, where it begins another one."""
+    found: list[int] = []
+    for at, one in enumerate(answers):
+        others = answers[:at] + answers[at + 1 :]
+        shared = max((shared_length(one, other) for other in others), default=0)
+        found.append(min(len(one), shared + 1))
+    return found

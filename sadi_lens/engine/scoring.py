@@ -34,6 +34,7 @@ from sadi_lens.engine.passes import (
     pass_tokens,
     smaller_when_full,
     token_bytes,
+    valid_answers,
 )
 from sadi_lens.engine.prefix import TreePositions, prefill, run_copies, run_rows
 from sadi_lens.engine.runner import RawRunner, Runner, runner_of
@@ -43,7 +44,6 @@ from sadi_lens.engine.whole_texts import (
     answer_logprobs,
     padded_answers,
     score_texts,
-    valid_answers,
 )
 from sadi_lens.types.model import HookedModel
 

@@ -29,16 +29,6 @@ class EncodedItem:
     ``prompt`` is what the prompts share."""
 
     @property
-    def told(self) -> tuple[int, ...]:
-        """Tokens of each answer up to the first that no other answer shares; all, where it begins another one."""
-        found: list[int] = []
-        for at, one in enumerate(self.answers):
-            others = self.answers[:at] + self.answers[at + 1 :]
-            shared = max((_common(one, other) for other in others), default=0)
-            found.append(min(len(one), shared + 1))
-        return tuple(found)
-
-    @property
     def lengths(self) -> tuple[int, int]:
         """Tokens of the shortest and of the longest text."""
         answers = [len(answer) for answer in self.answers] or [0]
@@ -137,7 +127,7 @@ def cut_item(
             else [*alone, *tokenizer(answer, add_special_tokens=False)["input_ids"]]
             for text, answer in zip(texts, answers, strict=True)
         ]
-    shared = [_common(alone, text) for text in texts]
+    shared = [shared_length(alone, text) for text in texts]
     end = min(shared)
     if end == 0:
         raise ValueError(
@@ -184,7 +174,7 @@ def _encode_pair(
         for prompt, answer in zip(pair.prompts, (pair.positive, pair.negative), strict=True)
     ]
     texts = [side.prompt + side.answers[0] for side in sides]
-    shared = min(_common(*texts), *(len(side.prompt) for side in sides))
+    shared = min(shared_length(*texts), *(len(side.prompt) for side in sides))
     if not shared:
         raise ValueError(
             f"the prompts of a pair must begin with the same token, got {pair.prompts[0][:40]!r} and "
@@ -219,7 +209,8 @@ def require_context(model: HookedModel, length: int, prompt: str, room: int = 0)
         )
 
 
-def _common(one: Sequence[int], two: Sequence[int]) -> int:
+def shared_length(one: Sequence[int], two: Sequence[int]) -> int:
+    """Tokens that both begin with."""
     pairs = zip(one, two, strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 

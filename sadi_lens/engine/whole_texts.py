@@ -17,6 +17,7 @@ from sadi_lens.engine.passes import (
     pad_left,
     pass_tokens,
     smaller_when_full,
+    valid_answers,
 )
 from sadi_lens.engine.positions import PositionTracker
 from sadi_lens.engine.runner import Runner
@@ -74,17 +75,6 @@ def score_texts(
     at_once = max(len(item.answers) for item in items)
     for _, found in smaller_when_full(batches_by_tokens(sizes, bound), run, at_once):
         yield found
-
-
-def valid_answers(
-    items: Sequence[EncodedItem], argmax: Int[np.ndarray, "intervention item choice token"]
-) -> Bool[np.ndarray, "intervention item"]:
-    """``ItemScores.valid`` from ``ItemScores.argmax``."""
-    found = np.zeros(argmax.shape[:2], dtype=bool)
-    for row, item in enumerate(items):
-        for column, (answer, n) in enumerate(zip(item.answers, item.told, strict=True)):
-            found[:, row] |= (argmax[:, row, column, :n] == answer[:n]).all(axis=1)
-    return found
 
 
 _Scores = tuple[

@@ -40,6 +40,7 @@ def integrated_gradients(
     steps: int = PATH_STEPS,
     position: str = DEFAULT_POSITION,
     prepend_bos: bool | None = None,
+    max_tokens: int | None = None,
     progress: bool = True,
 ) -> Float[np.ndarray, "sample layer unit 1"]:
     """Mean slope of every sample's margin in each unit's strength along the path from 0 to ``strength``.
@@ -57,6 +58,7 @@ def integrated_gradients(
             start=whole * (step + 0.5) / steps,
             position=position,
             prepend_bos=prepend_bos,
+            max_tokens=max_tokens,
             progress=progress,
         )
         for step in range(steps)
@@ -72,6 +74,7 @@ def exact_effects(
     strength: float = EXACT_STRENGTH,
     position: str = DEFAULT_POSITION,
     prepend_bos: bool | None = None,
+    max_tokens: int | None = None,  # noqa: ARG001  # the engine sizes its passes
     progress: bool = True,  # noqa: ARG001  # one signature
 ) -> Float[np.ndarray, "sample layer unit 1"]:
     """What scaling each unit alone adds to every sample's margin (nats): the yardstick of all rankings of SADI.

@@ -46,7 +46,7 @@ class TDA(ContextualIntervention):
         >>> prompts = [sample.prompt for sample in task.dev[:8]]
         >>> cut = sl.interventions.TDA.from_prompts(model, prompts, cett=0.2)
         >>> cut.label, 0 < cut.sparsity < 1
-        ('TDA, CETT 0.2, 37% of neurons off', True)
+        ('TDA, CETT 0.2, 51% of neurons off', True)
     """
 
     prompts: tuple[tuple[int, ...], ...]
@@ -108,7 +108,7 @@ class TDA(ContextualIntervention):
 
     @property
     def label(self) -> str:
-        """As in ``TDA, CETT 0.2, 37% of neurons off``."""
+        """As in ``TDA, CETT 0.2, 51% of neurons off``."""
         return f"TDA, CETT {self.cett:g}, {100 * self.sparsity:.0f}% of neurons off"
 
     @cached_property

@@ -11,10 +11,9 @@ from sadi_lens.engine.intervention import Intervention
 from sadi_lens.measure.picks import joined_picks
 from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.checks import check_value
-from sadi_lens.types.data import Sample, items_hash
+from sadi_lens.types.data import Sample, cluster_codes, items_hash
 from sadi_lens.types.model import HookedModel, fingerprint_of
 from sadi_lens.types.results import Evaluation
-from sadi_lens.types.stats import cluster_codes
 
 
 @dataclass(frozen=True)

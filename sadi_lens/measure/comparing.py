@@ -2,8 +2,8 @@
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.interventions import MaskedAddition, MaskedScaling, VectorAddition
@@ -26,7 +26,7 @@ from sadi_lens.types.base import DEFAULT_POSITION, NotFiniteError, require_one_o
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import Task
 from sadi_lens.types.model import HookedModel, ModelInfo, n_units
-from sadi_lens.types.results import Comparison, NullBand, SideEffects
+from sadi_lens.types.results import Comparison, Evaluation, NullBand, SideEffects, Written
 from sadi_lens.types.stats import ALPHA, MIN_NULL
 
 N_NEUTRAL = 32
@@ -47,6 +47,7 @@ def compare(
     neutral: Sequence[str] | None = None,
     reference: str | None = None,
     scoring: str = "sum",
+    written: bool = False,
     max_new_tokens: int = 16,
     seed: int = 0,
     progress: bool = True,
@@ -69,6 +70,7 @@ def compare(
             Default: no side effects are measured.
         reference: Label of the method that every other is contrasted with; default SADI on ``component``.
         scoring: See ``evaluate``.
+        written: Let every choice write its answer on test too (``MethodRow.written``): scores and behaviour may part.
         max_new_tokens: See ``evaluate``.
         seed: Seed of every random mask.
         progress: Show bars.
@@ -100,6 +102,7 @@ def compare(
         nulls=Nulls(n_null, tune_null, of=(own,)),
         reference=reference,
         neutral=list(neutral or ())[:N_NEUTRAL],
+        written=written,
         progress=progress,
     )
     material = Material(model, task.pairs, task.name, component, position, seed)
@@ -141,6 +144,8 @@ class Plan:
     neutral: Sequence[str] = ()
     """Texts for the side effects."""
     timed: bool = True
+    written: bool = False
+    """Whether what each choice writes on test is measured, too."""
     keep: Callable[[dict[str, Chosen]], Sequence[str]] = list
     """Which of the choices are run on test, decided by dev alone; default all."""
     words: Callable[[Chosen], str] | None = None
@@ -175,6 +180,7 @@ def run_plan(
     found = report(
         material.model, run, task.test, plan.settings, timed=plan.timed, progress=plan.progress
     )
+    written = _written(material.model, run, task, plan, found)
     bands = _bands(material, run, task, plan)
     details = {
         one.name: {
@@ -186,6 +192,7 @@ def run_plan(
             "choice_seconds": one.seconds,
             "null": bands[one.name].label if one.name in bands else "",
             "side_effects": _side_effects(material.model, one, plan.neutral),
+            "written": written.get(one.name),
         }
         for one in run
     }
@@ -199,6 +206,22 @@ def run_plan(
         notes=notes,
     )
     return comparison, chosen
+
+
+def _written(
+    model: HookedModel,
+    run: Sequence[Chosen],
+    task: Task,
+    plan: Plan,
+    scored: Mapping[str, tuple[Evaluation, float]],
+) -> dict[str, Written]:
+    """What each choice writes on test, where the plan asks for it."""
+    if not plan.written:
+        return {}
+    settings = replace(plan.settings, scoring="generation")
+    found = report(model, run, task.test, settings, timed=False, progress=plan.progress)
+    base = found[run[0].name][0]
+    return {name: Written.of(one, base, scored[name][0]) for name, (one, _) in found.items()}
 
 
 def require_splits(task: Task) -> None:

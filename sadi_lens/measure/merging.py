@@ -13,11 +13,13 @@ from sadi_lens.measure.evaluation import chance_of, split_of
 from sadi_lens.measure.outcomes import Origin
 from sadi_lens.measure.picks import Answers
 from sadi_lens.measure.shards import hash_of_items
+from sadi_lens.types.checks import checked
 from sadi_lens.types.data import ContrastivePair, Sample, items_hash
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.results import Evaluation, NullBand, Shard, Sweep
 
 
+@checked()
 def merge(shards: Sequence[Shard], items: Sequence[Sample] | Sequence[ContrastivePair]) -> Any:
     """What one process would have given, from all shards of a call, in any order.
 

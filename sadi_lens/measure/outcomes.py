@@ -11,16 +11,14 @@ from jaxtyping import Bool, Float, Int
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.scoring import score_answers
 from sadi_lens.engine.text import EncodedItem, encode_item, require_tokenizer
-from sadi_lens.engine.whole_texts import ItemScores
 from sadi_lens.measure.calls import Settings
-from sadi_lens.measure.picks import Answers
+from sadi_lens.measure.picks import Answers, Spelling
 from sadi_lens.tasks.contrast import right_answer
-from sadi_lens.types.answers import matches, neutral_prompt, normalise
+from sadi_lens.types.answers import matches, neutral_prompt
 from sadi_lens.types.base import NotFiniteError
-from sadi_lens.types.data import Sample, items_hash
+from sadi_lens.types.data import Sample, cluster_codes, items_hash
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import Evaluation, Picks
-from sadi_lens.types.stats import cluster_codes
 
 
 class ChoiceRow(NamedTuple):
@@ -88,7 +86,7 @@ def score_choices(
         spelled=np.zeros(shape, dtype=bool) if is_forced else None,
         done=np.zeros(len(samples), dtype=bool),
     )
-    spelling = _Spelling(require_tokenizer(model), samples, items)
+    spelling = Spelling(require_tokenizer(model), samples, items)
     try:
         for found in score_answers(
             model, items, interventions, settings.position, engine=settings.engine
@@ -132,37 +130,6 @@ def _bare_scores(
         for place, row in enumerate(found.indices):
             scores[:, rows == row, : found.logprobs.shape[2]] = found.logprobs[:, place][:, None]
     return scores
-
-
-class _Spelling:
-    """Whether the most likely tokens are the text of the right answer after ``normalise``."""
-
-    def __init__(
-        self, tokenizer: Any, samples: Sequence[Sample], items: Sequence[EncodedItem]
-    ) -> None:
-        self.tokenizer = tokenizer
-        self.right = [sample.answer or 0 for sample in samples]
-        self.answers = [item.answers[right] for item, right in zip(items, self.right, strict=True)]
-        self.texts: dict[tuple[int, ...], str] = {}
-
-    def of(self, found: ItemScores) -> Bool[np.ndarray, "intervention item"]:
-        """Whether each intervention spells the right answer of each item of a batch."""
-        same = [
-            [
-                self._same(row, self.answers[index])
-                for row in found.argmax[:, place, self.right[index]]
-            ]
-            for place, index in enumerate(found.indices)
-        ]
-        return np.array(same).T
-
-    def _same(self, tokens: np.ndarray, answer: tuple[int, ...]) -> bool:
-        return self._text(tuple(int(one) for one in tokens if one >= 0)) == self._text(answer)
-
-    def _text(self, tokens: tuple[int, ...]) -> str:
-        if tokens not in self.texts:
-            self.texts[tokens] = normalise(self.tokenizer.decode(list(tokens)))
-        return self.texts[tokens]
 
 
 @dataclass(frozen=True)

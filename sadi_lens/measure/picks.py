@@ -1,12 +1,14 @@
 """Which of the few answers of a task every item gets: what the guards beside an accuracy are computed from."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from sadi_lens.types.answers import matches
+from sadi_lens.engine.text import EncodedItem
+from sadi_lens.engine.whole_texts import ItemScores
+from sadi_lens.types.answers import matches, normalise
 from sadi_lens.types.data import Sample
 from sadi_lens.types.results import Picks
 
@@ -90,6 +92,37 @@ class Answers(NamedTuple):
         chosen = np.where(correct, self.right, chosen)
         evidence = np.full((len(texts), len(self.names)), np.nan, dtype=np.float32)
         return Picks(self.names, self.right, chosen, evidence)
+
+
+class Spelling:
+    """Whether the most likely tokens are the text of the right answer after ``normalise``."""
+
+    def __init__(
+        self, tokenizer: Any, samples: Sequence[Sample], items: Sequence[EncodedItem]
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.right = [sample.answer or 0 for sample in samples]
+        self.answers = [item.answers[right] for item, right in zip(items, self.right, strict=True)]
+        self.texts: dict[tuple[int, ...], str] = {}
+
+    def of(self, found: ItemScores) -> Bool[np.ndarray, "intervention item"]:
+        """Whether each intervention spells the right answer of each item of a batch."""
+        same = [
+            [
+                self._same(row, self.answers[index])
+                for row in found.argmax[:, place, self.right[index]]
+            ]
+            for place, index in enumerate(found.indices)
+        ]
+        return np.array(same).T
+
+    def _same(self, tokens: np.ndarray, answer: tuple[int, ...]) -> bool:
+        return self._text(tuple(int(one) for one in tokens if one >= 0)) == self._text(answer)
+
+    def _text(self, tokens: tuple[int, ...]) -> str:
+        if tokens not in self.texts:
+            self.texts[tokens] = normalise(self.tokenizer.decode(list(tokens)))
+        return self.texts[tokens]
 
 
 def joined_picks(one: Picks, two: Picks, order: Int[np.ndarray, " item"]) -> Picks:

@@ -18,6 +18,7 @@ from sadi_lens.find.differences import activation_differences
 from sadi_lens.measure.evaluation import evaluate
 from sadi_lens.measure.nulls import null_band
 from sadi_lens.measure.sweeps import sweep
+from sadi_lens.types.checks import checked
 from sadi_lens.types.data import Sample, items_hash
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results.shards import Shard
@@ -29,12 +30,13 @@ NO_NUMBER = ("model", "progress", "resume", "max_tokens", "engine")
 AUTO = "auto"
 
 
+@checked()
 def run_shard(
     function: Callable[..., Any],
     model: HookedModel,
     items: Sequence[Any],
     *args: Any,
-    shard: "str | tuple[int, int]" = AUTO,
+    shard: str | tuple[int, int] = AUTO,
     **options: Any,
 ) -> Shard:
     """One shard of a call: ``function`` on every n-th item.
@@ -90,6 +92,7 @@ def run_shard(
     )
 
 
+@checked()
 def shard_of(shard: str | tuple[int, int] = AUTO) -> tuple[int, int]:
     """(index from 0, count) of this process.
 

@@ -308,12 +308,7 @@ class Grid:
 
 
 def best_of(found: Sequence[Evaluation], unsteered: Evaluation | None = None) -> int:
-    """Place of the best result: accuracy, then margin, then the earlier one.
-
-    Args:
-        found: At least one.
-        unsteered: A candidate too, that sets the floor of ``Sweep.best``; -1 is returned where no other does better.
-    """
+    """Place of the best result: accuracy, then margin, then the earlier one; -1 where none is better than unsteered."""
 
     def merit(one: Evaluation) -> tuple[float, float]:
         return one.accuracy, -math.inf if math.isnan(one.margin) else one.margin

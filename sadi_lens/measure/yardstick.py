@@ -87,7 +87,7 @@ def rankings_table(
             started = time.process_time()
             values = material.scores(component, name).values
             row["seconds"] = time.process_time() - started
-            row["spearman"] = float(spearmanr(values, exact, axis=None).statistic)
+            row["spearman"] = float(spearmanr(np.ravel(values), np.ravel(exact)).statistic)
             first = set(np.argsort(-values, axis=None)[:TOP].tolist())
             row["top_shared"] = len(first & best) / len(best)
         chosen = choose(material, method, task.dev, settings, budget=budget)

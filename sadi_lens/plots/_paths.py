@@ -73,15 +73,13 @@ def head_paths(paths: "pd.DataFrame", *, theme: str = "light") -> go.Figure:
         figure,
         colors,
         title=f"The heads write {_signed(direct)} of {_signed(whole)} nats straight to the logits",
-        subtitle=(
-            (
-                named("steering", about.get("label", "")),
-                named("task", about.get("task", "")),
-                named("model", about.get("model", "")),
-                f"{about.get('split', '')} n = {int(rows['n'].iloc[0])}".strip(),
-            ),
-            ("lines: 95% intervals over items taken as independent",),
+        facts=(
+            named("steering", about.get("label", "")),
+            named("task", about.get("task", "")),
+            named("model", about.get("model", "")),
+            f"{about.get('split', '')} n = {int(rows['n'].iloc[0])}".strip(),
         ),
+        note=("lines: 95% intervals over items taken as independent",),
         plot=(560, _ROW * len(rows) + 20),
         margin=Margin(left=190, bottom=58),
     )

@@ -52,8 +52,8 @@ def sweep_heatmap(
     colors = require_theme(theme, size)
     accuracy = float32(sweep.accuracy)
     require_finite(accuracy, f"sweep_heatmap of {sweep.task!r} on {sweep.model.name}")
-    is_best = choice is None or choice.is_unsteered
-    cell = sweep.best_cell() if is_best else _cell(sweep, choice)
+    taken = None if choice is None or choice.is_unsteered else choice
+    cell = sweep.best_cell() if taken is None else _cell(sweep, taken)
     has_numbers = accuracy.size <= MAX_NUMBERS
     plot = _size(accuracy.shape, has_numbers)
     figure = go.Figure(_cells(sweep, accuracy, colors, has_numbers))
@@ -63,7 +63,7 @@ def sweep_heatmap(
         _explain_crosses(figure, colors, int(sweep.cliffs().sum()))
     add_boxes(figure, colors, [cell], pixels=plot[0] // accuracy.shape[1])
     corner = 0.32 if has_numbers else 0.0
-    star = "best" if is_best else f"chosen on {choice.chosen_on}"
+    star = "best" if taken is None else f"chosen on {taken.chosen_on}"
     _add_star(figure, cell[1] + corner, cell[0] - corner, star)
     _set_axes(figure, sweep, plot)
     figure.update_layout(plot_bgcolor=colors.gap)

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 
 from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.passes import valid_answers
 from sadi_lens.engine.text import EncodedItem, cut_item, encode
-from sadi_lens.engine.whole_texts import valid_answers
 from sadi_lens.measure.evaluation import split_of
 from sadi_lens.measure.outcomes import ChoiceScores, Origin, choice_outcomes, text_outcome
 from sadi_lens.measure.picks import Answers
 from sadi_lens.serving.asked import LENGTH_KEY, NAME_KEY
 from sadi_lens.serving.checkpoint import checkpoint_folder, checkpoint_info
 from sadi_lens.serving.plugin import environment
+from sadi_lens.serving.server import EXTENSION
 from sadi_lens.serving.tables import export_tables, read_tables
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
 from sadi_lens.types.data import Sample, items_hash
@@ -62,7 +63,7 @@ class VLLMEngine:
         fixed: dict[str, Any] = {
             "enforce_eager": True,
             "generation_config": "vllm",
-            "worker_extension_cls": "sadi_lens.serving.worker.SteeredWorker",
+            "worker_extension_cls": EXTENSION,
         }
         with _environment(environment([Path(one) for one in folders])):
             self.llm: Any = LLM(model=str(path), dtype=dtype, **fixed, **settings)
@@ -179,7 +180,7 @@ class VLLMEngine:
         if len(is_text) > 1:
             raise ValueError("samples must all have choices or all have a target, got both kinds")
         is_one = table is None or isinstance(table, str)
-        named = [table] if is_one else list(table)
+        named = [table] if table is None or isinstance(table, str) else list(table)
         labels = [label] if isinstance(label, str) else label or [*map(self._label, named)]
         if not named or len(labels) != len(named):
             raise ValueError(f"label must name every table: {len(labels)} for {len(named)}")

@@ -4,12 +4,15 @@ import importlib.util
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import NamedTuple
 
 from sadi_lens.serving.checkpoint import checkpoint_folder, checkpoint_info
 from sadi_lens.serving.plugin import environment
 from sadi_lens.serving.tables import read_tables
+
+EXTENSION = "sadi_lens.serving.extension.SteeredWorker"
 
 
 class Launch(NamedTuple):
@@ -55,10 +58,16 @@ def launch(
         raise RuntimeError(
             f"VLLM_PLUGINS={plugins} leaves sadi_lens out; requests would run unsteered"
         )
+    if not _is_registered():
+        raise RuntimeError(
+            "vLLM would not find the plugin 'sadi_lens' here, and requests would run unsteered: install sadi_lens in "
+            "this environment (pip install .), not only on PYTHONPATH"
+        )
     command = [
         *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
         *("--model", model, "--served-model-name", info.name, "--dtype", dtype),
         *("--host", host, "--port", str(port), "--enforce-eager", "--generation-config", "vllm"),
+        *("--worker-extension-cls", EXTENSION),
         *extra,
     ]
     client = (
@@ -68,3 +77,9 @@ def launch(
         "sep='\\n')"
     )
     return Launch(command, {**os.environ, **environment(tables)}, client)
+
+
+def _is_registered() -> bool:
+    """Whether the installed package names the plugin to vLLM."""
+    found = entry_points(group="vllm.general_plugins", name="sadi_lens")
+    return any(one.value == "sadi_lens.serving.plugin:register" for one in found)

@@ -191,17 +191,3 @@ def require_plain(config: Any) -> None:
             raise RuntimeError(
                 f"steering was not tried with {name}: {remedy}, or unset SADI_LENS_TABLES"
             )
-
-
-class SteeredWorker:
-    """Methods that vLLM's workers get (``worker_extension_cls``), for tables that come at run time."""
-
-    model_runner: Any
-
-    def sadi_lens_read(self, folder: str) -> list[str]:
-        """Add the tables of one more folder; all names there are now."""
-        return self.model_runner.sadi_lens.read([folder])
-
-    def sadi_lens_edited(self) -> int:
-        """Spans of tokens edited so far."""
-        return self.model_runner.sadi_lens.edited

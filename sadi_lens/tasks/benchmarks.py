@@ -127,7 +127,7 @@ def read_benchmark(
         ValueError: If a row is wrong; the file and line are named, and the columns that are needed.
     """
     benchmark = _benchmark(name)
-    cloze = _form(benchmark, form) == "cloze"
+    cloze = benchmark.cloze if _form(benchmark, form) else None
     subset = _subset(benchmark, subset)
     if data is None:
         _hub_plan(benchmark)
@@ -155,7 +155,7 @@ def read_benchmark(
                 continue
             if benchmark.keeps and not benchmark.keeps(row):
                 continue
-            items.append(benchmark.cloze(row, subset) if cloze else benchmark.read(row))
+            items.append(cloze(row, subset) if cloze else benchmark.read(row))
         except (ValueError, TypeError) as error:
             raise ValueError(f"{where}: {error}. {name} needs {benchmark.columns}") from error
     return items

@@ -8,6 +8,7 @@ uses none of the held-out contents.
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from random import Random
+from typing import Any
 
 from sadi_lens.tasks.world.corpus import MAKERS as TRAINING_MAKERS
 from sadi_lens.tasks.world.effects import effect_question
@@ -87,7 +88,7 @@ def held_out(
 
 
 def _sample(question: Question, split: str | None) -> Sample:
-    names = {"split": split, "cluster": question.about, "group": question.cue}
+    names: dict[str, Any] = {"split": split, "cluster": question.about, "group": question.cue}
     if question.kind == "recall":
         return Sample(question.prompt, target=question.right.strip(), **names)
     return Sample(question.prompt, choices=question.choices, answer=question.answer, **names)

@@ -82,7 +82,7 @@ def read_row(
         raise ValueError(f"split 'pairs' needs {', '.join(PAIR_FIELDS)}, got {sorted(row)}")
     split = split or "test"
     prompt = row["prompt"]
-    names = {name: str(row[name]) for name in ("cluster", "group") if name in row}
+    names: dict[str, Any] = {name: str(row[name]) for name in ("cluster", "group") if name in row}
     if wanted is TARGET_FIELDS:
         aliases = tuple(_listed("aliases", row.get("aliases", ())))
         return (

@@ -59,10 +59,7 @@ def _rows(task: Task) -> Iterator[dict[str, Any]]:
 
 
 def _fields(sample: Sample) -> dict[str, Any]:
-    names = (
-        ("prompt", "target", "aliases")
-        if sample.target
-        else ("prompt", "choices", "answer", "also_right")
-    )
+    own = ("target", "aliases") if sample.target else ("choices", "answer", "also_right")
+    names = ("prompt", *own, "cluster", "group")
     values = {name: getattr(sample, name) for name in names}
     return {name: value for name, value in values.items() if value not in (None, ())}

@@ -4,6 +4,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from jaxtyping import Int
+
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.checks import require_fields
 
@@ -193,6 +196,26 @@ def items_hash(samples: Sequence[Sample]) -> str:
         if one.also_right or one.aliases:
             digest.update(repr((one.also_right, one.aliases)).encode())
     return digest.hexdigest()[:16]
+
+
+def cluster_codes(names: Sequence[str | None]) -> Int[np.ndarray, " item"] | None:
+    """Number of each item's cluster; None where no two items share one.
+
+    Args:
+        names: Name of each item's cluster; None: the item is alone.
+
+    Example:
+        >>> from sadi_lens.types.data import cluster_codes
+        >>> cluster_codes(["Ana", None, "Ana", "Ben"]).tolist()
+        [0, 1, 0, 2]
+        >>> cluster_codes(["Ana", None, "Ben"]) is None
+        True
+    """
+    keys = [(row, None) if name is None else (-1, name) for row, name in enumerate(names)]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    if len(numbers) == len(keys):
+        return None
+    return np.array([numbers[key] for key in keys])
 
 
 def require_one_prompt(pairs: Sequence[ContrastivePair], what: str) -> None:

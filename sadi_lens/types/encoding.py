@@ -29,6 +29,7 @@ MODULES = {
     "Guards": "sadi_lens.types.results",
     "NullBand": "sadi_lens.types.results",
     "Picks": "sadi_lens.types.results",
+    "Written": "sadi_lens.types.results",
     "MethodRow": "sadi_lens.types.results",
     "SideEffects": "sadi_lens.types.results",
     "Contrast": "sadi_lens.types.results",

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -89,28 +89,8 @@ def _interval(n_correct: float, n: float, method: str, quantile: float) -> Inter
     from statsmodels.stats.proportion import proportion_confint
 
     alpha = math.erfc(quantile / math.sqrt(2))
-    low, high = proportion_confint(n_correct, n, alpha=alpha, method=method)
-    return Interval(float(low), float(high))
-
-
-def cluster_codes(names: Sequence[str | None]) -> Int[np.ndarray, " item"] | None:
-    """Number of each item's cluster; None where no two items share one.
-
-    Args:
-        names: Name of each item's cluster; None: the item is alone.
-
-    Example:
-        >>> from sadi_lens.types.stats import cluster_codes
-        >>> cluster_codes(["Ana", None, "Ana", "Ben"]).tolist()
-        [0, 1, 0, 2]
-        >>> cluster_codes(["Ana", None, "Ben"]) is None
-        True
-    """
-    keys = [(row, None) if name is None else (-1, name) for row, name in enumerate(names)]
-    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-    if len(numbers) == len(keys):
-        return None
-    return np.array([numbers[key] for key in keys])
+    ends: Any = proportion_confint(n_correct, n, alpha=alpha, method=method)
+    return Interval(float(ends[0]), float(ends[1]))
 
 
 def effective_size(

@@ -42,6 +42,7 @@ SAME_AS = {
     "reference": {"method"},
     "methods": {"intervention"},
     "component": {"hidden"},
+    "items": {"samples"},
 }
 """What a message may call an argument instead."""
 MADE_INSIDE = "sadi_lens.types.results"
@@ -91,6 +92,10 @@ def cases() -> list[Case]:
     sl.save(mask, stored)
     evaluation = sl.evaluate(model, samples, progress=False)
     units = sl.find.unit_differences(model, pairs, mask, progress=False)
+    parts = [
+        sl.measure.run_shard(sl.evaluate, model, samples, shard=(at, 2), progress=False)
+        for at in (0, 1)
+    ]
     rooms: dict[str, dict[str, Any]] = {
         "engine.generate": {
             "model": model, "prompts": prompts, "intervention": sadi, "position": "all", "max_new_tokens": 2,
@@ -131,6 +136,9 @@ def cases() -> list[Case]:
             "n_null": 0, "tune_null": False, "neutral": [], "reference": None, "scoring": "sum",
             "max_new_tokens": 2, "seed": 0,
         },
+        "measure.run_shard": {**on, "function": sl.evaluate, "items": samples, "shard": (0, 2)},
+        "measure.shard_of": {"shard": (0, 2)},
+        "measure.merge": {"shards": parts, "items": samples},
         "measure.Candidate": {"intervention": sadi, "k": 2, "strength": 1.0},
         "measure.Grid": {
             "cells": (cell, cell2), "ks": (2,), "strengths": (1.0, 2.0), "component": "head", "ranking": "x",

@@ -183,3 +183,44 @@ def test_nothing_better_than_unsteered_is_chosen_unsteered(tiny, mostly_bad):
         tiny, items, sl.MaskedScaling(sl.top_k_mask(heads, best.k), best.strength), progress=False
     )
     np.testing.assert_array_equal(same.choice_scores, plain.choice_scores)
+
+
+def test_a_comparison_says_what_is_written(tiny):
+    import sadi_lens as sl
+    from sadi_lens.types.results.table import WRITTEN_COLUMNS, written_rows
+
+    task = sl.load_task("hints")
+    small = sl.Task("hints", pairs=task.pairs[:4], dev=task.dev[:4], test=task.test[:30])
+    heads = sl.unit_scores(tiny, task, "head", "effect", progress=False)
+    scaling = sl.MaskedScaling(sl.top_k_mask(heads, 4), strength=12.0)
+    options = {"max_new_tokens": 3, "progress": False}
+    found = sl.compare(tiny, small, [None, scaling], n_null=0, written=True, **options)
+    scored = sl.evaluate(tiny, small.test, [None, scaling], progress=False)
+    texts = sl.evaluate(tiny, small.test, [None, scaling], scoring="generation", **options)
+    for row, text, score in zip(found.rows, texts, scored, strict=True):
+        assert row.written.accuracy == text.accuracy
+        assert row.written.valid_rate == text.valid_rate
+        assert row.written.gain == pytest.approx(text.accuracy - texts[0].accuracy)
+        assert row.written.agreement == (text.correct == score.correct).mean()
+    assert [len(row) for row in written_rows(found)] == 2 * [len(WRITTEN_COLUMNS)]
+    plain = sl.compare(tiny, small, [None, scaling], n_null=0, **options)
+    assert written_rows(plain) == []
+
+
+def test_a_method_without_a_grid_that_helps_nothing_is_unsteered(tiny, mostly_bad):
+    """Both candidates say the answer that is right on a fifth of the items; a single one would be left alone."""
+    import sadi_lens as sl
+    from sadi_lens.measure.methods import Candidate, Method
+
+    task = sl.load_task("sentiment")
+    dev = tuple(dataclasses.replace(one, split="dev") for one in mostly_bad[:10])
+    test = tuple(dataclasses.replace(one, split="test") for one in mostly_bad[10:])
+    small = sl.Task("reviews", task.pairs[:4], dev, test)
+    two = [Candidate(always(tiny, " good", size)) for size in (1e3, 1e4)]
+    harmful = Method("harmful", "fixed", lambda _material, _budget: two)
+    found = sl.compare(tiny, small, [None, harmful], n_null=0, progress=False)
+    row = found.row("harmful")
+    assert row.settings == "unsteered: nothing does better on dev"
+    assert row.accuracy == found.rows[0].accuracy
+    alone = sl.compare(tiny, small, [None, always(tiny, " good")], n_null=0, progress=False)
+    assert alone.rows[1].accuracy < alone.rows[0].accuracy

@@ -25,6 +25,10 @@ def test_refused_without_vllm_or_with_the_plugin_off(checkpoint, tables, monkeyp
     monkeypatch.setenv("VLLM_PLUGINS", "other")
     with pytest.raises(RuntimeError, match="VLLM_PLUGINS=other leaves sadi_lens out"):
         server.launch(str(checkpoint), [tables])
+    monkeypatch.delenv("VLLM_PLUGINS")
+    monkeypatch.setattr(server, "entry_points", lambda **_: ())
+    with pytest.raises(RuntimeError, match=r"would not find the plugin .* not only on PYTHONPATH"):
+        server.launch(str(checkpoint), [tables])
 
 
 def test_tables_of_another_model_or_dtype_are_refused_before_anything_starts(
@@ -44,11 +48,17 @@ def test_tables_of_another_model_or_dtype_are_refused_before_anything_starts(
         launch(str(checkpoint), [tmp_path])
 
 
+def installed(monkeypatch, server):
+    """As in an environment with vLLM and this package."""
+    monkeypatch.setattr(server.importlib.util, "find_spec", lambda _name: object())
+    monkeypatch.setattr(server, "_is_registered", lambda: True)
+    monkeypatch.delenv("VLLM_PLUGINS", raising=False)
+
+
 def test_the_command_names_model_tables_and_a_client(checkpoint, tables, monkeypatch):
     from sadi_lens.serving import server
 
-    monkeypatch.setattr(server.importlib.util, "find_spec", lambda _name: object())
-    monkeypatch.delenv("VLLM_PLUGINS", raising=False)
+    installed(monkeypatch, server)
     found = server.launch(str(checkpoint), [tables], port=8123, extra=["--max-model-len", "64"])
     assert found.command[-2:] == ["--max-model-len", "64"]
     assert "--enforce-eager" in found.command
@@ -91,7 +101,8 @@ def ask(url, prompt, **extra):
         f"{url}/v1/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
     with urllib.request.urlopen(request, timeout=120) as answer:
-        return json.loads(answer.read())["choices"][0]["text"]
+        found = json.loads(answer.read())["choices"][0]
+    return found["text"] + ("<eos>" if found["finish_reason"] == "stop" else "")
 
 
 def test_over_http_every_prompt_in_every_way_eight_at_once(url, model, expected, prompts):
@@ -128,8 +139,7 @@ def test_other_options_of_the_command_go_to_the_server(checkpoint, tables, monke
     from sadi_lens.serving import server
 
     started = []
-    monkeypatch.setattr(server.importlib.util, "find_spec", lambda _name: object())
-    monkeypatch.delenv("VLLM_PLUGINS", raising=False)
+    installed(monkeypatch, server)
     monkeypatch.setattr(os, "execve", lambda *args: started.append(args))
     more = ["--max-model-len", "64", "--enable-prefix-caching"]
     result = CliRunner().invoke(cli.app, ["serve", str(checkpoint), "--tables", str(tables), *more])

@@ -21,7 +21,7 @@ def test_questions_on_one_fact_share_a_cluster(name):
 
 def test_reviews_are_all_different_and_suggestions_share_their_fact():
     import sadi_lens as sl
-    from sadi_lens.types.stats import cluster_codes
+    from sadi_lens.types.data import cluster_codes
 
     reviews = sl.load_task("sentiment").test
     assert cluster_codes([sample.cluster for sample in reviews]) is None

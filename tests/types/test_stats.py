@@ -114,7 +114,8 @@ def test_items_of_one_cluster_count_as_what_they_are_worth():
     import numpy as np
     from scipy.stats import t
 
-    from sadi_lens.types.stats import cluster_codes, effective_size, proportion_interval
+    from sadi_lens.types.data import cluster_codes
+    from sadi_lens.types.stats import effective_size, proportion_interval
 
     right = np.repeat([True, True, False, True], 5)
     clusters = cluster_codes(np.repeat(["a", "b", "c", "d"], 5).tolist())
@@ -137,7 +138,7 @@ def test_items_of_one_cluster_count_as_what_they_are_worth():
 
 
 def test_clusters_are_numbered_and_lonely_items_are_none():
-    from sadi_lens.types.stats import cluster_codes
+    from sadi_lens.types.data import cluster_codes
 
     assert cluster_codes(["x", "y", "x", None, None]).tolist() == [0, 1, 0, 2, 3]
     assert cluster_codes(["x", None, None, "y"]) is None

@@ -8,8 +8,8 @@ import numpy as np
 from sadi_lens.apps.web import panel, render
 from sadi_lens.plots import difference_heatmap
 from sadi_lens.plots._layout import counted
-from sadi_lens.plots._maps import MAX_CELLS
 from sadi_lens.plots._theme import THEMES
+from sadi_lens.plots._unit_map import MAX_CELLS
 from sadi_lens.types.model import COMPONENTS, unit_label
 from sadi_lens.types.results import ExplorerGrid, PromptGrid
 from sadi_lens.types.results.explorer import METHODS

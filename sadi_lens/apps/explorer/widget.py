@@ -24,8 +24,8 @@ from sadi_lens.apps.explorer.compute import (
 )
 from sadi_lens.plots import CONFIG, difference_heatmap
 from sadi_lens.plots._layout import escape
-from sadi_lens.plots._maps import MAX_CELLS
 from sadi_lens.plots._theme import require_theme, template
+from sadi_lens.plots._unit_map import MAX_CELLS
 from sadi_lens.types.model import COMPONENTS
 from sadi_lens.types.results.explorer import METHODS
 

@@ -8,7 +8,7 @@ answer and still gives the cue's. Pure Python, no text from elsewhere; every dra
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -206,7 +206,7 @@ def _ask(rng: Random) -> _Asked:
     return _asked(rng, fact, rival, others)
 
 
-def _asked(rng: Random, fact: Fact, rival: str, others: list[str]) -> _Asked:
+def _asked(rng: Random, fact: Fact, rival: str, others: Sequence[str]) -> _Asked:
     scene = rng.choice(_SCENES).format(others[0], others[1], rng.choice(PLACES))
     return _Asked(fact, rival, f"{scene} {rng.choice(_TALK).format(fact.name)}", tuple(others))
 

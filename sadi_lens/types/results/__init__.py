@@ -18,6 +18,7 @@ from sadi_lens.types.results.shards import Shard
 from sadi_lens.types.results.stability import PairsCurve, Stability
 from sadi_lens.types.results.sweep import Selection, Sweep
 from sadi_lens.types.results.units import Pruned, PruneStep, SignAgreement, UnitEffects
+from sadi_lens.types.results.written import Written
 
 __all__ = [
     "ActivationShifts",
@@ -50,5 +51,6 @@ __all__ = [
     "TokenRoles",
     "UnitActivations",
     "UnitEffects",
+    "Written",
     "what_changed",
 ]

@@ -9,6 +9,7 @@ from sadi_lens.types.model import ModelInfo
 from sadi_lens.types.paired import mcnemar_p, paired_interval
 from sadi_lens.types.results.evaluation import Evaluation, NullBand
 from sadi_lens.types.results.guards import Guards
+from sadi_lens.types.results.written import Written
 from sadi_lens.types.stats import Interval, holm, standard_error
 
 if TYPE_CHECKING:
@@ -86,6 +87,9 @@ class MethodRow(ArrayEq):
     side_effects: SideEffects | None = None
     guards: Guards | None = None
     """Answers given and the gain where no favourite helps; None where the task has no few answers to count."""
+
+    written: Written | None = None
+    """What it writes, where that was asked for."""
 
     @property
     def verdict(self) -> str:
@@ -217,6 +221,7 @@ class Comparison(ArrayEq):
                     "margin": row.margin,
                     "valid_rate": row.valid_rate,
                     **_guard_columns(row.guards),
+                    **_written_columns(row.written),
                     "kind": row.kind,
                     "null_p": row.null_p,
                     "settings": row.settings,
@@ -284,6 +289,12 @@ def _contrasts(evaluations: Sequence[Evaluation], reference: str) -> tuple[Contr
         )
         for one, p, corrected in zip(others, p_values, holm(p_values), strict=True)
     )
+
+
+def _written_columns(written: Written | None) -> dict[str, Any]:
+    if written is None:
+        return {}
+    return {"written_accuracy": written.accuracy, "written_valid_rate": written.valid_rate}
 
 
 def _guard_columns(guards: Guards | None) -> dict[str, Any]:

@@ -17,6 +17,7 @@ COMPARED_COLUMNS = (
     *METHOD_COLUMNS[4:],
 )
 GUARD_COLUMNS = ("method", "answers", "balanced accuracy", "gain", "AUC", "gain", "d'", "bias c")
+WRITTEN_COLUMNS = ("method", "written right", "gain", "valid", "agrees with the scores")
 SIDE_COLUMNS = ("method", "KL (nats/token)", "perplexity", "repeated", "compression", "CPU ms/item")
 
 
@@ -104,6 +105,22 @@ def guard_rows(comparison: Comparison) -> list[tuple[str, ...]]:
         )
         for row in comparison.rows
         if (guards := row.guards) is not None
+    ]
+
+
+def written_rows(comparison: Comparison) -> list[tuple[str, ...]]:
+    """``WRITTEN_COLUMNS``: what each method writes by itself, where that was asked for."""
+    base = comparison.rows[0]
+    return [
+        (
+            row.label,
+            f"{one.accuracy:.1%} {interval_text(one.interval, '.0%')}",
+            "" if row is base else points_text(one.gain, one.gain_interval),
+            f"{one.valid_rate:.0%}",
+            f"{one.agreement:.0%}",
+        )
+        for row in comparison.rows
+        if (one := row.written) is not None
     ]
 
 
