@@ -47,7 +47,7 @@ class Candidate:
     """Makes the model that it runs on, where that is not the model compared (fine-tuning)."""
     words: str = ""
     """What text or model it is, for the table."""
-    rebuild: Callable[[Sequence[str]], Intervention] | None = None
+    rebuild: Callable[[Sequence[Any]], Intervention] | None = None
     """Builds the intervention for the prompts of a run, where it must know them."""
 
     def __post_init__(self) -> None:

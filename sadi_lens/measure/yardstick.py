@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -87,7 +87,8 @@ def rankings_table(
             started = time.process_time()
             values = material.scores(component, name).values
             row["seconds"] = time.process_time() - started
-            row["spearman"] = float(spearmanr(np.ravel(values), np.ravel(exact)).statistic)
+            found_rank: Any = spearmanr(np.ravel(values), np.ravel(exact))
+            row["spearman"] = float(found_rank[0])
             first = set(np.argsort(-values, axis=None)[:TOP].tolist())
             row["top_shared"] = len(first & best) / len(best)
         chosen = choose(material, method, task.dev, settings, budget=budget)
