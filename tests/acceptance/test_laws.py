@@ -460,6 +460,7 @@ def test_forks_of_one_cache_are_steps_of_the_same_prompt(llama, build, kind, com
 def test_a_four_dimensional_mask_says_the_same_as_a_two_dimensional_one():
     import torch
 
+    from sadi_lens.engine.edits import edit_at
     from sadi_lens.engine.positions import PositionTracker
 
     mask = torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1]])
@@ -470,7 +471,7 @@ def test_a_four_dimensional_mask_says_the_same_as_a_two_dimensional_one():
         for one in (mask, full, torch.where(full, 0.0, -1e9)):
             tracker = PositionTracker(position)
             tracker.begin(2, 4, 0, one)
-            edited.append(tracker.apply(lambda activation: activation + 1, torch.zeros(2, 4, 1)))
+            edited.append(edit_at(tracker, lambda activation: activation + 1, torch.zeros(2, 4, 1)))
         plain, boolean, additive = edited
         assert plain[0].flatten().tolist() == [0, 0, float(position == "all"), 1]
         assert torch.equal(plain, boolean)

@@ -128,7 +128,7 @@ def test_the_table_has_every_scoring_of_every_intervention(llama, lines, differe
 
     sadi = sl.MaskedScaling(sl.top_k_mask(differences["head"], 3), 4.0)
     table = sl.measure.scoring_table(llama, lines, [None, sadi], max_new_tokens=2, progress=False)
-    assert len(table) == 10
+    assert len(table) == 12
     for scoring in ("sum", "pmi", "teacher_forced"):
         own = sl.evaluate(llama, lines, sadi, scoring=scoring, progress=False)
         row = table[(table["label"] == sadi.label) & (table["scoring"] == scoring)].iloc[0]

@@ -20,6 +20,7 @@ def test_any_chunking_edits_the_tokens_that_the_tracker_edits(position, prompt, 
     """Chunks of any size, over the end of the prompt and over generated tokens, also begun again (preemption)."""
     import torch
 
+    from sadi_lens.engine.edits import edit_at
     from sadi_lens.engine.positions import PositionTracker
     from sadi_lens.serving.rule import edited_span
 
@@ -32,7 +33,7 @@ def test_any_chunking_edits_the_tokens_that_the_tracker_edits(position, prompt, 
         for end in (prompt - 1, torch.tensor([prompt - 1])):
             tracker = PositionTracker(position, prompt_end=end)
             tracker.begin(1, n_new, computed, None)
-            found = tracker.apply(lambda activation: activation + 1, torch.zeros(1, n_new, 1))
+            found = edit_at(tracker, lambda activation: activation + 1, torch.zeros(1, n_new, 1))
             assert found.flatten().tolist() == [start <= place < stop for place in range(n_new)]
         assert 0 <= start <= stop <= n_new
         computed += n_new
