@@ -46,7 +46,6 @@ copybutton_prompt_is_regexp = True
 
 html_theme = "furo"
 html_title = "sadi_lens"
-html_static_path = ["_static"]
 html_extra_path = ["_extra"] if (HERE / "_extra").is_dir() else []
 html_theme_options = {"source_repository": "", "navigation_with_keys": True}
 
