@@ -89,8 +89,8 @@ notebooks: $(VENV)/.dev
 	$(BIN)/python .ci/notebooks.py notebooks/*.ipynb
 
 figures: $(VENV)/.demo
-	$(BIN)/sadi-lens demo --out .
-	mv results.json figures/results.json
+	$(BIN)/sadi-lens demo --out demo
+	cp demo/figures/*.png demo/results.json figures/
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

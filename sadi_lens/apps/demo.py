@@ -8,13 +8,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from sadi_lens.apps.demo_pictures import pictured
 from sadi_lens.apps.demo_steps import N_NULL, Steps, forecast, in_words
-from sadi_lens.find.differences import unit_differences
 from sadi_lens.interventions import MaskedScaling
 from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.choosing import Chosen
 from sadi_lens.measure.comparing import Plan, require_splits, run_plan
-from sadi_lens.measure.journal import kept
 from sadi_lens.measure.methods import METHODS, Control, Material, Method
 from sadi_lens.measure.methods.sadi import fixed, matched, sadi
 from sadi_lens.measure.nulls import Nulls
@@ -22,18 +21,14 @@ from sadi_lens.measure.sweeps import KS, STRENGTHS
 from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import Task
-from sadi_lens.types.differences import ActivationDifferences
-from sadi_lens.types.masks import Mask, top_k_mask
+from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import HookedModel, ModelInfo, n_units
 from sadi_lens.types.results import Comparison
 from sadi_lens.types.stats import ALPHA, MIN_NULL
 
 COMPARED_RANKINGS = ("signed", "magnitude", "standardised", "effect")
 TUNED_FIXED = "fixed, K and strength chosen on dev"
-SHOWN_UNITS = 12
-"""Units whose distribution is drawn."""
-MOST_UNITS = 4096
-"""Components that are not steered are kept and drawn if they have no more units; others would swell the results."""
+SAME_NORM = "fixed, same mask, same norm"
 
 
 @checked()
@@ -211,39 +206,21 @@ def _results(
     chosen: dict[str, Chosen],
     by_ranking: dict[str, str],
 ) -> dict[str, Any]:
-    component, own = material.component, material.own
+    component = material.component
     other = _rival(by_ranking, chosen)
     adaptive, rival = by_ranking["signed"], by_ranking[other]
-    shown = top_k_mask(own, min(SHOWN_UNITS, own.mean.size), ranking="magnitude")
     return {
-        "differences": _shown(material),
+        **pictured(material, task, chosen[adaptive], chosen[SAME_NORM]),
         "masks": {
             component: _mask(chosen[adaptive]),
             f"{component}, {other} ranking": _mask(chosen[rival]),
         },
-        "unit_differences": kept(
-            "units pair by pair",
-            lambda: {**material.origin, "mask": shown},
-            lambda: unit_differences(
-                material.model, task.pairs, shown, task=task.name, progress=False
-            ),
-        ),
         "sweep": chosen[adaptive].sweep,
         "sweeps": {ranking: chosen[name].sweep for ranking, name in by_ranking.items()},
         "choice": chosen[adaptive].choice,
         "comparison": comparison,
         "finding": finding(comparison, adaptive, rival)
         + (f" This gain {words}." if (words := comparison.row(adaptive).verdict) else ""),
-    }
-
-
-def _shown(material: Material) -> dict[str, ActivationDifferences]:
-    """Differences of the component; beside those of heads the other components', as far as they are small."""
-    return {
-        name: one
-        for name, one in material.differences.items()
-        if name == material.component
-        or (material.component == "head" and one.mean.size <= MOST_UNITS)
     }
 
 

@@ -137,8 +137,10 @@ class Edits:
                 after = self._edit_rows(index, one, site, before, after, positions)
             if after is before:
                 return None
-            columns = (0, None) if "place" in self.needs else positions.columns
-            self.peaks.note(site, after, columns)
+            if "place" in self.needs:  # it chooses its tokens itself
+                self.peaks.note(site, after, (0, None))
+            else:
+                self.peaks.note(site, after, positions.columns, positions.real)
             return positions.join(after) if is_tree else after
 
         return hook

@@ -20,8 +20,11 @@ class Peaks:
         site: tuple[str, int],
         after: Float[Tensor, "row ... pos width"],
         columns: tuple[int, int | None],
+        real: Bool[Tensor, "row ... pos"] | None = None,
     ) -> None:
-        """Keep the largest value in the columns from ... to."""
+        """Keep the largest value in the columns from ... to; of the tokens in ``real``, where it is given."""
+        if real is not None:  # padding may hold anything
+            after = after.masked_fill(~real[..., None].to(after.device), 0)
         chosen = after[..., columns[0] : columns[1], :].detach()
         self._peaks[site] = torch.linalg.vector_norm(chosen, math.inf, dim=(-2, -1))
 

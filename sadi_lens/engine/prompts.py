@@ -102,5 +102,5 @@ def require_ids(model: HookedModel, ids: Sequence[int], room: int = 0) -> None:
         raise ValueError(
             f"prompts must have at least one token each, none below 0, got {ids!r:.80}"
         )
-    require_rows(model, ids)
+    require_rows(model, ids, "one of prompts")
     require_context(model, len(ids), str(require_tokenizer(model).decode(ids)), room)

@@ -188,13 +188,15 @@ def _encode_pair(
     )
 
 
-def require_rows(model: HookedModel, ids: Sequence[int]) -> None:
+def require_rows(model: HookedModel, ids: Sequence[int], what: str = "the text") -> None:
     """Refuse token ids that the model does not embed."""
     rows = int(getattr(model.cfg, "d_vocab", 0) or 0)
     if rows > 0 and max(ids) >= rows:
-        token = require_tokenizer(model).convert_ids_to_tokens(max(ids))
+        tokenizer = require_tokenizer(model)
+        known = max(ids) < len(tokenizer)
+        token = tokenizer.convert_ids_to_tokens(max(ids)) if known else None
         raise ValueError(
-            f"the text holds the token {token!r} (id {max(ids)}), but the model embeds {rows} tokens; leave it out"
+            f"{what} holds the token {token!r} (id {max(ids)}), but the model embeds {rows} tokens; leave it out"
         )
 
 

@@ -211,7 +211,7 @@ class _Rows:
 
             def hook(activation: Tensor) -> Tensor:
                 edited = edit_at(positions, edit, positions.split(activation))
-                self.peaks.note((self.component, layer), edited, positions.columns)
+                self.peaks.note((self.component, layer), edited, positions.columns, positions.real)
                 return positions.join(edited)
 
             return hook

@@ -60,8 +60,8 @@ def probe_accuracy(
         classes = np.unique(labels[train])
         if len(classes) < 2:
             raise ValueError(
-                f"a probe needs both classes where it is fitted, got only {classes.tolist()} "
-                f"in the {len(train)} items beside fold {held}"
+                f"labels must be of both classes where the probe is fitted, got only {classes.tolist()} in the "
+                f"{len(train)} items beside fold {held}; pass more items or fewer n_folds"
             )
     probe = LogisticRegression(max_iter=1000)
     found = np.asarray(cross_val_predict(probe, features, labels, cv=folds))

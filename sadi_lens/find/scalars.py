@@ -20,7 +20,7 @@ from sadi_lens.engine.scoring import score_answers
 from sadi_lens.engine.text import encode_pairs
 from sadi_lens.find.gradients import margin_gradients
 from sadi_lens.interventions.unit_scaling import UnitScaling
-from sadi_lens.types.base import DEFAULT_POSITION, require_count
+from sadi_lens.types.base import DEFAULT_POSITION, LARGEST
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import ContrastivePair, Sample, require_one_prompt
 from sadi_lens.types.model import HookedModel, ModelInfo, n_units
@@ -49,7 +49,7 @@ def learn_scalars(
         model: A bridged model in eval mode; left as it is.
         pairs: At least one.
         component: Whose units.
-        penalty: Nats per unit of |s|; 0 lets every unit have a strength.
+        penalty: Nats per unit of absolute strength; 0 lets every unit have a strength.
         steps: Of Adam, each on ``batch`` pairs drawn without repetition.
         learning_rate: Of Adam: about how far a strength moves in one step.
         batch: Pairs of one step.
@@ -68,12 +68,12 @@ def learn_scalars(
         >>> bool(steered.accuracy > plain.accuracy)
         True
     """
-    if penalty < 0 or learning_rate <= 0:
-        raise ValueError(
-            f"penalty must be at least 0 and learning_rate above 0, got {penalty} and {learning_rate}"
-        )
-    require_count("steps", steps)
-    require_count("batch", batch)
+    if penalty < 0:
+        raise ValueError(f"penalty must be at least 0, got {penalty}")
+    if learning_rate <= 0:
+        raise ValueError(f"learning_rate must be above 0, got {learning_rate}")
+    if not len(pairs):
+        raise ValueError("pairs must hold at least 1, got 0")
     require_one_prompt(pairs, "learn_scalars")
     info = ModelInfo.of(model)
     scales = np.zeros((info.n_layers, n_units(info, component)))
@@ -88,6 +88,10 @@ def learn_scalars(
         scales = scales - learning_rate * (first / (1 - BETAS[0] ** step)) / size
         # The proximal step of the penalty, in the metric of this step of Adam.
         scales = np.sign(scales) * np.maximum(np.abs(scales) - learning_rate * penalty / size, 0)
+        if np.abs(scales).max() > LARGEST:
+            raise ValueError(
+                f"learning_rate {learning_rate:g} takes strengths beyond {LARGEST:g}; use a smaller one"
+            )
     return UnitScaling(component, scales)
 
 

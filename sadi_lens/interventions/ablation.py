@@ -11,7 +11,7 @@ from torch import Tensor
 from sadi_lens.engine.edits import Affine, AffineIntervention
 from sadi_lens.engine.intervention import Context, ContextualIntervention, Need, match_component
 from sadi_lens.interventions.swapped import SwappedPrompt
-from sadi_lens.types.checks import float_array, require_fields
+from sadi_lens.types.checks import checked, float_array, require_fields
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import ModelInfo
@@ -42,6 +42,7 @@ class MeanAblation(AffineIntervention):
         object.__setattr__(self, "means", means)
 
     @classmethod
+    @checked()
     def from_differences(cls, mask: Mask, differences: ActivationDifferences) -> "MeanAblation":
         """With the means at the last prompt token of the pairs."""
         return cls(mask, differences.prompt_mean)

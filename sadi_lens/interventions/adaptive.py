@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from sadi_lens.engine.edits import Affine, AffineIntervention
-from sadi_lens.types.checks import require_fields
+from sadi_lens.types.checks import checked, require_fields
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import ModelInfo
 
@@ -36,6 +36,7 @@ class MaskedScaling(AffineIntervention):
         object.__setattr__(self, "strength", float(self.strength))
 
     @classmethod
+    @checked()
     def from_multiplier(cls, mask: Mask, multiplier: float) -> "MaskedScaling":
         """The reference code's parameter: units are multiplied by ``multiplier`` = 1 + strength.
 

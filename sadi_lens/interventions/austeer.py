@@ -9,7 +9,7 @@ import torch
 
 from sadi_lens.engine.edits import Affine, AffineIntervention
 from sadi_lens.interventions.pairs import pair_activations
-from sadi_lens.types.checks import float_array, require_fields
+from sadi_lens.types.checks import checked, float_array, require_fields
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.model import HookedModel, ModelInfo, component_name, n_units
 
@@ -45,6 +45,7 @@ class AUSteer(AffineIntervention):
         object.__setattr__(self, "gain", float_array("gain", self.gain, "layer unit d"))
 
     @classmethod
+    @checked()
     def from_pairs(
         cls,
         model: HookedModel,

@@ -18,7 +18,7 @@ from sadi_lens.engine.intervention import (
     unit_vector,
 )
 from sadi_lens.interventions.pairs import prompt_activations, whole_pairs
-from sadi_lens.types.checks import float_array, require_fields
+from sadi_lens.types.checks import checked, float_array, require_fields
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.model import HookedModel, ModelInfo, component_name
 
@@ -74,6 +74,7 @@ class CAST(ContextualIntervention):
         object.__setattr__(self, "condition", condition)
 
     @classmethod
+    @checked()
     def from_pairs(
         cls,
         model: HookedModel,

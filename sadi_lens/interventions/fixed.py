@@ -9,7 +9,7 @@ import torch
 from sadi_lens.engine.edits import Affine, AffineIntervention
 from sadi_lens.engine.intervention import require_not_heads
 from sadi_lens.types.base import ArrayEq, require_one_of
-from sadi_lens.types.checks import float_array, require_fields
+from sadi_lens.types.checks import checked, float_array, require_fields
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import ModelInfo, n_units
@@ -67,6 +67,7 @@ class MaskedAddition(AffineIntervention):
         object.__setattr__(self, "vector", vector)
 
     @classmethod
+    @checked()
     def from_differences(
         cls,
         mask: Mask,
@@ -181,6 +182,7 @@ class VectorAddition(AffineIntervention):
         require_not_heads(self.component)
 
     @classmethod
+    @checked()
     def from_differences(
         cls, differences: ActivationDifferences, layer: int, strength: float
     ) -> "VectorAddition":

@@ -18,7 +18,7 @@ from sadi_lens.engine.intervention import (
     unit_vector,
 )
 from sadi_lens.interventions.pairs import prompt_activations
-from sadi_lens.types.checks import float_array, require_fields
+from sadi_lens.types.checks import checked, float_array, require_fields
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.model import HookedModel, ModelInfo, component_name, n_units
 
@@ -68,6 +68,7 @@ class InferAlignerGate(ContextualIntervention):
             object.__setattr__(self, name, value)
 
     @classmethod
+    @checked()
     def from_prompts(
         cls,
         model: HookedModel,
@@ -130,6 +131,7 @@ class InferAlignerGate(ContextualIntervention):
         return cls(theirs[0] - theirs[1], gate, bias, tuple(chosen), strength, component)
 
     @classmethod
+    @checked()
     def from_differences(
         cls,
         differences: ActivationDifferences,

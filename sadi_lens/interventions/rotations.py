@@ -17,7 +17,7 @@ from sadi_lens.engine.intervention import (
     unit_vector,
 )
 from sadi_lens.interventions.pairs import whole_pairs
-from sadi_lens.types.checks import float_array, require_fields
+from sadi_lens.types.checks import checked, float_array, require_fields
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.model import HookedModel, ModelInfo, component_name
@@ -113,6 +113,7 @@ class HouseholderRotation(_Rotation):
         object.__setattr__(self, "angle", float(self.angle))
 
     @classmethod
+    @checked()
     def from_pairs(
         cls,
         model: HookedModel,
@@ -193,6 +194,7 @@ class SphericalSteering(_Rotation):
             )
 
     @classmethod
+    @checked()
     def from_differences(
         cls,
         differences: ActivationDifferences,

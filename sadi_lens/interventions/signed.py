@@ -12,7 +12,7 @@ from sadi_lens.engine.intervention import (
     match_component,
 )
 from sadi_lens.types.base import require_one_of
-from sadi_lens.types.checks import float_array, require_fields
+from sadi_lens.types.checks import checked, float_array, require_fields
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import ModelInfo
@@ -67,6 +67,7 @@ class SignedScaling(Placing):
         object.__setattr__(self, "direction", direction)
 
     @classmethod
+    @checked()
     def from_differences(
         cls,
         mask: Mask,

@@ -59,7 +59,7 @@ class SwappedPrompt(ContextualIntervention):
             pushes = float_array("pushes", self.pushes, "prompt layer unit d")
             if pushes.shape[:2] != (len(prompts), len(self.steered)):
                 raise ValueError(
-                    f"pushes must be for {len(prompts)} prompts and {len(self.steered)} layers, "
+                    f"pushes must be for {len(prompts)} prompts and {len(self.steered)} layers of steered, "
                     f"got {pushes.shape}"
                 )
         if len(set(prompts)) < len(prompts):

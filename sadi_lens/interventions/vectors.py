@@ -87,6 +87,7 @@ class ActAdd(ContextualIntervention):
         object.__setattr__(self, "vector", float_array("vector", self.vector, "pos unit"))
 
     @classmethod
+    @checked()
     def from_prompts(
         cls,
         model: HookedModel,
@@ -193,6 +194,7 @@ class ITI(AffineIntervention):
             object.__setattr__(self, name, array)
 
     @classmethod
+    @checked()
     def from_pairs(
         cls,
         model: HookedModel,

@@ -174,7 +174,7 @@ def run_plan(
             "seconds": seconds_of(material.model, one, task.dev, plan.settings)
             if plan.timed
             else float("nan"),
-            "choice_seconds": one.seconds,
+            "choice_seconds": one.seconds if plan.timed else float("nan"),
             "null": bands[one.name].label if one.name in bands else "",
             "layer_null": layered[one.name].label if one.name in layered else "",
             "side_effects": _side_effects(material.model, one, plan.neutral),

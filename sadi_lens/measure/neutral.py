@@ -273,6 +273,6 @@ def match_kl(
         low, high = (low, middle) if reaches(middle) else (middle, high)
     nearest = min(tried, key=off)
     raise UnreachableError(
-        f"no strength up to {high:g} of {make(high).label!r} has a KL of {wanted:.4g} nats; the nearest is "
-        f"{tried[nearest]:.4g} at strength {nearest:g}. Match the norm instead, or another mask."
+        f"no strength from start ({start:g}) up to {high:g} of {make(high).label!r} has a KL of {wanted:.4g} nats; "
+        f"the nearest is {tried[nearest]:.4g} at strength {nearest:g}. Match the norm instead, or another mask."
     )

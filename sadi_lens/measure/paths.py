@@ -21,6 +21,7 @@ from sadi_lens.interventions.ablation import (
 from sadi_lens.interventions.pairs import prompt_activations
 from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.evaluation import evaluate_all
+from sadi_lens.types.base import require_one_of
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import ContrastivePair, Sample, Task
 from sadi_lens.types.masks import Mask
@@ -92,6 +93,7 @@ def head_paths(
     """
     import pandas as pd
 
+    require_one_of("split", split, ("dev", "test"))
     samples: Sequence[Sample] = getattr(task, split)
     mask = scaling.mask
     if mask.component != "head" or not samples or any(not one.choices for one in samples):

@@ -224,7 +224,7 @@ class _Drawn:
     ) -> None:
         pairs, task = pairs_of(task_or_pairs)
         if len(pairs) < 2:
-            raise ValueError(f"resampling needs at least 2 pairs, got {len(pairs)}")
+            raise ValueError(f"pairs must hold at least 2 to resample, got {len(pairs)}")
         self.info, self.n, self.k = ModelInfo.of(model), len(pairs), k
         self.ranking, self.progress = ranking, progress
         size = self.info.n_layers * n_units(self.info, component)

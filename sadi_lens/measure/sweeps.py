@@ -53,8 +53,12 @@ class Candidate:
     def __post_init__(self) -> None:
         check_value("intervention", self.intervention, Intervention | None)
         check_value("k", self.k, int, 0)
-        if self.strength == self.strength:
+        if not (isinstance(self.strength, float) and math.isnan(self.strength)):
             check_value("strength", self.strength, float)
+        check_value("before", self.before, str)
+        check_value("words", self.words, str)
+        for name in ("build", "rebuild"):
+            check_value(name, getattr(self, name), Callable[..., Any] | None)
 
     def on(self, model: HookedModel) -> HookedModel:
         """The model that it runs on, where ``model`` is the one compared."""

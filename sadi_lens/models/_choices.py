@@ -4,8 +4,10 @@ import os
 from typing import Any
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from sadi_lens.models._boot import n_embeddings
+from sadi_lens.types.wording import short
 
 FLOAT64 = (
     "float64 is not supported: Hugging Face's eager attention, which is what is computed here, takes its softmax in "
@@ -20,7 +22,7 @@ def choose_device(
     if is_placed:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device is not None:
-        return torch.device(device)
+        return as_device(device)
     if torch.cuda.is_available():
         chosen = _own_cuda()
     elif torch.backends.mps.is_available():
@@ -29,6 +31,20 @@ def choose_device(
         chosen = torch.device("cpu")
     notes.append(f"device {chosen} chosen")
     return chosen
+
+
+def as_device(device: torch.device | str) -> torch.device:
+    """A device from its name or itself.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    try:
+        return torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"device must be a torch device such as 'cpu' or 'cuda:0', got {short(device)}"
+        ) from error
 
 
 def _own_cuda() -> torch.device:
@@ -77,6 +93,8 @@ def as_dtype(dtype: torch.dtype | str) -> torch.dtype:
 
 def prepare_tokenizer(tokenizer: Any, model: Any, label: str, notes: list[str]) -> str:
     """Left padding and a padding token that the model has a row for; the vocabulary is never resized."""
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise TypeError(f"tokenizer must be one of Hugging Face's, got {short(tokenizer)}")
     rows = n_embeddings(model)
     if tokenizer.vocab_size > rows:
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from itertools import product
 
+from sadi_lens.types.checks import checked
 from sadi_lens.types.data import ContrastivePair, Sample, Task
 
 EVIDENCE = {"sunny": 1.0, "bright": 2.0, "rainy": -1.0, "stormy": -2.0}
@@ -36,6 +37,7 @@ def planted_accuracy(samples: tuple[Sample, ...], strength: float = 0.0) -> floa
     return sum(right) / len(right)
 
 
+@checked()
 def planted_task(*, pulls: bool = True) -> Task:
     """Pairs, dev and test in the planted language, balanced between yes and no.
 

@@ -24,6 +24,7 @@ from sadi_lens.models._boot import (
 )
 from sadi_lens.models._choices import (
     FLOAT64,
+    as_device,
     as_dtype,
     choose_device,
     choose_dtype,
@@ -39,6 +40,7 @@ from sadi_lens.models._parts import (
 from sadi_lens.models._record import LoadRecord
 from sadi_lens.models._selfcheck import SelfCheck, self_check
 from sadi_lens.types.model import Kept
+from sadi_lens.types.wording import short
 
 logger = logging.getLogger(__name__)
 
@@ -204,13 +206,16 @@ def take_object(
     if model.dtype == torch.float64:
         raise ValueError(f"{FLOAT64}; convert the model first with model.float()")
     if device_map is not None:
-        raise ValueError("a model object is used where it is; dispatch it before load_model")
+        raise ValueError(
+            f"device_map must be None for a model object, which is used where it is, got {short(device_map)}; "
+            "dispatch it before load_model"
+        )
     if dtype is not None and as_dtype(dtype) != model.dtype:
         raise ValueError(
             f"a model object is used as it is: it is {model.dtype}, got dtype={dtype}; "
             "convert it first with model.to(dtype)"
         )
-    if device is not None and torch.device(device).type != first_device(model).type:
+    if device is not None and as_device(device).type != first_device(model).type:
         raise ValueError(
             f"a model object is used as it is: it is on {first_device(model)}, got device={device}; "
             "move it first with model.to(device)"

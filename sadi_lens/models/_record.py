@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from sadi_lens.models._selfcheck import SelfCheck
+from sadi_lens.types.checks import checked
 from sadi_lens.types.model import HookedModel, Kept
 
 
@@ -28,6 +29,7 @@ class LoadRecord:
     """None if ``self_check=False``."""
 
 
+@checked()
 def load_record(model: HookedModel) -> LoadRecord:
     """How ``load_model`` loaded this model.
 

@@ -16,11 +16,13 @@ from sadi_lens.models._names import (
     resolve,
 )
 from sadi_lens.models.gguf import converted
+from sadi_lens.types.checks import checked
 
 if TYPE_CHECKING:
     import torch
 
 
+@checked()
 def load_model(
     name: str | os.PathLike[str] | Any,
     *,

@@ -46,6 +46,7 @@ import torch
 from torch import Tensor
 
 from sadi_lens.models._planted_task import EVIDENCE, NAMES, PLACES, PULL
+from sadi_lens.types.checks import checked
 
 N_LAYERS, N_HEADS, D_HEAD, D_MODEL, D_MLP = 4, 8, 4, 32, 48
 
@@ -73,6 +74,7 @@ FLAG = 2.0**-5
 """Size of the flags that tell words apart, so small that no flag can be mistaken for evidence."""
 
 
+@checked()
 def planted_model(*, seed: int = 0) -> Any:
     """The planted model as a ``TransformerBridge`` in float32 on the CPU, with its word tokenizer.
 

@@ -16,7 +16,8 @@ from torch import Tensor
 from sadi_lens.engine.passes import device_of, pad_id
 from sadi_lens.engine.text import encode_item
 from sadi_lens.models._pretrained import bridge_from
-from sadi_lens.types.model import HookedModel, Kept
+from sadi_lens.types.checks import checked, require_fields
+from sadi_lens.types.model import HookedModel, Kept, ModelInfo
 
 RANK = 8
 BATCH = 16
@@ -44,6 +45,9 @@ class Tuned:
     losses: tuple[float, ...]
     """Mean cross-entropy of an answer token in each epoch (nats), while learning."""
 
+    def __post_init__(self) -> None:
+        require_fields(self)
+
     def __call__(self) -> Any:
         """A bridged model of its own with the adapters merged into its weights."""
         return _build(self)
@@ -54,6 +58,7 @@ class Tuned:
         return f"LoRA, learning rate {self.learning_rate:g}, {self.epochs} epochs"
 
 
+@checked()
 def fine_tune(
     model: HookedModel,
     texts: Sequence[tuple[str, str]],
@@ -88,12 +93,15 @@ def fine_tune(
         >>> tuned().cfg.n_layers == model.cfg.n_layers
         True
     """
+    for name, given in (("texts", texts), ("epochs", epochs)):
+        if not len(given):
+            raise ValueError(f"{name} must hold at least 1, got 0")
+    if learning_rate <= 0:
+        raise ValueError(f"learning_rate must be above 0, got {learning_rate}")
+    width = ModelInfo.of(model).d_model
+    if rank > width:
+        raise ValueError(f"rank must be at most the width of the model, {width}, got {rank}")
     kept = sorted(set(epochs))
-    if not texts or not kept or kept[0] < 1 or learning_rate <= 0 or rank < 1:
-        raise ValueError(
-            f"fine_tune needs a text, epochs >= 1, a learning rate above 0 and a rank >= 1; got {len(texts)} texts, "
-            f"epochs {list(epochs)}, learning rate {learning_rate}, rank {rank}"
-        )
     rows = [encode_item(model, prompt, (answer,)) for prompt, answer in texts]
     ids = [([*row.prompt, *row.answers[0]], len(row.answers[0])) for row in rows]
     draw = torch.Generator().manual_seed(seed)

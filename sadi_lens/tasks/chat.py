@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sadi_lens.types.checks import checked
 from sadi_lens.types.data import ChatPrompt, ContrastivePair, Sample, Task
 
 _PROBE = "ANSWER"
@@ -18,6 +19,7 @@ _BEGUN = re.compile(r"\s*\n[ \t]*(?:[^\s:]+ ){0,2}answer: *(?P<begun>\S[^\n]*)\Z
 """A last line that begins the answer, such as ``Answer: It is``."""
 
 
+@checked()
 def with_chat_template(
     task: Task,
     tokenizer: Any,

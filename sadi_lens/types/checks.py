@@ -26,17 +26,14 @@ from sadi_lens.types.wording import described, remedy, short
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_COUNTS = (
+    "k ks n n_boot n_candidates n_draws n_steps n_tokens sizes draws budget batch batch_size max_new_tokens max_tokens "
+    "prompt_lengths steps epochs rank"
+)
+_FROM_ZERO = "layer condition_layer steered seed n_null also_right"
 AT_LEAST: dict[str, int] = {
-    **{
-        name: 1
-        for name in ("k", "ks", "n", "n_boot", "n_candidates", "n_draws", "n_steps", "n_tokens")
-    },
-    **{
-        name: 1
-        for name in ("sizes", "draws", "budget", "batch_size", "max_new_tokens", "max_tokens")
-    },
-    **{name: 0 for name in ("layer", "condition_layer", "steered", "seed", "n_null", "also_right")},
-    "prompt_lengths": 1,
+    **dict.fromkeys(_COUNTS.split(), 1),
+    **dict.fromkeys(_FROM_ZERO.split(), 0),
     "n_folds": 2,
 }
 """Smallest value of every argument of this name."""
@@ -124,6 +121,8 @@ def check_value(name: str, value: Any, hint: Any, at_least: int | None = None) -
         TypeError: If it is of another kind.
         ValueError: If it is out of range, not one of the known names, or stands twice.
     """
+    if hint is Any:
+        return value
     found = _of_kind(name, value, hint)
     word = name.split("[")[0]
     if word == "component" and isinstance(found, str):
@@ -181,7 +180,8 @@ def _fitting(value: Any, hint: Any) -> tuple[bool, Any]:
         return _number(value, hint)
     origin = typing.get_origin(hint)
     if isinstance(hint, type) and origin is None:
-        return isinstance(value, hint), value
+        is_class_of_it = isinstance(value, type) and getattr(hint, "_is_protocol", False)
+        return isinstance(value, hint) and not is_class_of_it, value
     item, args = item_hint(hint), typing.get_args(hint)
     if item is not None or origin is tuple:
         return _list(value, origin, args if item is None else item)

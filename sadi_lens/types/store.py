@@ -63,7 +63,7 @@ def save(thing: Any, path: str | Path) -> Path:
     path = as_path("path", path)
     require_folder(path)
     arrays: dict[str, np.ndarray] = {}
-    encoded = encode(thing, "object", arrays)
+    encoded = encode(thing, "thing", arrays)
     data = to_bytes(arrays)
     name = f"arrays-{sha256(data)}.safetensors"
     text = sealed_json({**_header(), "arrays": name, "object": encoded}).encode()

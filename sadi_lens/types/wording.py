@@ -57,7 +57,7 @@ def short(value: Any) -> str:
         return (
             reprlib.repr(value) if len(value) < 1000 else f"{value[:24]!r}... ({len(value)} long)"
         )
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
+    if hasattr(value, "shape") and hasattr(value, "dtype") and not isinstance(value, type):
         shape = " ".join(str(size) for size in value.shape)
         return f"an array [{shape}] of {value.dtype}" if shape else f"{value!r}"
     if value is None or isinstance(value, numbers.Number):

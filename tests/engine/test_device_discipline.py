@@ -3,6 +3,10 @@
 The device refuses to mix as CUDA does and computes on the CPU (``pretend_cuda``), so the numbers are those of the CPU.
 """
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +15,12 @@ from pretend_cuda import TORCH, pretend_cuda
 pytestmark = pytest.mark.skipif(
     torch.__version__.partition("+")[0] != TORCH or torch.cuda.is_available(),
     reason=f"the pretended device is built for a CPU build of torch {TORCH}",
+)
+
+ALONE = "SADI_LENS_ALONE"
+backward = pytest.mark.skipif(
+    ALONE not in os.environ,
+    reason="a backward pass on the CPU fixes autograd's devices for the process: run by the last test",
 )
 
 POSITIONS = ("last_prompt", "every_step", "all")
@@ -212,6 +222,7 @@ def test_steering_by_hand(models, task, interventions):
     same(models, run, interventions, atol=1e-4)
 
 
+@backward
 @pytest.mark.parametrize("ranking", ["effect", "attribution", "gradient", "consistency"])
 def test_rankings(models, task, ranking):
     import sadi_lens as sl
@@ -222,6 +233,7 @@ def test_rankings(models, task, ranking):
     same(models, run, atol=1e-4)
 
 
+@backward
 def test_pruning_effects_push_and_activations(models, task, scaling):
     import sadi_lens as sl
 
@@ -268,3 +280,26 @@ def test_folding(models, scaling, tmp_path):
     assert found[0].keys() == found[1].keys()
     for name, want in found[0].items():
         torch.testing.assert_close(found[1][name].cpu(), want)
+
+
+@pytest.mark.skipif(ALONE in os.environ, reason="this is that process")
+def test_what_runs_backward_in_a_process_of_its_own():
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-k",
+            "rankings or pruning",
+            __file__,
+        ],
+        env=os.environ | {ALONE: "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "5 passed" in done.stdout

@@ -253,11 +253,16 @@ def test_a_raw_model_in_training_mode_is_not_run(llama):
     from sadi_lens.engine.runner import RawRunner, runner_of
 
     assert isinstance(runner_of(llama), RawRunner)
-    parts = [llama.raw_model.model.layers[1].mlp, llama.original_model, llama.original_model.model]
-    for part in parts:
+    part = llama.raw_model.model.layers[1].mlp
+    part.training = True
+    try:
+        assert not isinstance(runner_of(llama), RawRunner)
+    finally:
+        part.training = False
+    for part in (llama.original_model, llama.original_model.model):
         part.training = True
         try:
-            with pytest.raises(ValueError, match="eval mode"):
+            with pytest.raises(ValueError, match="must be in eval mode"):
                 runner_of(llama)
         finally:
             part.training = False

@@ -252,7 +252,7 @@ def test_resampling_refuses_bad_input(llama, samples):
     pairs = many_pairs(4)
     with pytest.raises(ValueError, match=r"k must be in \[1, 12\], got 13"):
         sl.measure.mask_stability(llama, pairs, "head", 13, progress=False)
-    with pytest.raises(ValueError, match="resampling needs at least 2 pairs, got 1"):
+    with pytest.raises(ValueError, match="pairs must hold at least 2 to resample, got 1"):
         sl.measure.mask_stability(llama, pairs[:1], "head", 1, progress=False)
     with pytest.raises(ValueError, match="n_boot must be at least 1, got 0"):
         sl.measure.mask_stability(llama, pairs, "head", 1, n_boot=0, progress=False)

@@ -218,7 +218,7 @@ def test_the_unsteered_trace_and_the_default_text(llama):
     assert not trace.edit_norm.any()
     np.testing.assert_array_equal(trace.logp, trace.logp_unsteered)
     assert 1 <= len(trace.tokens) <= 4
-    with pytest.raises(ValueError, match="is empty; there is nothing to trace"):
+    with pytest.raises(ValueError, match="got none; there is nothing to trace"):
         sl.measure.trace_generation(llama, "the ball is", None, text="")
 
 

@@ -168,7 +168,7 @@ def test_fine_tuning_is_repeatable_and_leaves_the_global_random_state(llama, tun
     (again,) = sl.models.fine_tune(llama, texts, learning_rate=0.01, epochs=[1], rank=2)
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(again.adapters[name], value) for name, value in one.adapters.items())
-    with pytest.raises(ValueError, match="epochs >= 1"):
+    with pytest.raises(ValueError, match="epochs must be at least 1, got"):
         sl.models.fine_tune(llama, texts, epochs=[0])
 
 

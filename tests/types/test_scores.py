@@ -134,7 +134,7 @@ def test_probes_refuse_what_they_cannot_fit():
 
     rng = np.random.default_rng(0)
     features, labels = rng.normal(size=(8, 2)), np.repeat([0, 1], 4)
-    with pytest.raises(ValueError, match=r"needs both classes where it is fitted, got only \[1\]"):
+    with pytest.raises(ValueError, match=r"both classes where the probe is fitted, got only \[1\]"):
         sl.find.probe_accuracy(features, np.ones(8, dtype=int))
     with pytest.raises(ValueError, match=r"5 folds needs at least 5 pairs .*got 4"):
         sl.find.probe_accuracy(features, labels, groups=np.tile(np.arange(4), 2))

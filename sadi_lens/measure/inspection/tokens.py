@@ -90,7 +90,7 @@ def trace_generation(
 def _require_tokens(prompt: str, new: Sequence[int]) -> None:
     if not new:
         raise ValueError(
-            f"the continuation of {prompt[-40:]!r} is empty; there is nothing to trace"
+            f"text must continue {prompt[-40:]!r} by a token, got none; there is nothing to trace"
         )
 
 

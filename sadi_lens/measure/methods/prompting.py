@@ -11,6 +11,7 @@ from sadi_lens.engine.text import encode, require_tokenizer
 from sadi_lens.measure.methods.base import Material, Method, UnavailableError, grid
 from sadi_lens.measure.sweeps import Candidate
 from sadi_lens.tasks.prompts import SEPARATOR, solved
+from sadi_lens.types.checks import check_value
 from sadi_lens.types.data import ChatPrompt
 
 _TRUST = (
@@ -46,6 +47,7 @@ def prompting(*instructions: str) -> Method:
         >>> found.row("prompting").settings
         "instruction 'Do not lie.'"
     """
+    instructions = check_value("instructions", instructions, tuple[str, ...])
     if len({one.strip() for one in instructions} - {""}) < len(instructions):
         raise ValueError(f"instructions must be different texts, none empty, got {instructions}")
     return Method(

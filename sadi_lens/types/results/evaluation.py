@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from sadi_lens.types.base import ArrayEq
+from sadi_lens.types.checks import checked
 from sadi_lens.types.model import ModelInfo
 from sadi_lens.types.paired import paired_interval
 from sadi_lens.types.results.guards import Guards, Picks
@@ -112,6 +113,7 @@ class Evaluation(ArrayEq):
         )
 
 
+@checked()
 def what_changed(steered: Evaluation, base: Evaluation) -> str:
     r"""What an intervention did to the answers, in one sentence: more knowledge, or another favourite.
 

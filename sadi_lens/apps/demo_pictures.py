@@ -1,0 +1,80 @@
+"""What the figures of a demo are drawn from, beyond its comparison."""
+
+from typing import Any
+
+import numpy as np
+
+from sadi_lens.find.differences import unit_differences
+from sadi_lens.interventions import MaskedScaling
+from sadi_lens.measure.choosing import Chosen
+from sadi_lens.measure.inspection import activation_shifts, all_unit_differences, sign_flip_null
+from sadi_lens.measure.journal import kept
+from sadi_lens.measure.methods import Material
+from sadi_lens.types.data import Task
+from sadi_lens.types.differences import ActivationDifferences
+from sadi_lens.types.masks import top_k_mask
+
+SHOWN_UNITS = 12
+"""Units whose distribution is drawn."""
+SHOWN_PROMPTS = 60
+"""Prompts that get an arrow."""
+MOST_UNITS = 4096
+"""Components that are not steered are kept and drawn if they have no more units; others would swell the results."""
+
+
+def pictured(material: Material, task: Task, adaptive: Chosen, fixed: Chosen) -> dict[str, Any]:
+    """Differences, those of the strongest units pair by pair, their null, and where each rule moves each prompt.
+
+    Args:
+        material: Of the demo.
+        task: Its dev prompts get the arrows.
+        adaptive: SADI by the paper's ranking.
+        fixed: The fixed vector of the same mask and norm.
+    """
+    model, own, component = material.model, material.own, material.component
+    shown = top_k_mask(own, min(SHOWN_UNITS, own.mean.size), ranking="magnitude")
+    found: dict[str, Any] = {
+        "differences": _shown(material),
+        "unit_differences": kept(
+            "units pair by pair",
+            lambda: {**material.origin, "mask": shown},
+            lambda: unit_differences(model, task.pairs, shown, task=task.name, progress=False),
+        ),
+    }
+    if own.mean.size <= MOST_UNITS:
+        found["null"] = kept(
+            "signs of the pairs drawn at random",
+            lambda: material.origin,
+            lambda: sign_flip_null(
+                all_unit_differences(model, task.pairs, component, progress=False)
+            ),
+        )
+    sadi, push = adaptive.intervention, fixed.intervention
+    if isinstance(sadi, MaskedScaling) and push is not None and not adaptive.is_unsteered:
+        rules, kinds = {"SADI": sadi, "fixed, same norm": push}, ("adaptive", "fixed")
+        prompts = [one.prompt for one in task.dev[:SHOWN_PROMPTS]]
+        found["shifts"] = kept(
+            "where each rule moves each prompt",
+            lambda: {**material.origin, "rules": list(rules.values()), "prompts": prompts},
+            lambda: activation_shifts(
+                model,
+                prompts,
+                rules,
+                kinds=dict(zip(rules, kinds, strict=True)),
+                component=component,
+                layer=int(np.argmax(sadi.mask.per_layer)),
+                matched="norm",
+                task=task.name,
+            ),
+        )
+    return found
+
+
+def _shown(material: Material) -> dict[str, ActivationDifferences]:
+    """Differences of the component; beside those of heads the other components', as far as they are small."""
+    return {
+        name: one
+        for name, one in material.differences.items()
+        if name == material.component
+        or (material.component == "head" and one.mean.size <= MOST_UNITS)
+    }
