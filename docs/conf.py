@@ -45,8 +45,9 @@ copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
 html_theme = "furo"
-html_title = "sadi_lens"
 html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_title = "sadi_lens"
 html_extra_path = ["_extra"] if (HERE / "_extra").is_dir() else []
 html_theme_options = {"source_repository": "", "navigation_with_keys": True}
 

@@ -72,9 +72,17 @@ class Ground:
 def steering_arrows(g: Ground) -> Any:
     """How does a push that follows the input differ from one that does not?"""
     sadi, fixed = g.rules
-    return sl.plots.steering_arrows(
-        sl.measure.activation_shifts(g.model, g.prompts[:40], {"adaptive": sadi, "fixed": fixed})
+    shifts = sl.measure.activation_shifts(
+        g.model,
+        g.prompts[:40],
+        {"adaptive": sadi, "fixed": fixed},
+        kinds={"adaptive": "adaptive", "fixed": "fixed"},
+        component="head",
+        layer=2,
+        matched="norm",
+        task="hints",
     )
+    return sl.plots.steering_arrows(shifts)
 
 
 def difference_heatmap(g: Ground) -> Any:

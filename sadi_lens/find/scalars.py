@@ -49,7 +49,7 @@ def learn_scalars(
         model: A bridged model in eval mode; left as it is.
         pairs: At least one.
         component: Whose units.
-        penalty: Nats per unit of |s|; 0 lets every unit have a strength.
+        penalty: Nats per unit of absolute strength; 0 lets every unit have a strength.
         steps: Of Adam, each on ``batch`` pairs drawn without repetition.
         learning_rate: Of Adam: about how far a strength moves in one step.
         batch: Pairs of one step.

@@ -30,12 +30,12 @@ class TDA(ContextualIntervention):
     """A 0/1 mask of neurons for each prompt, on while the model writes (Ma et al., 2024, arXiv 2408.11393).
 
     Neuron j puts out n_j = z_j W_down[:, j], with z what enters the down projection. Offline, the threshold of a layer
-    is the largest eps whose tail, the neurons with |n_j| < eps, carries no more than a share ``cett`` of the MLP's
+    is the largest eps whose tail, the neurons with norm(n_j) < eps, carries no more than a share ``cett`` of the MLP's
     output (CETT of Zhang et al., 2024, arXiv 2405.09274):
 
-        CETT(eps) = mean over tokens of | sum of n_j with |n_j| < eps | / | sum of all n_j |
+        CETT(eps) = mean over tokens of | sum of n_j with norm(n_j) < eps | / | sum of all n_j |
 
-    Online, a neuron stays on if the root mean square of |n_j| over the prompt's tokens reaches eps. Run it with
+    Online, a neuron stays on if the root mean square of norm(n_j) over the prompt's tokens reaches eps. Run it with
     ``position="generated"``: the prompt itself is read whole, so a choice of one token does not change.
 
     No label plays a part: it is the input that chooses, as in SADI, but what to leave out and not what to amplify. The

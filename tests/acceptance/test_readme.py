@@ -16,7 +16,7 @@ def test_the_first_block_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(tmp_path / "first.py"))
     assert (tmp_path / "heads.html").stat().st_size > 1000
-    assert capsys.readouterr().out.count("accuracy") == 2
+    assert capsys.readouterr().out.count(": accuracy ") == 2
 
 
 def test_every_linked_file_exists():

@@ -100,15 +100,20 @@ def test_a_command_that_fails_leaves_everything_as_it_was(home, command, place):
     assert contents(home) == before
 
 
-def test_a_foreign_file_is_named_before_anything_is_computed(home):
-    """The place is looked at first: the model, which does not exist, is never asked for."""
+def test_a_foreign_file_is_named_before_anything_is_computed(home, monkeypatch):
+    """The place is looked at first: no model is loaded."""
+    import sadi_lens.models.loading
+
+    monkeypatch.setattr(
+        sadi_lens.models.loading, "load_model", lambda *_, **__: pytest.fail("loaded")
+    )
     for command, name in (
         ("demo", "results.json"),
         ("compare", "results.json"),
         ("explorer", "explorer.html"),
         ("report", "report.html"),
     ):
-        arguments = [one.format(home=home) for one in COMMANDS[command]]
+        arguments = [one.format(home=home).replace("/nope", "tiny") for one in COMMANDS[command]]
         out = home / "repo" if command in FOLDERS else home / "repo" / name
         output = " ".join(invoke([*arguments, "--out", out]).output.split())
         assert f"{name} exists and was not written by sadi_lens" in output
