@@ -21,6 +21,8 @@ SETTINGS = {
     "HF_HUB_OFFLINE": "1",
     "OMP_NUM_THREADS": "1",  # a model this small is slower on two threads
 }
+FOLDED = {"hide-input": "source_hidden", "hide-output": "outputs_hidden"}
+"""Tag, which the documentation reads -> what JupyterLab calls the same."""
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -50,6 +52,9 @@ def clean(notebook: Any, name: str) -> None:
         cell["id"] = f"{name[:40]}-{index:02d}".replace("_", "-")
         tags = cell.metadata.get("tags")
         cell["metadata"] = {"tags": tags} if tags else {}
+        hidden = {name: True for tag, name in FOLDED.items() if tag in (tags or ())}
+        if hidden:
+            cell["metadata"]["jupyter"] = hidden
         if cell.cell_type == "code":
             cell["outputs"] = [
                 output for output in cell.outputs if WIDGET not in output.get("data", {})

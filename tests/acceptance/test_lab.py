@@ -167,6 +167,8 @@ def _open_and_run(page, url):
     page.get_by_role("menuitem", name=re.compile("^Run All Cells")).first.click()
     page.wait_for_timeout(1000)
     page.wait_for_function(DONE, timeout=MINUTES * 60_000)
+    page.get_by_role("menuitem", name="View", exact=True).click()
+    page.get_by_role("menuitem", name="Expand All Outputs").click()  # those of the predictions
 
 
 def _errors_shown(page):

@@ -34,12 +34,15 @@ def test_without_a_kernel_a_figure_with_the_widgets_numbers_is_shown(explorer, s
     from sadi_lens.apps.lessons.live import explore
 
     monkeypatch.setenv("SADI_LENS_STATIC", "1")
-    explore(explorer)
+    explore(explorer, k=2, strength=3.0)
     live = LiveExplorer(explorer)
+    start = [list(trace.x) for trace in live.bars.data]
+    live.k.value, live.strength.value = 2, 3.0
     (figure,) = shown
     assert type(figure) is go.Figure
     assert [list(trace.x) for trace in figure.data] == [list(trace.x) for trace in live.bars.data]
-    assert f"K {live.k.value}, strength {live.strength.value:g}" in figure.layout.title.text
+    assert [list(trace.x) for trace in figure.data] != start
+    assert "K 2, strength 3" in figure.layout.title.text
     assert "<" not in figure.layout.title.subtitle.text
 
 
@@ -49,5 +52,5 @@ def test_with_a_kernel_the_widget_is_shown(explorer, shown, monkeypatch):
     from sadi_lens.apps.lessons.live import explore
 
     monkeypatch.delenv("SADI_LENS_STATIC", raising=False)
-    explore(explorer)
+    explore(explorer, k=2, strength=3.0)
     assert isinstance(shown[0], ipywidgets.VBox)

@@ -98,32 +98,6 @@ def test_on_another_model_a_claim_that_does_not_hold_is_a_finding(info, capsys):
     assert capsys.readouterr().out == "DOES NOT HOLD on gpt2: one is two\n"
 
 
-@pytest.fixture
-def replies():
-    import sadi_lens as sl
-
-    return [
-        sl.ContrastivePair("", "You are very brave.", "You are so silly."),
-        sl.ContrastivePair("", "Go on then now", "Go away, Tom."),
-    ]
-
-
-def test_openings_are_counted_by_their_first_three_words(replies):
-    texts = ["You are very kind", "You are so silly.", "You", "Go on then"]
-    assert lessons.openings(replies, texts) == {"kind": 0.5, "unkind": 0.25, "neither": 0.25}
-
-
-def test_openings_that_cannot_be_told_apart_and_no_texts_are_refused(replies):
-    import dataclasses
-
-    with pytest.raises(ValueError, match="both open with 'You are so'"):
-        lessons.openings(
-            [dataclasses.replace(replies[0], positive="You are so brave"), *replies], ["a"]
-        )
-    with pytest.raises(ValueError, match="at least 1, got 0"):
-        lessons.openings(replies, [])
-
-
 def test_the_best_of_a_grid_looks_better_where_it_was_chosen():
     # Cell 0 is right on items 0 and 1, cell 1 on items 2 and 3. Of the six draws of two items, two take one cell's
     # own items (1 there, 0 elsewhere), four one of each (a tie at 1/2, and 1/2 elsewhere): 2/3 and 1/3 on average.
@@ -145,3 +119,26 @@ def test_one_cell_leaves_nothing_to_choose():
 def test_choosing_on_nothing_or_on_everything_is_refused(n):
     with pytest.raises(ValueError, match=rf"in \[1, 3\], got {n}"):
         lessons.best_of_grid(np.ones((2, 4), dtype=bool), n)
+
+
+def test_tensors_are_copied_before_a_function_writes_to_them_and_shown_by_value():
+    import torch
+
+    def every_head(z, _hook, _mask, strength):
+        z *= 1 + strength
+        return z
+
+    exercise = lessons.EXERCISES["hook_fn"]
+    before = [arguments[0].clone() for arguments, _ in exercise.cases]
+    verdict = exercise.verdict(every_head)
+    assert verdict.startswith(
+        "hook_fn([[[[1.0, 2.0], [3.0, 4.0]], [[5.0, -1.0], [7.0, 8.0]]]], None"
+    )
+    for tensor, (arguments, _) in zip(before, exercise.cases, strict=True):
+        assert torch.equal(tensor, arguments[0])
+
+
+def test_a_list_of_words_must_be_the_expected_one():
+    leaked = lessons.EXERCISES["leaked"]
+    assert leaked.verdict(lambda train, dev: tuple(sorted(set(train) & set(dev)))) == ""
+    assert "expected ['a', 'b']" in leaked.verdict(lambda _train, _dev: ["a"])

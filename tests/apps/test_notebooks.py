@@ -2,15 +2,18 @@
 
 import ast
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+import torch
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 LESSONS = sorted(FOLDER.glob("*.ipynb"))
 PLOTLY = "application/vnd.plotly.v1+json"
-MAX_BYTES, MAX_HTML, MAX_CODE_LINES = 1_500_000, 50_000, 60
+MAX_BYTES, MAX_HTML, MAX_CODE_LINES = 1_500_000, 50_000, 80
 
 
 @pytest.fixture(params=LESSONS, ids=lambda path: path.stem)
@@ -27,8 +30,9 @@ def outputs(notebook):
 
 
 def code_lines(notebook):
-    """Lines that say something: not blank, not comments, not a lone bracket."""
-    lines = "\n".join(cell.source for cell in code_cells(notebook)).splitlines()
+    """Lines that say something: not blank, not comments, not a lone bracket, not an exercise left open."""
+    source = "\n".join(cell.source for cell in code_cells(notebook))
+    lines = re.sub(r"def .*\n    return \.\.\..*|.*lessons\.check\(.*", "", source).splitlines()
     return [line for line in lines if re.search(r"\w", line.split("#")[0])]
 
 
@@ -74,7 +78,7 @@ def test_nothing_in_it_belongs_to_one_machine(lesson):
     assert not re.findall(r"(?:/home|/root|/tmp|/work|/Users|/var)/\w+|[A-Z]:\\\\", text)
     assert set(lesson[1].metadata) == {"kernelspec", "language_info"}
     for cell in lesson[1].cells:
-        assert set(cell.metadata) <= {"tags"}
+        assert set(cell.metadata) <= {"tags", "jupyter"}
 
 
 def test_the_code_is_short_because_functions_live_in_the_package(lesson):
@@ -103,15 +107,49 @@ def test_the_last_cell_asserts_what_the_text_claims(lesson):
     assert len(last.args[1].keys) >= 2
 
 
-def test_its_exercise_is_checked_and_left_open(lesson):
+def test_the_last_cell_and_what_would_spoil_a_prediction_are_folded(lesson):
+    cells = code_cells(lesson[1])
+    assert "hide-input" in cells[-1].metadata.tags
+    assert cells[-1].metadata.jupyter.source_hidden
+    folded = [cell for cell in cells if "hide-output" in cell.metadata.get("tags", ())]
+    assert folded
+    assert all(cell.metadata.jupyter.outputs_hidden for cell in folded)
+
+
+def test_it_has_four_graded_exercises_left_open_with_a_hint_and_a_solution_that_passes(lesson):
     from sadi_lens.apps import lessons
 
+    cells = lesson[1].cells
+    found = [
+        (before.source, *match)
+        for before, cell in pairwise(cells)
+        for match in re.findall(r'lessons\.check\("(\w+)", (\w+)\)', cell.source)
+        if cell.cell_type == "code"
+    ]
+    assert len(found) >= 4
     source = "\n".join(cell.source for cell in code_cells(lesson[1]))
-    found = re.findall(r'lessons\.check\("(\w+)", (\w+)\)', source)
-    assert found
-    for name, function in found:
-        assert lessons.EXERCISES[name].signature.startswith(f"{function}(")
-        assert f"def {lessons.EXERCISES[name].signature}:\n    return ..." in source
+    for number, (text, name, function) in enumerate(found, 1):
+        exercise = lessons.EXERCISES[name]
+        assert exercise.signature.startswith(f"{function}(")
+        assert f"def {exercise.signature}:\n    return ..." in source
+        assert f"## Exercise {number}: " in text
+        assert re.search(r"^\*(easy|medium|hard) · \d+ minutes\.\*", text, re.MULTILINE)
+        assert "<details><summary>Hint</summary>" in text
+        solution = re.search(
+            r"<details><summary>Solution</summary>\n\n```python\n(.*?)```", text, re.DOTALL
+        )
+        written = {"np": np, "torch": torch}
+        exec(solution[1], written)
+        assert exercise.verdict(written[function]) == ""
+
+
+def test_every_exercise_is_in_one_lesson():
+    from sadi_lens.apps import lessons
+
+    text = "".join(path.read_text() for path in LESSONS)
+    assert [text.count(f'check(\\"{name}\\"') for name in lessons.EXERCISES] == [1] * len(
+        lessons.EXERCISES
+    )
 
 
 def test_every_link_between_lessons_leads_somewhere(lesson):

@@ -5,7 +5,6 @@ from sadi_lens.apps.lessons.choosing import best_of_grid
 from sadi_lens.apps.lessons.exercise import Exercise, Mistake
 from sadi_lens.apps.lessons.exercises import EXERCISES
 from sadi_lens.apps.lessons.grid import GRID_INPUTS, GRID_RIGHT, GRID_WRONG
-from sadi_lens.apps.lessons.replies import openings
 
 __all__ = [
     "EXERCISES",
@@ -18,5 +17,4 @@ __all__ = [
     "best_of_grid",
     "check",
     "claims",
-    "openings",
 ]

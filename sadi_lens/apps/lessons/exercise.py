@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Exercise:
 
 
 def _copy(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.clone()
     return value.copy() if isinstance(value, np.ndarray) else value
 
 
@@ -61,6 +64,8 @@ def _same(found: Any, expected: Any) -> bool:
     if isinstance(expected, str | dict | tuple):
         return found == expected
     try:
+        if isinstance(expected, list):
+            return list(found) == expected
         mine, theirs = np.asarray(found), np.asarray(expected)
         if mine.shape != theirs.shape or (theirs.dtype == bool) != (mine.dtype == bool):
             return False
@@ -70,6 +75,6 @@ def _same(found: Any, expected: Any) -> bool:
 
 
 def _short(value: Any) -> str:
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray | torch.Tensor):
         return str(value.tolist())
     return repr(value)

@@ -14,14 +14,15 @@ STATIC = "SADI_LENS_STATIC"
 """Environment variable: set to 1, ``explore`` draws a picture of the widget in its place."""
 
 
-def explore(explorer: SteeringExplorer) -> None:
-    """Show the live explorer; with ``SADI_LENS_STATIC=1`` a picture of its first prompt.
+def explore(explorer: SteeringExplorer, *, k: int, strength: float) -> None:
+    """Show the live explorer at a setting; with ``SADI_LENS_STATIC=1`` a picture of its first prompt there.
 
     A widget needs its kernel: saved in a notebook it is an empty box to whoever reads it later.
     """
     from IPython.display import display
 
     live = LiveExplorer(explorer)
+    live.k.value, live.strength.value = k, strength
     if os.environ.get(STATIC) != "1":
         display(live.box)
         return
