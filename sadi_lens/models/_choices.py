@@ -93,7 +93,7 @@ def as_dtype(dtype: torch.dtype | str) -> torch.dtype:
 
 def prepare_tokenizer(tokenizer: Any, model: Any, label: str, notes: list[str]) -> str:
     """Left padding and a padding token that the model has a row for; the vocabulary is never resized."""
-    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+    if not issubclass(type(tokenizer), PreTrainedTokenizerBase):
         raise TypeError(f"tokenizer must be one of Hugging Face's, got {short(tokenizer)}")
     rows = n_embeddings(model)
     if tokenizer.vocab_size > rows:

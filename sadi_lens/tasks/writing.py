@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sadi_lens.types.checks import checked
+from sadi_lens.types.checks import as_path, checked
 from sadi_lens.types.data import ChatPrompt, Sample, Task
 from sadi_lens.types.files import write_whole
 
@@ -39,7 +39,7 @@ def write_task(task: Task, path: str | Path) -> Path:
             f"task {task.name!r} is in a chat template; write it as it is and render what load_task reads"
         )
     text = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
-    return write_whole(Path(path), text.encode(), lambda _: False)
+    return write_whole(as_path("path", path), text.encode(), lambda _: False)
 
 
 def _rows(task: Task) -> Iterator[dict[str, Any]]:

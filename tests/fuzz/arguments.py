@@ -49,7 +49,7 @@ SAME_AS = {
     "n_steps": {"max_new_tokens"},
     "name": {"could not load"},
     "task_or_pairs": {"samples", "pairs"},
-    "path": {"task.jsonl exists"},
+    "path": {"task.jsonl exists", "cannot write", "is a folder"},
 }
 """What a message may call an argument instead."""
 MADE_INSIDE = "sadi_lens.types.results"

@@ -84,7 +84,7 @@ def url(vllm_settings, checkpoint, tables):
         for _ in range(300):
             assert process.poll() is None, "the server ended"
             try:
-                urllib.request.urlopen(f"{address}/health", timeout=2)
+                urllib.request.urlopen(f"{address}/health", timeout=2).close()
                 break
             except OSError:
                 time.sleep(1)
@@ -130,6 +130,7 @@ def test_over_http_every_prompt_in_every_way_eight_at_once(url, model, expected,
 def test_over_http_a_wrong_request_is_400_and_the_engine_lives(url, prompts, wrong):
     with pytest.raises(urllib.error.HTTPError) as refused:
         ask(url, prompts[0], vllm_xargs=wrong)
+    refused.value.close()
     assert refused.value.code == 400
     assert ask(url, prompts[0])
 
