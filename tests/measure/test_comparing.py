@@ -430,3 +430,16 @@ def test_the_command_line_prints_the_table(tmp_path, monkeypatch):
     wrong = CliRunner().invoke(app, ["compare", "--methods", "sadihead"])
     assert wrong.exit_code == 1
     assert "did you mean 'sadi-head'" in wrong.output.replace("\n", " ")
+
+
+def test_a_mask_is_made_once_for_all_its_strengths(planted):
+    import sadi_lens as sl
+
+    own, asked = material(planted), []
+
+    def select(k):
+        asked.append(k)
+        return sl.random_mask(own.own, k, seed=k)
+
+    found = own.masked(None, sl.MaskedScaling, select)
+    assert len(found) > len(asked) == len({one.k for one in found})

@@ -140,7 +140,7 @@ class Material:
             select: K -> mask; default ``top``.
         """
         cells = self.cells(budget)
-        masks = {k: (select or self.top)(k) for k, _ in cells}
+        masks = {k: (select or self.top)(k) for k in dict.fromkeys(k for k, _ in cells)}
         return [Candidate(make(masks[k], s), k, s) for k, s in cells]
 
 
