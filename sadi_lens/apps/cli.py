@@ -108,6 +108,13 @@ def compare(
         bool, typer.Option(help="Let every random mask choose K and strength on dev, as SADI did")
     ] = True,
     budget: Annotated[int, typer.Option(help="Candidates that each method may try on dev")] = 48,
+    controls: Annotated[
+        str,
+        typer.Option(help="main, or all: controls and nulls of every method that scales a mask"),
+    ] = "main",
+    written: Annotated[
+        bool, typer.Option(help="Let every choice write its answer on test, too")
+    ] = False,
     neutral: Annotated[
         Path | None,
         typer.Option(help="Text file, one neutral text a line, for side effects"),
@@ -139,6 +146,8 @@ def compare(
         budget=budget,
         n_null=n_null,
         tune_null=tune_null,
+        controls=controls,
+        written=written,
         neutral=neutral_texts(loaded_task.name) if texts is None else texts,
         progress=console.is_terminal,
     )

@@ -99,7 +99,7 @@ def test_a_strength_that_is_not_finite_is_refused(mask, head_differences, streng
         lambda: sl.MaskedAddition.from_differences(mask, head_differences, strength),
         lambda: sl.VectorAddition(np.ones(4), 0, strength),
     ):
-        with pytest.raises(ValueError, match="(strength|multiplier) must be finite, got"):
+        with pytest.raises(ValueError, match=r"(strength|multiplier) must be finite, got"):
             build()
 
 
