@@ -20,7 +20,7 @@ class Peaks:
         site: tuple[str, int],
         after: Float[Tensor, "row ... pos width"],
         columns: tuple[int, int | None],
-        real: Bool[Tensor, "row ... pos"] | None = None,
+        real: Bool[Tensor, "... pos"] | None = None,
     ) -> None:
         """Keep the largest value in the columns from ... to; of the tokens in ``real``, where it is given."""
         if real is not None:  # padding may hold anything

@@ -194,7 +194,7 @@ def _down(model: HookedModel) -> list[Float[Tensor, "unit d_model"]]:
     sites = sites_of(model) if info.d_mlp else None
     if sites is None:
         raise ValueError(f"{info.name} has no neurons that can be hooked one by one")
-    return [input_rows(sites["neuron", layer].module) for layer in range(info.n_layers)]
+    return [input_rows(sites["neuron", layer].module).detach() for layer in range(info.n_layers)]
 
 
 def _norms(
@@ -206,7 +206,6 @@ def _norms(
         yield tokens, torch.stack(values).abs() * lengths[:, None]
 
 
-@torch.inference_mode()
 def _values(
     model: HookedModel, prompts: Sequence[str]
 ) -> Iterator[tuple[tuple[int, ...], list[Float[Tensor, "token unit"]]]]:
@@ -228,7 +227,8 @@ def _values(
     lengths = [len(row) for row in rows]
     for indices in batches_by_tokens(lengths, pass_tokens(model, max(lengths))):
         ids, mask = pad_left([rows[index] for index in indices], pad_id(model), device_of(model))
-        with runner.attach([("neuron", layer, keep(layer)) for layer in range(n_layers)]):
+        hooks = [("neuron", layer, keep(layer)) for layer in range(n_layers)]
+        with torch.inference_mode(), runner.attach(hooks):
             runner.logits(ids, mask, 1)
         for place, index in enumerate(indices):
             yield (

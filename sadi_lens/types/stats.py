@@ -87,7 +87,7 @@ _NORMAL = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 
 
 @lru_cache(maxsize=4096)  # a sweep asks for the same few counts in every cell
-def _interval(n_correct: float, n: float, method: str, quantile: float) -> Interval:
+def _interval(n_correct: float | int, n: float | int, method: str, quantile: float) -> Interval:
     from statsmodels.stats.proportion import proportion_confint
 
     alpha = math.erfc(quantile / math.sqrt(2))
