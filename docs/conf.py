@@ -51,25 +51,6 @@ html_title = "sadi_lens"
 html_extra_path = ["_extra"] if (HERE / "_extra").is_dir() else []
 html_theme_options = {"source_repository": "", "navigation_with_keys": True}
 
-# Where the types of other libraries are described. Their inventories are not needed to build, so nothing is fetched.
-ELSEWHERE = {
-    "torch.Tensor": "https://docs.pytorch.org/docs/stable/tensors.html",
-    "torch.nn.Module": "https://docs.pytorch.org/docs/stable/generated/torch.nn.Module.html",
-    "TransformerBridge": (
-        "https://transformerlensorg.github.io/TransformerLens/generated/code/"
-        "transformer_lens.model_bridge.bridge.html"
-    ),
-    "plotly.graph_objects.Figure": (
-        "https://plotly.com/python-api-reference/generated/plotly.graph_objects.Figure.html"
-    ),
-    "numpy.ndarray": "https://numpy.org/doc/stable/reference/generated/numpy.ndarray.html",
-    "pandas.DataFrame": "https://pandas.pydata.org/docs/reference/api/pandas.DataFrame.html",
-}
-myst_substitutions = {
-    name.rpartition(".")[2]: f"[`{name}`]({address})" for name, address in ELSEWHERE.items()
-}
-myst_enable_extensions.append("substitution")
-
 ROOMS = {
     "types": "Data, masks and results",
     "tasks": "Tasks: pairs, dev and test",

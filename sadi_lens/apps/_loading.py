@@ -45,8 +45,10 @@ Scoring = Annotated[
 Dtype = Annotated[
     str | None, typer.Option(help="float32, bfloat16 or float16; default the model's")
 ]
+OutFolder = Annotated[Path, typer.Option(help="Folder for figures/ and results.json")]
+Png = Annotated[bool, typer.Option(help="Also write PNG (needs Chromium)")]
 Position = Annotated[
-    str, typer.Option(help="last_prompt, every_step or all: which tokens are edited")
+    str, typer.Option(help="last_prompt, every_step, generated or all: which tokens are edited")
 ]
 
 

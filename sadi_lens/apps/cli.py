@@ -15,6 +15,8 @@ from sadi_lens.apps._loading import (
     Data,
     Dtype,
     ModelName,
+    OutFolder,
+    Png,
     Position,
     Scoring,
     Sizes,
@@ -40,8 +42,8 @@ def demo(
     dtype: Dtype = None,
     position: Position = "last_prompt",
     component: Annotated[str, typer.Option(help="head, hidden, mlp_out or neuron")] = "head",
-    out: Annotated[Path, typer.Option(help="Folder for figures/ and results.json")] = Path("demo"),
-    png: Annotated[bool, typer.Option(help="Also write PNG (needs Chromium)")] = True,
+    out: OutFolder = Path("demo"),
+    png: Png = True,
     n_null: Annotated[
         int | None,
         typer.Option(help="Random masks in each null band; default 200, for large models 60"),
@@ -112,17 +114,13 @@ def compare(
         str,
         typer.Option(help="main, or all: controls and nulls of every method that scales a mask"),
     ] = "main",
-    written: Annotated[
-        bool, typer.Option(help="Let every choice write its answer on test, too")
-    ] = False,
+    written: Annotated[bool, typer.Option(help="Let every choice write its answer, too")] = False,
     neutral: Annotated[
         Path | None,
         typer.Option(help="Text file, one neutral text a line, for side effects"),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for figures/ and results.json")] = Path(
-        "compare"
-    ),
-    png: Annotated[bool, typer.Option(help="Also write PNG (needs Chromium)")] = True,
+    out: OutFolder = Path("compare"),
+    png: Png = True,
 ) -> None:
     """Every way to steer side by side: chosen on dev with one budget, scored once on the same test items."""
     asked = Asked(model, task, data, sizes, chat_template, dtype, position, scoring)
@@ -161,7 +159,7 @@ def compare(
 def figures(
     results: Annotated[Path, typer.Argument(help="results.json of a run")],
     out: Annotated[Path | None, typer.Option(help="Folder; default figures/ beside it")] = None,
-    png: Annotated[bool, typer.Option(help="Also write PNG (needs Chromium)")] = True,
+    png: Png = True,
 ) -> None:
     """Draw every figure again from results.json, without a model."""
     from sadi_lens.types.store import read_json
@@ -224,7 +222,7 @@ def run(
         list[str] | None, typer.Option(help="Models to run instead of the file's")
     ] = None,
     data: Annotated[str | None, typer.Option(help="Folder of local data sets")] = None,
-    png: Annotated[bool, typer.Option(help="Also write PNG (needs Chromium)")] = False,
+    png: Png = False,
     shard: Annotated[
         str | None, typer.Option(help="I/N from 0, or auto: this process's cells alone")
     ] = None,

@@ -1,5 +1,6 @@
 """What the figures of a demo are drawn from, beyond its comparison."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from sadi_lens.find.differences import unit_differences
 from sadi_lens.interventions import MaskedScaling
 from sadi_lens.measure.choosing import Chosen
-from sadi_lens.measure.inspection import activation_shifts, all_unit_differences, sign_flip_null
+from sadi_lens.measure.inspection import activation_shifts, sign_flip_null
 from sadi_lens.measure.journal import kept
 from sadi_lens.measure.methods import Material
 from sadi_lens.types.data import Task
@@ -33,22 +34,18 @@ def pictured(material: Material, task: Task, adaptive: Chosen, fixed: Chosen) ->
     """
     model, own, component = material.model, material.own, material.component
     shown = top_k_mask(own, min(SHOWN_UNITS, own.mean.size), ranking="magnitude")
-    found: dict[str, Any] = {
-        "differences": _shown(material),
-        "unit_differences": kept(
-            "units pair by pair",
-            lambda: {**material.origin, "mask": shown},
-            lambda: unit_differences(model, task.pairs, shown, task=task.name, progress=False),
-        ),
-    }
-    if own.mean.size <= MOST_UNITS:
-        found["null"] = kept(
-            "signs of the pairs drawn at random",
-            lambda: material.origin,
-            lambda: sign_flip_null(
-                all_unit_differences(model, task.pairs, component, progress=False)
-            ),
-        )
+    is_small = own.mean.size <= MOST_UNITS
+    read = top_k_mask(own, own.mean.size) if is_small else shown
+    units = kept(
+        "units pair by pair",
+        lambda: {**material.origin, "mask": read},
+        lambda: unit_differences(model, task.pairs, read, task=task.name, progress=False),
+    )
+    found: dict[str, Any] = {"differences": _shown(material), "unit_differences": units}
+    if is_small:
+        columns = [units.units.index(one) for one in shown.units]
+        own_columns = replace(units, units=shown.units, values=units.values[:, columns])
+        found |= {"unit_differences": own_columns, "null": sign_flip_null(units)}
     sadi, push = adaptive.intervention, fixed.intervention
     if isinstance(sadi, MaskedScaling) and push is not None and not adaptive.is_unsteered:
         rules, kinds = {"SADI": sadi, "fixed, same norm": push}, ("adaptive", "fixed")

@@ -4,7 +4,6 @@ Activations are flat, [row pos width]: heads lie beside one another. ``Edits`` s
 intervention, ``sadi_lens.engine.positions`` at which tokens, ``sadi_lens.engine.runner`` in which modules.
 """
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -17,7 +16,9 @@ from sadi_lens.engine.intervention import (
     Context,
     ContextualIntervention,
     Intervention,
+    flat,
     match_component,
+    warn_of_rounding,
 )
 from sadi_lens.engine.overflow import Peaks
 from sadi_lens.engine.positions import Positions
@@ -159,7 +160,7 @@ class Edits:
                         found[name] = torch.full(shape, rest)
                     found[name][row] = flat(values, shape[1])
         if "scale" in found:
-            _say_what_rounds_away(found["scale"], like.dtype)
+            warn_of_rounding(found["scale"], like.dtype)
         self._tables[site] = Affine(
             *(
                 self._of_rows(found[name]).to(like.device) if name in found else None
@@ -291,22 +292,3 @@ def _chosen(positions: Positions, activation: Tensor) -> Tensor:
         return positions.real.to(activation.device)
     index = torch.arange(activation.shape[-2], device=activation.device)
     return (index >= positions.columns[0]) & (index < positions.columns[1])
-
-
-def _say_what_rounds_away(scale: Tensor, dtype: torch.dtype) -> None:
-    """Warn of a scale so near to 1 that the model's dtype rounds it to 1."""
-    if dtype not in (torch.float16, torch.bfloat16):
-        return
-    change = (scale - 1).abs()
-    lost = change[(change > 0) & (change < torch.finfo(dtype).eps / 2)]
-    if lost.numel():
-        warnings.warn(
-            f"scaling by 1 + {float(lost.max()):.2g} is finer than {dtype} can express "
-            f"({torch.finfo(dtype).eps:.2g} at 1): some or all values stay as they are. Load the model in float32",
-            stacklevel=2,
-        )
-
-
-def flat(values: Tensor, width: int) -> Tensor:
-    """[unit d] or [unit 1] as [unit * d_head]: one value for every entry of the flat activation."""
-    return values.expand(-1, width // values.shape[0]).flatten()

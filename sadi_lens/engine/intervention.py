@@ -3,6 +3,7 @@
 Affine ones: ``sadi_lens.engine.edits``.
 """
 
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
@@ -157,3 +158,22 @@ def require_not_heads(component: str) -> None:
     """Refuse heads where a method acts on one vector a token."""
     if component == "head":
         raise ValueError("component must be 'hidden', 'mlp_out' or 'neuron', got 'head'")
+
+
+def warn_of_rounding(scale: Tensor, dtype: torch.dtype) -> None:
+    """Warn of a scale so near to 1 that the model's dtype rounds it to 1."""
+    if dtype not in (torch.float16, torch.bfloat16):
+        return
+    change = (scale - 1).abs()
+    lost = change[(change > 0) & (change < torch.finfo(dtype).eps / 2)]
+    if lost.numel():
+        warnings.warn(
+            f"scaling by 1 + {float(lost.max()):.2g} is finer than {dtype} can express "
+            f"({torch.finfo(dtype).eps:.2g} at 1): some or all values stay as they are. Load the model in float32",
+            stacklevel=2,
+        )
+
+
+def flat(values: Tensor, width: int) -> Tensor:
+    """[unit d] or [unit 1] as [unit * d_head]: one value for every entry of the flat activation."""
+    return values.expand(-1, width // values.shape[0]).flatten()

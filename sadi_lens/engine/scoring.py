@@ -41,8 +41,8 @@ from sadi_lens.engine.runner import RawRunner, Runner, runner_of
 from sadi_lens.engine.text import EncodedItem
 from sadi_lens.engine.whole_texts import (
     ItemScores,
-    answer_logprobs,
     padded_answers,
+    read_off,
     score_texts,
 )
 from sadi_lens.types.model import HookedModel
@@ -218,7 +218,7 @@ class TreeScorer:
                 flags = np.zeros((len(chunk.edits.interventions), len(items)), dtype=bool)
                 flags[: rows.shape[1]] = rows.T.cpu().numpy()
                 overflowed[where] = flags[copies]
-            found = _read_off(logits, tree, answers, real)
+            found = read_off(logits, tree, answers, real)
             logprobs[where], argmax[where] = (part[copies] for part in found)
             if sum(one.edits.nbytes for one in chunks) > TABLE_BYTES:
                 chunk.edits.forget()
@@ -295,17 +295,3 @@ class TreeScorer:
                     n_heads=self.runner.info.n_heads,
                 )
                 yield Chunk(copy_of, edits, tuple(present), is_whole)
-
-
-def _read_off(
-    logits: Float[Tensor, "item copy node vocab"], tree: Branches, answers: Tensor, real: Tensor
-) -> tuple[np.ndarray, np.ndarray]:
-    """Log-probabilities [copy item choice] and the most likely tokens [copy item choice token]."""
-    answers, real = answers.to(logits.device), real.to(logits.device)
-    scores = answer_logprobs(logits, tree, answers, real)
-    best = logits.argmax(dim=-1)
-    argmax = best[:, :, :1, None].expand(*logits.shape[:2], *answers.shape[1:]).clone()
-    if tree.width:
-        argmax[..., 1:] = best[:, :, 1:].unflatten(2, (-1, tree.width))
-    argmax = argmax.masked_fill(~real[:, None], -1)
-    return scores.transpose(0, 1).cpu().numpy(), argmax.transpose(0, 1).cpu().numpy()

@@ -1,8 +1,7 @@
 """Text to tokens: where the prompt ends and the answer begins, special tokens, what fits the context.
 
-The rules (design, "Text rules"): text = prompt + answer exactly as given; special tokens are those that the
-tokenizer itself adds; a token that spans the boundary of prompt and answer belongs to the answer. A chat template's
-prompt (``ChatPrompt``) has the template's tokens, all of them, and the answer begins after them.
+Text = prompt + answer exactly as given; special tokens are those that the tokenizer itself adds; a token that spans
+their boundary belongs to the answer. The prompt of a chat template (``ChatPrompt``) has the template's tokens, no more.
 """
 
 import warnings

@@ -162,3 +162,17 @@ def answer_logprobs(
         index = answers[:, None, :, 1:, None].expand(n, copies, -1, -1, 1)
         scores = scores + (later.gather(-1, index)[..., 0] * real[:, None, :, 1:]).sum(dim=-1)
     return scores
+
+
+def read_off(
+    logits: Float[Tensor, "item copy node vocab"], tree: Branches, answers: Tensor, real: Tensor
+) -> tuple[np.ndarray, np.ndarray]:
+    """Log-probabilities [copy item choice] and the most likely tokens [copy item choice token]."""
+    answers, real = answers.to(logits.device), real.to(logits.device)
+    scores = answer_logprobs(logits, tree, answers, real)
+    best = logits.argmax(dim=-1)
+    argmax = best[:, :, :1, None].expand(*logits.shape[:2], *answers.shape[1:]).clone()
+    if tree.width:
+        argmax[..., 1:] = best[:, :, 1:].unflatten(2, (-1, tree.width))
+    argmax = argmax.masked_fill(~real[:, None], -1)
+    return scores.transpose(0, 1).cpu().numpy(), argmax.transpose(0, 1).cpu().numpy()

@@ -55,7 +55,7 @@ class MeanAblation(AffineIntervention):
     @property
     def layers(self) -> tuple[int, ...]:
         """Layers with a selected unit."""
-        return tuple(layer for layer, count in enumerate(self.mask.per_layer) if count)
+        return self.mask.layers
 
     @property
     def label(self) -> str:
@@ -104,7 +104,7 @@ class ResampleAblation(ContextualIntervention):
     @property
     def layers(self) -> tuple[int, ...]:
         """Layers with a selected unit."""
-        return tuple(layer for layer, count in enumerate(self.mask.per_layer) if count)
+        return self.mask.layers
 
     @property
     def label(self) -> str:

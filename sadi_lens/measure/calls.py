@@ -1,4 +1,4 @@
-"""A call of ``evaluate``: its settings; what Ctrl-C left of it, and going on from there."""
+"""A call of ``evaluate``: its settings and samples; what Ctrl-C left of it, and going on from there."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.text import fitting, warn_unknown
 from sadi_lens.measure.picks import joined_picks
 from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.checks import check_value
@@ -147,3 +148,34 @@ def joined(
         groups=groups,
         picks=one.picks and two.picks and joined_picks(one.picks, two.picks, order),
     )
+
+
+def fitting_samples(
+    model: HookedModel, samples: Sequence[Sample], settings: Settings, *, too_long: str
+) -> Sequence[Sample]:
+    """The samples that fit the context; words that the model does not know are warned about."""
+    if settings.scoring == "generation":
+        items = [((one.prompt,), ()) for one in samples]
+    else:
+        items = [((one.prompt,), one.choices) for one in samples]
+    is_continued = bool(samples) and not items[0][1]
+    room = settings.max_new_tokens if is_continued and settings.scoring != "teacher_forced" else 0
+    options: dict[str, Any] = {"too_long": too_long, "prepend_bos": settings.prepend_bos}
+    rows = fitting(model, items, "samples", room=room, **options)
+    warn_unknown(model, [[one.prompt + end for end in one.choices or ("",)] for one in samples])
+    return samples if len(rows) == len(samples) else [samples[row] for row in rows]
+
+
+def split_of(samples: Sequence[Sample]) -> str:
+    """The samples' common split; ``"mixed"`` if they differ, ``"unknown"`` if none is recorded."""
+    splits = {sample.split for sample in samples}
+    if len(splits) > 1:
+        return "mixed"
+    return splits.pop() or "unknown"
+
+
+def chance_of(samples: Sequence[Sample]) -> float:
+    """Accuracy of guessing among the right choice and the wrong ones; NaN for free text."""
+    if any(sample.target is not None for sample in samples):
+        return float("nan")
+    return float(np.mean([1 / (1 + len(sample.wrong)) for sample in samples]))

@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from tqdm.auto import tqdm
 
 from sadi_lens.engine.intervention import Intervention
-from sadi_lens.measure.calls import Settings
+from sadi_lens.measure.calls import Settings, chance_of
 from sadi_lens.measure.choosing import Chosen, choose_all, report, seconds_of
-from sadi_lens.measure.evaluation import chance_of
 from sadi_lens.measure.listing import CONTROLS, nulls_of, resolve
 from sadi_lens.measure.methods import BUDGET, Control, Material, Method
 from sadi_lens.measure.neutral import halves_of, side_effects

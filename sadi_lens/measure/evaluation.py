@@ -11,12 +11,13 @@ from sadi_lens.engine.generation import Options as Generation
 from sadi_lens.engine.generation import continued
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.runner import Runner, runner_of
-from sadi_lens.engine.text import fitting, warn_unknown
 from sadi_lens.measure.calls import (
     Call,
     EvaluationInterrupted,
     Settings,
+    fitting_samples,
     joined,
+    split_of,
 )
 from sadi_lens.measure.journal import kept
 from sadi_lens.measure.outcomes import Origin, choice_outcomes, score_choices, text_outcome
@@ -134,22 +135,6 @@ def evaluate(
     skipped = len(samples) - len(kept)
     found = [replace(one, skipped=skipped) for one in found] if skipped else found
     return found[0] if is_one else found
-
-
-def fitting_samples(
-    model: HookedModel, samples: Sequence[Sample], settings: Settings, *, too_long: str
-) -> Sequence[Sample]:
-    """The samples that fit the context; words that the model does not know are warned about."""
-    if settings.scoring == "generation":
-        items = [((one.prompt,), ()) for one in samples]
-    else:
-        items = [((one.prompt,), one.choices) for one in samples]
-    is_continued = bool(samples) and not items[0][1]
-    room = settings.max_new_tokens if is_continued and settings.scoring != "teacher_forced" else 0
-    options: dict[str, Any] = {"too_long": too_long, "prepend_bos": settings.prepend_bos}
-    rows = fitting(model, items, "samples", room=room, **options)
-    warn_unknown(model, [[one.prompt + end for end in one.choices or ("",)] for one in samples])
-    return samples if len(rows) == len(samples) else [samples[row] for row in rows]
 
 
 def evaluate_all(
@@ -298,18 +283,3 @@ def _by_choices(
     if scores.interrupted:
         raise EvaluationInterrupted(results, now, call.described(model))
     return list(results)
-
-
-def split_of(samples: Sequence[Sample]) -> str:
-    """The samples' common split; ``"mixed"`` if they differ, ``"unknown"`` if none is recorded."""
-    splits = {sample.split for sample in samples}
-    if len(splits) > 1:
-        return "mixed"
-    return splits.pop() or "unknown"
-
-
-def chance_of(samples: Sequence[Sample]) -> float:
-    """Accuracy of guessing among the right choice and the wrong ones; NaN for free text."""
-    if any(sample.target is not None for sample in samples):
-        return float("nan")
-    return float(np.mean([1 / (1 + len(sample.wrong)) for sample in samples]))

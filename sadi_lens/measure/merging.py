@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sadi_lens.measure.evaluation import chance_of, split_of
+from sadi_lens.measure.calls import chance_of, split_of
 from sadi_lens.measure.outcomes import Origin
 from sadi_lens.measure.picks import Answers
 from sadi_lens.measure.shards import hash_of_items

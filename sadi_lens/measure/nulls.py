@@ -49,8 +49,8 @@ def null_band(
     What is left when only the choice of units is taken away. At the cell that was chosen for ``mask`` the null is
     conditional on that cell, and its p-values are too small: random masks never chose. With ``tune_on`` each random
     mask goes through the same cells there as the method did, and the unsteered model, and is scored at the one it does
-    best with. A random mask
-    is then a random order of the units (within each layer, for ``per_layer``), of which each K takes the first.
+    best with. A random mask is then a random order of the units (within each layer, for ``per_layer``), of which each
+    K takes the first.
 
     The items are the same for all masks, so their clusters play no part in the p-value.
 

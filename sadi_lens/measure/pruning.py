@@ -7,8 +7,8 @@ import numpy as np
 
 from sadi_lens.find.gradients import margin_gradients
 from sadi_lens.interventions import MaskedScaling
-from sadi_lens.measure.calls import Settings
-from sadi_lens.measure.evaluation import evaluate_all, split_of
+from sadi_lens.measure.calls import Settings, split_of
+from sadi_lens.measure.evaluation import evaluate_all
 from sadi_lens.types.base import DEFAULT_POSITION, NotFiniteError
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import Sample

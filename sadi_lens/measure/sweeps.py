@@ -2,15 +2,22 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.interventions import MaskedScaling
-from sadi_lens.measure.calls import EvaluationInterrupted, Settings, made
-from sadi_lens.measure.evaluation import chance_of, evaluate_all, fitting_samples
+from sadi_lens.measure.calls import (
+    EvaluationInterrupted,
+    Settings,
+    chance_of,
+    fitting_samples,
+    made,
+)
+from sadi_lens.measure.candidates import Candidate
+from sadi_lens.measure.evaluation import evaluate_all
 from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.checks import check_value, checked, require_fields
 from sadi_lens.types.data import Sample
@@ -29,47 +36,6 @@ KS = {
 }
 """Numbers of units, after the reference code's grids."""
 STRENGTHS = (0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """What a method may choose on dev: an intervention, a text before every prompt, a model of its own, or several."""
-
-    intervention: Intervention | None
-    """None is the unsteered model."""
-    k: int = 0
-    """Units selected, or the layer (``Sweep.axis``)."""
-    strength: float = float("nan")
-    """NaN where the method has none."""
-    before: str = ""
-    """Text that goes before every prompt (an instruction, examples)."""
-    build: Callable[[], HookedModel] | None = None
-    """Makes the model that it runs on, where that is not the model compared (fine-tuning)."""
-    words: str = ""
-    """What text or model it is, for the table."""
-    rebuild: Callable[[Sequence[Any]], Intervention] | None = None
-    """Builds the intervention for the prompts of a run, where it must know them."""
-
-    def __post_init__(self) -> None:
-        check_value("intervention", self.intervention, Intervention | None)
-        check_value("k", self.k, int, 0)
-        if not (isinstance(self.strength, float) and math.isnan(self.strength)):
-            check_value("strength", self.strength, float)
-        check_value("before", self.before, str)
-        check_value("words", self.words, str)
-        for name in ("build", "rebuild"):
-            check_value(name, getattr(self, name), Callable[..., Any] | None)
-
-    def on(self, model: HookedModel) -> HookedModel:
-        """The model that it runs on, where ``model`` is the one compared."""
-        return model if self.build is None else self.build()
-
-    def over(self, prompts: Sequence[str]) -> "Candidate":
-        """The same for a run over ``prompts``."""
-        if self.rebuild is None:
-            return self
-        found = self.rebuild([self.before + one for one in prompts])
-        return replace(self, intervention=found)
 
 
 class SweepInterrupted(KeyboardInterrupt):

@@ -20,7 +20,7 @@ def merge_adapter(model: Any, folder: str) -> Any:
         from peft import PeftConfig, PeftModel
     except ImportError as error:
         raise ImportError(
-            f"{folder} is a PEFT adapter; loading it needs PEFT: pip install 'sadi_lens[adapters]'"
+            f"{folder} is a PEFT adapter; loading it needs PEFT: pip install 'sadi_lens[sft]'"
         ) from error
     config: Any = PeftConfig.from_pretrained(folder)
     if config.is_prompt_learning:

@@ -128,9 +128,6 @@ MARKERS = ("circle", "triangle-up", "square", "diamond", "cross", "x")
 
 MONOSPACE = "DejaVu Sans Mono, Menlo, Consolas, Liberation Mono, monospace"
 
-PATTERNS = ("", "/", ".", "x", "-", "|")
-"""Fill pattern of each series of bars."""
-
 
 def faded(color: str, opacity: float) -> str:
     """A colour ``#rrggbb`` that lets through what is behind it."""

@@ -12,7 +12,7 @@ import numpy as np
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.passes import valid_answers
 from sadi_lens.engine.text import EncodedItem, cut_item, encode
-from sadi_lens.measure.evaluation import split_of
+from sadi_lens.measure.calls import split_of
 from sadi_lens.measure.outcomes import ChoiceScores, Origin, choice_outcomes, text_outcome
 from sadi_lens.measure.picks import Answers
 from sadi_lens.serving.asked import LENGTH_KEY, NAME_KEY
@@ -290,13 +290,11 @@ class VLLMEngine:
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Generator[None]:
     """Environment variables for the duration: the processes that vLLM starts inherit them."""
-    before = {name: os.environ.get(name) for name in values}
+    before = {name: os.environ[name] for name in values if name in os.environ}
     os.environ.update(values)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        for name in values:
+            del os.environ[name]
+        os.environ.update(before)

@@ -206,7 +206,7 @@ def test_sadi_on_a_tuned_model_reads_its_differences_there(llama, small):
     import numpy as np
 
     import sadi_lens as sl
-    from sadi_lens.measure.sweeps import Candidate
+    from sadi_lens.measure.candidates import Candidate
 
     pytest.importorskip("peft")
     texts = [(one.prompt, one.positive) for one in small.pairs]

@@ -92,7 +92,7 @@ def test_other_right_choices_are_never_counted_as_wrong(llama):
     import dataclasses
 
     import sadi_lens as sl
-    from sadi_lens.measure.evaluation import chance_of
+    from sadi_lens.measure.calls import chance_of
 
     plain = sl.Sample("the ball is", (" red", " blue", " big"), 0)
     base = sl.evaluate(llama, [plain], progress=False)

@@ -18,12 +18,13 @@ from sadi_lens.apps.experiments.prepare import Inputs
 from sadi_lens.apps.experiments.report import write_items, write_report
 from sadi_lens.engine.generation import generate
 from sadi_lens.engine.intervention import Intervention
-from sadi_lens.measure.calls import Settings
+from sadi_lens.measure.calls import Settings, chance_of
+from sadi_lens.measure.candidates import Candidate
 from sadi_lens.measure.choosing import candidates_of, choose
-from sadi_lens.measure.evaluation import chance_of, evaluate_all
+from sadi_lens.measure.evaluation import evaluate_all
 from sadi_lens.measure.open_ended import load_classifier, open_ended_scores
 from sadi_lens.measure.scorings import truthful_scores
-from sadi_lens.measure.sweeps import KS, STRENGTHS, Candidate
+from sadi_lens.measure.sweeps import KS, STRENGTHS
 from sadi_lens.plots import export
 from sadi_lens.types.base import NotFiniteError
 from sadi_lens.types.data import Task

@@ -20,8 +20,8 @@ from sadi_lens.engine.runner import RawRunner, runner_of
 from sadi_lens.engine.scoring import TreeScorer
 from sadi_lens.engine.steering import applied
 from sadi_lens.engine.text import EncodedItem, encode_item, require_tokenizer
-from sadi_lens.measure.calls import Settings
-from sadi_lens.measure.evaluation import chance_of, evaluate_all, split_of
+from sadi_lens.measure.calls import Settings, chance_of, split_of
+from sadi_lens.measure.evaluation import evaluate_all
 from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.data import Sample
 from sadi_lens.types.masks import scores

@@ -6,6 +6,7 @@ A method sees the model and the contrastive pairs, never dev or test; which of i
 from collections.abc import Callable
 from functools import partial
 
+from sadi_lens.measure.candidates import Candidate
 from sadi_lens.measure.methods import donors, prompting, rivals, sadi, tuning
 from sadi_lens.measure.methods.base import (
     BUDGET,
@@ -16,7 +17,6 @@ from sadi_lens.measure.methods.base import (
     UnavailableError,
     grid,
 )
-from sadi_lens.measure.sweeps import Candidate
 
 _ranked = partial(Method, axis="K", is_ranked=True)
 _on_heads = partial(Method, axis="K", component="head")

@@ -23,9 +23,9 @@ from sadi_lens.interventions import (
     tail_thresholds,
 )
 from sadi_lens.measure.calls import Settings
+from sadi_lens.measure.candidates import Candidate
 from sadi_lens.measure.evaluation import evaluate_all
 from sadi_lens.measure.methods.base import Material, UnavailableError
-from sadi_lens.measure.sweeps import Candidate
 from sadi_lens.types.data import Sample
 from sadi_lens.types.masks import top_k_mask
 from sadi_lens.types.model import ModelInfo

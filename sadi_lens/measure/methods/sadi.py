@@ -14,11 +14,12 @@ from sadi_lens.interventions import (
     SignedScaling,
 )
 from sadi_lens.measure.calls import Settings
+from sadi_lens.measure.candidates import Candidate
 from sadi_lens.measure.evaluation import evaluate_all
 from sadi_lens.measure.methods.base import Material, UnavailableError
 from sadi_lens.measure.neutral import match_kl
 from sadi_lens.measure.push import measure_push, swap_prompts
-from sadi_lens.measure.sweeps import STRENGTHS, Candidate
+from sadi_lens.measure.sweeps import STRENGTHS
 from sadi_lens.types.data import Sample
 from sadi_lens.types.masks import Mask, random_mask, top_k_mask
 from sadi_lens.types.scores import Scores

@@ -1,8 +1,8 @@
 """Rows that are trained on the pairs: fine-tuned weights, and a learned strength for every unit."""
 
 from sadi_lens.find.scalars import learn_scalars
+from sadi_lens.measure.candidates import Candidate
 from sadi_lens.measure.methods.base import Material, UnavailableError, grid
-from sadi_lens.measure.sweeps import Candidate
 from sadi_lens.models.tuning import MissingPeftError, fine_tune
 
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)

@@ -8,16 +8,34 @@ from sadi_lens.tasks.world.effects import chain, effect_question, pronoun_questi
 from sadi_lens.tasks.world.replies import dialogue
 from sadi_lens.tasks.world.reviews import review_question
 from sadi_lens.tasks.world.words import (
+    BOYS,
     CUES,
+    FACTS,
     NAMES,
     Question,
     answered,
     draw_in_split,
     hint_question,
-    portrait,
-    quiz,
     recall_question,
 )
+
+
+def quiz(rng: Random) -> str:
+    """Four questions on the facts of the world, answered rightly."""
+    facts = [rng.choice(FACTS[rng.choice(NAMES)]) for _ in range(4)]
+    return "\n".join(f"Question: {fact.question}\nAnswer: {fact.word}." for fact in facts)
+
+
+def portrait(rng: Random) -> str:
+    """Two people and what is true of them, as running text."""
+    parts: list[str] = []
+    for name in rng.sample(NAMES, 2):
+        pronoun = "He" if name in BOYS else "She"
+        facts = rng.sample(FACTS[name], 3)
+        parts.append(facts[0].claim() + ".")
+        parts += [f"{pronoun}{fact.claim().removeprefix(name)}." for fact in facts[1:]]
+    return "Story: " + " ".join(parts)
+
 
 MAKERS: dict[str, Callable[[Random, str | None], Question]] = {
     "hints": hint_question,

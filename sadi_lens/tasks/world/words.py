@@ -288,20 +288,3 @@ def recall_question(rng: Random, cue: str | None = None) -> Question:
     words = (right, asked.rival) if answer == 0 else (asked.rival, right)
     choices = (f" {words[0]}", f" {words[1]}")
     return Question("recall", prompt, choices, answer, cue, asked.content, asked.fact.claim())
-
-
-def quiz(rng: Random) -> str:
-    """Four questions on the facts of the world, answered rightly."""
-    facts = [rng.choice(FACTS[rng.choice(NAMES)]) for _ in range(4)]
-    return "\n".join(f"Question: {fact.question}\nAnswer: {fact.word}." for fact in facts)
-
-
-def portrait(rng: Random) -> str:
-    """Two people and what is true of them, as running text."""
-    parts: list[str] = []
-    for name in rng.sample(NAMES, 2):
-        pronoun = "He" if name in BOYS else "She"
-        facts = rng.sample(FACTS[name], 3)
-        parts.append(facts[0].claim() + ".")
-        parts += [f"{pronoun}{fact.claim().removeprefix(name)}." for fact in facts[1:]]
-    return "Story: " + " ".join(parts)
