@@ -155,7 +155,7 @@ class Kills:
             return (self.folder / "run" / "results.csv").read_bytes()
         if name in ("demo", "compare"):
             found = read_json(self.folder / name / "results.json")["comparison"]
-            return found.frame().drop(columns="seconds").to_csv()
+            return found.frame().drop(columns=["seconds", "choice_seconds"]).to_csv()
         return None
 
     def check(self, name: str) -> None:

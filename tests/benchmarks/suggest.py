@@ -15,6 +15,8 @@ from typing import Any
 import pandas as pd
 
 import sadi_lens as sl
+from sadi_lens.measure.methods import BUDGET, Method
+from sadi_lens.measure.methods.sadi import sadi
 from sadi_lens.tasks.suggest import ENDINGS, WORDINGS
 from sadi_lens.tasks.suggest_facts import FACTS
 from sadi_lens.types.results.conclusions import conclusions
@@ -23,6 +25,8 @@ from sadi_lens.types.store import write_json
 METHODS = (
     "sadi-head",
     "sadi-effect",
+    "magnitude",
+    "sadi-signed",
     "fixed",
     "matched-norm",
     "matched-mean",
@@ -34,6 +38,9 @@ METHODS = (
     "prompting",
     "few-shot",
 )
+TRAINED = ("sadi-effect", "sft", "sft-sadi", "tda", "scalars")
+"""Dear: for ``--methods trained --budget 4``."""
+MAGNITUDE = Method("SADI, magnitude", "adaptive", sadi, ranking="magnitude", axis="K")
 NEUTRAL = (
     "The river was low that summer, and the boats lay on the sand for weeks.",
     "She put the letter into the drawer and did not open it again until spring.",
@@ -79,14 +86,36 @@ def transfer(model: Any, known: list[str], ending: str, size: int) -> pd.DataFra
         other = sl.load_task("suggest", ending=ending, known=known, **there)
         scores = sl.unit_scores(model, own.pairs[:size], "head", "effect", progress=False)
         best = sl.sweep(model, own.dev[:size], scores, progress=False).best()
-        sadi = sl.MaskedScaling(sl.top_k_mask(scores, max(best.k, 1)), best.strength)
+        scaling = sl.MaskedScaling(sl.top_k_mask(scores, max(best.k, 1)), best.strength)
         for where, task in (("same", own), ("other", other)):
             test = [one for one in task.test if one.group == "wrong"]
-            plain, steered = sl.evaluate(model, test, [None, sadi], progress=False)
+            plain, steered = sl.evaluate(model, test, [None, scaling], progress=False)
             words = f"K {best.k}, strength {best.strength:g}"
             row = {"chosen on": f"some {what}", "tested on": f"{where} {what}", "settings": words}
             rows.append(row | {"n": plain.n, "unsteered": plain.accuracy, "SADI": steered.accuracy})
     return pd.DataFrame(rows)
+
+
+def texts(model: Any, known: list[str], ending: str, size: int, position: str) -> pd.DataFrame:
+    """What the model writes after a wrong suggestion, unsteered and steered, on the first items of test."""
+    task = sl.load_task("suggest", ending=ending, known=known)
+    scores = sl.unit_scores(model, task.pairs[:size], "head", "effect", progress=False)
+    best = sl.sweep(model, task.dev[:size], scores, position=position, progress=False).best()
+    scaling = sl.MaskedScaling(sl.top_k_mask(scores, max(best.k, 1)), best.strength)
+    rows = []
+    for one in [one for one in task.test if one.group == "wrong"][:6]:
+        plain, steered = sl.generate(
+            model, [one.prompt] * 2, [None, scaling], position=position, max_new_tokens=12
+        )
+        rows.append(
+            {
+                "prompt": one.prompt[-90:],
+                "right": one.target or one.choices[one.answer or 0],
+                "unsteered": plain,
+                "SADI": steered,
+            }
+        )
+    return pd.DataFrame(rows).map(lambda cell: " ".join(str(cell).replace("|", "\\|").split()))
 
 
 def cell(row: Any, groups: pd.DataFrame) -> list[str]:
@@ -104,6 +133,7 @@ def cell(row: Any, groups: pd.DataFrame) -> list[str]:
         f"{100 * row.valid_rate:.0f}",
         "" if written is None else f"{100 * written.accuracy:.1f}",
         "" if row.side_effects is None else f"{row.side_effects.kl:.2f}",
+        f"{row.choice_seconds:.0f}",
     ]  # fmt: skip
 
 
@@ -123,6 +153,8 @@ def main() -> None:
     parser.add_argument("--endings", type=int, default=0, help="dev items for the table of endings")
     parser.add_argument("--size", type=int, default=80, help="pairs, and dev items to choose on")
     parser.add_argument("--n-null", type=int, default=40)
+    parser.add_argument("--methods", choices=("all", "trained"), default="all")
+    parser.add_argument("--budget", type=int, default=BUDGET)
     parser.add_argument("--position", default="last_prompt")
     parser.add_argument("--out", type=Path, default=Path("runs/suggest"))
     arguments = parser.parse_args()
@@ -141,10 +173,13 @@ def main() -> None:
     task = sl.Task(
         "suggest", whole.pairs[: arguments.size], whole.dev[: arguments.size], whole.test
     )
+    names = METHODS if arguments.methods == "all" else TRAINED
+    methods = [MAGNITUDE if one == "magnitude" else one for one in names]
     found = sl.compare(
         model,
         task,
-        METHODS,
+        methods,
+        budget=arguments.budget,
         position=arguments.position,
         neutral=list(NEUTRAL),
         n_null=arguments.n_null,
@@ -156,10 +191,14 @@ def main() -> None:
     groups = found.by_group()
     names = ["method", "settings", "all", "gain", "none", "right", "wrong", "null p", "valid"]
     rows = [cell(row, groups) for row in found.rows]
-    text += markdown(pd.DataFrame(rows, columns=[*names, "writes right", "KL on other text"]))
+    text += markdown(
+        pd.DataFrame(rows, columns=[*names, "writes right", "KL on other text", "CPU s"])
+    )
     text += "\n" + "\n".join(f"- {one}" for one in conclusions(found)) + "\n\n"
     (arguments.out / "table.md").write_text(text, encoding="utf-8")
-    text += markdown(transfer(model, known, arguments.ending, arguments.size))
+    if arguments.methods == "all":
+        text += markdown(transfer(model, known, arguments.ending, arguments.size)) + "\n"
+        text += markdown(texts(model, known, arguments.ending, arguments.size, arguments.position))
     text += f"\n{time.process_time() - started:.0f} s CPU\n"
     (arguments.out / "table.md").write_text(text, encoding="utf-8")
     print(text)  # noqa: T201
