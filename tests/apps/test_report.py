@@ -111,9 +111,10 @@ def test_the_verdict_covers_every_adaptive_row_and_corrects_for_them(info):
     assert "SADI 75.0%" in found.sentence
     assert "by effect 95.0%" in found.sentence
     assert (
-        "matters is shown for by effect (0 of 5); not shown for SADI (1 of 5): random masks"
+        "Which units are scaled matters for by effect (0 of 5 random masks do at least as well); "
         in found.sentence
     )
+    assert "it is not shown for SADI (1 of 5 random masks do at least as well)." in found.sentence
     assert "Valid answers: 75.0% and 60.0%, unsteered 75.0%." in found.sentence
     # p = 0.01 alone; 0.06 among all that were compared
     weak = (row("SADI", 0.75, holm_p=0.06), row("by effect", 0.95, holm_p=0.001))

@@ -111,11 +111,12 @@ def _units(comparison: Comparison, rows: Sequence[MethodRow]) -> str:
             found[row.null_p < ALPHA].append(f"{row.label} ({words})")
     if not found[True] and not found[False]:
         return NO_NULL
-    heads = {
-        True: "Which units are scaled matters for",
-        False: "It is not shown that this matters for",
-    }
-    return " ".join(f"{heads[key]} {', '.join(found[key])}." for key in (True, False) if found[key])
+    again = "it is not shown" if found[True] else "It is not shown that the choice of units matters"
+    heads = {True: "Which units are scaled matters for", False: f"{again} for"}
+    return (
+        "; ".join(f"{heads[key]} {', '.join(found[key])}" for key in (True, False) if found[key])
+        + "."
+    )
 
 
 def _valid(rows: Sequence[MethodRow], base: MethodRow) -> list[str]:
