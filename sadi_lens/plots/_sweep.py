@@ -82,7 +82,7 @@ def sweep_heatmap(
             if colors.name == "light"
             else f"dark: as unsteered ({percent(sweep.unsteered_accuracy)})",
             "grey: not measured" if np.isnan(accuracy).any() else "",
-            f"units ranked by {sweep.ranking} mean difference",
+            f"{sweep.ranking} ranking",
             "" if sweep.method == "scaling" else sweep.method,
             f"steered at {where(sweep.component)}",
             f"position {sweep.position}",
