@@ -20,9 +20,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sadi_lens.engine.edits import AffineIntervention, Edits, chooses_positions
+from sadi_lens.engine.edits import Edits
 from sadi_lens.engine.hooks import require_eval
-from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.intervention import AffineIntervention, Intervention, chooses_positions
 from sadi_lens.engine.passes import (
     Branches,
     batches_by_tokens,
