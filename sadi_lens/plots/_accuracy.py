@@ -10,8 +10,8 @@ from sadi_lens.plots._layout import (
     Margin,
     counted,
     escape,
+    facts_of,
     finish,
-    named,
     percent,
     signed,
     where,
@@ -79,22 +79,24 @@ def method_accuracy(
         figure,
         colors,
         title=_title(comparison),
-        facts=(
-            named("task", comparison.task),
-            f"{comparison.n:,} {comparison.split} items, the same for every row",
-            f"model {comparison.model.name}",
+        facts=facts_of(
+            comparison, f"{comparison.n:,} {comparison.split} items, the same for every row"
         ),
-        note=(
-            "bars: 95% Wilson interval",
-            "gain: 95% interval paired by item",
-            "random masks: 5 to 95% shaded, median as a line" if comparison.nulls else "",
-            "valid: the most likely next token begins an answer",
-            f"steered at {where(comparison.component)}" if comparison.component else "",
-            f"position {comparison.position}",
-        ),
+        note=_note(comparison),
         plot=(440, round(_ROW * colors.factor * len(lines))),
         margin=Margin(left=24, right=366 if comparison.nulls else 286),
         head=34,
+    )
+
+
+def _note(comparison: Comparison) -> tuple[str, ...]:
+    return (
+        "bars: 95% Wilson interval",
+        "gain: 95% interval paired by item",
+        "random masks: 5 to 95% shaded, median as a line" if comparison.nulls else "",
+        "valid: the most likely next token begins an answer",
+        f"steered at {where(comparison.component)}" if comparison.component else "",
+        f"position {comparison.position}",
     )
 
 
