@@ -19,7 +19,7 @@ from sadi_lens.plots._layout import (
 from sadi_lens.plots._null import as_good, null_of, p_text
 from sadi_lens.plots._theme import SYMBOLS, Theme, require_theme
 from sadi_lens.types.results import Comparison, MethodRow, NullBand
-from sadi_lens.types.results.sweep import CLIFF
+from sadi_lens.types.results.choice import valid_floor
 
 _ROW = 46
 """Pixels of a row: its label, and below it its mark."""
@@ -247,7 +247,7 @@ def _range(comparison: Comparison) -> tuple[float, float]:
 
 
 def _is_collapsed(row: MethodRow, base: MethodRow) -> bool:
-    return row.valid_rate < base.valid_rate - CLIFF
+    return row.valid_rate < valid_floor(base.valid_rate, None)
 
 
 def _title(comparison: Comparison) -> str:

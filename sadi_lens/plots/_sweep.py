@@ -77,7 +77,7 @@ def sweep_heatmap(
             f"{'white' if colors.name == 'light' else 'dark'}: as unsteered "
             f"({percent(sweep.unsteered_accuracy)})",
             "grey: not measured" if np.isnan(accuracy).any() else "",
-            f"units ranked by {sweep.ranking} mean difference",
+            f"{sweep.ranking} ranking",
             "" if sweep.method == "scaling" else sweep.method,
             f"steered at {where(sweep.component)}",
             f"position {sweep.position}",
