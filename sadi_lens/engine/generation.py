@@ -124,7 +124,7 @@ def generate(
     found = continued(
         runner, several, intervention, options, prepend_bos=prepend_bos, batch_size=batch_size
     )
-    warn_unknown(model, [[one] for one in several if isinstance(one, str)])
+    warn_unknown(model, [[one] for one in several if isinstance(one, str)], stacklevel=4)
     return found if return_tokens else [one.text for one in found]
 
 
