@@ -23,15 +23,11 @@ from sadi_lens.engine.text import (
     shared_length,
     warn_unknown,
 )
-from sadi_lens.types.base import require_one_of
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.differences import ActivationDifferences, UnitDifferences
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import COMPONENTS, HookedModel, ModelInfo, n_units
-
-READ_AT = ("last", "letter")
-"""Tokens at which a difference is read: the last of the text, or the first in which the answers differ."""
 
 
 @checked()
@@ -80,7 +76,6 @@ def activation_differences(
         >>> found["head"].mean.shape, found["head"].vector.shape  # layers, heads, d_head
         ((5, 16), (5, 16, 8))
     """
-    require_one_of("read_at", read_at, READ_AT)
     info = ModelInfo.of(model)
     components = _different(info, components)
     items = _items(model, pairs, prepend_bos, too_long, read_at)
