@@ -1,8 +1,8 @@
 """Samples that are answered by what the model writes.
 
 In: a loaded model and a call. Out: an evaluation of each intervention. Where many interventions leave the tokens before
-the last one of a prompt as they are, the prompt is read once for all of them, item by item; else one intervention
-follows the other.
+the last one of a prompt as they are, each prompt is read once for all of them, a few items at a time; else one
+intervention follows the other.
 """
 
 from collections.abc import Sequence
@@ -21,8 +21,8 @@ from sadi_lens.types.data import items_hash
 from sadi_lens.types.model import HookedModel
 from sadi_lens.types.results import Evaluation
 
-FEWEST = 6
-"""Interventions from which reading a prompt once for all is faster than filling batches with prompts."""
+FEWEST = 3
+"""Interventions from which a prompt is read once for all of them."""
 TEXTS_AT_ONCE = 128
 """Texts that are continued in one batch."""
 
@@ -66,20 +66,25 @@ def _by_item(
     bar.update(int(done.sum()) * n)
     written: dict[int, list[str]] = {}
     broken: dict[int, set[int]] = {}
+    missing = np.flatnonzero(~done).tolist()
+    several = max(1, TEXTS_AT_ONCE // n)
     try:
-        for index in np.flatnonzero(~done).tolist():
+        for start in range(0, len(missing), several):
+            some = missing[start : start + several]
             options.broken = set() if is_grid else None
             found = continued(
                 runner_of(model),
-                [samples[index].prompt] * n,
-                call.interventions,
+                [samples[index].prompt for index in some for _ in range(n)],
+                [one for _ in some for one in call.interventions],
                 options,
                 prepend_bos=call.settings.prepend_bos,
-                batch_size=TEXTS_AT_ONCE,
+                batch_size=several * n,
             )
-            broken[index] = options.broken or set()
-            written[index] = [one.text for one in found]
-            bar.update(n)
+            for place, index in enumerate(some):
+                at = range(place * n, (place + 1) * n)
+                broken[index] = {row - at.start for row in at if row in (options.broken or ())}
+                written[index] = [found[row].text for row in at]
+            bar.update(len(some) * n)
     except KeyboardInterrupt:
         results = _results(call, origin, done, before, written, broken)
         now = done.copy()

@@ -487,6 +487,7 @@ def test_free_text_is_generated_for_several_interventions_in_one_batch_and_resum
     mask = sl.top_k_mask(differences["head"], 3)
     several = [None, *(sl.MaskedScaling(mask, strength) for strength in (2.0, 5.0, 9.0))]
     alone = [sl.evaluate(llama, samples, one, progress=False) for one in several]
+    monkeypatch.setattr(writing, "FEWEST", 9)
     real, batches = writing.continued, []
 
     def continued(runner, prompts, *args, **more):
@@ -511,7 +512,7 @@ def test_free_text_is_generated_for_several_interventions_in_one_batch_and_resum
     assert batches == [6]
 
 
-def test_texts_of_many_interventions_are_written_item_by_item_with_the_prompt_read_once_and_resumed(
+def test_texts_of_many_interventions_are_written_with_each_prompt_read_once_and_resumed(
     llama, differences, monkeypatch
 ):
     """The same as one intervention after the other; Ctrl-C keeps the items that were finished."""
@@ -536,6 +537,10 @@ def test_texts_of_many_interventions_are_written_item_by_item_with_the_prompt_re
 
     monkeypatch.setattr(writing, "continued", continued)
     stop = None
+    assert sl.evaluate(llama, samples, several, **options) == alone
+    assert asked == [samples[0].prompt]
+    monkeypatch.setattr(writing, "TEXTS_AT_ONCE", 7)  # one item in a call
+    asked.clear()
     assert sl.evaluate(llama, samples, several, **options) == alone
     assert asked == [one.prompt for one in samples]
     for position in ("every_step", "all"):
