@@ -1,4 +1,4 @@
-"""The main job from end to end: contrastive pairs to a steered model, its controls and its pictures.
+"""The main job from end to end: contrastive pairs to a steered model, its controls, its pictures (``sadi-lens demo``).
 
 A preset of ``sadi_lens.measure.comparing``: SADI under four rankings, of which the paper's and the best other one on
 dev are run on test, beside fixed vectors.
