@@ -60,8 +60,12 @@ def task(
 def methods() -> None:
     """List every method that compare knows."""
     from sadi_lens.measure.methods import METHODS
+    from sadi_lens.types.results.conclusions import CONTROLS
 
     print_rows(
         ("method", "kind", "what it does"),
-        [(name, one.kind, getattr(one, "about", "")) for name, one in METHODS.items()],
+        [
+            (name, one.kind, getattr(one, "about", "") or f"control: {CONTROLS[name]}")
+            for name, one in METHODS.items()
+        ],
     )

@@ -60,7 +60,7 @@ def demo(
     Every finished step is kept in OUT/steps under a hash of all it was computed from: the same command again goes on
     where it stopped, and a changed setting computes anew what depends on it.
     """
-    from sadi_lens.measure.journal import journal
+    from sadi_lens.measure.calls import journal
     from sadi_lens.types.model import component_name
 
     asked = Asked(model, task, data, sizes, chat_template, dtype, position, scoring)

@@ -7,9 +7,9 @@ import numpy as np
 
 from sadi_lens.find.differences import unit_differences
 from sadi_lens.interventions import MaskedScaling
+from sadi_lens.measure.calls import kept
 from sadi_lens.measure.choosing import Chosen
 from sadi_lens.measure.inspection import activation_shifts, sign_flip_null
-from sadi_lens.measure.journal import kept
 from sadi_lens.measure.methods import Material
 from sadi_lens.types.data import Task
 from sadi_lens.types.differences import ActivationDifferences

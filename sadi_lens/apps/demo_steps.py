@@ -4,9 +4,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from sadi_lens.interventions import MaskedScaling
-from sadi_lens.measure.calls import Settings
+from sadi_lens.measure.calls import Settings, journal
 from sadi_lens.measure.evaluation import evaluate_all
-from sadi_lens.measure.journal import journal
 from sadi_lens.measure.methods import Candidate, Material
 from sadi_lens.types.data import Task
 from sadi_lens.types.masks import Mask

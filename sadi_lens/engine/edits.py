@@ -4,66 +4,31 @@ Activations are flat, [row pos width]: heads lie beside one another. ``Edits`` s
 intervention, ``sadi_lens.engine.positions`` at which tokens, ``sadi_lens.engine.runner`` in which modules.
 """
 
+import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sadi_lens.engine.hooks import FlatHook
 from sadi_lens.engine.intervention import (
+    Affine,
+    AffineIntervention,
     Context,
     ContextualIntervention,
     Intervention,
+    chooses_positions,
     flat,
-    match_component,
     warn_of_rounding,
 )
-from sadi_lens.engine.overflow import Peaks
 from sadi_lens.engine.positions import Positions
 from sadi_lens.engine.prefix import TreePositions
-from sadi_lens.types.base import ArrayEq
+from sadi_lens.types.base import LARGEST
 
 Site = tuple[str, int]
 """(component, layer)."""
-
-
-class Affine(NamedTuple):
-    """A' = scale * A + shift in one layer; None stands for 1 and 0.
-
-    Of one intervention [unit d], float32 on the CPU; of the rows of a pass as it broadcasts over them.
-    """
-
-    scale: Float[Tensor, "..."] | None
-    shift: Float[Tensor, "..."] | None
-
-    def __call__(self, activation: Tensor) -> Tensor:
-        """Worked out in float32 at least, and rounded once to the activation's dtype; parts must broadcast."""
-        edited = activation if self.scale is None else activation * self.scale
-        edited = edited if self.shift is None else edited + self.shift
-        return edited if edited.dtype == activation.dtype else edited.to(activation.dtype)
-
-    def first(self, n: int) -> "Affine":
-        """The same for the first ``n`` rows; all where there are no more."""
-        return Affine(*(None if part is None else part[:n] for part in self))
-
-
-class AffineIntervention(ArrayEq):
-    """Shared by interventions that are affine in the activation, so that rows of a batch can differ."""
-
-    def affine(self, layer: int) -> Affine:
-        """Scale and shift of one layer, float32 on the CPU."""
-        raise NotImplementedError
-
-    def edit(self, activation: Tensor, layer: int) -> Tensor:
-        """Scale * activation + shift, as a new tensor of the activation's dtype."""
-        component: str = self.component  # type: ignore[attr-defined]
-        parts = (
-            None if part is None else match_component(part, component).to(activation.device)
-            for part in self.affine(layer)
-        )
-        return Affine(*parts)(activation)
 
 
 class Edits:
@@ -223,7 +188,7 @@ class Edits:
         rows = (self.which.to(before.device) == index).expand(before.shape[:-2])
         is_alone = len(self.interventions) == 1
         part = before.flatten(0, -3) if is_alone else before[rows]
-        shaped = part.unflatten(-1, (self.n_heads, -1)) if site[0] == "head" else part
+        shaped = self._by_head(site, part)
         if isinstance(one, ContextualIntervention):
             context = self._context(one, site, before, positions)
             context = context if is_alone else context.rows(rows.flatten())
@@ -242,12 +207,11 @@ class Edits:
             return edited
         return torch.where(chosen[..., None], edited, after)
 
+    def _by_head(self, site: Site, values: Tensor) -> Tensor:
+        return values.unflatten(-1, (self.n_heads, -1)) if site[0] == "head" else values
+
     def _context(self, one: Any, site: Site, before: Tensor, positions: Positions) -> Context:
         """The one field of ``Context`` that an intervention needs, for all rows of the pass."""
-
-        def shaped(values: Tensor) -> Tensor:
-            return values.unflatten(-1, (self.n_heads, -1)) if site[0] == "head" else values
-
         if one.need == "place":
             return Context(place=positions.place().flatten(0, -2))
         if one.need == "prompts":
@@ -255,7 +219,7 @@ class Edits:
         if one.need == "clean":
             is_tree = isinstance(positions, TreePositions)
             clean = positions.unsteered(before) if is_tree else self._clean[site]
-            return Context(clean=shaped(clean.flatten(0, -3)))
+            return Context(clean=self._by_head(site, clean.flatten(0, -3)))
         source = (site[0], one.source(site[1]))
         if source not in self._read:
             raise ValueError(
@@ -263,7 +227,49 @@ class Edits:
                 "the KV cache or prompt_lengths given put it before this pass"
             )
         found = positions.per_row(self._read[source])
-        return Context(prompt_end=shaped(found.flatten(0, -2)))
+        return Context(prompt_end=self._by_head(site, found.flatten(0, -2)))
+
+
+class Peaks:
+    """Largest edited activation of every row in each place of a pass, looked at once at its end."""
+
+    def __init__(self) -> None:
+        self._peaks: dict[Site, Float[Tensor, "row ..."]] = {}
+
+    def note(
+        self,
+        site: Site,
+        after: Float[Tensor, "row ... pos width"],
+        columns: tuple[int, int | None],
+        real: Bool[Tensor, "... pos"] | None = None,
+    ) -> None:
+        """Keep the largest value in the columns from ... to; of the tokens in ``real``, where it is given."""
+        if real is not None:  # padding may hold anything
+            after = after.masked_fill(~real[..., None].to(after.device), 0)
+        chosen = after[..., columns[0] : columns[1], :].detach()
+        self._peaks[site] = torch.linalg.vector_norm(chosen, math.inf, dim=(-2, -1))
+
+    def overflow(self) -> tuple[Bool[Tensor, "row ..."], str] | None:
+        """Rows that overflowed since this was last asked, and where that began; None where none did.
+
+        What is infinite or NaN in one copy of a tree is NaN in all of them a layer later, so it counts where it began.
+        """
+        peaks, self._peaks = self._peaks, {}
+        if not peaks:
+            return None
+        device = next(iter(peaks.values())).device
+        worst = torch.stack([one.max().to(device) for one in peaks.values()]).tolist()
+        past = {site: one for site, one in zip(peaks, worst, strict=True) if not one <= LARGEST}
+        if not past:
+            return None
+        endless = [layer for (_, layer), one in past.items() if not one < math.inf]
+        rows = torch.zeros(max((one.shape for one in peaks.values()), key=math.prod), device=device)
+        for (_, layer), one in peaks.items():  # copies of a tree join layer by layer
+            began = layer == min(endless, default=layer)
+            over = ~(one <= LARGEST) if began else (one > LARGEST) & one.isfinite()
+            rows[tuple(map(slice, one.shape))] += over.to(device)
+        name, layer = min(past, key=lambda site: site[1])
+        return rows > 0, f"component {name!r} in layer {layer}"
 
 
 def edit_at(positions: Positions, edit: Callable[[Tensor], Tensor], activation: Tensor) -> Tensor:
@@ -279,11 +285,6 @@ def edit_at(positions: Positions, edit: Callable[[Tensor], Tensor], activation: 
     edited = activation.clone()
     edited[..., start:stop, :] = edit(activation[..., start:stop, :])
     return edited
-
-
-def chooses_positions(intervention: Intervention | None) -> bool:
-    """Whether an intervention chooses its tokens itself, so that the position of the run does not apply."""
-    return isinstance(intervention, ContextualIntervention) and intervention.need == "place"
 
 
 def _chosen(positions: Positions, activation: Tensor) -> Tensor:

@@ -11,7 +11,10 @@ from torch import Tensor
 
 from sadi_lens.engine.continuations import (
     Continuation,
+    Stream,
+    Streamer,
     Watched,
+    listener,
     own_generation_config,
     together,
     without_end,
@@ -24,7 +27,6 @@ from sadi_lens.engine.prefix import repeated_prefix
 from sadi_lens.engine.prompts import Prompt, prompt_ids, several_prompts
 from sadi_lens.engine.runner import RawRunner, Runner, runner_of
 from sadi_lens.engine.steering import applied
-from sadi_lens.engine.streaming import Stream, Streamer, listener
 from sadi_lens.engine.text import require_tokenizer, warn_unknown
 from sadi_lens.types.base import DEFAULT_POSITION, NotFiniteError
 from sadi_lens.types.checks import check_value, checked

@@ -1,16 +1,13 @@
-"""What an intervention is, what one that must know more of a pass is told, and checks that several share.
-
-Affine ones: ``sadi_lens.engine.edits``.
-"""
+"""What an intervention is, affine ones and those that must know more of a pass, and checks that several share."""
 
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sadi_lens.types.base import ArrayEq
@@ -62,6 +59,43 @@ class Placing(ArrayEq):
             with torch.inference_mode(False):  # kept tensors must also work under autograd
                 self._placed[where] = torch.tensor(np.asarray(values)).to(like.device, like.dtype)
         return self._placed[where]
+
+
+class Affine(NamedTuple):
+    """A' = scale * A + shift in one layer; None stands for 1 and 0.
+
+    Of one intervention [unit d], float32 on the CPU; of the rows of a pass as it broadcasts over them.
+    """
+
+    scale: Float[Tensor, "..."] | None
+    shift: Float[Tensor, "..."] | None
+
+    def __call__(self, activation: Tensor) -> Tensor:
+        """Worked out in float32 at least, and rounded once to the activation's dtype; parts must broadcast."""
+        edited = activation if self.scale is None else activation * self.scale
+        edited = edited if self.shift is None else edited + self.shift
+        return edited if edited.dtype == activation.dtype else edited.to(activation.dtype)
+
+    def first(self, n: int) -> "Affine":
+        """The same for the first ``n`` rows; all where there are no more."""
+        return Affine(*(None if part is None else part[:n] for part in self))
+
+
+class AffineIntervention(ArrayEq):
+    """Shared by interventions that are affine in the activation, so that rows of a batch can differ."""
+
+    def affine(self, layer: int) -> Affine:
+        """Scale and shift of one layer, float32 on the CPU."""
+        raise NotImplementedError
+
+    def edit(self, activation: Tensor, layer: int) -> Tensor:
+        """Scale * activation + shift, as a new tensor of the activation's dtype."""
+        component: str = self.component  # type: ignore[attr-defined]
+        parts = (
+            None if part is None else match_component(part, component).to(activation.device)
+            for part in self.affine(layer)
+        )
+        return Affine(*parts)(activation)
 
 
 @dataclass(frozen=True)
@@ -118,6 +152,11 @@ class ContextualIntervention(Placing):
                 "use it through steer, generate or evaluate"
             )
         return found
+
+
+def chooses_positions(intervention: Intervention | None) -> bool:
+    """Whether an intervention chooses its tokens itself, so that the position of the run does not apply."""
+    return isinstance(intervention, ContextualIntervention) and intervention.need == "place"
 
 
 def match_component(values: Any, component: str) -> Any:

@@ -171,9 +171,8 @@ class TreePositions(Positions):
 
     Args:
         position: One of ``sadi_lens.types.base.POSITIONS``.
-        prompts: Tokens of each item's prompt.
-        prefix_mask: 1 for the real tokens of each item's prompt without its last.
-        n_nodes: The last prompt token and what follows it.
+        items: Whose prompts the trees stand behind.
+        tree: The trees.
         copies: How many.
         is_whole: Every copy has rows of its own, with the whole prompt: [copy item pos width]; otherwise the prompt
             is cached: [item copy node width].
@@ -182,14 +181,15 @@ class TreePositions(Positions):
     def __init__(
         self,
         position: str,
-        prompts: Sequence[tuple[int, ...]],
-        prefix_mask: Int[Tensor, "item past"],
-        n_nodes: int,
+        items: Sequence[EncodedItem],
+        tree: Branches,
         copies: int,
         is_whole: bool,
     ) -> None:
         self.copies, self.axis = copies, 0 if is_whole else 1
-        self._prompts, self._prefix, self._n_nodes = prompts, prefix_mask, n_nodes
+        self._prompts = [item.prompt for item in items]
+        self._prefix = prefix_mask = tree.prefix_mask
+        self._n_nodes = n_nodes = tree.ids.shape[1]
         self.end = prefix_mask.shape[1] if is_whole else 0
         stop = self.end + (1 if position == "last_prompt" else n_nodes)
         start = self.end + (position == "generated")

@@ -1,29 +1,131 @@
-"""Where: the modules of a model, and hooks on them.
+"""Where hooks go, the modules of a model, and who has the model meanwhile.
 
 A bridge costs about half a millisecond of Python per layer and call, attends eagerly and cannot leave the unembedding
 out. ``load_model`` keeps the Hugging Face model that the bridge was booted from; both share their tensors. Which
 module a hook point sits on is read off the bridge itself, and believed only after activations and logits of both have
 been compared on a padded batch. A model that fails, that was changed since, or that carries hooks of someone else, runs
 as a bridge.
+
+A pass sees all hooks that are on a model, whoever put them there. A second thread therefore waits until the first is
+done. Where waiting would never end (the same thread, another task of its event loop, a thread that its own task waits
+for), or where a measurement would be steered by an enclosing ``with steer(...)``, it is refused.
 """
 
+import asyncio
 import inspect
-from collections.abc import Generator, Sequence
+import logging
+import threading
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from sadi_lens.engine.hooks import FlatHook, attached, on_point, require_eval
-from sadi_lens.engine.owner import Hold, owned
 from sadi_lens.engine.passes import rope_boundary
 from sadi_lens.engine.prefix import takes_trees
 from sadi_lens.engine.twin import Site, computes_the_same, sites_of
 from sadi_lens.types.model import HookedModel, Kept, ModelInfo, gate_hook, hook_name
 
+logger = logging.getLogger(__name__)
+
+PATIENCE = 60.0
+"""Seconds after which a thread that waits for a model says so."""
+_changed = threading.Condition()
+"""Of the holds on any model."""
 GATE = "gate"
 """What enters the non-linearity of an MLP; read on bridges only, in the place of a component."""
+
+
+@dataclass(eq=False)
+class Hold:
+    """A thread or task that has a model for itself."""
+
+    name: str
+    """Of the model."""
+    steered_by: str
+    """Label of the intervention that stays on it for whatever passes come; empty for a measurement."""
+    thread: int
+    task: Any
+
+    def only_here(self, hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """A hook that leaves a pass alone which another thread had begun before the hook was put on."""
+
+        def own(activation: Any) -> Any:
+            return hook(activation) if threading.get_ident() == self.thread else None
+
+        return own
+
+    def require_own(self) -> None:
+        """Refuse a pass of another thread or task, which would be steered as well."""
+        if (threading.get_ident(), _task()) != (self.thread, self.task):
+            raise RuntimeError(
+                f"{self.name} is being steered by {self.steered_by or 'a measurement'!r} in another thread or task, "
+                "and this pass would be steered too. Put it into `with steer(model, None)`, which waits for a thread"
+            )
+
+    def must_wait_for(self, other: "Hold") -> bool:
+        """Whether another hold comes first; refused where that would never end."""
+        what = repr(other.steered_by) if other.steered_by else "a measurement"
+        if other.thread != self.thread:
+            if other in _inherited.get():
+                raise RuntimeError(
+                    f"{self.name} is in use by {what} in the task that started this thread and waits for it, so "
+                    "waiting would never end. Leave that block first"
+                )
+            return True
+        if other.task is not self.task:
+            raise RuntimeError(
+                f"{self.name} is in use by {what} in another task of this thread, and waiting for it would never "
+                "end. Run one after the other, or in threads (asyncio.to_thread), which wait for one another"
+            )
+        if other.steered_by and not self.steered_by:
+            raise RuntimeError(
+                f"{self.name} is being steered by {what} in an enclosing `with steer(...)`, which would change what "
+                "is measured here. Leave that block first; to measure the intervention, give it to the call"
+            )
+        return False
+
+
+_inherited: ContextVar[tuple[Hold, ...]] = ContextVar("_inherited", default=())
+"""Holds of this context, and of the one that started it (``asyncio.to_thread``)."""
+
+
+@contextmanager
+def owned(model: HookedModel, steered_by: str = "") -> Generator[Hold]:
+    """The model for this thread or task alone.
+
+    Raises:
+        RuntimeError: If another task of this thread has it, or (without ``steered_by``) this one steers it.
+    """
+    holds: list[Hold] = Kept.of(model).holds
+    mine = Hold(ModelInfo.of(model).name, steered_by, threading.get_ident(), _task())
+
+    def is_free() -> bool:
+        return not any([mine.must_wait_for(one) for one in holds])
+
+    with _changed:
+        while not _changed.wait_for(is_free, PATIENCE):
+            logger.warning("%s has been waited for: another thread has it", mine.name)
+        holds.append(mine)
+    _inherited.set((*_inherited.get(), mine))
+    try:
+        yield mine
+    finally:
+        _inherited.set(tuple(one for one in _inherited.get() if one is not mine))
+        with _changed:
+            holds.remove(mine)
+            _changed.notify_all()
+
+
+def _task() -> Any:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # no event loop in this thread
+        return None
 
 
 class Runner:
@@ -101,10 +203,8 @@ class RawRunner(Runner):
     def longest(self) -> int | None:
         """Tokens that every layer can look back on; None where there is no such bound."""
         config = self.module.config.get_text_config()
-        bounds = [
-            getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")
-        ]
-        bounds.append(rope_boundary(self.model))
+        names = ("sliding_window", "attention_chunk_size")
+        bounds = [*(getattr(config, name, None) for name in names), rope_boundary(self.model)]
         return min((int(one) for one in bounds if one), default=None)
 
     @contextmanager
@@ -117,7 +217,7 @@ class RawRunner(Runner):
     def logits(
         self, ids: Int[Tensor, "row pos"], mask: Int[Tensor, "row pos"], keep: int
     ) -> Float[Tensor, "row kept vocab"]:
-        """One pass over whole texts, padded on the left: logits of the last ``keep`` tokens."""
+        """As ``Runner.logits``."""
         options = {"logits_to_keep": keep} if "logits_to_keep" in self._parameters else {}
         options |= self.positions(mask)
         found = self.module(ids, attention_mask=mask, use_cache=False, **options)
@@ -155,20 +255,14 @@ def runner_of(model: HookedModel) -> Runner:
     with owned(model):
         kept, weights = Kept.of(model), _weights(model)
         if weights is not None and (kept.checked is None or kept.checked[0] != weights):
-            kept.checked = (weights, _checked(model))
+            bridge, sites = Runner(model), sites_of(model)
+            raw = bridge if sites is None else RawRunner(model, sites)
+            is_same = sites is not None and computes_the_same(bridge, raw, sites)
+            kept.checked = (weights, raw if is_same else bridge)
         found = Runner(model) if weights is None else kept.checked[1]
     if not isinstance(found, RawRunner):  # otherwise that was looked at
         require_eval(model)
     return found
-
-
-def _checked(model: HookedModel) -> Runner:
-    """The Hugging Face model, or the bridge where the two differ."""
-    bridge, sites = Runner(model), sites_of(model)
-    if sites is None:
-        return bridge
-    raw = RawRunner(model, sites)
-    return raw if computes_the_same(bridge, raw, sites) else bridge
 
 
 def _weights(model: Any) -> list[Any] | None:
@@ -191,10 +285,8 @@ def _weights(model: Any) -> list[Any] | None:
         seen.add(id(module))
         own = module.__dict__
         if "fwd_hooks" in own:  # a hook point, which has no parts
-            hooks = own["fwd_hooks"] or own["bwd_hooks"]
-            if hooks and not all(
-                one.is_permanent for one in (*own["fwd_hooks"], *own["bwd_hooks"])
-            ):
+            hooks = (*own["fwd_hooks"], *own["bwd_hooks"])
+            if hooks and not all(one.is_permanent for one in hooks):
                 return None
             continue
         if module.training:

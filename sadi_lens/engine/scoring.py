@@ -20,9 +20,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sadi_lens.engine.edits import AffineIntervention, Edits, chooses_positions
+from sadi_lens.engine.edits import Edits
 from sadi_lens.engine.hooks import require_eval
-from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.intervention import AffineIntervention, Intervention, chooses_positions
 from sadi_lens.engine.passes import (
     Branches,
     batches_by_tokens,
@@ -39,12 +39,7 @@ from sadi_lens.engine.passes import (
 from sadi_lens.engine.prefix import TreePositions, prefill, run_copies, run_rows
 from sadi_lens.engine.runner import RawRunner, Runner, runner_of
 from sadi_lens.engine.text import EncodedItem
-from sadi_lens.engine.whole_texts import (
-    ItemScores,
-    padded_answers,
-    read_off,
-    score_texts,
-)
+from sadi_lens.engine.whole_texts import ItemScores, score_texts
 from sadi_lens.types.model import HookedModel
 
 logger = logging.getLogger(__name__)
@@ -63,18 +58,10 @@ def score_answers(
     *,
     engine: str = "shared",
 ) -> Iterator[ItemScores]:
-    """Score every answer of every item under every intervention, a few items at a time.
+    """Score every answer of every item under every intervention (None: unsteered), a few items at a time.
 
-    Args:
-        model: A bridged model in eval mode.
-        items: Encoded prompts with answers.
-        interventions: None stands for the unsteered model.
-        position: Where the interventions act.
-        engine: ``"shared"``, or ``"plain"``: one full text at a time through the bridge, nothing shared, the slow way
-            that the other is checked by. Both give the same numbers to rounding.
-
-    Yields:
-        Scores of a batch of items; together, every item once, shortest first.
+    ``engine="plain"`` runs one full text at a time through the bridge, nothing shared: the slow way that ``"shared"``
+    is checked by. Both give the same numbers to rounding. Every item comes once, shortest first.
 
     Raises:
         ValueError: If an item lies on both sides of a ``rope_boundary``.
@@ -96,16 +83,14 @@ def _score(
 ) -> Iterator[ItemScores]:
     if engine == "plain":
         require_eval(model)
-        yield from score_texts(Runner(model), items, interventions, position, is_shared=False)
-        return
+        return score_texts(Runner(model), items, interventions, position, is_shared=False)
     runner = runner_of(model)
     longest = max((item.length for item in items), default=0)
     if isinstance(runner, RawRunner) and runner.shares_prefix(longest):
-        yield from TreeScorer(runner, interventions, position).batches(items)
-        return
+        return TreeScorer(runner, interventions, position).batches(items)
     why = "takes no tree" if isinstance(runner, RawRunner) else "runs as a bridge"
     logger.info("%s %s: scoring whole texts, which is slower", runner.info.name, why)
-    yield from score_texts(runner, items, interventions, position, is_shared=True)
+    return score_texts(runner, items, interventions, position, is_shared=True)
 
 
 class Chunk(NamedTuple):
@@ -155,7 +140,8 @@ class TreeScorer:
             groups.setdefault((is_single, len(item.prompt) > 1), []).append(index)
 
         def run(chosen: list[int], at_once: int) -> ItemScores:
-            return ItemScores(chosen, *self.score([items[index] for index in chosen], at_once))
+            found = self.score([items[index] for index in chosen], at_once)
+            return found._replace(indices=chosen)
 
         for _, members in sorted(groups.items()):
             at_once, loads = self._plan([items[index] for index in members])
@@ -188,14 +174,8 @@ class TreeScorer:
         ]
 
     @torch.inference_mode()
-    def score(
-        self, items: list[EncodedItem], at_once: int
-    ) -> tuple[
-        Float[np.ndarray, "intervention item choice"],
-        Bool[np.ndarray, "intervention item"],
-        Int[np.ndarray, "intervention item choice token"],
-    ]:
-        """Scores of items that fit into one pass with ``at_once`` copies each; see ``ItemScores``."""
+    def score(self, items: list[EncodedItem], at_once: int) -> ItemScores:
+        """Scores of items that fit into one pass with ``at_once`` copies each."""
         runner = self.runner
         device = device_of(runner.model)
         tree = branches(items, drop_last=True, pad=pad_id(runner.model), device=device)
@@ -212,22 +192,21 @@ class TreeScorer:
             where, copies = list(chunk.copy_of), list(chunk.copy_of.values())
             over = chunk.edits.peaks.overflow()
             if over is not None:
-                rows = over[0].T if chunk.is_whole else over[0]
-                rows = rows.to(logits.device)
+                rows = (over[0].T if chunk.is_whole else over[0]).to(logits.device)
                 logits[:, : rows.shape[1]].masked_fill_(rows[..., None, None], math.nan)
                 flags = np.zeros((len(chunk.edits.interventions), len(items)), dtype=bool)
                 flags[: rows.shape[1]] = rows.T.cpu().numpy()
                 overflowed[where] = flags[copies]
-            found = read_off(logits, tree, answers, real)
-            logprobs[where], argmax[where] = (part[copies] for part in found)
+            found = read_answers(logits, tree, answers, real)
+            logprobs[where], argmax[where] = (part.cpu().numpy()[copies] for part in found)
             if sum(one.edits.nbytes for one in chunks) > TABLE_BYTES:
                 chunk.edits.forget()
         broken = np.asarray(np.isnan(logprobs[:, :, 0]))
         if (broken & ~overflowed).any() and len(self.interventions) > 1:
             self._score_apart(items, at_once, broken, overflowed, (logprobs, argmax))
-        for row, item in enumerate(items):
-            logprobs[:, row, len(item.answers) :] = np.nan
-        return logprobs, valid_answers(items, argmax), argmax
+        logprobs[:, ~real.any(dim=2).cpu().numpy()] = np.nan
+        places = list(range(len(items)))
+        return ItemScores(places, logprobs, valid_answers(items, argmax), argmax)
 
     def _score_apart(
         self,
@@ -241,28 +220,20 @@ class TreeScorer:
 
         Those that overflowed are left out, where some are known; otherwise everybody runs alone.
         """
-        again = np.flatnonzero((broken & ~overflowed).any(axis=1))
+        again = np.flatnonzero((broken & ~overflowed).any(axis=1)).tolist()
         has_own = np.asarray(overflowed.any(axis=1))
-        groups = [[index] for index in again.tolist() if has_own[index] or not has_own.any()]
-        rest = [index for index in again.tolist() if has_own.any() and not has_own[index]]
-        for group in [*groups, *([rest] if rest else [])]:
+        alone = [index for index in again if has_own[index] or not has_own.any()]
+        rest = [index for index in again if index not in set(alone)]
+        for group in filter(None, [*([one] for one in alone), rest]):
             few = TreeScorer(self.runner, [self.interventions[one] for one in group], self.position)
-            logprobs, _, argmax = few.score(items, at_once)
-            scores[0][group], scores[1][group] = logprobs, argmax
+            found = few.score(items, at_once)
+            scores[0][group], scores[1][group] = found.logprobs, found.argmax
 
     def run(
         self, chunk: Chunk, items: Sequence[EncodedItem], tree: Branches, cache: object
     ) -> Float[Tensor, "item copy node vocab"]:
         """Logits of the nodes behind every item, one copy an intervention of the chunk."""
-        prompts = [item.prompt for item in items]
-        positions = TreePositions(
-            self.position,
-            prompts,
-            tree.prefix_mask,
-            tree.ids.shape[1],
-            chunk.present[-1],
-            chunk.is_whole,
-        )
+        positions = TreePositions(self.position, items, tree, chunk.present[-1], chunk.is_whole)
         with self.runner.attach(chunk.edits.hooks(positions)):
             if chunk.is_whole:
                 return run_rows(self.runner, tree, chunk.present)
@@ -289,9 +260,40 @@ class TreeScorer:
                 copy_of |= dict.fromkeys(idle, 0)
                 idle = []
                 which = torch.arange(len(copies))
-                edits = Edits(
-                    copies,
-                    which[:, None] if is_whole else which,
-                    n_heads=self.runner.info.n_heads,
-                )
+                which = which[:, None] if is_whole else which
+                edits = Edits(copies, which, n_heads=self.runner.info.n_heads)
                 yield Chunk(copy_of, edits, tuple(present), is_whole)
+
+
+def padded_answers(
+    items: Sequence[EncodedItem], device: torch.device
+) -> tuple[Int[Tensor, "item choice token"], Bool[Tensor, "item choice token"]]:
+    """Answers of a few items, and which of these tokens are real."""
+    n_choices = max(len(item.answers) for item in items)
+    width = max(len(answer) for item in items for answer in item.answers)
+    rows = [item.answers + ((),) * (n_choices - len(item.answers)) for item in items]
+    filled = [[[*answer, *[-1] * (width - len(answer))] for answer in row] for row in rows]
+    answers = torch.tensor(filled, device=device)
+    return answers.clamp(min=0), answers >= 0
+
+
+def read_answers(
+    logits: Float[Tensor, "item copy node vocab"],
+    tree: Branches,
+    answers: Int[Tensor, "item choice token"],
+    real: Bool[Tensor, "item choice token"],
+) -> tuple[Float[Tensor, "copy item choice"], Int[Tensor, "copy item choice token"]]:
+    """Log-probability (nats) of every answer in every copy of a tree without the answers' last tokens.
+
+    With it the most likely token in place of each answer token, -1 where there is none.
+    """
+    device, choices = logits.device, answers.shape[1]
+    answers, real = answers.to(device), real[:, None].to(device)
+    later = torch.arange(1, 1 + choices * tree.width, device=device).reshape(choices, tree.width)
+    nodes = torch.nn.functional.pad(later, (1, 0))  # node 0 predicts the first token of all
+    item, copy = (torch.arange(n, device=device) for n in logits.shape[:2])
+    found = logits.float().log_softmax(dim=-1)
+    own = found[item[:, None, None, None], copy[:, None, None], nodes, answers[:, None]]
+    scores = own[..., 0] + (own[..., 1:] * real[..., 1:]).sum(dim=-1)
+    argmax = logits.argmax(dim=-1)[:, :, nodes].masked_fill(~real, -1)
+    return scores.transpose(0, 1), argmax.transpose(0, 1)

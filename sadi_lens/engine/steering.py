@@ -15,10 +15,9 @@ from torch import Tensor
 from sadi_lens.engine.edits import Edits
 from sadi_lens.engine.hooks import FlatHook, Hook, on_point
 from sadi_lens.engine.intervention import ContextualIntervention, Intervention
-from sadi_lens.engine.owner import Hold
 from sadi_lens.engine.positions import PositionTracker
 from sadi_lens.engine.prefix import fork_cache
-from sadi_lens.engine.runner import Runner
+from sadi_lens.engine.runner import Hold, Runner
 from sadi_lens.types.base import DEFAULT_POSITION, NotFiniteError
 from sadi_lens.types.checks import checked
 from sadi_lens.types.model import HookedModel, ModelInfo, hook_name

@@ -1,7 +1,7 @@
 """Log-probabilities of answers from whole texts: for a model that takes no tree of answers, and to check by."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,7 +10,6 @@ from torch import Tensor
 
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.passes import (
-    Branches,
     batches_by_tokens,
     device_of,
     pad_id,
@@ -130,49 +129,3 @@ def _note_scores(
                 own_scores = found[range(len(answer)), list(answer)]
                 logprobs[number, row.place, column] = float(own_scores.sum())
                 argmax[number, row.place, column, : len(answer)] = best
-
-
-def padded_answers(
-    items: Sequence[EncodedItem], device: Any
-) -> tuple[Int[Tensor, "item choice token"], Bool[Tensor, "item choice token"]]:
-    """Answers of a few items, and which of these tokens are real."""
-    n_choices = max(len(item.answers) for item in items)
-    width = max(len(answer) for item in items for answer in item.answers)
-    answers = torch.zeros(len(items), n_choices, width, dtype=torch.long)
-    real = torch.zeros(answers.shape, dtype=torch.bool)
-    for row, item in enumerate(items):
-        for column, answer in enumerate(item.answers):
-            answers[row, column, : len(answer)] = torch.tensor(answer)
-            real[row, column, : len(answer)] = True
-    return answers.to(device), real.to(device)
-
-
-def answer_logprobs(
-    logits: Float[Tensor, "item copy node vocab"],
-    tree: Branches,
-    answers: Int[Tensor, "item choice token"],
-    real: Bool[Tensor, "item choice token"],
-) -> Float[Tensor, "item copy choice"]:
-    """Log-probability (nats) of every answer in every copy of a tree without the answers' last tokens."""
-    n, copies = logits.shape[:2]
-    found = logits.float().log_softmax(dim=-1)
-    scores = found[:, :, 0].gather(-1, answers[:, None, :, 0].expand(n, copies, -1))
-    if tree.width:
-        later = found[:, :, 1:].unflatten(2, (-1, tree.width))
-        index = answers[:, None, :, 1:, None].expand(n, copies, -1, -1, 1)
-        scores = scores + (later.gather(-1, index)[..., 0] * real[:, None, :, 1:]).sum(dim=-1)
-    return scores
-
-
-def read_off(
-    logits: Float[Tensor, "item copy node vocab"], tree: Branches, answers: Tensor, real: Tensor
-) -> tuple[np.ndarray, np.ndarray]:
-    """Log-probabilities [copy item choice] and the most likely tokens [copy item choice token]."""
-    answers, real = answers.to(logits.device), real.to(logits.device)
-    scores = answer_logprobs(logits, tree, answers, real)
-    best = logits.argmax(dim=-1)
-    argmax = best[:, :, :1, None].expand(*logits.shape[:2], *answers.shape[1:]).clone()
-    if tree.width:
-        argmax[..., 1:] = best[:, :, 1:].unflatten(2, (-1, tree.width))
-    argmax = argmax.masked_fill(~real[:, None], -1)
-    return scores.transpose(0, 1).cpu().numpy(), argmax.transpose(0, 1).cpu().numpy()

@@ -5,6 +5,7 @@ Moments are merged pass by pass on the model's device, so memory does not grow w
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,22 @@ from tqdm.auto import tqdm
 
 from sadi_lens.engine.passes import device_of
 from sadi_lens.engine.reading import read
-from sadi_lens.engine.text import encode_pairs, fitting, warn_unknown
+from sadi_lens.engine.text import (
+    EncodedItem,
+    encode_pairs,
+    fitting,
+    shared_length,
+    warn_unknown,
+)
+from sadi_lens.types.base import require_one_of
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.differences import ActivationDifferences, UnitDifferences
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import COMPONENTS, HookedModel, ModelInfo, n_units
+
+READ_AT = ("last", "letter")
+"""Tokens at which a difference is read: the last of the text, or the first in which the answers differ."""
 
 
 @checked()
@@ -33,6 +44,7 @@ def activation_differences(
     prepend_bos: bool | None = None,
     max_tokens: int | None = None,
     too_long: str = "error",
+    read_at: str = "last",
     progress: bool = True,
 ) -> dict[str, ActivationDifferences]:
     """Mean and spread of positive minus negative activations, all components in one pass.
@@ -49,6 +61,8 @@ def activation_differences(
         prepend_bos: See ``sadi_lens.engine.text.encode``.
         max_tokens: Tokens (padding included) of one forward pass; default what memory allows.
         too_long: A pair that does not fit the context is an ``"error"``, or left out and counted: ``"skip"``.
+        read_at: ``"last"`` token of the text (the paper); or ``"letter"``, the first token in which the two answers
+            differ, as the A of `` (A)``, whose closing bracket says nothing (Panickssery et al., 2024).
         progress: Show a bar.
 
     Returns:
@@ -56,7 +70,8 @@ def activation_differences(
 
     Raises:
         ValueError: If there are no pairs, a text does not fit, the model is in training mode or lacks a
-            component, or an activation is not finite (the first layer and component are named).
+            component, an activation is not finite (the first layer and component are named), or at
+            ``read_at="letter"`` the answers of a pair do not part or stand after different prompts.
 
     Example:
         >>> found = sl.activation_differences(model, task.pairs[:20], progress=False)
@@ -65,6 +80,7 @@ def activation_differences(
         >>> found["head"].mean.shape, found["head"].vector.shape  # layers, heads, d_head
         ((5, 16), (5, 16, 8))
     """
+    require_one_of("read_at", read_at, READ_AT)
     info = ModelInfo.of(model)
     components = _different(info, components)
     given = [(pair.prompts, (pair.positive, pair.negative)) for pair in pairs]
@@ -72,6 +88,8 @@ def activation_differences(
     skipped, pairs = len(pairs) - len(kept), [pairs[row] for row in kept]
     warn_unknown(model, [pair.texts for pair in pairs])
     items = encode_pairs(model, pairs, prepend_bos=prepend_bos)
+    if read_at == "letter":
+        items = [_to_letter(*both) for both in zip(pairs, items, strict=True)]
     moments = {name: _Moments(info, name, device_of(model)) for name in components}
     with tqdm(total=len(items), desc="differences", unit="pair", disable=not progress) as bar:
         for found in read(model, items, components, max_tokens=max_tokens):
@@ -83,6 +101,17 @@ def activation_differences(
         name: one.result(info, task=task, merged_boundaries=merged, skipped=skipped)
         for name, one in moments.items()
     }
+
+
+def _to_letter(pair: ContrastivePair, item: EncodedItem) -> EncodedItem:
+    """The answers up to the first token in which they differ."""
+    same = shared_length(*item.answers)
+    if pair.negative_prompt is not None or same == min(map(len, item.answers)):
+        raise ValueError(
+            f'read_at="letter" needs two answers to one prompt that part at some token, got {pair.positive!r} and '
+            f'{pair.negative!r} (prompt {pair.prompt[-40:]!r}); use read_at="last"'
+        )
+    return replace(item, answers=tuple(answer[: same + 1] for answer in item.answers))
 
 
 def _different(info: ModelInfo, components: Sequence[str] | None) -> Sequence[str]:

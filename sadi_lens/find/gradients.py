@@ -23,9 +23,8 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from sadi_lens.engine.edits import edit_at
+from sadi_lens.engine.edits import Peaks, edit_at
 from sadi_lens.engine.hooks import FlatHook
-from sadi_lens.engine.overflow import Peaks
 from sadi_lens.engine.passes import (
     batches_on_one_side,
     branches,
@@ -39,8 +38,8 @@ from sadi_lens.engine.passes import (
 from sadi_lens.engine.positions import Positions, PositionTracker
 from sadi_lens.engine.prefix import TreePositions, prefill, run_copies, run_rows
 from sadi_lens.engine.runner import RawRunner, Runner, runner_of
+from sadi_lens.engine.scoring import padded_answers, read_answers
 from sadi_lens.engine.text import EncodedItem, encode_item
-from sadi_lens.engine.whole_texts import answer_logprobs, padded_answers
 from sadi_lens.types.base import DEFAULT_POSITION, NotFiniteError, require_one_of
 from sadi_lens.types.data import Sample
 from sadi_lens.types.model import HookedModel, ModelInfo, n_units
@@ -247,14 +246,7 @@ class _Trees(_Rows):
         answers, real = padded_answers(items, leaf.device)
         tree = branches(items, drop_last=True, pad=pad_id(runner.model), device=leaf.device)
         is_whole = self.position == "all"
-        positions = TreePositions(
-            self.position,
-            [item.prompt for item in items],
-            tree.prefix_mask,
-            tree.ids.shape[1],
-            1,
-            is_whole,
-        )
+        positions = TreePositions(self.position, items, tree, 1, is_whole)
         present, rows = [1] * leaf.shape[1], (1, n) if is_whole else (n, 1)
         with torch.no_grad():
             cache = None if is_whole else prefill(runner, tree)
@@ -264,9 +256,8 @@ class _Trees(_Rows):
                 if is_whole
                 else run_copies(runner, tree, cache, present)
             )
-        answers, real = answers.to(logits.device), real.to(logits.device)
-        scores = answer_logprobs(logits, tree, answers, real)[:, 0]
-        return scores.masked_fill(~real.any(dim=2), -torch.inf)
+        scores = read_answers(logits, tree, answers, real)[0][0]
+        return scores.masked_fill(~real.any(dim=2).to(scores.device), -torch.inf)
 
 
 def _margins(scores: Float[Tensor, "item choice"], right: Sequence[int]) -> Float[Tensor, " item"]:

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 import yaml
 
-from sadi_lens.engine.edits import AffineIntervention
-from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.intervention import AffineIntervention, Intervention
 from sadi_lens.engine.runner import RawRunner, runner_of
 from sadi_lens.types.checks import as_path
 from sadi_lens.types.data import Sample

@@ -27,8 +27,13 @@ Where they act (which tokens) is an argument of the run, not of the intervention
 empty mask it names no layer, so nothing is hooked and the model is untouched bit for bit.
 """
 
-from sadi_lens.engine.edits import Affine, AffineIntervention
-from sadi_lens.engine.intervention import Context, ContextualIntervention, Intervention
+from sadi_lens.engine.intervention import (
+    Affine,
+    AffineIntervention,
+    Context,
+    ContextualIntervention,
+    Intervention,
+)
 from sadi_lens.interventions.ablation import DirectPath, MeanAblation, ResampleAblation
 from sadi_lens.interventions.adaptive import MaskedScaling
 from sadi_lens.interventions.austeer import AUSteer

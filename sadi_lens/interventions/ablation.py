@@ -8,8 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sadi_lens.engine.edits import Affine, AffineIntervention
-from sadi_lens.engine.intervention import Context, ContextualIntervention, Need, match_component
+from sadi_lens.engine.intervention import (
+    Affine,
+    AffineIntervention,
+    Context,
+    ContextualIntervention,
+    Need,
+    match_component,
+)
 from sadi_lens.interventions.swapped import SwappedPrompt
 from sadi_lens.types.checks import checked, float_array, require_fields
 from sadi_lens.types.differences import ActivationDifferences

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from sadi_lens.engine.edits import Affine, AffineIntervention
+from sadi_lens.engine.intervention import Affine, AffineIntervention
 from sadi_lens.types.checks import checked, require_fields
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import ModelInfo

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sadi_lens.engine.edits import Affine, AffineIntervention
+from sadi_lens.engine.intervention import Affine, AffineIntervention
 from sadi_lens.interventions.pairs import pair_activations
 from sadi_lens.types.checks import checked, float_array, require_fields
 from sadi_lens.types.data import ContrastivePair

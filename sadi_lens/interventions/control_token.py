@@ -6,8 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from sadi_lens.engine.edits import AffineIntervention
-from sadi_lens.engine.intervention import Context, ContextualIntervention, Need
+from sadi_lens.engine.intervention import AffineIntervention, Context, ContextualIntervention, Need
 from sadi_lens.types.checks import require_fields
 from sadi_lens.types.model import ModelInfo
 

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sadi_lens.engine.edits import Affine, AffineIntervention
-from sadi_lens.engine.intervention import require_not_heads
+from sadi_lens.engine.intervention import Affine, AffineIntervention, require_not_heads
 from sadi_lens.types.base import ArrayEq, require_one_of
 from sadi_lens.types.checks import checked, float_array, require_fields
 from sadi_lens.types.differences import ActivationDifferences

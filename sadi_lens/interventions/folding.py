@@ -18,8 +18,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sadi_lens.engine.edits import AffineIntervention
-from sadi_lens.engine.intervention import Intervention, flat
+from sadi_lens.engine.intervention import AffineIntervention, Intervention, flat
 from sadi_lens.engine.runner import RawRunner, runner_of
 from sadi_lens.engine.twin import input_rows
 from sadi_lens.types.base import require_one_of

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sadi_lens.engine.edits import Affine, AffineIntervention
+from sadi_lens.engine.intervention import Affine, AffineIntervention
 from sadi_lens.types.checks import float_array, require_fields
 from sadi_lens.types.model import ModelInfo, n_units
 

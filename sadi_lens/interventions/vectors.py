@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sadi_lens.engine.edits import Affine, AffineIntervention
 from sadi_lens.engine.hooks import require_eval
 from sadi_lens.engine.intervention import (
+    Affine,
+    AffineIntervention,
     Context,
     ContextualIntervention,
     Need,

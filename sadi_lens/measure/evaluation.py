@@ -17,9 +17,9 @@ from sadi_lens.measure.calls import (
     Settings,
     fitting_samples,
     joined,
+    kept,
     split_of,
 )
-from sadi_lens.measure.journal import kept
 from sadi_lens.measure.outcomes import Origin, choice_outcomes, score_choices, text_outcome
 from sadi_lens.measure.picks import Answers
 from sadi_lens.types.base import DEFAULT_POSITION

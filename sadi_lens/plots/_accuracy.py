@@ -10,8 +10,8 @@ from sadi_lens.plots._layout import (
     Margin,
     counted,
     escape,
+    facts_of,
     finish,
-    named,
     percent,
     signed,
     where,
@@ -19,7 +19,7 @@ from sadi_lens.plots._layout import (
 from sadi_lens.plots._null import as_good, null_of, p_text
 from sadi_lens.plots._theme import SYMBOLS, Theme, require_theme
 from sadi_lens.types.results import Comparison, MethodRow, NullBand
-from sadi_lens.types.results.sweep import CLIFF
+from sadi_lens.types.results.choice import valid_floor
 
 _ROW = 46
 """Pixels of a row: its label, and below it its mark."""
@@ -79,22 +79,24 @@ def method_accuracy(
         figure,
         colors,
         title=_title(comparison),
-        facts=(
-            named("task", comparison.task),
-            f"{comparison.n:,} {comparison.split} items, the same for every row",
-            f"model {comparison.model.name}",
+        facts=facts_of(
+            comparison, f"{comparison.n:,} {comparison.split} items, the same for every row"
         ),
-        note=(
-            "bars: 95% Wilson interval",
-            "gain: 95% interval paired by item",
-            "random masks: 5 to 95% shaded, median as a line" if comparison.nulls else "",
-            "valid: the most likely next token begins an answer",
-            f"steered at {where(comparison.component)}" if comparison.component else "",
-            f"position {comparison.position}",
-        ),
+        note=_note(comparison),
         plot=(440, round(_ROW * colors.factor * len(lines))),
         margin=Margin(left=24, right=366 if comparison.nulls else 286),
         head=34,
+    )
+
+
+def _note(comparison: Comparison) -> tuple[str, ...]:
+    return (
+        "bars: 95% Wilson interval",
+        "gain: 95% interval paired by item",
+        "random masks: 5 to 95% shaded, median as a line" if comparison.nulls else "",
+        "valid: the most likely next token begins an answer",
+        f"steered at {where(comparison.component)}" if comparison.component else "",
+        f"position {comparison.position}",
     )
 
 
@@ -246,7 +248,7 @@ def _range(comparison: Comparison) -> tuple[float, float]:
 
 
 def _is_collapsed(row: MethodRow, base: MethodRow) -> bool:
-    return row.valid_rate < base.valid_rate - CLIFF
+    return row.valid_rate < valid_floor(base.valid_rate, None)
 
 
 def _title(comparison: Comparison) -> str:

@@ -11,9 +11,9 @@ from sadi_lens.plots._layout import (
     counted,
     difference_note,
     escape,
+    facts_of,
     finish,
     float32,
-    named,
     require_finite,
     units_of,
 )
@@ -52,11 +52,8 @@ def difference_distributions(
     values = float32(unit_differences.values)
     if not values.shape[1]:
         raise ValueError("difference_distributions needs at least one unit, got 0")
-    require_finite(
-        values,
-        f"difference_distributions of {unit_differences.component!r} "
-        f"on {unit_differences.model.name}",
-    )
+    what = f"{unit_differences.component!r} on {unit_differences.model.name}"
+    require_finite(values, f"difference_distributions of {what}")
     columns = [column[np.isfinite(column)] for column in values.T]
     medians = np.array([np.median(c) if c.size else -np.inf for c in columns])
     order = np.argsort(medians, kind="stable")  # the largest median ends at the top
@@ -78,11 +75,7 @@ def difference_distributions(
         figure,
         colors,
         title=_title(labels, [columns[column] for column in order], unit_differences.component),
-        facts=(
-            named("task", unit_differences.task),
-            counted(len(values), "contrastive pair"),
-            f"model {unit_differences.model.name}",
-        ),
+        facts=facts_of(unit_differences, counted(len(values), "contrastive pair")),
         note=(
             "line: median, dot: mean ± 1 SE",
             "blue: median above 0, red: not",

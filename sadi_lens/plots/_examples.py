@@ -13,9 +13,9 @@ from sadi_lens.plots._layout import (
     counted,
     escape,
     evenly,
+    facts_of,
     finish,
     float32,
-    named,
     percent,
     prompt_text,
     require_finite,
@@ -69,52 +69,52 @@ def example_effects(
     require_finite(up, "example_effects (margins; free text has none)")
     places = np.flatnonzero(known)
     shown = places[evenly(places.size, MAX_DOTS)]
-    spans = _spans(right[known], up[known])
     figure = go.Figure()
-    ends = [max(spans[0][0], spans[1][0]), min(spans[0][1], spans[1][1])]
-    add_line(figure, ends, ends, color=colors.muted, width=1.2, dash="dash")
+    _set_axes(figure, colors, right[known], up[known])
     hover = _hover_data(prompts, base, up, right)
     for is_right, name, symbol, kind in _OUTCOMES:
         here = shown[adaptive.correct[shown] == is_right]
         figure.add_scatter(
-            x=right[here],
-            y=up[here],
-            mode="markers",
-            marker=_marker(colors, symbol, kind),
-            customdata=[hover(int(i)) for i in here],
-            hovertemplate=_hover(adaptive, fixed),
+            x=right[here], y=up[here], mode="markers", marker=_marker(colors, symbol, kind),
+            customdata=[hover(int(i)) for i in here], hovertemplate=_hover(adaptive, fixed),
             name=f"{name} when adaptive ({np.sum(adaptive.correct[places] == is_right):,})",
             showlegend=True,
-        )
+        )  # fmt: skip
     _add_quarters(figure, colors, up, right)
-    for axis, word, span in (
-        (figure.update_xaxes, "fixed", spans[0]),
-        (figure.update_yaxes, "adaptive", spans[1]),
-    ):
-        axis(title=f"change of margin, {word} (nats)", range=span)
-    figure.update_yaxes(scaleanchor="x")
-    missing = unsteered.n - places.size
     return finish(
         figure,
         colors,
         title=_title(int((up > right).sum()), int((up < right).sum()), places.size),
-        facts=(
-            named("task", unsteered.task),
-            counted(unsteered.n, f"{unsteered.split} item"),
-            f"model {unsteered.model.name}",
-        ),
-        note=(
-            f"adaptive: {adaptive.label}",
-            f"fixed: {fixed.label}",
-            "margin: log-probability of the right answer minus the best wrong one",
-            "dashed: both change it alike",
-            f"{shown.size:,} of {places.size:,} items drawn" if shown.size < places.size else "",
-            f"{missing:,} items without a margin left out" if missing else "",
-            f"position {unsteered.position}",
-        ),
+        facts=facts_of(unsteered, counted(unsteered.n, f"{unsteered.split} item")),
+        note=_note(unsteered, adaptive, fixed, places.size, shown.size),
         plot=(480, 480),
         margin=Margin(left=84),
     )
+
+
+def _note(
+    unsteered: Evaluation, adaptive: Evaluation, fixed: Evaluation, known: int, shown: int
+) -> tuple[str, ...]:
+    missing = unsteered.n - known
+    return (
+        f"adaptive: {adaptive.label}",
+        f"fixed: {fixed.label}",
+        "margin: log-probability of the right answer minus the best wrong one",
+        "dashed: both change it alike",
+        f"{shown:,} of {known:,} items drawn" if shown < known else "",
+        f"{missing:,} items without a margin left out" if missing else "",
+        f"position {unsteered.position}",
+    )
+
+
+def _set_axes(figure: go.Figure, theme: Theme, right: np.ndarray, up: np.ndarray) -> None:
+    """Both axes at one scale, and the diagonal."""
+    spans = _spans(right, up)
+    ends = [max(spans[0][0], spans[1][0]), min(spans[0][1], spans[1][1])]
+    add_line(figure, ends, ends, color=theme.muted, width=1.2, dash="dash")
+    words = "change of margin, {} (nats)"
+    figure.update_xaxes(title=words.format("fixed"), range=spans[0])
+    figure.update_yaxes(title=words.format("adaptive"), range=spans[1], scaleanchor="x")
 
 
 def _spans(right: np.ndarray, up: np.ndarray) -> tuple[tuple[float, float], tuple[float, float]]:

@@ -132,6 +132,11 @@ def named(word: str, value: object) -> str:
     return f"{word} {value}" if str(value) else ""
 
 
+def facts_of(found: Any, what: str) -> tuple[str, str, str]:
+    """Task, what was measured, model: the facts of a figure of one result."""
+    return named("task", found.task), what, f"model {found.model.name}"
+
+
 def token_text(token: str, most: int = 14) -> str:
     """A token as it is drawn: spaces as a middle dot, line ends as an arrow, long ones cut; escaped."""
     shown = token.replace(" ", "·").replace("\n", "↵").replace("\t", "⇥")
@@ -184,15 +189,11 @@ def finish(
         figure: Gets its layout. At another size than the page its text and marks grow, the plot area does not.
         theme: Its colours and size.
         title: What was found; plain text, escaped here.
-        facts: What was measured, on what, of how many, the most needed first: as many as fit on one line below the
-            title. Plain text; empty ones are dropped.
+        facts: What was measured, the most needed first: as many as fit on one line. Plain text; empty ones are dropped.
         note: How it was measured and how to read it, small below the figure, after the facts that did not fit.
         plot: Width and height of the plot area, pixels.
         margin: Left, right and bottom, at page size.
         head: Pixels to keep free directly above the plot area, at page size.
-
-    Returns:
-        ``figure``.
     """
     grown = theme.factor
     left, right, bottom = (round(grown * side) for side in margin)
@@ -202,9 +203,9 @@ def finish(
     shown, rest = _one_line(facts, room)
     notes = join_facts([*rest, *note], room, NOTE_SIZE)
     names = [str(trace.name) for trace in cast(Any, figure).data if trace.showlegend]
-    rows = _legend_rows(names, int(plot[0] / grown))
     above = round(grown * (16 + _TITLE_LINE * len(titles) + _SUBTITLE_LINE + 6))
-    top = above + round(grown * (_LEGEND_LINE * rows + head + 12))
+    legend_rows = _legend_rows(names, int(plot[0] / grown))
+    top = above + round(grown * (_LEGEND_LINE * legend_rows + head + 12))
     bottom += round(grown * note_height(len(notes)))
     height = top + plot[1] + bottom
     if grown != 1:
@@ -216,6 +217,11 @@ def finish(
             y=0, yref="paper", yanchor="bottom", yshift=round(grown * 8) - bottom,
             font={"size": NOTE_SIZE * grown, "color": theme.muted},
         )  # fmt: skip
+    legend = {
+        "orientation": "h", "traceorder": "normal",
+        "x": _EDGE / width, "xref": "container", "xanchor": "left",
+        "y": 1 - above / height, "yref": "container", "yanchor": "top",
+    }  # fmt: skip
     figure.update_layout(
         template=template(theme.name, grown),
         width=width,
@@ -223,16 +229,7 @@ def finish(
         margin={"l": left, "r": right, "t": top, "b": bottom},
         title=_title_layout(titles, shown, grown),
         showlegend=bool(names),
-        legend={
-            "orientation": "h",
-            "traceorder": "normal",
-            "x": _EDGE / width,
-            "xref": "container",
-            "xanchor": "left",
-            "y": 1 - above / height,
-            "yref": "container",
-            "yanchor": "top",
-        },
+        legend=legend,
     )
     return figure
 

@@ -46,9 +46,8 @@ def difference_heatmap(
 ) -> go.Figure:
     """Mean activation difference of every unit: layers down, units across, blue = positive.
 
-    Positive: larger on the right answer. Up to 256 units a layer each is one cell; beyond, a cell holds
-    a run of units and shows the one with the largest magnitude, sign kept, so that a single neuron among
-    thousands stays visible.
+    Positive: larger on the right answer. Beyond 256 units a layer, a cell holds a run of units and shows the one
+    with the largest magnitude, sign kept, so that a single neuron among thousands stays visible.
 
     Args:
         differences: Moments of one component.
@@ -67,12 +66,8 @@ def difference_heatmap(
     """
     colors = require_theme(theme, size)
     mean = float32(differences.mean)
-    n_units = mean.shape[1]
-    component = COMPONENTS[differences.component]
-    require_finite(
-        mean,
-        f"difference_heatmap of {differences.component!r} on {differences.model.name}",
-    )
+    what = f"{differences.component!r} on {differences.model.name}"
+    require_finite(mean, f"difference_heatmap of {what}")
     require_same_pairs(differences, null)
     if mask is not None:
         require_same_units(differences.component, mean.shape, mask)
@@ -91,11 +86,8 @@ def difference_heatmap(
         facts=difference_facts(differences),
         note=(
             "blue: larger on the right answer, red: on the wrong one",
-            f"grey: at most {threshold:.2g}, below 95% of the largest means of {null.maxima.size:,} draws with "
-            "right and wrong swapped at random"
-            if null is not None
-            else "",
-            pooling_fact(n_units, component.unit),
+            "" if null is None else f"grey: at most {threshold:.2g}, {_below(null)}",
+            pooling_fact(mean.shape[1], COMPONENTS[differences.component].unit),
             f"{TIMES} no finite value ({missing:,} of {mean.size:,})" if missing else "",
             empty_fact(mask),
             difference_note(differences.component),
@@ -134,6 +126,11 @@ def _largest(values: np.ndarray, component: str) -> str:
     """Name and value of the unit of largest magnitude."""
     layer, unit = np.unravel_index(int(np.nanargmax(np.abs(values))), values.shape)
     return f"{unit_label(component, int(layer), int(unit))}, {signed(float(values[layer, unit]), '.3g')}"
+
+
+def _below(null: SignFlipNull) -> str:
+    draws = f"{null.maxima.size:,} draws with right and wrong swapped at random"
+    return f"below 95% of the largest means of {draws}"
 
 
 def _unit_values(differences: ActivationDifferences, mean: np.ndarray) -> UnitValues:

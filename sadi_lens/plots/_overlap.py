@@ -19,11 +19,17 @@ from sadi_lens.plots._layout import (
     where,
     wrap,
 )
-from sadi_lens.plots._theme import require_theme
+from sadi_lens.plots._theme import Theme, require_theme
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.stats import jaccard_chance
 
 _CELL, _LABEL = 74, 190
+
+
+_HOVER = (
+    "<b>%{hovertext}</b><br>Jaccard %{z:.3f}<br>%{customdata[0]:,d} shared of %{customdata[1]:,d} in either<br>"
+    "two random masks of these sizes: %{customdata[2]:.3f}<extra></extra>"
+)
 
 
 def mask_overlap(
@@ -53,35 +59,18 @@ def mask_overlap(
     jaccard = np.divide(shared, either, out=np.full((n, n), np.nan), where=either > 0)
     figure = go.Figure(
         go.Heatmap(
-            z=jaccard,
-            zmin=0,
-            zmax=1,
-            colorscale=colors.sequential,
+            z=jaccard, zmin=0, zmax=1, colorscale=colors.sequential, xgap=2, ygap=2,
             customdata=np.stack([shared, either, chance], axis=-1),
             text=[[_cell(jaccard[r, c], chance[r, c]) for c in range(n)] for r in range(n)],
             texttemplate="%{text}",
             textfont={"size": 13 if n <= 10 else 10},
             hovertext=[[f"{escape(a)} and {escape(b)}" for b in labels] for a in labels],
-            hovertemplate="<b>%{hovertext}</b><br>Jaccard %{z:.3f}<br>"
-            "%{customdata[0]:,d} shared of %{customdata[1]:,d} in either<br>"
-            "two random masks of these sizes: %{customdata[2]:.3f}<extra></extra>",
-            hoverongaps=False,
-            xgap=2,
-            ygap=2,
+            hovertemplate=_HOVER, hoverongaps=False,
         )
-    )
+    )  # fmt: skip
     add_colorbar(figure, colors, "Jaccard index")
     names = [[*wrap(label, _LABEL, 12), f"K {mask.k:,}"] for label, mask in masks.items()]
-    axis: dict[str, Any] = {
-        "tickvals": list(range(n)),
-        "ticks": "",
-        "showgrid": False,
-        "ticklabelstandoff": 6,
-    }
-    texts = ["<br>".join(lines) for lines in names]
-    figure.update_xaxes(**axis, ticktext=texts, range=[-0.5, n - 0.5], tickangle=-40)
-    figure.update_yaxes(**axis, ticktext=texts, range=[n - 0.5, -0.5])
-    figure.update_layout(plot_bgcolor=colors.paper)
+    _set_axes(figure, colors, names)
     models = dict.fromkeys(mask.model.name for mask in masks.values() if mask.model)
     empty = [label for label, mask in masks.items() if not mask.k]
     widest = max(text_width(line, SUBTITLE_SIZE) for lines in names for line in lines) + 14
@@ -103,6 +92,16 @@ def mask_overlap(
         plot=(cell * n, cell * n),
         margin=Margin(left=widest, right=BAR_MARGIN, bottom=int(30 + 0.66 * widest + 14)),
     )
+
+
+def _set_axes(figure: go.Figure, colors: Theme, names: list[list[str]]) -> None:
+    n = len(names)
+    texts = ["<br>".join(lines) for lines in names]
+    axis: dict[str, Any] = {"tickvals": list(range(n)), "ticktext": texts, "ticks": ""}
+    axis |= {"showgrid": False, "ticklabelstandoff": 6}
+    figure.update_xaxes(**axis, range=[-0.5, n - 0.5], tickangle=-40)
+    figure.update_yaxes(**axis, range=[n - 0.5, -0.5])
+    figure.update_layout(plot_bgcolor=colors.paper)
 
 
 def _require_alike(masks: Mapping[str, Mask]) -> None:

@@ -1,6 +1,6 @@
 """How many contrastive pairs are enough: masks from fewer pairs, and what they do (the paper's Figure 4)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -29,6 +29,7 @@ _MEASURES = {
 ENOUGH = 0.9
 """Share of the gain of all pairs at which fewer count as enough."""
 _QUESTION = f"Pairs needed for {ENOUGH:.0%} of the full gain"
+_RING = f"ring: fewest pairs with {ENOUGH:.0%} of the gain of all"
 _OVERLAPS = {
     "jaccard_all": "Masks of {} pairs agree with that of all to Jaccard",
     "jaccard_disjoint": "Masks of {} pairs that share none agree to Jaccard",
@@ -79,28 +80,31 @@ def pairs_ablation(
     for value, text in _lines(curves, measure):
         add_level(figure, colors, value, text)
     set_axes(figure, "contrastive pairs that made the mask", measure)
-    first = list(curves.values())
-    most = max(curve.accuracy.shape[1] for curve in first)
-    splits = ", ".join(dict.fromkeys(curve.split for curve in first))
+    every = curves.values()
+    most = max(curve.accuracy.shape[1] for curve in every)
     return finish(
         figure,
         colors,
         title=_overlap_title(shared, curves, measure) if is_overlap else pairs_title(said),
         facts=(
             f"mean of {counted(most, 'random subset')} of the pairs at each size",
-            f"model {', '.join(dict.fromkeys(curve.model.name for curve in first))}",
+            f"model {', '.join(dict.fromkeys(curve.model.name for curve in every))}",
         ),
-        note=(
-            _MEASURES[measure][1],
-            "band: 95% of the subsets",
-            named("split", splits) if measure in ("accuracy", "margin") else "",
-            f"ring: fewest pairs with {ENOUGH:.0%} of the gain of all"
-            if not is_overlap
-            else f"chance: {', '.join(dict.fromkeys(f'{curve.chance:.3f}' for curve in first))}",
-            ", ".join(dict.fromkeys(units_of(curve.component) for curve in first)),
-        ),
+        note=_note(list(every), measure),
         plot=(660, 320),
         margin=Margin(),
+    )
+
+
+def _note(curves: Sequence[PairsCurve], measure: str) -> tuple[str, ...]:
+    splits = ", ".join(dict.fromkeys(curve.split for curve in curves))
+    chances = ", ".join(dict.fromkeys(f"{curve.chance:.3f}" for curve in curves))
+    return (
+        _MEASURES[measure][1],
+        "band: 95% of the subsets",
+        named("split", splits) if measure in ("accuracy", "margin") else "",
+        f"chance: {chances}" if measure.startswith("jaccard") else _RING,
+        ", ".join(dict.fromkeys(units_of(curve.component) for curve in curves)),
     )
 
 

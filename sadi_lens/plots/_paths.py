@@ -28,37 +28,17 @@ def head_paths(paths: "pd.DataFrame", *, theme: str = "light", size: str = "page
     rows = paths[paths["edit"] != "unsteered"]
     if not len(rows):
         raise ValueError("head_paths needs at least one edited row, got 0")
+    directs = rows["edit"].str.startswith("direct")
     kinds = {
         "whole": (rows["edit"] == "scaled", colors.kinds["adaptive"]),
-        "direct, behind the last block": (
-            rows["edit"].str.startswith("direct"),
-            colors.kinds["fixed"],
-        ),
+        "direct, behind the last block": (directs, colors.kinds["fixed"]),
         "through later layers": (rows["edit"] == "rest", colors.muted),
         "without the heads": (rows["edit"].str.endswith("ablation"), colors.ink),
     }
     figure = go.Figure()
     for name, (chosen, color) in kinds.items():
-        some = rows[chosen]
-        if not len(some):
-            continue
-        figure.add_scatter(
-            x=some["margin"],
-            y=[escape(edit) for edit in some["edit"]],
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "array": some["high"] - some["margin"],
-                "arrayminus": some["margin"] - some["low"],
-                "color": color,
-                "thickness": 1.5,
-            },
-            mode="markers",
-            marker={"color": color, "size": 9},
-            name=name,
-            showlegend=True,
-            hovertemplate="%{y}: %{x:.3f} nats<extra></extra>",
-        )
+        if chosen.any():
+            _add_rows(figure, rows[chosen], name, color)
     figure.add_vline(x=0, line={"color": colors.muted, "width": 1.2})
     figure.update_xaxes(title="change of the margin (nats)")
     order = [escape(edit) for edit in rows["edit"]]
@@ -80,4 +60,24 @@ def head_paths(paths: "pd.DataFrame", *, theme: str = "light", size: str = "page
         note=("lines: 95% intervals over items taken as independent",),
         plot=(560, _ROW * len(rows) + 20),
         margin=Margin(left=190, bottom=58),
+    )
+
+
+def _add_rows(figure: go.Figure, some: "pd.DataFrame", name: str, color: str) -> None:
+    figure.add_scatter(
+        x=some["margin"],
+        y=[escape(edit) for edit in some["edit"]],
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": some["high"] - some["margin"],
+            "arrayminus": some["margin"] - some["low"],
+            "color": color,
+            "thickness": 1.5,
+        },
+        mode="markers",
+        marker={"color": color, "size": 9},
+        name=name,
+        showlegend=True,
+        hovertemplate="%{y}: %{x:.3f} nats<extra></extra>",
     )

@@ -24,6 +24,7 @@ from sadi_lens.types.results import SignFlipNull
 
 MAX_POINTS = 1600
 """Points of the curve; more units are thinned evenly in log rank, from both ends."""
+_SWAPPED = "when right and wrong are swapped at random in each pair"
 
 
 def rank_curve(
@@ -39,8 +40,7 @@ def rank_curve(
     Args:
         differences: Moments of one component.
         k: Units that a mask takes; the part of the curve above the cut is shaded.
-        null: ``sign_flip_null`` of the same pairs: the line that 95% of the largest means of swapped
-            pairs stay below. A unit above it stands out after looking at all units.
+        null: ``sign_flip_null`` of the same pairs; a unit above its line stands out after looking at all units.
         theme: ``"light"`` or ``"dark"``.
         size: ``"page"``, or ``"talk"`` for text that is read from the last row.
 
@@ -61,18 +61,16 @@ def rank_curve(
     n = order.size
     if k is not None and not 1 <= k <= n:
         raise ValueError(f"k must be in [1, {n}] (units with a value), got {k}")
-    ranks = _thinned(n, k)
-    values = mean.flat[order]
+    ranks, values = _thinned(n, k), mean.flat[order]
     low, high = _value_range(values, null)
-    figure = go.Figure()
+    figure, ends = go.Figure(), [0.7, n * 1.15]
     if k is not None:
         _add_cut(figure, colors, k, float(values[k - 1]), (low, high))
-    ends = [0.7, n * 1.15]
     add_line(figure, ends, [0, 0], color=colors.muted, width=1.0)
     _add_curve(figure, colors, differences, ranks, order)
-    unit, above = COMPONENTS[differences.component].unit, 0
+    unit = COMPONENTS[differences.component].unit
+    above = 0 if null is None else int((values > null.threshold).sum())
     if null is not None:
-        above = int((values > null.threshold).sum())
         _add_null(figure, colors, null, ends)
     _set_axes(figure, unit, n, ends, (low, high))
     return finish(
@@ -81,9 +79,7 @@ def rank_curve(
         title=_title(differences.component, values, k, null, above),
         facts=difference_facts(differences),
         note=(
-            f"dotted: largest {unit} when right and wrong are swapped at random in each pair"
-            if null is not None
-            else "",
+            "" if null is None else f"dotted: largest {unit} {_SWAPPED}",
             f"{mean.size - n:,} {unit}s without a finite value left out" if n < mean.size else "",
             difference_note(differences.component),
             f"drawn: {ranks.size:,} of {n:,} points, even in log rank" if ranks.size < n else "",

@@ -10,6 +10,7 @@ from sadi_lens.plots._layout import (
     Margin,
     counted,
     escape,
+    facts_of,
     finish,
     float32,
     named,
@@ -26,10 +27,7 @@ def side_effect_curve(
 ) -> go.Figure:
     """Accuracy against KL(unsteered || steered) on neutral text, one line a method as its strength grows.
 
-    A method of one strength is a point with its name.
-
-    Up and to the left is better: more gain, less change elsewhere. A method that reaches the same accuracy
-    further left is the cheaper one.
+    A method of one strength is a point. Up and to the left is better: more gain, less change elsewhere.
 
     Args:
         curves: At least one (``sadi_lens.measure.side_effect_curve``); all of the same model, task and split.
@@ -71,11 +69,7 @@ def side_effect_curve(
         figure,
         colors,
         title=_title(curves),
-        facts=(
-            named("task", first.task),
-            counted(first.n, f"{first.split} item"),
-            f"model {first.model.name}",
-        ),
+        facts=facts_of(first, counted(first.n, f"{first.split} item")),
         note=(
             "numbers: strength" if max(len(one.strengths) for one in curves) > 1 else "",
             "up and left is better",

@@ -11,9 +11,9 @@ from sadi_lens.plots._layout import (
     MINUS,
     TIMES,
     Margin,
+    facts_of,
     finish,
     float32,
-    named,
     percent,
     require_finite,
     units_of,
@@ -71,18 +71,13 @@ def sweep_heatmap(
         figure,
         colors,
         title=_title(sweep, accuracy, cell, choice),
-        facts=(
-            named("task", sweep.task),
-            f"{sweep.n:,} {sweep.split} items{_warning(sweep)}",
-            f"model {sweep.model.name}",
-        ),
+        facts=facts_of(sweep, f"{sweep.n:,} {sweep.split} items{_warning(sweep)}"),
         note=(
             "cell: accuracy in %" if has_numbers else "",
-            f"white: as unsteered ({percent(sweep.unsteered_accuracy)})"
-            if colors.name == "light"
-            else f"dark: as unsteered ({percent(sweep.unsteered_accuracy)})",
+            f"{'white' if colors.name == 'light' else 'dark'}: as unsteered "
+            f"({percent(sweep.unsteered_accuracy)})",
             "grey: not measured" if np.isnan(accuracy).any() else "",
-            f"units ranked by {sweep.ranking} mean difference",
+            f"{sweep.ranking} ranking",
             "" if sweep.method == "scaling" else sweep.method,
             f"steered at {where(sweep.component)}",
             f"position {sweep.position}",

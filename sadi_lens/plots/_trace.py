@@ -50,7 +50,7 @@ def generation_trace(
     colors = require_theme(theme, size)
     if not trace.tokens:
         raise ValueError("generation_trace needs at least one token, got 0")
-    n = min(len(trace.tokens), MAX_TOKENS)
+    n, total = min(len(trace.tokens), MAX_TOKENS), len(trace.tokens)
     plain, steered, kl = (float32(v)[:n] for v in (trace.logp_unsteered, trace.logp, trace.kl))
     norms = float32(trace.edit_norm)[:, :n]
     require_finite(steered, f"generation_trace of {trace.label!r} on {trace.model.name}")
@@ -58,15 +58,10 @@ def generation_trace(
     figure = go.Figure()
     _add_logps(figure, colors, trace, tokens, plain, steered)
     figure.add_bar(
-        x=list(range(n)),
-        y=kl,
-        yaxis="y2",
+        x=list(range(n)), y=kl, yaxis="y2", name="KL", showlegend=False, customdata=tokens,
         marker={"color": colors.series[4], "line": {"width": 0}},
-        customdata=tokens,
         hovertemplate="token %{x}: <b>%{customdata}</b><br>KL %{y:.3g} nats<extra></extra>",
-        name="KL",
-        showlegend=False,
-    )
+    )  # fmt: skip
     _add_norms(figure, colors, tokens, norms)
     plot = (int(np.clip(46 * n, 480, 1100)), 200 + int(np.clip(22 * norms.shape[0], 160, 340)))
     add_colorbar(figure, colors, "norm of the edit<br>(activation units)", span=_DOMAINS[2])
@@ -76,9 +71,7 @@ def generation_trace(
         colors,
         title=_title(trace, steered - plain, kl),
         facts=(
-            f"the first {n:,} of {len(trace.tokens):,} tokens"
-            if n < len(trace.tokens)
-            else counted(n, "token"),
+            f"the first {n:,} of {total:,} tokens" if n < total else counted(n, "token"),
             f"model {trace.model.name}",
             f"prompt: {_end(trace.prompt)}",
         ),
@@ -90,9 +83,7 @@ def generation_trace(
             f"position {trace.position}",
         ),
         plot=plot,
-        margin=Margin(
-            left=76, right=BAR_MARGIN, bottom=58 + int(6.4 * max(map(_drawn_length, tokens)))
-        ),
+        margin=Margin(76, BAR_MARGIN, 58 + int(6.4 * max(map(_drawn_length, tokens)))),
     )
 
 

@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from sadi_lens.engine.edits import AffineIntervention
-from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.intervention import AffineIntervention, Intervention
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, ArrayEq, require_one_of
 from sadi_lens.types.model import HookedModel, ModelInfo, n_units
 from sadi_lens.types.store import CONFIG, load, save

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Mask(ArrayEq):
     """Which units of one component are steered; made by ``top_k_mask``, ``random_mask``, ``Mask.from_units``.
 
@@ -26,6 +26,8 @@ class Mask(ArrayEq):
         >>> mask = sl.Mask.from_units("head", [(1, 2), (0, 3)], model)
         >>> mask.k, mask.labels
         (2, ('L0H3', 'L1H2'))
+        >>> mask
+        2 of 80 head units (by hand): L0H3, L1H2
     """
 
     component: str
@@ -95,6 +97,13 @@ class Mask(ArrayEq):
     def per_layer(self) -> tuple[int, ...]:
         """Selected units in each layer."""
         return tuple(self.selected.sum(axis=1).tolist())
+
+    def __str__(self) -> str:
+        shown = self.labels[:12]
+        more = f" and {self.k - len(shown):,} more" if self.k > len(shown) else ""
+        return f"{self.k:,} of {self.selected.size:,} {self.component} units ({self.rule}): {', '.join(shown)}{more}"
+
+    __repr__ = __str__
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ mode; values equal those of the Hugging Face module inputs and outputs named bel
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from sadi_lens.types.base import not_one_of
@@ -36,7 +36,7 @@ class Kept:
     """How ``load_model`` loaded it."""
     checked: Any = None
     """(weights, what runs it as long as these are the weights): ``sadi_lens.engine.runner``."""
-    owner: Any = None
+    holds: list[Any] = field(default_factory=list)
     """Whose hooks are on it now: ``sadi_lens.engine.runner``."""
 
     def __deepcopy__(self, memo: Any) -> "Kept":

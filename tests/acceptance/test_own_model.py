@@ -1,4 +1,4 @@
-"""The first page with other models than the embedded one: it runs, and what does not hold is said, not raised."""
+"""The lesson on your own model, with other models: it runs, and what does not hold is said, not raised."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-LESSON = Path(__file__).parents[2] / "notebooks" / "00_your_own_model.ipynb"
+LESSON = Path(__file__).parents[2] / "notebooks" / "06_your_own_model.ipynb"
 
 
 @pytest.mark.slow

@@ -41,7 +41,7 @@ def invoke(*arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [12, 30, 60])
+@pytest.mark.parametrize("size", [12, 30, 60, 150, 400])
 def test_a_run_on_a_full_disk_ends_in_one_line_and_goes_on_after_making_room(tmp_path, disk, size):
     (tmp_path / "full.yaml").write_text(YAML)
     whole = invoke("run", tmp_path / "full.yaml", "--out", tmp_path / "whole")

@@ -44,21 +44,22 @@ def comparison(info, *rows, nulls=(), n=40):
         (
             {"null": "random", "null_p": 0.02},
             "helped",
-            "Steering helped: SADI takes accuracy from 50.0% to 75.0% on 40 test items "
-            "(+25.0 points, 95% interval +15.0 to +35.0)",
-            "1 of 5 random masks of the same size do at least as well (p = 0.020).",
+            "Steering helped: SADI 75.0% (+25.0 points, 95% interval +15.0 to +35.0) on 40 test items; "
+            "unsteered 50.0%.",
+            "Which units are scaled matters: 1 of 5 random masks of the same size do at least as well (p = 0.020).",
         ),
         (
             {"null": "random", "null_p": 0.4},
             "helped",
-            "Steering helped, but it is not shown that the choice of units matters: SADI",
-            "(p = 0.400).",
+            "Steering helped: SADI",
+            "It is not shown that the choice of units matters: 1 of 5 random masks of the same size do at least as "
+            "well (p = 0.400).",
         ),
         (
             {},
             "helped",
             "Steering helped: SADI",
-            "no random masks were drawn, so nothing says whether these units matter.",
+            "No random masks were drawn, so nothing says whether these units matter.",
         ),
         (
             {"mcnemar_p": 0.2},
@@ -73,11 +74,11 @@ def comparison(info, *rows, nulls=(), n=40):
             "matter.",
         ),
         (
-            {"accuracy": 0.25, "gain": -0.25, "gain_interval": (-0.4, -0.1)},
+            {"accuracy": 0.25, "gain": -0.25, "gain_interval": (-0.4, -0.1), "valid_rate": 0.3},
             "hurt",
-            "Steering made it worse: SADI takes accuracy from 50.0% to 25.0% on 40 test items "
-            "(\u221225.0 points, 95% interval \u221240.0 to \u221210.0)",
-            "matter.",
+            "Steering made it worse: SADI 25.0% (\u221225.0 points, 95% interval \u221240.0 to \u221210.0) on 40 test "
+            "items; unsteered 50.0%.",
+            "matter. Valid answers: 30.0%, unsteered 75.0%.",
         ),
     ],
 )
@@ -94,12 +95,39 @@ def test_the_verdict_follows_interval_test_and_null(info, changes, outcome, star
     assert found.sentence.endswith(end)
 
 
-def test_the_verdict_is_about_the_first_adaptive_row_not_the_best(info):
+def test_the_verdict_covers_every_adaptive_row_and_corrects_for_them(info):
     from sadi_lens.apps.report import verdict
+    from sadi_lens.types.stats import Interval
 
-    rows = (row("fixed", 0.9, kind="fixed"), row("SADI", 0.75), row("other SADI", 0.95))
-    assert verdict(comparison(info, *rows)).row.label == "SADI"
-    assert verdict(comparison(info, rows[0])).row.label == "fixed"
+    band = null((0.4, 0.5, 0.6, 0.7, 0.8))
+    rows = (
+        row("fixed", 0.9, kind="fixed"),
+        row("SADI", 0.75, null="random", null_p=0.3),
+        row("by effect", 0.95, null="random", null_p=0.01, valid_rate=0.6),
+    )
+    found = verdict(comparison(info, *rows, nulls=(band,)))
+    assert [one.label for one in found.rows] == ["SADI", "by effect"]
+    assert found.outcome == "helped"
+    assert "SADI 75.0%" in found.sentence
+    assert "by effect 95.0%" in found.sentence
+    assert (
+        "Which units are scaled matters for by effect (0 of 5 random masks do at least as well); "
+        in found.sentence
+    )
+    assert "it is not shown for SADI (1 of 5 random masks do at least as well)." in found.sentence
+    assert "Valid answers: 75.0% and 60.0%, unsteered 75.0%." in found.sentence
+    # p = 0.01 alone; 0.06 among all that were compared
+    weak = (row("SADI", 0.75, holm_p=0.06), row("by effect", 0.95, holm_p=0.001))
+    found = verdict(comparison(info, *weak))
+    assert found.outcome == "mixed"
+    assert found.sentence.startswith(
+        "Of 2 adaptive methods 1 helped, 1 changed nothing: SADI 75.0%"
+    )
+    worse = row("third", 0.3, gain=-0.2, gain_interval=Interval(-0.3, -0.1))
+    many = verdict(comparison(info, *weak, worse, row("fourth", 0.7))).sentence
+    assert many.startswith("Of 4 adaptive methods 2 helped, 1 made it worse, 1 changed nothing: ")
+    assert "4 adaptive methods reach 30.0% to 95.0%" in many
+    assert [one.label for one in verdict(comparison(info, rows[0])).rows] == ["fixed"]
     alone = verdict(comparison(info))
     assert alone.outcome == "not measured"
     assert (
@@ -111,8 +139,8 @@ def test_the_verdict_is_about_the_first_adaptive_row_not_the_best(info):
 def test_a_cell_without_a_value_is_a_dash_that_sorts_last(info):
     from sadi_lens.apps.report.tables import methods
 
-    table = methods(comparison(info, row("SADI", 0.75, margin=float("nan"))), lead="SADI")
-    assert table.lead == 1
+    table = methods(comparison(info, row("SADI", 0.75, margin=float("nan"))), lead=["SADI"])
+    assert table.lead == (1,)
     heads = [head for head, _ in table.columns]
     assert heads == [
         "method", "accuracy", "gain (points)", "McNemar p", "null p", "margin (nats)", "valid answers"
@@ -126,6 +154,22 @@ def test_a_cell_without_a_value_is_a_dash_that_sorts_last(info):
     ]  # fmt: skip
     assert sadi[2].note == "[+15.0, +35.0]"
     assert [sadi[column].sort for column in (1, 2, 4)] == ["0.75", "0.25", ""]
+
+
+def test_what_a_gain_is_made_of_stands_beside_it(info):
+    from sadi_lens.apps.report.tables import gains
+    from sadi_lens.types.results import Written
+    from sadi_lens.types.stats import Interval
+
+    plain = gains(comparison(info, row("SADI", 0.75, mended=12, broken=2)))
+    assert [head for head, _ in plain.columns] == ["method", "mended", "broken"]
+    assert [cell.text for cell in plain.rows[1]] == ["SADI", "12", "2"]
+    assert [cell.text for cell in plain.rows[0]] == ["unsteered", "\u2013", "\u2013"]
+    near = Interval(-0.1, 0.1)
+    written = Written(0.625, near, 0.1, near, 0.9, 0.8)
+    both = gains(comparison(info, row("SADI", 0.75, written=written)))
+    assert both.columns[-1] == ("writes the right answer", True)
+    assert [line[-1].text for line in both.rows] == ["\u2013", "62.5%"]
 
 
 def test_units_carry_their_difference_and_rank(head_differences):

@@ -36,10 +36,9 @@ METHODS = (
     "random",
     "random-supervised",
     "prompting",
-    "few-shot",
 )
-TRAINED = ("sadi-effect", "sft", "sft-sadi", "tda", "scalars")
-"""Dear: for ``--methods trained --budget 4``."""
+TRAINED = ("sadi-effect", "prompting", "few-shot", "sft", "sft-sadi", "tda", "scalars")
+"""Dear: for ``--methods trained --budget 4 --test 120``."""
 MAGNITUDE = Method("SADI, magnitude", "adaptive", sadi, ranking="magnitude", axis="K")
 NEUTRAL = (
     "The river was low that summer, and the boats lay on the sand for weeks.",
@@ -152,6 +151,7 @@ def main() -> None:
     parser.add_argument("--ending", default="statement")
     parser.add_argument("--endings", type=int, default=0, help="dev items for the table of endings")
     parser.add_argument("--size", type=int, default=80, help="pairs, and dev items to choose on")
+    parser.add_argument("--test", type=int, help="test items; default all")
     parser.add_argument("--n-null", type=int, default=40)
     parser.add_argument("--methods", choices=("all", "trained"), default="all")
     parser.add_argument("--budget", type=int, default=BUDGET)
@@ -171,7 +171,10 @@ def main() -> None:
     text += markdown(families.rename(columns={"mean": "unaided", "size": "facts"})) + "\n"
     whole = sl.load_task("suggest", ending=arguments.ending, known=known)
     task = sl.Task(
-        "suggest", whole.pairs[: arguments.size], whole.dev[: arguments.size], whole.test
+        "suggest",
+        whole.pairs[: arguments.size],
+        whole.dev[: arguments.size],
+        whole.test[: arguments.test],
     )
     names = METHODS if arguments.methods == "all" else TRAINED
     methods = [MAGNITUDE if one == "magnitude" else one for one in names]

@@ -99,7 +99,7 @@ def test_a_single_text_is_written_to_the_terminal(llama, monkeypatch):
 def test_letters_of_several_tokens_are_held_back_until_they_are_whole():
     import torch
 
-    from sadi_lens.engine.streaming import Streamer
+    from sadi_lens.engine.continuations import Streamer
 
     class Bytes:
         def decode(self, tokens, **_options):

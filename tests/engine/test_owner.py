@@ -212,9 +212,9 @@ def test_a_thread_that_its_own_task_waits_for_is_refused_instead_of_hung(llama, 
 
 def test_a_thread_that_waits_long_says_for_what(llama, every_call, monkeypatch, caplog):
     import sadi_lens as sl
-    from sadi_lens.engine import owner
+    from sadi_lens.engine import runner
 
-    monkeypatch.setattr(owner, "PATIENCE", 0.01)
+    monkeypatch.setattr(runner, "PATIENCE", 0.01)
     with ThreadPoolExecutor(1) as pool, sl.steer(llama, None):
         other = pool.submit(every_call["generate"])
         while not caplog.records:
@@ -273,5 +273,5 @@ def test_a_copied_model_is_nobodys():
     from sadi_lens.types.model import Kept
 
     kept = Kept("a", record=1)
-    kept.owner = threading.Lock()  # cannot be copied
+    kept.holds.append(threading.Lock())  # cannot be copied
     assert copy.deepcopy(kept) == Kept("a", record=1)

@@ -207,3 +207,43 @@ def test_prepend_bos_reaches_the_texts(llama, pairs, differences):
     without = sl.activation_differences(llama, pairs, prepend_bos=False, progress=False)["head"]
     assert np.allclose(same.mean, differences["head"].mean, atol=1e-6)
     assert not np.allclose(without.mean, differences["head"].mean, atol=1e-3)
+
+
+def test_read_at_the_letter_is_the_token_in_which_the_answers_part(llama):
+    """`` ( A )`` against `` ( B )``: the closing bracket is left out, by hand on the raw model."""
+    import numpy as np
+    import torch
+
+    import sadi_lens as sl
+
+    prompt, (right, wrong) = "the ball is", (" big red hat", " big blue hat")
+    found = sl.activation_differences(
+        llama, [sl.ContrastivePair(prompt, right, wrong)], read_at="letter", progress=False
+    )
+    ids = [llama.tokenizer(f"{prompt} big {one}")["input_ids"] for one in ("red", "blue")]
+    both = [raw_values(llama.raw_model, one) for one in ids]
+    for component, width in (("head", 8), ("hidden", 1), ("mlp_out", 1), ("neuron", 1)):
+        expected = both[0][component][:, -1] - both[1][component][:, -1]
+        expected = torch.stack(expected.split(width, dim=-1), dim=1)
+        np.testing.assert_allclose(found[component].vector, expected.numpy(), rtol=1e-5, atol=1e-5)
+    last = sl.activation_differences(
+        llama, [sl.ContrastivePair(prompt, right, wrong)], progress=False
+    )
+    assert not np.allclose(last["head"].vector, found["head"].vector, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("pair", "at", "said"),
+    [
+        (("the", " hat", " hat red", None), "letter", "part at some token"),
+        (("the ball", " red", " red", "the hat"), "letter", "part at some token"),
+        (("the", " hat", " ball", None), "first", "read_at must be one of"),
+    ],
+)
+def test_what_cannot_be_read_at_the_letter_is_refused(llama, pair, at, said):
+    import sadi_lens as sl
+
+    prompt, right, wrong, other = pair
+    one = sl.ContrastivePair(prompt, right, wrong, negative_prompt=other)
+    with pytest.raises(ValueError, match=said):
+        sl.activation_differences(llama, [one], read_at=at, progress=False)

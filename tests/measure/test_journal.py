@@ -23,7 +23,7 @@ def test_the_same_call_is_read_and_any_other_computed(
     llama, samples, differences, counted, tmp_path
 ):
     import sadi_lens as sl
-    from sadi_lens.measure.journal import journal
+    from sadi_lens.measure.calls import journal
 
     sadi = sl.MaskedScaling(sl.top_k_mask(differences["head"], 2), 2.0)
     with journal(tmp_path):
@@ -52,11 +52,11 @@ def test_other_weights_and_other_versions_compute_anew(
     import torch
 
     import sadi_lens as sl
-    from sadi_lens.measure.journal import journal
+    from sadi_lens.measure.calls import journal
 
     with journal(tmp_path):
         first = sl.evaluate(llama, samples, progress=False)
-        monkeypatch.setattr("sadi_lens.measure.journal.versions", lambda: {"sadi_lens": "9"})
+        monkeypatch.setattr("sadi_lens.measure.calls.versions", lambda: {"sadi_lens": "9"})
         sl.evaluate(llama, samples, progress=False)
         assert len(counted) == 2
         weight = llama.raw_model.lm_head.weight
@@ -75,7 +75,7 @@ def test_other_weights_and_other_versions_compute_anew(
 def test_an_interrupted_call_leaves_nothing_and_a_damaged_one_is_named(
     tmp_path,
 ):
-    from sadi_lens.measure.journal import journal, kept
+    from sadi_lens.measure.calls import journal, kept
 
     def stopped():
         raise KeyboardInterrupt
@@ -93,7 +93,7 @@ def test_an_interrupted_call_leaves_nothing_and_a_damaged_one_is_named(
 
 
 def test_what_cannot_be_saved_is_computed_every_time(tmp_path):
-    from sadi_lens.measure.journal import journal, kept
+    from sadi_lens.measure.calls import journal, kept
 
     with journal(tmp_path):
         assert [kept("it", lambda: object(), lambda n=n: n) for n in (1, 2)] == [1, 2]

@@ -259,3 +259,14 @@ def test_numpy_numbers_are_numbers(head_differences, info):
     assert sl.top_k_mask(head_differences, np.int64(3)) == sl.top_k_mask(head_differences, 3)
     by_array = sl.Mask.from_units("head", [tuple(row) for row in np.array([[0, 1]])], info)
     assert by_array == sl.Mask.from_units("head", [(0, 1)], info)
+
+
+def test_a_mask_is_shown_by_the_names_of_its_units():
+    import sadi_lens as sl
+
+    few = sl.top_k_mask(differences_of([[1.0, 3.0], [2.0, 0.0]]), 2)
+    assert (
+        str(few) == repr(few) == "2 of 4 head units (top 2 by signed mean difference): L0H1, L1H0"
+    )
+    many = sl.top_k_mask(differences_of([[float(-unit) for unit in range(20)]]), 14)
+    assert str(many).endswith("L0H11 and 2 more")

@@ -60,10 +60,13 @@ def test_ties_of_the_stable_pick_go_to_the_gentler_cell():
 
 
 def test_a_cliff_is_said_in_the_reason():
-    sweep = grid([[0.8, 0.6]], valid_rate=np.array([[0.79, 0.9]]))
+    sweep = grid([[0.8, 0.6]], valid_rate=np.array([[0.49, 0.51]]))
     assert sweep.cliffs().tolist() == [[True, False]]
-    reason = sweep.best().reason
-    assert "in 1 cells valid answers collapse, also in this one (79%, unsteered 100%)" in reason
+    reason = sweep.best(min_valid=0).reason
+    assert "valid answers collapse in 1 cell, this one (49%, unsteered 100%) among them" in reason
+    best = sweep.best()
+    assert best.strength == sweep.strengths[1]
+    assert best.reason.endswith("valid answers collapse in 1 cell")
     assert "collapse" not in grid([[0.8, 0.6]], valid_rate=np.array([[0.81, 0.9]])).best().reason
 
 

@@ -10,7 +10,7 @@ from sadi_lens.apps.lessons.exercises import EXERCISES
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.model import HookedModel, ModelInfo
 
-OWN_MODELS = ("tiny", "planted")
+OWN_MODELS = ("tiny", "planted", "smollm2")
 """The models that the lessons were written on: there a claim that fails is an error."""
 
 

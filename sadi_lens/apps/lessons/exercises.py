@@ -6,15 +6,17 @@ from sadi_lens.apps.lessons import (
     exercises_data,
     exercises_place,
     exercises_push,
+    exercises_real,
     exercises_text,
 )
 
 EXERCISES = (
-    exercises_data.EXERCISES
-    | exercises_build.EXERCISES
+    exercises_build.EXERCISES
     | exercises_place.EXERCISES
     | exercises_push.EXERCISES
     | exercises_choice.EXERCISES
     | exercises_text.EXERCISES
+    | exercises_data.EXERCISES
+    | exercises_real.EXERCISES
 )
-"""In the order of the lessons: 00 to 05."""
+"""In the order of the lessons: 01 to 07."""

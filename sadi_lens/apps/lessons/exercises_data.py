@@ -1,4 +1,4 @@
-"""Exercises of lesson 0: rows to pairs, and what can go wrong in a data set without anybody noticing."""
+"""Exercises of lesson 6: rows to pairs, and what can go wrong in a data set without anybody noticing."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,5 +1,6 @@
 """A run's results to one page."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,12 +10,13 @@ from sadi_lens.apps.report.verdict import Verdict, verdict
 from sadi_lens.apps.web import Panel, panel, render, write_page
 from sadi_lens.plots import demo_figures
 from sadi_lens.plots._layout import counted, percent, signed
-from sadi_lens.plots._null import p_text
+from sadi_lens.plots._null import as_good, null_of, p_text
 from sadi_lens.plots._theme import THEMES
 from sadi_lens.types.checks import as_path
 from sadi_lens.types.files import require_place
 from sadi_lens.types.model import COMPONENTS
-from sadi_lens.types.results import Choice, Comparison, Sweep
+from sadi_lens.types.results import Choice, Comparison, MethodRow, Sweep
+from sadi_lens.types.results.conclusions import conclusions
 from sadi_lens.types.store import read_header, read_json
 
 RESULTS = "results.json"
@@ -33,6 +35,9 @@ SECTIONS = (
     ("where", ("difference", "units_", "element_", "rank_", "layer_")),
 )
 """Section -> beginnings of the names of its figures; other figures stand at the end."""
+
+
+MAX_CARDS = 4
 
 
 class Card(NamedTuple):
@@ -102,7 +107,7 @@ def report_html(results: Mapping[str, Any], *, versions: Mapping[str, str] | Non
     sweep: Sweep | None = results.get("sweep")
     first = comparison or sweep or next(iter((results.get("differences") or {}).values()), None)
     said = (
-        Verdict("not measured", "This run compares no methods, so it does not say whether steering helps.", None)
+        Verdict("not measured", "This run compares no methods, so it does not say whether steering helps.", ())
         if comparison is None
         else verdict(comparison)
     )  # fmt: skip
@@ -114,6 +119,7 @@ def report_html(results: Mapping[str, Any], *, versions: Mapping[str, str] | Non
         cards=_cards(comparison, said),
         asked=_asked(results, first),
         finding=results.get("finding") or "",
+        conclusions=[] if comparison is None else [*comparison.notes, *conclusions(comparison)],
         choice=results.get("choice"),
         sections=_sections(results, comparison, said),
         ends=_ends(results, first, versions or {}),
@@ -123,34 +129,25 @@ def report_html(results: Mapping[str, Any], *, versions: Mapping[str, str] | Non
 
 
 def _cards(comparison: Comparison | None, said: Verdict) -> list[Card]:
-    if comparison is None or said.row is None:
+    """One card for each method of the verdict."""
+    if comparison is None:
         return []
-    base, row = comparison.rows[0], said.row
+    base = comparison.rows[0]
+    return [_card(comparison, row, base) for row in said.rows[:MAX_CARDS]]
+
+
+def _card(comparison: Comparison, row: MethodRow, base: MethodRow) -> Card:
     low, high = (signed(100 * end, ".1f") for end in row.gain_interval)
-    null = next((null for null in comparison.nulls if null.label == row.null), None)
-    cards = [
-        Card(
-            "accuracy",
-            f"{percent(base.accuracy)} \u2192 {percent(row.accuracy)}",
-            f"unsteered \u2192 steered, {counted(comparison.n, f'{comparison.split} item')}",
-        ),
-        Card("gain", f"{signed(100 * row.gain, '.1f')} points", f"95% interval {low} to {high}"),
-    ]
-    if null is not None:
-        as_good = int((null.accuracies >= row.accuracy).sum())
-        cards.append(
-            Card(
-                "random masks as good", f"{as_good:,} of {null.n:,}", f"{p_text(row.null_p)}, one-sided"
-            )
-        )  # fmt: skip
-    cards.append(
-        Card(
-            "valid answers",
-            f"{percent(base.valid_rate)} \u2192 {percent(row.valid_rate)}",
-            "own next token begins one of the choices",
+    parts = [f"{signed(100 * row.gain, '.1f')} points, 95% interval {low} to {high}"]
+    null = null_of(comparison, row)
+    if null is not None and not math.isnan(row.null_p):
+        parts.append(
+            f"{as_good(null, row):,} of {null.n:,} random masks as good ({p_text(row.null_p)})"
         )
+    parts.append(f"valid answers {percent(base.valid_rate)} \u2192 {percent(row.valid_rate)}")
+    return Card(
+        row.label, f"{percent(base.accuracy)} \u2192 {percent(row.accuracy)}", "; ".join(parts)
     )
-    return cards
 
 
 def _asked(results: Mapping[str, Any], first: Any) -> list[str]:
@@ -186,9 +183,11 @@ def _sections(
         parts[home]["figures"].append(one)
     differences = results.get("differences") or {}
     if comparison is not None:
-        parts["found"]["tables"].append(
-            tables.methods(comparison, said.row.label if said.row else "")
-        )
+        lead = [row.label for row in said.rows]
+        parts["found"]["tables"] += [
+            tables.methods(comparison, lead),
+            tables.gains(comparison, lead),
+        ]
         if comparison.nulls:
             parts["found"]["tables"].append(tables.nulls(comparison.nulls))
     if results.get("sweep") is not None:

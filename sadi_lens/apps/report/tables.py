@@ -11,8 +11,9 @@ from sadi_lens.plots._layout import MINUS, percent, signed
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import unit_label
-from sadi_lens.types.results import Choice, Comparison, NullBand, Sweep
+from sadi_lens.types.results import Choice, Comparison, MethodRow, NullBand, Sweep
 from sadi_lens.types.results.table import interval_text
+from sadi_lens.types.stats import Interval
 
 NOTHING = "\u2013"
 
@@ -37,8 +38,8 @@ class Table:
     columns: tuple[tuple[str, bool], ...]
     """(head, is a number)."""
     rows: tuple[tuple[Cell, ...], ...]
-    lead: int | None = None
-    """Row to set in bold."""
+    lead: tuple[int, ...] = ()
+    """Rows to set in bold."""
     name: str = ""
     """What a fold that hides the table is called."""
 
@@ -60,43 +61,77 @@ def share(value: float) -> Cell:
     return number(value, percent(value))
 
 
-def methods(comparison: Comparison, lead: str = "") -> Table:
-    """Every method on the same items, the random masks below."""
-    rows: list[tuple[Cell, ...]] = []
-    for index, row in enumerate(comparison.rows):
-        accuracy = share(row.accuracy)._replace(note=interval_text(row.interval, ".1f", 100))
-        gain = number(row.gain, signed(100 * row.gain, ".1f"))._replace(
-            note=interval_text(row.gain_interval, "+.1f", 100).replace("-", MINUS)
-        )
-        rows.append(
-            (
-                text(row.label)._replace(note=row.settings),
-                accuracy,
-                gain if index else MISSING,
-                number(row.mcnemar_p, f"{row.mcnemar_p:.2g}") if index else MISSING,
-                number(row.null_p, f"{row.null_p:.3f}"),
-                number(row.margin, signed(row.margin, ".2f")),
-                share(row.valid_rate),
-            )
-        )
-    labels = [row.label for row in comparison.rows]
-    return Table(
+def methods(comparison: Comparison, lead: Sequence[str] = ()) -> Table:
+    """Every method on the same items."""
+    rows = comparison.rows
+    columns: dict[str, list[Cell]] = {
+        "accuracy": [
+            share(row.accuracy)._replace(note=interval_text(row.interval, ".1f", 100))
+            for row in rows
+        ],
+        "gain (points)": [MISSING, *(_points(row.gain, row.gain_interval) for row in rows[1:])],
+        "McNemar p": [
+            MISSING,
+            *(number(row.mcnemar_p, f"{row.mcnemar_p:.2g}") for row in rows[1:]),
+        ],
+        "null p": [number(row.null_p, f"{row.null_p:.3f}") for row in rows],
+        "margin (nats)": [number(row.margin, signed(row.margin, ".2f")) for row in rows],
+        "valid answers": [share(row.valid_rate) for row in rows],
+    }
+    caption = (
         f"Every method on the same {comparison.n:,} {comparison.split} items. Accuracy: 95% Wilson interval. Gain: "
         "points over the unsteered model, 95% paired score interval, McNemar's mid-p; by cluster where "
         "items share a fact or text. Null p: share of random "
-        "masks that do at least as well. Margin: log-probability of the right choice minus the best wrong one.",
-        (
-            ("method", False),
-            ("accuracy", True),
-            ("gain (points)", True),
-            ("McNemar p", True),
-            ("null p", True),
-            ("margin (nats)", True),
-            ("valid answers", True),
-        ),
-        tuple(rows),
-        labels.index(lead) if lead in labels else None,
+        "masks that do at least as well. Margin: log-probability of the right choice minus the best wrong one."
     )
+    return _by_method(caption, comparison, columns, lead)
+
+
+def gains(comparison: Comparison, lead: Sequence[str] = ()) -> Table:
+    """What each gain is made of: items mended and broken, guards and written answers where they were measured."""
+    rows = comparison.rows
+    columns: dict[str, list[Cell]] = {
+        "mended": [MISSING, *(number(row.mended, f"{row.mended:,}") for row in rows[1:])],
+        "broken": [MISSING, *(number(row.broken, f"{row.broken:,}") for row in rows[1:])],
+    }
+    caption = "What each gain is made of. Mended: items right only with steering. Broken: right only without."
+    if any(row.guards is not None for row in rows):
+        columns["balanced gain (points)"] = [MISSING, *(_balanced(row) for row in rows[1:])]
+        columns["AUC"] = [
+            MISSING if one is None else number(one.auc, f"{one.auc:.2f}")
+            for one in (row.guards for row in rows)
+        ]
+        caption += " Balanced gain and AUC do not reward a favourite answer."
+    if any(row.written is not None for row in rows):
+        columns["writes the right answer"] = [
+            MISSING if one is None else share(one.accuracy) for one in (row.written for row in rows)
+        ]
+    return _by_method(caption, comparison, columns, lead)
+
+
+def _by_method(
+    caption: str, comparison: Comparison, columns: Mapping[str, list[Cell]], lead: Sequence[str]
+) -> Table:
+    """A table with one line a method, its settings under its name."""
+    names = [text(row.label)._replace(note=row.settings) for row in comparison.rows]
+    return Table(
+        caption,
+        (("method", False), *((head, True) for head in columns)),
+        tuple(zip(names, *columns.values(), strict=True)),
+        tuple(index for index, row in enumerate(comparison.rows) if row.label in lead),
+    )
+
+
+def _points(gain: float, interval: Interval) -> Cell:
+    """A difference in points over its interval."""
+    note = interval_text(interval, "+.1f", 100).replace("-", MINUS)
+    return number(gain, signed(100 * gain, ".1f"))._replace(note=note)
+
+
+def _balanced(row: MethodRow) -> Cell:
+    if row.guards is None:
+        return MISSING
+    return _points(row.guards.balanced_gain, row.guards.balanced_interval)
 
 
 def nulls(bands: Sequence[NullBand]) -> Table:
@@ -127,12 +162,12 @@ def nulls(bands: Sequence[NullBand]) -> Table:
 
 def cells(sweep: Sweep, choice: Choice | None) -> Table:
     """Every cell of a sweep."""
-    chosen: int | None = None
+    chosen: list[int] = []
     rows: list[tuple[Cell, ...]] = []
     for row, k in enumerate(sweep.ks):
         for column, strength in enumerate(sweep.strengths):
             if choice is not None and (choice.k, choice.strength) == (k, strength):
-                chosen = len(rows)
+                chosen.append(len(rows))
             accuracy = float(sweep.accuracy[row, column])
             gain = accuracy - sweep.unsteered_accuracy
             margin = float(sweep.margin[row, column])
@@ -148,7 +183,7 @@ def cells(sweep: Sweep, choice: Choice | None) -> Table:
             )
     return Table(
         f"All {len(rows)} cells on {sweep.n:,} {sweep.split} items, {sweep.ranking} ranking; unsteered accuracy "
-        f"{percent(sweep.unsteered_accuracy)}." + (" Bold: chosen." if chosen is not None else ""),
+        f"{percent(sweep.unsteered_accuracy)}." + (" Bold: chosen." if chosen else ""),
         (
             ("K", True),
             ("strength", True),
@@ -158,7 +193,7 @@ def cells(sweep: Sweep, choice: Choice | None) -> Table:
             ("valid answers", True),
         ),
         tuple(rows),
-        chosen,
+        tuple(chosen),
     )
 
 

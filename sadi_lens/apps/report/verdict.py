@@ -1,66 +1,130 @@
-"""Whether steering helped, in one sentence."""
+"""Whether steering helped, in a few sentences that cover every adaptive method of a comparison."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from sadi_lens.plots._layout import counted, percent, signed
-from sadi_lens.plots._null import null_of, p_text
+from sadi_lens.plots._null import as_good, null_of, p_text
 from sadi_lens.types.results import Comparison, MethodRow
 from sadi_lens.types.stats import ALPHA
+
+NAMED = 3
+"""Methods that the first sentence gives the numbers of; of more it gives the range."""
+
+
+NO_NULL = "No random masks were drawn, so nothing says whether these units matter."
 
 
 class Verdict(NamedTuple):
     """What the first screen of a report says."""
 
     outcome: str
-    """``"helped"``, ``"hurt"``, ``"no change"`` or ``"not measured"``."""
+    """``"helped"``, ``"hurt"``, ``"no change"``, ``"mixed"`` or ``"not measured"``."""
     sentence: str
-    row: MethodRow | None
-    """The method that the sentence is about."""
+    rows: tuple[MethodRow, ...]
+    """The methods that it is about."""
 
 
 def verdict(comparison: Comparison) -> Verdict:
-    """Whether the first adaptive method of a comparison helped, by how much, and whether chance units do too.
+    """Whether the adaptive methods of a comparison helped, by how much, and whether random units do too.
 
-    The first one, not the best one: picking the winner on the test items would flatter it.
+    All of them, not the best one: picking the winner on the test items would flatter it. Where there are several,
+    their tests are the ones corrected for all methods compared. Without an adaptive method, the first one that steers.
 
     Args:
         comparison: The unsteered model first.
     """
     base, *others = comparison.rows
-    row = next((one for one in others if one.kind == "adaptive"), others[0] if others else None)
-    if row is None:
+    items = counted(comparison.n, f"{comparison.split} item")
+    rows = tuple(one for one in others if one.kind == "adaptive") or tuple(others[:1])
+    if not rows:
         return Verdict(
             "not measured",
-            f"Nothing was steered: the unsteered model answers {percent(base.accuracy)} of "
-            f"{counted(comparison.n, f'{comparison.split} item')} right.",
-            None,
+            f"Nothing was steered: the unsteered model answers {percent(base.accuracy)} of {items} right.",
+            (),
         )
+    outcomes = [_outcome(row, alone=len(rows) == 1) for row in rows]
+    outcome = outcomes[0] if len(set(outcomes)) == 1 else "mixed"
+    alone = len(rows) == 1
+    sentence = f"{_head(outcome, outcomes)}: {_numbers(rows)} on {items}; unsteered {percent(base.accuracy)}."
+    units = _unit(comparison, rows[0]) if alone else _units(comparison, rows)
+    return Verdict(outcome, " ".join((sentence, units, *_valid(rows, base))), rows)
+
+
+def _outcome(row: MethodRow, alone: bool) -> str:
+    p = row.mcnemar_p if alone or math.isnan(row.holm_p) else row.holm_p
     low, high = row.gain_interval
-    numbers = (
-        f"{row.label} takes accuracy from {percent(base.accuracy)} to {percent(row.accuracy)} on "
-        f"{counted(comparison.n, f'{comparison.split} item')} ({signed(100 * row.gain, '.1f')} points, 95% interval "
-        f"{signed(100 * low, '.1f')} to {signed(100 * high, '.1f')})"
-    )
-    if row.mcnemar_p >= ALPHA or low <= 0 <= high:
-        return Verdict(
-            "no change",
-            f"No change that the data can tell from zero: {numbers}{_null(comparison, row)}.",
-            row,
-        )
-    if row.gain < 0:
-        return Verdict("hurt", f"Steering made it worse: {numbers}{_null(comparison, row)}.", row)
-    head = "Steering helped"
-    if not math.isnan(row.null_p) and row.null_p >= ALPHA:
-        head += ", but it is not shown that the choice of units matters"
-    return Verdict("helped", f"{head}: {numbers}{_null(comparison, row)}.", row)
+    if p >= ALPHA or low <= 0 <= high:
+        return "no change"
+    return "helped" if row.gain > 0 else "hurt"
 
 
-def _null(comparison: Comparison, row: MethodRow) -> str:
+def _head(outcome: str, outcomes: Sequence[str]) -> str:
+    n = len(outcomes)
+    if outcome == "mixed":
+        parts = (("helped", "helped"), ("made it worse", "hurt"), ("changed nothing", "no change"))
+        said = [f"{outcomes.count(key)} {words}" for words, key in parts if key in outcomes]
+        return f"Of {n} adaptive methods {', '.join(said)}"
+    return {
+        "helped": "Steering helped",
+        "hurt": "Steering made it worse",
+        "no change": "No change that the data can tell from zero",
+    }[outcome]
+
+
+def _numbers(rows: Sequence[MethodRow]) -> str:
+    if len(rows) > NAMED:
+        low, *_, high = sorted(row.accuracy for row in rows)
+        return f"{len(rows)} adaptive methods reach {percent(low)} to {percent(high)}"
+    if len(rows) > 1:
+        return ", ".join(f"{row.label} {percent(row.accuracy)}" for row in rows)
+    row = rows[0]
+    low, high = (signed(100 * end, ".1f") for end in row.gain_interval)
+    gain = signed(100 * row.gain, ".1f")
+    return f"{row.label} {percent(row.accuracy)} ({gain} points, 95% interval {low} to {high})"
+
+
+def _unit(comparison: Comparison, row: MethodRow) -> str:
+    """Whether random masks of the same size do as well as one method."""
     null = null_of(comparison, row)
     if null is None or math.isnan(row.null_p):
-        return "; no random masks were drawn, so nothing says whether these units matter"
-    return (
-        f"; {null.as_good(row.accuracy):,} of {null.n:,} random masks of the same size do at least as well "
-        f"({p_text(row.null_p)})"
+        return NO_NULL
+    head = (
+        "Which units are scaled matters"
+        if row.null_p < ALPHA
+        else "It is not shown that the choice of units matters"
     )
+    count = (
+        f"{as_good(null, row):,} of {null.n:,} random masks of the same size do at least as well"
+    )
+    return f"{head}: {count} ({p_text(row.null_p)})."
+
+
+def _units(comparison: Comparison, rows: Sequence[MethodRow]) -> str:
+    """The same for several methods that have a null."""
+    found: dict[bool, list[str]] = {True: [], False: []}
+    for row in rows:
+        null = null_of(comparison, row)
+        if null is not None and not math.isnan(row.null_p):
+            words = f"{as_good(null, row):,} of {null.n:,} random masks do at least as well"
+            found[row.null_p < ALPHA].append(f"{row.label} ({words})")
+    if not found[True] and not found[False]:
+        return NO_NULL
+    again = "it is not shown" if found[True] else "It is not shown that the choice of units matters"
+    heads = {True: "Which units are scaled matters for", False: f"{again} for"}
+    return (
+        "; ".join(f"{heads[key]} {', '.join(found[key])}" for key in (True, False) if found[key])
+        + "."
+    )
+
+
+def _valid(rows: Sequence[MethodRow], base: MethodRow) -> list[str]:
+    """How often the next token begins one of the choices, where steering lowers that."""
+    rates = [row.valid_rate for row in rows]
+    if not any(rate < base.valid_rate for rate in rates):
+        return []
+    reached = [percent(rate) for rate in rates]
+    if len(rates) > NAMED:
+        reached = [f"{percent(min(rates))} to {percent(max(rates))}"]
+    return [f"Valid answers: {' and '.join(reached)}, unsteered {percent(base.valid_rate)}."]

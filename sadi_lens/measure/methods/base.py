@@ -14,9 +14,8 @@ import numpy as np
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.find.differences import activation_differences
 from sadi_lens.find.rankings import unit_scores
-from sadi_lens.measure.calls import weights_of
+from sadi_lens.measure.calls import kept, weights_of
 from sadi_lens.measure.candidates import Candidate
-from sadi_lens.measure.journal import kept
 from sadi_lens.measure.sweeps import STRENGTHS, ks_of
 from sadi_lens.tasks.prompts import map_prompts
 from sadi_lens.types.base import DEFAULT_POSITION

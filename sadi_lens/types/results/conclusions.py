@@ -16,8 +16,10 @@ CONTROLS = {
     "same-answer": "the push of another prompt with the same right answer",
     "same-cue": "the push of another prompt with the same cue",
     "other-answer": "the push of a prompt with another right answer",
+    "swapped-prompt": "the push of another prompt, any",
     "own-direction": "its own direction at one length for all prompts",
     "own-norm": "its own length along the fixed direction D",
+    "control-token": "the same edit at the middle token of the prompt",
     "random": "the best of the random masks tried on dev",
     "random-supervised": "random masks picked by their margin on the pairs",
 }

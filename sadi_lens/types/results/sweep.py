@@ -15,9 +15,6 @@ from sadi_lens.types.stats import standard_error
 if TYPE_CHECKING:
     import pandas as pd
 
-CLIFF = 0.2
-"""Fall of the valid-answer rate from which a cell counts as broken."""
-
 
 @dataclass(frozen=True)
 class Selection:
@@ -215,9 +212,9 @@ class Sweep(ArrayEq):
         )
 
     def cliffs(self) -> Bool[np.ndarray, "k strength"]:
-        """Cells in which valid answers fall more than ``CLIFF`` below the unsteered model's: broken, not wrong."""
+        """Cells below the floor that ``best`` keeps to by default: the model is broken there, not wrong."""
         with np.errstate(invalid="ignore"):
-            return self.valid_rate < self.unsteered_valid_rate - CLIFF
+            return self.valid_rate < valid_floor(self.unsteered_valid_rate, None) - 1e-12
 
     def selection(self, *, n_splits: int = 200, seed: int = 0) -> "Selection":
         """How much of the best accuracy is selection: choose on one half of the items, measure on the other.
@@ -256,11 +253,12 @@ class Sweep(ArrayEq):
             f"; {int(region.sum())} cells lie within one standard error ({100 * error:.1f} points)"
         )
         if cliffs.any():
-            reason += f"; in {int(cliffs.sum())} cells valid answers collapse"
+            n = int(cliffs.sum())
+            reason += f"; valid answers collapse in {n} cell{'s' if n > 1 else ''}"
         if cliffs[row, column]:
             reason += (
-                f", also in this one ({self.valid_rate[row, column]:.0%}, unsteered "
-                f"{self.unsteered_valid_rate:.0%})"
+                f", this one ({self.valid_rate[row, column]:.0%}, unsteered "
+                f"{self.unsteered_valid_rate:.0%}) among them"
             )
         accuracy = float(self.accuracy[row, column])
         k, strength = int(self.ks[row]), float(self.strengths[column])
