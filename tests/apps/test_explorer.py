@@ -481,6 +481,51 @@ def test_widget_menu_and_config(live, explorer):
         explorer.widget(theme="drak")
 
 
+def test_a_large_model_gets_a_third_of_the_cells(monkeypatch):
+    import sadi_lens as sl
+    from sadi_lens.apps.explorer import making
+
+    model, task = sl.load_model("tiny"), sl.load_task("hints")
+    small = replace(task, pairs=task.pairs[:4])
+    common = {"position": "last_prompt", "scoring": "sum", "progress": False}
+    full = making.answering(model, small, "head", **common)
+    assert (full.ks, len(full.strengths)) == ((1, 2, 4, 6, 8, 10), 9)
+    monkeypatch.setattr(making, "is_large", lambda _model: True)
+    few = making.answering(model, small, "head", **common)
+    assert (few.ks, few.strengths) == ((2, 6, 10), (0, 1, 2, 3, 5, 8))
+
+
+def test_a_tab_of_other_strengths_or_several_ks_is_refused(
+    explorer, llama, task, differences, tmp_path
+):
+    import sadi_lens as sl
+
+    for changes in ({"ks": [2], "strengths": [1.0]}, {"ks": [1, 2], "strengths": STRENGTHS}):
+        other = sl.apps.SteeringExplorer(
+            llama, task, differences["head"], prompts=["the hat is"], max_new_tokens=2, **changes
+        )
+        with pytest.raises(ValueError, match=r"at one K and strengths \(-0.5, 0.0, 1.0, 4.0\)"):
+            explorer.to_html(tmp_path / "page.html", writing=other, progress=False)
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_the_widget_begins_with_the_commonest_change():
+    import sadi_lens as sl
+    from sadi_lens.apps.explorer.widget import LiveExplorer
+
+    model, task = sl.load_model("tiny"), sl.load_task("hints")
+    heads = sl.activation_differences(model, task.pairs, components=["head"], progress=False)[
+        "head"
+    ]
+    live = LiveExplorer(sl.apps.SteeringExplorer(model, task, heads), k=10, strength=5.0)
+    assert (live.k.value, live.strength.value) == (10, 5.0)
+    found = outcomes_of(model, replace(task, dev=task.dev[:60]), heads, 10, 5.0)
+    changed = [one for one in found if one[0] != one[1]]
+    item = [one.prompt for one in task.dev].index(live.prompt.value)
+    assert changed.count(found[item]) == max(changed.count(one) for one in changed)
+    assert len(live.samples) == 8
+
+
 def test_the_command_line_writes_a_page_and_refuses_in_one_line(tmp_path):
     from typer.testing import CliRunner
 

@@ -67,7 +67,8 @@ class LiveExplorer:
             ) from error
         self.explorer = explorer
         self.theme = require_theme(theme)
-        k = explorer.ks[len(explorer.ks) // 2] if k is None else k
+        if k is None:
+            k = int(explorer.ks[len(explorer.ks) // 2])
         if strength is None:
             strength = min(1.0, explorer.strengths[-1])
         self.samples = {text_of(one): one for one in _menu(explorer, k, strength)}
