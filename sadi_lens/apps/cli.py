@@ -23,6 +23,7 @@ from sadi_lens.apps._loading import (
     TaskName,
     Writing,
     is_large,
+    lines_of,
     writing_task,
 )
 from sadi_lens.apps._printing import console, print_comparison, print_table
@@ -104,9 +105,7 @@ def compare(
     methods: Annotated[
         str, typer.Option(help="Names separated by commas, of `sadi-lens methods`; default all")
     ] = "",
-    component: Annotated[
-        str, typer.Option(help="Component of fixed methods, controls, null")
-    ] = "head",
+    component: Annotated[str, typer.Option(help="Of fixed methods, controls and null")] = "head",
     n_null: Annotated[int, typer.Option(help="Random masks in each null; 0 for none")] = 40,
     tune_null: Annotated[
         bool, typer.Option(help="Let every random mask choose K and strength on dev, as SADI did")
@@ -127,9 +126,7 @@ def compare(
     """Every way to steer side by side: chosen on dev with one budget, scored once on the same test items."""
     asked = Asked(model, task, data, sizes, chat_template, dtype, position, scoring)
     _require_places(out, png)
-    texts = None
-    if neutral is not None:
-        texts = [line for line in neutral.read_text(encoding="utf-8").splitlines() if line.strip()]
+    texts = None if neutral is None else lines_of(neutral)
     loaded, loaded_task, notes = asked.load()
     say(*notes)
     from sadi_lens.measure.comparing import compare as run
@@ -152,9 +149,9 @@ def compare(
         progress=console.is_terminal,
     )
     print_comparison(comparison)
-    path = write_json({"comparison": comparison}, out / "results.json")
-    say(f"results: {path}")
-    _draw({"comparison": comparison}, out / "figures", png=png)
+    results = {"comparison": comparison}
+    say(f"results: {write_json(results, out / 'results.json')}")
+    _draw(results, out / "figures", png=png)
 
 
 @command("figures demo/results.json --out figures")

@@ -121,11 +121,10 @@ def generate(
     # Without a KV cache the bridge generates: the slow way that the other is checked by.
     runner = runner_of(model) if use_cache else Runner(model)
     several = several_prompts(prompts)
-    require_tokenizer(model)
     found = continued(
         runner, several, intervention, options, prepend_bos=prepend_bos, batch_size=batch_size
     )
-    warn_unknown(model, [[one] for one in several if isinstance(one, str)])
+    warn_unknown(model, [[one] for one in several if isinstance(one, str)], stacklevel=4)
     return found if return_tokens else [one.text for one in found]
 
 

@@ -266,11 +266,11 @@ def fitting(
         raise ValueError(f"{message}. Shorten them, or leave them out: too_long='skip'")
     if len(long) == len(items):
         raise ValueError(f"{message}: none is left")
-    warnings.warn(f"{message}. They are left out", stacklevel=4)
+    warnings.warn(f"{message}. They are left out", stacklevel=5)
     return [row for row in range(len(items)) if row not in set(long)]
 
 
-def warn_unknown(model: HookedModel, items: Sequence[Sequence[str]]) -> None:
+def warn_unknown(model: HookedModel, items: Sequence[Sequence[str]], stacklevel: int = 5) -> None:
     """Warn of words in the texts of each row that the tokenizer does not know: to the model they are all one token."""
     tokenizer = require_tokenizer(model)
     unknown = tokenizer.unk_token_id
@@ -296,5 +296,5 @@ def warn_unknown(model: HookedModel, items: Sequence[Sequence[str]]) -> None:
         f"{len(found)} of {len(items)} items hold words that {ModelInfo.of(model).name} does not know (rows "
         f"{', '.join(map(str, found[:_ROWS_NAMED]))}; first {', '.join(map(repr, first))}): all of them are the token "
         f"{tokenizer.unk_token!r} to it, and its numbers say nothing about them",
-        stacklevel=4,
+        stacklevel=stacklevel,
     )

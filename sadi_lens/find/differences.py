@@ -23,15 +23,11 @@ from sadi_lens.engine.text import (
     shared_length,
     warn_unknown,
 )
-from sadi_lens.types.base import require_one_of
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.differences import ActivationDifferences, UnitDifferences
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import COMPONENTS, HookedModel, ModelInfo, n_units
-
-READ_AT = ("last", "letter")
-"""Tokens at which a difference is read: the last of the text, or the first in which the answers differ."""
 
 
 @checked()
@@ -80,23 +76,16 @@ def activation_differences(
         >>> found["head"].mean.shape, found["head"].vector.shape  # layers, heads, d_head
         ((5, 16), (5, 16, 8))
     """
-    require_one_of("read_at", read_at, READ_AT)
     info = ModelInfo.of(model)
     components = _different(info, components)
-    given = [(pair.prompts, (pair.positive, pair.negative)) for pair in pairs]
-    kept = fitting(model, given, "pairs", too_long=too_long, prepend_bos=prepend_bos)
-    skipped, pairs = len(pairs) - len(kept), [pairs[row] for row in kept]
-    warn_unknown(model, [pair.texts for pair in pairs])
-    items = encode_pairs(model, pairs, prepend_bos=prepend_bos)
-    if read_at == "letter":
-        items = [_to_letter(*both) for both in zip(pairs, items, strict=True)]
+    items = _items(model, pairs, prepend_bos, too_long, read_at)
     moments = {name: _Moments(info, name, device_of(model)) for name in components}
     with tqdm(total=len(items), desc="differences", unit="pair", disable=not progress) as bar:
         for found in read(model, items, components, max_tokens=max_tokens):
             for name, values in found.values.items():
                 moments[name].update(values)
             bar.update(len(found.indices))
-    merged = sum(item.merged for item in items)
+    merged, skipped = sum(item.merged for item in items), len(pairs) - len(items)
     return {
         name: one.result(info, task=task, merged_boundaries=merged, skipped=skipped)
         for name, one in moments.items()
@@ -112,6 +101,24 @@ def _to_letter(pair: ContrastivePair, item: EncodedItem) -> EncodedItem:
             f'{pair.negative!r} (prompt {pair.prompt[-40:]!r}); use read_at="last"'
         )
     return replace(item, answers=tuple(answer[: same + 1] for answer in item.answers))
+
+
+def _items(
+    model: HookedModel,
+    pairs: Sequence[ContrastivePair],
+    prepend_bos: bool | None,
+    too_long: str,
+    read_at: str,
+) -> list[EncodedItem]:
+    """Tokens of the pairs that fit the context; words that the model does not know are warned about."""
+    given = [(pair.prompts, (pair.positive, pair.negative)) for pair in pairs]
+    kept = fitting(model, given, "pairs", too_long=too_long, prepend_bos=prepend_bos)
+    pairs = [pairs[row] for row in kept]
+    warn_unknown(model, [pair.texts for pair in pairs])
+    items = encode_pairs(model, pairs, prepend_bos=prepend_bos)
+    if read_at == "last":
+        return items
+    return [_to_letter(*both) for both in zip(pairs, items, strict=True)]
 
 
 def _different(info: ModelInfo, components: Sequence[str] | None) -> Sequence[str]:

@@ -68,13 +68,7 @@ def learn_scalars(
         >>> bool(steered.accuracy > plain.accuracy)
         True
     """
-    if penalty < 0:
-        raise ValueError(f"penalty must be at least 0, got {penalty}")
-    if learning_rate <= 0:
-        raise ValueError(f"learning_rate must be above 0, got {learning_rate}")
-    if not len(pairs):
-        raise ValueError("pairs must hold at least 1, got 0")
-    require_one_prompt(pairs, "learn_scalars")
+    _require_usable(pairs, penalty, learning_rate)
     info = ModelInfo.of(model)
     scales = np.zeros((info.n_layers, n_units(info, component)))
     first, second = np.zeros_like(scales), np.zeros_like(scales)
@@ -93,6 +87,16 @@ def learn_scalars(
                 f"learning_rate {learning_rate:g} takes strengths beyond {LARGEST:g}; use a smaller one"
             )
     return UnitScaling(component, scales)
+
+
+def _require_usable(pairs: Sequence[ContrastivePair], penalty: float, learning_rate: float) -> None:
+    if penalty < 0:
+        raise ValueError(f"penalty must be at least 0, got {penalty}")
+    if learning_rate <= 0:
+        raise ValueError(f"learning_rate must be above 0, got {learning_rate}")
+    if not len(pairs):
+        raise ValueError("pairs must hold at least 1, got 0")
+    require_one_prompt(pairs, "learn_scalars")
 
 
 def _slope(

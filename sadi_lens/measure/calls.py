@@ -226,6 +226,15 @@ def fitting_samples(
     return samples if len(rows) == len(samples) else [samples[row] for row in rows]
 
 
+def are_texts(samples: Sequence[Sample]) -> bool:
+    """Whether all samples have a target; refused where there is none, or some have choices."""
+    if not samples:
+        raise ValueError("samples must hold at least 1 item, got 0")
+    if len({sample.target is not None for sample in samples}) > 1:
+        raise ValueError("samples must all have choices or all have a target, got both kinds")
+    return samples[0].target is not None
+
+
 def split_of(samples: Sequence[Sample]) -> str:
     """The samples' common split; ``"mixed"`` if they differ, ``"unknown"`` if none is recorded."""
     splits = {sample.split for sample in samples}

@@ -149,17 +149,9 @@ def choose(
         if found.split == "unknown":  # what a task calls dev is dev
             found = replace(found, split="dev")
         choice = found.best() if rule == "best" else found.stable()
-        taken = _started(_taken(candidates, choice), start)
-        return Chosen(
-            method,
-            taken,
-            settings.position,
-            choice.accuracy,
-            len(candidates),
-            found,
-            choice,
-            candidates=candidates,
-        )
+        taken, n = _started(_taken(candidates, choice), start), len(candidates)
+        one = Chosen(method, taken, settings.position, choice.accuracy, n, found, choice)
+        return one._replace(candidates=candidates)
     scored = evaluate_candidates(material.model, dev, candidates, settings)
     base = None
     if len(candidates) > 1:  # a control, or a finished intervention, is what it is

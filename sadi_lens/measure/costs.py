@@ -54,25 +54,19 @@ def side_effect_curve(
         progress: Show a bar.
 
     Raises:
-        ValueError: If strengths or texts are empty, a text cannot be cut or does not fit, a name is unknown, or as
-            ``evaluate``.
+        ValueError: If strengths or texts are empty, a text cannot be cut or does not fit, or as ``evaluate``.
     """
-    if not len(strengths) or not len(texts):
-        raise ValueError(
-            f"strengths and texts must hold at least 1 each, got {len(strengths)} and {len(texts)}"
-        )
+    _require_some(strengths, texts)
     require_one_of("kind", kind, KINDS)
     all_made = [made(make, float(strength)) for strength in strengths]
     halves = [halves_of(text) for text in texts]
+    settings, cells = Settings(task, position, scoring, prepend_bos), [None, *all_made]
     base, *found = evaluate_all(
-        model,
-        samples,
-        [None, *all_made],
-        Settings(task, position, scoring, prepend_bos),
-        progress=progress,
-        description="side effects",
+        model, samples, cells, settings, progress=progress, description="side effects"
     )
     kl = [_kl(model, halves, one, text_position) for one in all_made]
+    rows = np.array([(one.accuracy, *one.interval) for one in found], dtype=np.float32)
+    accuracy, low, high = rows.T.copy()
     return SideEffectCurve(
         label=label,
         kind=kind,
@@ -80,15 +74,22 @@ def side_effect_curve(
         task=task,
         split=base.split,
         n=base.n,
-        strengths=tuple(float(strength) for strength in strengths),
-        accuracy=np.array([one.accuracy for one in found], dtype=np.float32),
-        low=np.array([one.interval.low for one in found], dtype=np.float32),
-        high=np.array([one.interval.high for one in found], dtype=np.float32),
+        strengths=tuple(map(float, strengths)),
+        accuracy=accuracy,
+        low=low,
+        high=high,
         kl=np.array(kl, dtype=np.float32),
         unsteered_accuracy=base.accuracy,
         component=all_made[0].component,
         position=position,
     )
+
+
+def _require_some(strengths: Sequence[float], texts: Sequence[str]) -> None:
+    if not len(strengths) or not len(texts):
+        raise ValueError(
+            f"strengths and texts must hold at least 1 each, got {len(strengths)} and {len(texts)}"
+        )
 
 
 def _kl(

@@ -15,6 +15,7 @@ from sadi_lens.measure.calls import (
     Call,
     EvaluationInterrupted,
     Settings,
+    are_texts,
     fitting_samples,
     joined,
     kept,
@@ -182,8 +183,7 @@ def _call(
         ValueError: If a list is empty, the labels are not as many as the interventions, samples of both kinds are
             given, or an intervention is for another model.
     """
-    if not samples:
-        raise ValueError("samples must hold at least 1 item, got 0")
+    are_texts(samples)
     if not interventions:
         raise ValueError("interventions must hold at least 1 (None is the unsteered model), got 0")
     info = ModelInfo.of(model)
@@ -196,8 +196,6 @@ def _call(
         raise ValueError(
             f"label must name every intervention: {len(labels)} for {len(interventions)}"
         )
-    if len({sample.target is not None for sample in samples}) > 1:
-        raise ValueError("samples must all have choices or all have a target, got both kinds")
     return Call(samples, interventions, labels, settings)
 
 

@@ -244,11 +244,9 @@ def match_kl(
 
     if not prompts:
         raise ValueError("prompts must hold at least 1, got 0")
-    for name, value in (("start", start), ("tolerance", tolerance)):
-        if value <= 0:
-            raise ValueError(f"{name} must be above 0, got {value:g}")
-    wanted = measure(intervention)
-    tried = {0.0: 0.0}
+    if min(start, tolerance) <= 0:
+        raise ValueError(f"start and tolerance must be above 0, got {start:g} and {tolerance:g}")
+    wanted, tried = measure(intervention), {0.0: 0.0}
 
     def reaches(strength: float) -> bool:
         try:

@@ -41,6 +41,22 @@ class ChoiceScores:
     done: Bool[np.ndarray, " item"]
     interrupted: bool = False
 
+    @classmethod
+    def empty(cls, n: int, choices: Sequence[Sequence[str]], *, is_forced: bool) -> "ChoiceScores":
+        """Of ``n`` interventions; nothing is done yet."""
+        shape = (n, len(choices))
+        return cls(
+            scores=np.full((*shape, max(map(len, choices))), np.nan, dtype=np.float32),
+            valid=np.zeros(shape, dtype=bool),
+            spelled=np.zeros(shape, dtype=bool) if is_forced else None,
+            done=np.zeros(len(choices), dtype=bool),
+        )
+
+    def divide(self, lengths: Sequence[Sequence[int]]) -> None:
+        """Divide by the length of every choice of every item, in tokens or bytes."""
+        for index, own in enumerate(lengths):
+            self.scores[:, index, : len(own)] /= own
+
     def rows(self, kept: np.ndarray) -> Iterator[ChoiceRow]:
         """One row an intervention, of the items in ``kept``."""
         for index in range(len(self.scores)):
@@ -61,8 +77,7 @@ def score_choices(
         model: A bridged model in eval mode.
         samples: With choices, or (``"teacher_forced"`` only) with targets.
         interventions: None is the unsteered model.
-        settings: Any scoring except ``"generation"``. Under ``"pmi"`` the interventions act in the prompt's last line
-            alone too.
+        settings: Any scoring but ``"generation"``; ``"pmi"`` steers the prompt's last line alone too.
         bar: Progress bar, updated by items times interventions.
 
     Raises:
@@ -78,14 +93,7 @@ def score_choices(
         ]
 
     items = encoded([one.prompt for one in samples])
-    shape = (len(interventions), len(samples))
-    is_forced = scoring == "teacher_forced"
-    result = ChoiceScores(
-        scores=np.full((*shape, max(map(len, choices))), np.nan, dtype=np.float32),
-        valid=np.zeros(shape, dtype=bool),
-        spelled=np.zeros(shape, dtype=bool) if is_forced else None,
-        done=np.zeros(len(samples), dtype=bool),
-    )
+    result = ChoiceScores.empty(len(interventions), choices, is_forced=scoring == "teacher_forced")
     spelling = Spelling(require_tokenizer(model), samples, items)
     try:
         for found in score_answers(
@@ -104,11 +112,10 @@ def score_choices(
         result.interrupted = True
         if scoring == "pmi":  # half of a difference is no score
             result.done[:] = False
-    if scoring in ("per_token", "per_byte"):
-        for index, (item, texts) in enumerate(zip(items, choices, strict=True)):
-            by_byte = [len(text.strip().encode()) for text in texts]
-            lengths = by_byte if scoring == "per_byte" else [len(one) for one in item.answers]
-            result.scores[:, index, : len(lengths)] /= lengths
+    if scoring == "per_token":
+        result.divide([[len(one) for one in item.answers] for item in items])
+    if scoring == "per_byte":
+        result.divide([[len(text.strip().encode()) for text in texts] for texts in choices])
     return result
 
 

@@ -95,46 +95,43 @@ def head_paths(
 
     require_one_of("split", split, ("dev", "test"))
     samples: Sequence[Sample] = getattr(task, split)
-    mask = scaling.mask
-    if mask.component != "head" or not samples or any(not one.choices for one in samples):
+    if scaling.component != "head" or not samples or any(not one.choices for one in samples):
         raise ValueError(
-            f"head_paths needs SADI on heads and items with choices; got component {mask.component!r} and "
+            f"head_paths needs SADI on heads and items with choices; got component {scaling.component!r} and "
             f"{len(samples)} items of {split}"
         )
     _require_plain_sum(model, samples[0])
+    edits = _edits(model, task, scaling, samples, seed)
+    settings = Settings(task.name)
+    results = evaluate_all(model, samples, list(edits.values()), settings, progress=False)
+    found = dict(zip(edits, results, strict=True))
+    margins = {name: one.margins - found["unsteered"].margins for name, one in found.items()}
+    rows: list[dict[str, Any]] = []
+    for name, change in margins.items():
+        rows.append(_row(name, change, found[name].accuracy))
+        if name == "direct":
+            rows.append(_row("rest", margins["scaled"] - change, float("nan")))
+    frame = pd.DataFrame(rows)
+    about = {"label": scaling.label, "task": task.name, "model": ModelInfo.of(model).name}
+    frame.attrs = {**about, "split": split}
+    return frame
+
+
+def _edits(
+    model: HookedModel, task: Task, scaling: MaskedScaling, samples: Sequence[Sample], seed: int
+) -> dict[str, Any]:
+    """Name of each row that is a run -> its intervention."""
+    mask, prompts = scaling.mask, [one.prompt for one in samples]
     direct, each = _direct(model, samples, scaling)
     own = activation_differences(model, task.pairs, components=["head"], progress=False)["head"]
-    edits: dict[str, Any] = {
+    return {
         "unsteered": None,
         "scaled": scaling,
         "direct": direct,
         **{f"direct, head {layer}.{unit}": one for (layer, unit), one in each.items()},
         "mean ablation": MeanAblation.from_differences(mask, own),
-        "resample ablation": resample_ablation(
-            model, mask, [one.prompt for one in samples], seed=seed
-        ),
+        "resample ablation": resample_ablation(model, mask, prompts, seed=seed),
     }
-    results = evaluate_all(
-        model, samples, list(edits.values()), Settings(task.name), progress=False
-    )
-    margins = {
-        name: one.margins - results[0].margins for name, one in zip(edits, results, strict=True)
-    }
-    accuracy = {name: one.accuracy for name, one in zip(edits, results, strict=True)}
-    rest = margins["scaled"] - margins["direct"]
-    rows: list[dict[str, Any]] = []
-    for name, change in margins.items():
-        rows.append(_row(name, change, accuracy[name]))
-        if name == "direct":
-            rows.append(_row("rest", rest, float("nan")))
-    frame = pd.DataFrame(rows)
-    frame.attrs = {
-        "label": scaling.label,
-        "task": task.name,
-        "model": ModelInfo.of(model).name,
-        "split": split,
-    }
-    return frame
 
 
 def _row(edit: str, change: np.ndarray, accuracy: float) -> dict[str, Any]:

@@ -84,10 +84,9 @@ def prune_mask(
 ) -> Pruned:
     """Take units out of a mask one by one for as long as ``keep`` of its effect on the margin stays.
 
-    In every step the units with the smallest first-order effect (slope half way; once there are no more than
-    ``n_candidates``, all of them) are really taken out, each in a run of its own, and the one whose loss leaves the
-    most effect goes. Greedy: a smaller mask may exist. Prune on dev,
-    report on test. At most K x ``n_candidates`` runs, all of one step in one pass over the samples.
+    In every step the ``n_candidates`` units with the smallest first-order effect (slope half way) are really taken
+    out, each in a run of its own, and the one whose loss leaves the most effect goes. Greedy: a smaller mask may
+    exist. Prune on dev, report on test. At most K x ``n_candidates`` runs, those of one step in one pass.
 
     Args:
         model: A bridged model in eval mode.
@@ -108,25 +107,16 @@ def prune_mask(
     _require_units(mask)
     if not 0 < keep <= 1:
         raise ValueError(f"keep must be in (0, 1], got {keep}")
-    pruning = _Pruning(
-        model, samples, strength, Settings("", position, scoring, prepend_bos), progress
-    )
+    settings = Settings("", position, scoring, prepend_bos)
+    pruning = _Pruning(model, samples, strength, settings, progress)
     base, whole = pruning.run([None, mask])
     effect = whole.margin - base.margin
     _require_effect(effect, base.margin, strength)
-    left, steps = mask, list[PruneStep]()
-    while left.k > 1:
-        smaller, step = pruning.step(left, base.margin, effect, n_candidates)
-        if not step.share >= keep:
-            break
-        left = smaller
-        steps.append(step)
+    left, steps = pruning.steps(mask, base.margin, effect, keep, n_candidates)
+    rule = f"{mask.rule}, pruned to {keep:.0%} of the effect" if steps else mask.rule
+    provenance = {**mask.provenance, "pruned_from": mask.k, "keep": float(keep)}
     return Pruned(
-        mask=replace(
-            left,
-            rule=f"{mask.rule}, pruned to {keep:.0%} of the effect" if steps else mask.rule,
-            provenance={**mask.provenance, "pruned_from": mask.k, "keep": float(keep)},
-        ),
+        mask=replace(left, rule=rule, provenance=provenance),
         full=mask,
         strength=float(strength),
         keep=float(keep),
@@ -162,6 +152,19 @@ class _Pruning:
             progress=self.progress,
             description="prune",
         )
+
+    def steps(
+        self, left: Mask, base: float, effect: float, keep: float, n: int
+    ) -> tuple[Mask, list[PruneStep]]:
+        """What is left where one unit less would keep less than ``keep`` of the effect."""
+        found: list[PruneStep] = []
+        while left.k > 1:
+            smaller, step = self.step(left, base, effect, n)
+            if not step.share >= keep:
+                break
+            left = smaller
+            found.append(step)
+        return left, found
 
     def step(self, left: Mask, base: float, effect: float, n: int) -> tuple[Mask, PruneStep]:
         """The mask without the unit whose loss leaves the most effect, of the ``n`` least likely to be missed."""

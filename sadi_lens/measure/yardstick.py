@@ -24,6 +24,16 @@ if TYPE_CHECKING:
 YARDSTICK = "exact"
 TOP = 10
 """Units compared as a set."""
+COLUMNS = [
+    "ranking",
+    "spearman",
+    "top_shared",
+    "k",
+    "strength",
+    "dev_accuracy",
+    "test_accuracy",
+    "seconds",
+]
 DEFAULT = ("signed", "magnitude", "effect", "integrated", "attribution", "gradient", YARDSTICK)
 
 
@@ -73,40 +83,27 @@ def rankings_table(
     material = Material(model, task.pairs, task.name, component, position, seed)
     settings = Settings(task.name, position)
     exact = material.scores(component, YARDSTICK).values
-    best = set(np.argsort(-exact, axis=None)[:TOP].tolist())
-    unsteered = METHODS["unsteered"]
     rows: list[dict[str, object]] = []
     for name in ("unsteered", *rankings):
-        method = (
-            unsteered
-            if name == "unsteered"
-            else Method(name, "adaptive", sadi, ranking=name, axis="K")
-        )
+        method = METHODS["unsteered"]
         row: dict[str, object] = {"ranking": name}
         if name != "unsteered":
-            started = time.process_time()
-            values = material.scores(component, name).values
-            row["seconds"] = time.process_time() - started
-            found_rank: Any = spearmanr(np.ravel(values), np.ravel(exact))
-            row["spearman"] = float(found_rank[0])
-            first = set(np.argsort(-values, axis=None)[:TOP].tolist())
-            row["top_shared"] = len(first & best) / len(best)
+            method = Method(name, "adaptive", sadi, ranking=name, axis="K")
+            row |= _agreement(material, name, exact)
         chosen = choose(material, method, task.dev, settings, budget=budget)
         (found,) = evaluate_candidates(model, task.test, [chosen.candidate], settings)
-        row |= {
-            "k": chosen.candidate.k,
-            "strength": chosen.candidate.strength,
-            "dev_accuracy": chosen.dev_accuracy,
-            "test_accuracy": found.accuracy,
-        }
+        row |= {"k": chosen.candidate.k, "strength": chosen.candidate.strength}
+        row |= {"dev_accuracy": chosen.dev_accuracy, "test_accuracy": found.accuracy}
         rows.append(row)
-    columns = [
-        "ranking",
-        "spearman",
-        "top_shared",
-        "k",
-        "strength",
-        "dev_accuracy",
-        "test_accuracy",
-    ]
-    return pd.DataFrame(rows, columns=[*columns, "seconds"])
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _agreement(material: Material, ranking: str, exact: np.ndarray) -> dict[str, object]:
+    """How a ranking orders the units against the yardstick, and the time it takes."""
+    started = time.process_time()
+    values = material.scores(material.component, ranking).values
+    seconds = time.process_time() - started
+    found: Any = spearmanr(np.ravel(values), np.ravel(exact))
+    first, best = (set(np.argsort(-one, axis=None)[:TOP].tolist()) for one in (values, exact))
+    shared = len(first & best) / len(best)
+    return {"seconds": seconds, "spearman": float(found[0]), "top_shared": shared}

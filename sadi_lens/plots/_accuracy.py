@@ -67,8 +67,9 @@ def method_accuracy(
             seen.add(line.kind)
     _add_heads(figure, colors, comparison)
     low, high = _range(comparison)
+    items = f"{comparison.n:,} {comparison.split} items"
     figure.update_xaxes(
-        title=f"accuracy on {comparison.n:,} {escape(comparison.split)} items",
+        title=f"accuracy on {escape(items)}",
         range=[100 * low, 100 * high],
         ticksuffix="%",
     )
@@ -79,9 +80,7 @@ def method_accuracy(
         figure,
         colors,
         title=_title(comparison),
-        facts=facts_of(
-            comparison, f"{comparison.n:,} {comparison.split} items, the same for every row"
-        ),
+        facts=facts_of(comparison, f"{items}, the same for every row"),
         note=_note(comparison),
         plot=(440, round(_ROW * colors.factor * len(lines))),
         margin=Margin(left=24, right=366 if comparison.nulls else 286),

@@ -40,7 +40,7 @@ def example_effects(
 ) -> go.Figure:
     """Change of every item's margin under two methods, one against the other, at one scale.
 
-    Above the diagonal the adaptive method does more for the right answer; left of 0 the fixed one hurts.
+    Above the diagonal the adaptive method does more; left of 0 the fixed one hurts.
 
     Args:
         unsteered: The model as it is.
@@ -65,13 +65,12 @@ def example_effects(
     base = float32(unsteered.margins)
     up, right = float32(adaptive.margins) - base, float32(fixed.margins) - base
     known = np.isfinite(up) & np.isfinite(right)
-    up, right = np.where(known, up, np.nan), np.where(known, right, np.nan)
+    up, right = (np.where(known, one, np.nan) for one in (up, right))
     require_finite(up, "example_effects (margins; free text has none)")
     places = np.flatnonzero(known)
     shown = places[evenly(places.size, MAX_DOTS)]
-    figure = go.Figure()
+    figure, hover = go.Figure(), _hover_data(prompts, base, up, right)
     _set_axes(figure, colors, right[known], up[known])
-    hover = _hover_data(prompts, base, up, right)
     for is_right, name, symbol, kind in _OUTCOMES:
         here = shown[adaptive.correct[shown] == is_right]
         figure.add_scatter(

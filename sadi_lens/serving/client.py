@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.passes import valid_answers
 from sadi_lens.engine.text import EncodedItem, cut_item, encode
-from sadi_lens.measure.calls import split_of
+from sadi_lens.measure.calls import are_texts, split_of
 from sadi_lens.measure.outcomes import ChoiceScores, Origin, choice_outcomes, text_outcome
 from sadi_lens.measure.picks import Answers
 from sadi_lens.serving.asked import LENGTH_KEY, NAME_KEY
@@ -160,8 +161,7 @@ class VLLMEngine:
 
         Args:
             samples: At least one, all with choices or all with a target (then text is generated and matched).
-            table: Name; None is unsteered. A list gives a list of results, all from one batch of requests; it may be
-                handed to ``sl.types.Comparison.of``, unsteered first.
+            table: Name; None is unsteered. A list gives a list of results, all from one batch of requests.
             position: Which tokens it acts on.
             scoring: One of ``SCORINGS``; free text is always generated.
             task: Name written into the result.
@@ -174,11 +174,7 @@ class VLLMEngine:
         """
         require_one_of("scoring", scoring, SCORINGS)
         require_one_of("position", position, POSITIONS)
-        if not samples:
-            raise ValueError("samples must hold at least 1 item, got 0")
-        is_text = {sample.target is not None for sample in samples}
-        if len(is_text) > 1:
-            raise ValueError("samples must all have choices or all have a target, got both kinds")
+        is_text = are_texts(samples)
         is_one = table is None or isinstance(table, str)
         named = [table] if table is None or isinstance(table, str) else list(table)
         labels = [label] if isinstance(label, str) else label or [*map(self._label, named)]
@@ -187,7 +183,7 @@ class VLLMEngine:
         origin = Origin(self.info, task, split_of(samples), position, scoring)
         asked = [self._asked(one, position) for one in named]
         answers = Answers.of(samples)
-        if scoring == "generation" or is_text.pop():
+        if scoring == "generation" or is_text:
             texts = self.generate(
                 [sample.prompt for sample in samples] * len(asked),
                 [one for one in asked for _ in samples],
@@ -195,22 +191,18 @@ class VLLMEngine:
                 max_new_tokens=max_new_tokens,
                 prepend_bos=prepend_bos,
             )
-            hashed, n = items_hash(samples), len(samples)
-            whole = np.zeros(n, dtype=bool)
+            n = len(samples)
+            about = (origin, items_hash(samples), answers, np.zeros(n, dtype=bool))
             found = [
-                text_outcome(row, samples, texts[start * n :][:n], origin, hashed, answers, whole)
+                text_outcome(row, samples, texts[start * n :][:n], *about)
                 for start, row in enumerate(labels)
             ]
             return found[0] if is_one else found
-        items = [
-            cut_item(self.tokenizer, one.prompt, one.choices, prepend_bos=prepend_bos)
-            for one in samples
-        ]
+        cut = partial(cut_item, self.tokenizer, prepend_bos=prepend_bos)
+        items = [cut(one.prompt, one.choices) for one in samples]
         scores = self._scores(items, asked)
         if scoring == "per_token":
-            for index, item in enumerate(items):
-                lengths = [len(answer) for answer in item.answers]
-                scores.scores[:, index, : len(lengths)] /= lengths
+            scores.divide([[len(answer) for answer in item.answers] for item in items])
         found = list(choice_outcomes(samples, labels, origin, scores, answers, is_grid=False))
         return found[0] if is_one else found
 

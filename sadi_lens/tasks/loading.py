@@ -29,8 +29,8 @@ def load_task(
 ) -> Task:
     """A task by name, or from a user's own rows.
 
-    Names: ``hints``, ``sentiment``, ``effects``, ``recall``, ``kindness`` (embedded model), ``suggest``
-    (language models), those of ``sadi_lens.tasks.BENCHMARKS``, which come from the Hub (see ``load_benchmark``).
+    Names: ``hints``, ``sentiment``, ``effects``, ``recall``, ``kindness`` (embedded model), ``suggest`` (language
+    models), those of ``sadi_lens.tasks.BENCHMARKS``, which come from the Hub (see ``load_benchmark``).
 
     A row holds ``prompt, positive, negative`` (a pair; with ``negative_prompt`` for personas), ``prompt, choices,
     answer`` (the index of the right choice, its label or its text) or ``prompt, target`` (free text), and may hold
@@ -41,7 +41,7 @@ def load_task(
 
     Args:
         source: A name; a file (JSONL, JSON, CSV or TSV in any usual encoding, Parquet, each perhaps compressed with
-            gzip); a folder with one file a split, or of ``datasets``' ``save_to_disk``; a data frame, an Arrow table, a
+            gzip); a folder with one file a split, or of ``save_to_disk``; a data frame, an Arrow table, a
             ``datasets.Dataset`` or ``DatasetDict``; dicts, as a list or generator, or columns.
         name: Name of the task; default the file's.
         split: Which part of a source that has several.
@@ -49,8 +49,7 @@ def load_task(
             may stand in several: ``{"choices": ["A", "B", "C"]}``.
         space: Whether an answer gets the space that parts it from its prompt. Default: it stays as it is given, and
             answers that lack one are warned about.
-        **options: Of ``suggest``: ``families``, ``wordings``, ``ending``, ``seed``, ``known`` (see
-            ``sadi_lens.tasks.suggest_items``).
+        **options: Of ``suggest``; see ``sadi_lens.tasks.suggest_items``.
 
     Raises:
         ValueError: If the name is unknown or a row is wrong; the message names the file and line (or row number).
@@ -71,8 +70,7 @@ def load_task(
         path = as_path("source", source)
         if not path.exists():
             given = {"split": split, "columns": columns, "space": space}
-            own = {key for key, value in given.items() if value is not None}
-            return _by_name(str(source), own, options)
+            return _by_name(str(source), {one for one in given if given[one] is not None}, options)
         _refuse_options(options)
         rows = read_rows(path, split=split)
         name = name or path.name.removesuffix(".gz").rsplit(".", 1)[0]

@@ -18,6 +18,8 @@ DEFAULT_POSITION = "last_prompt"
 """Used wherever no position is given: the token that the paper and its reference code edit (Wang et al., Eq. 5)."""
 ENGINES = ("shared", "plain")
 """How answers are scored: with what texts share run once; or text by text, the slow way to check the other."""
+READ_AT = ("last", "letter")
+"""Tokens at which a difference is read: the last of the text, or the first in which the answers differ."""
 TOO_LONG = ("error", "skip")
 """What becomes of items that do not fit the context."""
 

@@ -19,7 +19,15 @@ import numpy as np
 from beartype.door import is_bearable
 
 from sadi_lens.types.answers import SCORINGS
-from sadi_lens.types.base import ENGINES, POSITIONS, TOO_LONG, item_hint, kinds_of, not_one_of
+from sadi_lens.types.base import (
+    ENGINES,
+    POSITIONS,
+    READ_AT,
+    TOO_LONG,
+    item_hint,
+    kinds_of,
+    not_one_of,
+)
 from sadi_lens.types.model import component_name
 from sadi_lens.types.wording import described, remedy, short
 
@@ -45,6 +53,7 @@ ONE_OF: dict[str, Any] = {
     "text_position": POSITIONS,
     "scoring": SCORINGS,
     "scorings": SCORINGS,
+    "read_at": READ_AT,
     "too_long": TOO_LONG,
 }
 """Values of every argument of this name."""

@@ -113,10 +113,7 @@ class Mask(ArrayEq):
     @classmethod
     @checked()
     def from_units(
-        cls,
-        component: str,
-        units: Sequence[tuple[int, int]],
-        model: HookedModel | ModelInfo,
+        cls, component: str, units: Sequence[tuple[int, int]], model: HookedModel | ModelInfo
     ) -> "Mask":
         """A mask made by hand.
 
@@ -145,10 +142,8 @@ class Mask(ArrayEq):
         """One row a selected unit."""
         import pandas as pd
 
-        return pd.DataFrame(
-            [(self.component, layer, unit) for layer, unit in self.units],
-            columns=["component", "layer", "unit"],
-        )
+        rows = [(self.component, layer, unit) for layer, unit in self.units]
+        return pd.DataFrame(rows, columns=["component", "layer", "unit"])
 
 
 @checked()
@@ -189,18 +184,13 @@ def top_k_mask(
     else:
         ranking = ranking or "signed"
         score, what = scores(differences, ranking), "mean difference"
+    made_of = {"ranking": ranking, "k": int(k), "task": differences.task, "n_pairs": differences.n}
     return Mask(
         differences.component,
         select_top(score if largest else -score, k),
         rule=f"{'top' if largest else 'bottom'} {k} by {ranking} {what}",
         model=differences.model,
-        provenance={
-            "ranking": ranking,
-            "k": int(k),
-            "task": differences.task,
-            "n_pairs": differences.n,
-            **({} if largest else {"largest": False}),
-        },
+        provenance=made_of if largest else {**made_of, "largest": False},
     )
 
 

@@ -79,12 +79,9 @@ class Comparison(ArrayEq):
             ValueError: If the evaluations are not of the same items, or two have the same label.
         """
         base = evaluations[0]
-        others = [one.label for one in evaluations if not same_weights(one, base)]
+        others = ", ".join(one.label for one in evaluations if not same_weights(one, base))
         if others:
-            notes = [
-                *notes,
-                f"weights of their own, not those of {base.model.name}: {', '.join(others)}",
-            ]
+            notes = [*notes, f"weights of their own, not those of {base.model.name}: {others}"]
         bands = {null.label: null for null in nulls}
         rows: list[MethodRow] = []
         for one in evaluations:
