@@ -176,6 +176,8 @@ def test_the_slider_flips_the_dots_that_evaluate_flips(open_page, explorer, righ
         for method in ("adaptive", "fixed", "random"):
             expected = right(method, 10, strength)
             assert dots(page, method) == expected
+            heard = page.locator("#counts").text_content()
+            assert f": {sum(expected)} of 40 right" in heard
             assert f"{sum(expected)} of 40 right" in " ".join(said[method].split())
             mended = sum(now and not was for now, was in zip(expected, before, strict=True))
             broken = sum(was and not now for now, was in zip(expected, before, strict=True))
@@ -398,6 +400,7 @@ def test_on_paper_the_dots_stay_and_the_sliders_go(open_page, explorer, scheme):
     page = open_page(explorer, scheme=scheme)
     page.emulate_media(media="print")
     assert page.locator(".dot").first.is_visible()
+    assert page.locator(".outcomes button").first.is_visible()
     assert not page.locator("#strength").is_visible()
     assert page.locator("#strength-value").is_visible()
 

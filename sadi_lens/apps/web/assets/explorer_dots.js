@@ -117,6 +117,8 @@
       column.querySelector("svg").setAttribute("aria-label",
         `${column.querySelector("h3").textContent}: ${right} of ${main.n} items right. Arrow keys move from item to item.`);
     }
+    by("counts").textContent = columns
+      .map((column) => ["h3", ".count"].map((name) => column.querySelector(name).textContent).join(": ")).join("; ");
     showItem();
   };
 
