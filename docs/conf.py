@@ -96,5 +96,8 @@ SHOWN: set[str] = set() if find_spec("lm_eval") else {"SadiLM"}
 _write_api(HERE / "api")
 
 (HERE / "lessons").mkdir(exist_ok=True)
+for copied in (HERE / "lessons").glob("*.ipynb"):
+    if not (HERE.parent / "notebooks" / copied.name).exists():
+        copied.unlink()
 for notebook in sorted((HERE.parent / "notebooks").glob("*.ipynb")):
     shutil.copyfile(notebook, HERE / "lessons" / notebook.name)

@@ -1,4 +1,4 @@
-"""The main job from end to end: contrastive pairs to a steered model, its controls and its pictures.
+"""The main job from end to end: contrastive pairs to a steered model, its controls, its pictures (``sadi-lens demo``).
 
 A preset of ``sadi_lens.measure.comparing``: SADI under four rankings, of which the paper's and the best other one on
 dev are run on test, beside fixed vectors.
@@ -29,6 +29,11 @@ from sadi_lens.types.stats import ALPHA, MIN_NULL
 COMPARED_RANKINGS = ("signed", "magnitude", "standardised", "effect")
 TUNED_FIXED = "fixed, K and strength chosen on dev"
 SAME_NORM = "fixed, same mask, same norm"
+OF_EFFECT = {
+    "norm": "fixed, mask by effect, same norm",
+    "mean": "fixed, mask by effect, same mean push",
+}
+"""What a fixed vector on the heads of the effect ranking is matched in -> its label."""
 
 
 @checked()
@@ -148,7 +153,7 @@ def _settings(material: Material, task: Task, plan: Plan) -> dict[str, Any]:
 
 
 def _methods(by_ranking: dict[str, str], steps: Steps) -> list[Method | Control]:
-    """SADI under every ranking, the fixed counterparts of the paper's, and a fixed vector with a choice of its own."""
+    """SADI under every ranking, the fixed counterparts of each, and a fixed vector with a choice of its own."""
     own = by_ranking["signed"]
     return [
         METHODS["unsteered"],
@@ -170,6 +175,10 @@ def _methods(by_ranking: dict[str, str], steps: Steps) -> list[Method | Control]
                 ("mean", "same mean push"),
             )
         ),
+        *(
+            Control(name, "fixed", partial(matched, match), of=by_ranking["effect"])
+            for match, name in OF_EFFECT.items()
+        ),
         Method(
             TUNED_FIXED,
             "fixed",
@@ -187,9 +196,12 @@ def _rival(by_ranking: dict[str, str], chosen: dict[str, Chosen]) -> str:
 
 
 def _kept(by_ranking: dict[str, str], chosen: dict[str, Chosen]) -> list[str]:
-    """What is run on test: all but the rankings that are neither the paper's nor the best other one."""
-    left = {by_ranking["signed"], by_ranking[_rival(by_ranking, chosen)]}
-    return [name for name in chosen if name in left or name not in by_ranking.values()]
+    """What is run on test: the paper's ranking, the best other one, and the controls of both."""
+    rival = _rival(by_ranking, chosen)
+    dropped = {name for ranking, name in by_ranking.items() if ranking not in ("signed", rival)}
+    if rival != "effect":
+        dropped |= set(OF_EFFECT.values())
+    return [name for name in chosen if name not in dropped]
 
 
 def _cell(one: Chosen) -> str:

@@ -137,10 +137,14 @@ class Edits:
     def _require_units(self, site: Site, one: Any, values: Tensor, width: int) -> None:
         """Nothing is broadcast: one value of one unit would otherwise stand for all of them."""
         n_units = self.n_heads if site[0] == "head" else width
-        if values.shape[0] != n_units:
+        if (
+            values.ndim != 2
+            or values.shape[0] != n_units
+            or values.shape[1] not in (1, width // n_units)
+        ):
             raise ValueError(
-                f"{one.label} is for {values.shape[0]} units of component {site[0]!r} in layer {site[1]}, the model "
-                f"has {n_units}; make its mask or vector from this model"
+                f"{one.label} is of shape {tuple(values.shape)} for component {site[0]!r} in layer {site[1]}, "
+                f"the model has [{n_units} units, {width // n_units} values]; make its mask or vector from this model"
             )
 
     def _of_rows(self, table: Float[Tensor, "intervention width"]) -> Float[Tensor, "... width"]:

@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sadi_lens.types.base import ArrayEq
-from sadi_lens.types.model import ModelInfo, n_units
+from sadi_lens.types.masks import Mask
+from sadi_lens.types.model import ModelInfo, n_units, unit_shape
 
 Need = Literal["clean", "prompt_end", "place", "prompts"]
 """Fields of a ``Context``."""
@@ -159,6 +160,54 @@ def chooses_positions(intervention: Intervention | None) -> bool:
     return isinstance(intervention, ContextualIntervention) and intervention.need == "place"
 
 
+class PerPrompt(ContextualIntervention):
+    """Shared by interventions that were made for the prompts of a run, and know each of them by its tokens."""
+
+    prompts: tuple[tuple[int, ...], ...]
+    need: ClassVar[Need] = "prompts"
+    lacking: ClassVar[tuple[str, str]] = ("a donor", "swap_prompts")
+    """What a prompt lacks that is none of them, and what makes it."""
+
+    @cached_property
+    def _numbers(self) -> dict[tuple[int, ...], int]:
+        return {prompt: number for number, prompt in enumerate(self.prompts)}
+
+    def numbers(self, context: Context | None, device: torch.device) -> Int[Tensor, " row"]:
+        """Number of each row's prompt.
+
+        Raises:
+            ValueError: If a prompt is none of those it was made for.
+        """
+        prompts: tuple[tuple[int, ...], ...] = self.known(context)
+        unknown = [prompt for prompt in prompts if prompt not in self._numbers]
+        if unknown:
+            raise ValueError(
+                f"{len(unknown)} of {len(prompts)} rows have a prompt without {self.lacking[0]} (first: tokens "
+                f"{list(unknown[0])[:12]}); give {self.lacking[1]} every prompt of the run"
+            )
+        return torch.tensor([self._numbers[one] for one in prompts], device=device)
+
+
+class Masked:
+    """Shared by interventions on the selected units of a mask."""
+
+    mask: Mask
+
+    @property
+    def component(self) -> str:
+        """The mask's component."""
+        return self.mask.component
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Layers with a selected unit; none at strength 0."""
+        return self.mask.layers if getattr(self, "strength", 1) else ()
+
+    def check(self, info: ModelInfo) -> None:
+        """Raise ValueError if the model has another shape than the mask."""
+        self.mask.check(info)
+
+
 def match_component(values: Any, component: str) -> Any:
     """[... unit d] in the shape of the hooked tensor: [... head d_head] for heads, else [... unit]."""
     return values if component == "head" else values[..., 0]
@@ -185,6 +234,13 @@ def require_width(info: ModelInfo, component: str, layer: int, width: int, what:
             f"{what} is for layer {layer} and {width} units, but {info.name} has "
             f"{info.n_layers} layers of {needed} {component} units"
         )
+
+
+def require_values(info: ModelInfo, component: str, d: int, what: str) -> None:
+    """Refuse a model whose units have another number of values."""
+    needed = unit_shape(info, component)[1]
+    if d != needed:
+        raise ValueError(f"{what} {d} values a unit, {info.name} has {needed} ({info.shape})")
 
 
 def require_layer(layer: int, n_layers: int) -> None:

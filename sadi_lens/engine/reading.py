@@ -29,7 +29,7 @@ from sadi_lens.engine.positions import PositionTracker
 from sadi_lens.engine.runner import GATE, RawRunner, Runner, runner_of
 from sadi_lens.engine.steering import applied
 from sadi_lens.engine.text import EncodedItem
-from sadi_lens.types.model import HookedModel, ModelInfo, hook_name, n_units
+from sadi_lens.types.model import HookedModel, ModelInfo, hook_name, n_units, unit_shape
 
 CPU_TOKENS = 512
 """One pass on a CPU: with more, the holes that large activations leave in the heap decide the peak memory."""
@@ -115,8 +115,7 @@ def _tokens(item: EncodedItem, *, is_tree: bool) -> int:
 
 
 def _width(info: ModelInfo, component: str) -> int:
-    units = n_units(info, "neuron" if component == GATE else component)
-    return units * (info.d_head if component == "head" else 1)
+    return math.prod(unit_shape(info, "neuron" if component == GATE else component))
 
 
 class _Notes:

@@ -27,7 +27,7 @@ from sadi_lens.types.checks import checked
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.differences import ActivationDifferences, UnitDifferences
 from sadi_lens.types.masks import Mask
-from sadi_lens.types.model import COMPONENTS, HookedModel, ModelInfo, n_units
+from sadi_lens.types.model import COMPONENTS, HookedModel, ModelInfo, n_units, unit_shape
 
 
 @checked()
@@ -176,8 +176,8 @@ class _Moments:
 
     def __init__(self, info: ModelInfo, component: str, device: torch.device) -> None:
         self.component = component
-        shape = (info.n_layers, n_units(info, component))
-        wide = (*shape, info.d_head if component == "head" else 1)
+        wide = (info.n_layers, *unit_shape(info, component))
+        shape = wide[:2]
         self.scalar, self.square = Moments(shape, device), Moments(shape, device)
         self.vector, self.prompt = Moments(wide, device), Moments(wide, device)
 

@@ -15,7 +15,13 @@ from sadi_lens.engine.runner import owned
 from sadi_lens.engine.text import EncodedItem, encode_item
 from sadi_lens.find.gradients import frozen, gradient_tokens
 from sadi_lens.types.data import ContrastivePair
-from sadi_lens.types.model import HookedModel, ModelInfo, block_hooks, hook_name, n_units
+from sadi_lens.types.model import (
+    HookedModel,
+    ModelInfo,
+    block_hooks,
+    hook_name,
+    unit_shape,
+)
 
 
 def direct_gradients(
@@ -50,8 +56,8 @@ def direct_gradients(
             "right and wrong answers begin with the same token in every pair, so there is no direct effect to "
             "attribute; use ranking 'gradient', which sees whole answers"
         )
-    d = info.d_head if component == "head" else 1
-    found = np.empty((len(items), info.n_layers, n_units(info, component), d), dtype=np.float32)
+    shape = (len(items), info.n_layers, *unit_shape(info, component))
+    found = np.empty(shape, dtype=np.float32)
     lengths = [len(item.prompt) for item in items]
     bar = tqdm(total=len(items), desc="attribution", unit="pair", disable=not progress)
     with bar, frozen(model):
@@ -60,7 +66,7 @@ def direct_gradients(
         for indices in batches_on_one_side(model, whole, lengths, most):
             chosen = [items[index] for index in indices]
             for layer, values in enumerate(_direct(model, chosen, component, info)):
-                found[indices, layer] = values.reshape(len(indices), -1, d).cpu().numpy()
+                found[indices, layer] = values.reshape(len(indices), *shape[2:]).cpu().numpy()
             bar.update(len(indices))
     return found
 

@@ -1,7 +1,6 @@
 """Selected units set to what they are on other inputs (mean and resample ablation), and the direct path of heads."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,19 +11,18 @@ from sadi_lens.engine.intervention import (
     Affine,
     AffineIntervention,
     Context,
-    ContextualIntervention,
-    Need,
+    Masked,
+    PerPrompt,
     match_component,
 )
 from sadi_lens.interventions.swapped import SwappedPrompt
 from sadi_lens.types.checks import checked, float_array, require_fields
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask
-from sadi_lens.types.model import ModelInfo
 
 
 @dataclass(frozen=True, eq=False)
-class MeanAblation(AffineIntervention):
+class MeanAblation(Masked, AffineIntervention):
     """Selected units set to their mean over other prompts: what they say of this input is gone, their average stays.
 
     Example:
@@ -54,16 +52,6 @@ class MeanAblation(AffineIntervention):
         return cls(mask, differences.prompt_mean)
 
     @property
-    def component(self) -> str:
-        """The mask's."""
-        return self.mask.component
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        """Layers with a selected unit."""
-        return self.mask.layers
-
-    @property
     def label(self) -> str:
         """As in ``mean ablation: head, K 2``."""
         return f"mean ablation: {self.component}, K {self.mask.k}"
@@ -73,13 +61,9 @@ class MeanAblation(AffineIntervention):
         chosen = torch.from_numpy(self.mask.selected[layer].copy()).float()[:, None]
         return Affine(1.0 - chosen, chosen * torch.tensor(self.means[layer]))
 
-    def check(self, info: ModelInfo) -> None:
-        """Raise ValueError if the model has another shape than the mask."""
-        self.mask.check(info)
-
 
 @dataclass(frozen=True, eq=False)
-class ResampleAblation(ContextualIntervention):
+class ResampleAblation(Masked, PerPrompt):
     """Selected units set to what they are at the last token of another prompt, its donor (Chan et al., 2022).
 
     Made by ``sadi_lens.measure.resample_ablation`` for the prompts of a run.
@@ -90,7 +74,7 @@ class ResampleAblation(ContextualIntervention):
     """Tokens of each prompt, all different."""
     values: Any
     """Activations of each prompt's donor, float array [prompt layer unit d]."""
-    need: ClassVar[Need] = "prompts"
+    lacking: ClassVar[tuple[str, str]] = ("a donor", "resample_ablation")
 
     def __post_init__(self) -> None:
         require_fields(self)
@@ -103,23 +87,9 @@ class ResampleAblation(ContextualIntervention):
         object.__setattr__(self, "values", values)
 
     @property
-    def component(self) -> str:
-        """The mask's."""
-        return self.mask.component
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        """Layers with a selected unit."""
-        return self.mask.layers
-
-    @property
     def label(self) -> str:
         """As in ``resample ablation: head, K 2``."""
         return f"resample ablation: {self.component}, K {self.mask.k}"
-
-    @cached_property
-    def _numbers(self) -> dict[tuple[int, ...], int]:
-        return {prompt: number for number, prompt in enumerate(self.prompts)}
 
     def edit(self, activation: Tensor, layer: int, context: Context | None = None) -> Tensor:
         """Each row with the selected units of its donor.
@@ -127,22 +97,13 @@ class ResampleAblation(ContextualIntervention):
         Raises:
             ValueError: If a prompt has no donor.
         """
-        prompts: tuple[tuple[int, ...], ...] = self.known(context)
-        if not set(prompts) <= self._numbers.keys():
-            raise ValueError(
-                "some rows have a prompt without a donor; give every prompt of the run"
-            )
+        row = self.numbers(context, activation.device)
         own = match_component(self.values[:, layer], self.component)
         table = self.placed(layer, own, activation)
-        row = torch.tensor([self._numbers[one] for one in prompts], device=activation.device)
         selected = self.mask.selected[layer]
         wide = selected[:, None] if self.component == "head" else selected
         chosen = self.placed(("mask", layer), wide, activation).bool()
         return torch.where(chosen, table[row][:, None], activation)
-
-    def check(self, info: ModelInfo) -> None:
-        """Raise ValueError if the model has another shape than the mask."""
-        self.mask.check(info)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,14 +4,13 @@ from dataclasses import dataclass
 
 import torch
 
-from sadi_lens.engine.intervention import Affine, AffineIntervention
+from sadi_lens.engine.intervention import Affine, AffineIntervention, Masked
 from sadi_lens.types.checks import checked, require_fields
 from sadi_lens.types.masks import Mask
-from sadi_lens.types.model import ModelInfo
 
 
 @dataclass(frozen=True, eq=False)
-class MaskedScaling(AffineIntervention):
+class MaskedScaling(Masked, AffineIntervention):
     """SADI: multiply the selected units of the input's own activations by 1 + strength.
 
     A' = A + delta (A * M), Eq. 5 of Wang et al. (ICLR 2025), in the flow of the network: each layer scales the
@@ -48,16 +47,6 @@ class MaskedScaling(AffineIntervention):
         return cls(mask, float(multiplier) - 1.0)
 
     @property
-    def component(self) -> str:
-        """The mask's component."""
-        return self.mask.component
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        """Layers with a selected unit; none at strength 0."""
-        return self.mask.layers if self.strength else ()
-
-    @property
     def label(self) -> str:
         """As in ``SADI head, K 4, strength 5``."""
         return f"SADI {self.component}, K {self.mask.k}, strength {self.strength:g}"
@@ -66,7 +55,3 @@ class MaskedScaling(AffineIntervention):
         """Scale 1 + strength on selected units."""
         chosen = torch.from_numpy(self.mask.selected[layer].copy())
         return Affine((1.0 + self.strength * chosen.float())[:, None], None)
-
-    def check(self, info: ModelInfo) -> None:
-        """Raise ValueError if the model has another shape than the mask."""
-        self.mask.check(info)

@@ -11,7 +11,7 @@ from sadi_lens.engine.intervention import Affine, AffineIntervention
 from sadi_lens.interventions.pairs import pair_activations
 from sadi_lens.types.checks import checked, float_array, require_fields
 from sadi_lens.types.data import ContrastivePair
-from sadi_lens.types.model import HookedModel, ModelInfo, component_name, n_units
+from sadi_lens.types.model import HookedModel, ModelInfo, component_name, unit_shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +101,7 @@ class AUSteer(AffineIntervention):
 
     def check(self, info: ModelInfo) -> None:
         """Raise ValueError if the model has another shape than the gains."""
-        d = info.d_head if self.component == "head" else 1
-        needed = (info.n_layers, n_units(info, self.component), d)
+        needed = (info.n_layers, *unit_shape(info, self.component))
         if self.gain.shape != needed:
             raise ValueError(
                 f"gain is {self.gain.shape} [layer unit d], {info.name} needs {needed} for "

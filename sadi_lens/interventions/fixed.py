@@ -6,12 +6,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from sadi_lens.engine.intervention import Affine, AffineIntervention, require_not_heads
+from sadi_lens.engine.intervention import (
+    Affine,
+    AffineIntervention,
+    Masked,
+    require_layer,
+    require_not_heads,
+    require_values,
+    require_width,
+)
 from sadi_lens.types.base import ArrayEq, require_one_of
 from sadi_lens.types.checks import checked, float_array, require_fields
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask
-from sadi_lens.types.model import ModelInfo, n_units
+from sadi_lens.types.model import ModelInfo
 
 MATCHES = ("coefficient", "norm", "mean")
 
@@ -33,7 +41,7 @@ class Push(ArrayEq):
 
 
 @dataclass(frozen=True, eq=False)
-class MaskedAddition(AffineIntervention):
+class MaskedAddition(Masked, AffineIntervention):
     """The fixed control: add the same vector to the selected units of every input.
 
     A' = A + delta (V * M). With V = D this is the paper's ablation of adaptivity (Eq. 6, Table 4).
@@ -125,16 +133,6 @@ class MaskedAddition(AffineIntervention):
         return cls(mask, vector, strength, "fixed D, same norm")
 
     @property
-    def component(self) -> str:
-        """The mask's component."""
-        return self.mask.component
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        """Layers with a selected unit; none at strength 0."""
-        return self.mask.layers if self.strength else ()
-
-    @property
     def label(self) -> str:
         """As in ``fixed D, same norm: head, K 4, strength 5``."""
         return f"{self.name}: {self.component}, K {self.mask.k}, strength {self.strength:g}"
@@ -146,12 +144,8 @@ class MaskedAddition(AffineIntervention):
 
     def check(self, info: ModelInfo) -> None:
         """Raise ValueError if the model has another shape than the mask."""
-        self.mask.check(info)
-        d = info.d_head if self.component == "head" else 1
-        if self.vector.shape[2] != d:
-            raise ValueError(
-                f"vector has {self.vector.shape[2]} values a unit, {info.name} has {d} ({info.shape})"
-            )
+        super().check(info)
+        require_values(info, self.component, self.vector.shape[2], "vector has")
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,9 +184,7 @@ class VectorAddition(AffineIntervention):
         Raises:
             ValueError: If the layer does not exist.
         """
-        n_layers = differences.mean.shape[0]
-        if not 0 <= layer < n_layers:
-            raise ValueError(f"layer must be in [0, {n_layers - 1}], got {layer}")
+        require_layer(layer, differences.mean.shape[0])
         return cls(differences.vector[layer, :, 0], layer, strength, differences.component)
 
     @property
@@ -211,9 +203,4 @@ class VectorAddition(AffineIntervention):
 
     def check(self, info: ModelInfo) -> None:
         """Raise ValueError if the model lacks the layer or has another width."""
-        width = n_units(info, self.component)
-        if not 0 <= self.layer < info.n_layers or self.vector.size != width:
-            raise ValueError(
-                f"vector is for layer {self.layer} and {self.vector.size} units, but {info.name} has "
-                f"{info.n_layers} layers of {width} {self.component} units"
-            )
+        require_width(info, self.component, self.layer, self.vector.size, "vector")

@@ -7,10 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sadi_lens.engine.intervention import (
-    Placing,
-    match_component,
-)
+from sadi_lens.engine.intervention import Masked, Placing, match_component, require_values
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.checks import checked, float_array, require_fields
 from sadi_lens.types.differences import ActivationDifferences
@@ -25,7 +22,7 @@ OPPOSED = {
 
 
 @dataclass(frozen=True, eq=False)
-class SignedScaling(Placing):
+class SignedScaling(Masked, Placing):
     """SADI that scales a selected unit up only where its activation has the sign of D.
 
     Multiplying by 1 + strength moves along the sign of the activation, not along D: where the two differ it pushes
@@ -89,16 +86,6 @@ class SignedScaling(Placing):
         return cls(mask, differences.vector, strength, opposed)
 
     @property
-    def component(self) -> str:
-        """The mask's component."""
-        return self.mask.component
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        """Layers with a selected unit; none at strength 0."""
-        return self.mask.layers if self.strength else ()
-
-    @property
     def label(self) -> str:
         """As in ``SADI head, K 4, strength 5, opposed damp``."""
         return (
@@ -128,9 +115,5 @@ class SignedScaling(Placing):
 
     def check(self, info: ModelInfo) -> None:
         """Raise ValueError if the model has another shape than the mask."""
-        self.mask.check(info)
-        d = info.d_head if self.component == "head" else 1
-        if self.direction.shape[2] != d:
-            raise ValueError(
-                f"direction has {self.direction.shape[2]} values a unit, {info.name} has {d} ({info.shape})"
-            )
+        super().check(info)
+        require_values(info, self.component, self.direction.shape[2], "direction has")

@@ -1,25 +1,22 @@
 """The control "swapped prompt": every prompt gets the push that was computed on another one."""
 
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from sadi_lens.engine.intervention import (
     Context,
-    ContextualIntervention,
-    Need,
+    PerPrompt,
     match_component,
 )
 from sadi_lens.types.checks import as_array, float_array, require_fields
-from sadi_lens.types.model import ModelInfo, n_units
+from sadi_lens.types.model import ModelInfo, unit_shape
 
 
 @dataclass(frozen=True, eq=False)
-class SwappedPrompt(ContextualIntervention):
+class SwappedPrompt(PerPrompt):
     """Adds to each prompt the push that an adaptive intervention makes on a donor prompt.
 
     Same mask, same strength, same sizes of push, of the same distribution: only the match between push and input is
@@ -48,7 +45,6 @@ class SwappedPrompt(ContextualIntervention):
     """What the intervention was, for the label."""
     strength: float = 1.0
     """Times the donor's push; 1 is the control."""
-    need: ClassVar[Need] = "prompts"
 
     def __post_init__(self) -> None:
         require_fields(self)
@@ -79,30 +75,18 @@ class SwappedPrompt(ContextualIntervention):
         times = "" if self.strength == 1 else f", times {self.strength:g}"
         return f"swapped prompt: {self.name}{times}"
 
-    @cached_property
-    def _numbers(self) -> dict[tuple[int, ...], int]:
-        return {prompt: number for number, prompt in enumerate(self.prompts)}
-
     def edit(self, activation: Tensor, layer: int, context: Context | None = None) -> Tensor:
         """Each row plus the push of its own donor."""
         if not self.layers:
             return activation.clone()
-        numbers = self._numbers
-        prompts: tuple[tuple[int, ...], ...] = self.known(context)
-        unknown = [prompt for prompt in prompts if prompt not in numbers]
-        if unknown:
-            raise ValueError(
-                f"{len(unknown)} of {len(prompts)} rows have a prompt without a donor (first: tokens "
-                f"{list(unknown[0])[:12]}); give swap_prompts every prompt of the run"
-            )
+        row = self.numbers(context, activation.device)
         values = match_component(self.pushes[:, self.steered.index(layer)], self.component)
         table = self.placed(layer, self.strength * values, activation)
-        row = torch.tensor([numbers[prompt] for prompt in prompts], device=activation.device)
         return activation + table[row][:, None]
 
     def check(self, info: ModelInfo) -> None:
         """Raise ValueError if the model has another shape than the gains."""
-        needed = (n_units(info, self.component), info.d_head if self.component == "head" else 1)
+        needed = unit_shape(info, self.component)
         if self.steered and (self.pushes.shape[2:] != needed or max(self.steered) >= info.n_layers):
             raise ValueError(
                 f"pushes are for layers {self.steered} of {self.pushes.shape[2:]} [unit d], {info.name} has "

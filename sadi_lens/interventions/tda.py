@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sadi_lens.engine.hooks import FlatHook
-from sadi_lens.engine.intervention import Context, ContextualIntervention, Need
+from sadi_lens.engine.intervention import Context, PerPrompt
 from sadi_lens.engine.passes import batches_by_tokens, device_of, pad_id, pad_left, pass_tokens
 from sadi_lens.engine.prompts import encode_prompt
 from sadi_lens.engine.runner import runner_of
@@ -26,7 +25,7 @@ STEPS = 30
 
 
 @dataclass(frozen=True, eq=False)
-class TDA(ContextualIntervention):
+class TDA(PerPrompt):
     """A 0/1 mask of neurons for each prompt, on while the model writes (Ma et al., 2024, arXiv 2408.11393).
 
     Neuron j puts out n_j = z_j W_down[:, j], with z what enters the down projection. Offline, the threshold of a layer
@@ -56,7 +55,7 @@ class TDA(ContextualIntervention):
     cett: float
     """Share of the MLP's output that the tail may carry."""
     component: str = "neuron"
-    need: ClassVar[Need] = "prompts"
+    lacking: ClassVar[tuple[str, str]] = ("a mask", "TDA.from_prompts")
 
     def __post_init__(self) -> None:
         require_fields(self)
@@ -111,25 +110,14 @@ class TDA(ContextualIntervention):
         """As in ``TDA, CETT 0.2, 51% of neurons off``."""
         return f"TDA, CETT {self.cett:g}, {100 * self.sparsity:.0f}% of neurons off"
 
-    @cached_property
-    def _numbers(self) -> dict[tuple[int, ...], int]:
-        return {prompt: number for number, prompt in enumerate(self.prompts)}
-
     def edit(self, activation: Tensor, layer: int, context: Context | None = None) -> Tensor:
         """Each row with the neurons off that its prompt leaves out.
 
         Raises:
             ValueError: If a prompt is none of those it was made for.
         """
-        prompts: tuple[tuple[int, ...], ...] = self.known(context)
-        unknown = [prompt for prompt in prompts if prompt not in self._numbers]
-        if unknown:
-            raise ValueError(
-                f"{len(unknown)} of {len(prompts)} rows have a prompt without a mask (first: tokens "
-                f"{list(unknown[0])[:12]}); give TDA.from_prompts every prompt of the run"
-            )
+        row = self.numbers(context, activation.device)
         table = self.placed(layer, self.kept[:, layer], activation)
-        row = torch.tensor([self._numbers[one] for one in prompts], device=activation.device)
         return activation * table[row][:, None]
 
     def check(self, info: ModelInfo) -> None:

@@ -14,8 +14,10 @@ from sadi_lens.engine.intervention import (
     AffineIntervention,
     Context,
     ContextualIntervention,
+    Masked,
     Need,
     require_layer,
+    require_values,
     require_width,
     unit_vector,
 )
@@ -160,7 +162,7 @@ class ActAdd(ContextualIntervention):
 
 
 @dataclass(frozen=True, eq=False)
-class ITI(AffineIntervention):
+class ITI(Masked, AffineIntervention):
     """Inference-time intervention: a fixed push of some heads along their own truthful direction.
 
     z' = z + strength * sigma * theta for every head of the mask: theta is the unit vector from the mean activation
@@ -243,16 +245,6 @@ class ITI(AffineIntervention):
         return cls(mask, directions, sigma, strength)
 
     @property
-    def component(self) -> str:
-        """The mask's component; heads in the paper."""
-        return self.mask.component
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        """Layers with a selected head; none at strength 0."""
-        return self.mask.layers if self.strength else ()
-
-    @property
     def label(self) -> str:
         """As in ``ITI: head, K 48, strength 15``."""
         return f"ITI: {self.component}, K {self.mask.k}, strength {self.strength:g}"
@@ -266,9 +258,5 @@ class ITI(AffineIntervention):
 
     def check(self, info: ModelInfo) -> None:
         """Raise ValueError if the model has another shape than the mask."""
-        self.mask.check(info)
-        d = info.d_head if self.component == "head" else 1
-        if self.directions.shape[2] != d:
-            raise ValueError(
-                f"directions have {self.directions.shape[2]} values a unit, {info.name} has {d} ({info.shape})"
-            )
+        super().check(info)
+        require_values(info, self.component, self.directions.shape[2], "directions have")

@@ -16,7 +16,7 @@ from sadi_lens.find.differences import Moments
 from sadi_lens.interventions import Push, SwappedPrompt
 from sadi_lens.types.base import NotFiniteError
 from sadi_lens.types.checks import checked
-from sadi_lens.types.model import HookedModel, ModelInfo, n_units
+from sadi_lens.types.model import HookedModel, ModelInfo, unit_shape
 
 
 @checked()
@@ -47,7 +47,7 @@ def measure_push(
     items = encode_prompts(model, prompts, prepend_bos=prepend_bos)
     info = ModelInfo.of(model)
     layers = list(intervention.layers)
-    shape = _shape(info, intervention.component)
+    shape = unit_shape(info, intervention.component)
     mean = np.zeros((info.n_layers, *shape), dtype=np.float32)
     moments, squares = Moments((len(layers), *shape)), Moments(())
     for _, pushes in _pushes(model, items, intervention, max_tokens, progress):
@@ -169,10 +169,6 @@ def _recorded(
     return found
 
 
-def _shape(info: ModelInfo, component: str) -> tuple[int, int]:
-    return n_units(info, component), info.d_head if component == "head" else 1
-
-
 def _pushes(
     model: HookedModel,
     items: Sequence[EncodedItem],
@@ -185,7 +181,7 @@ def _pushes(
     intervention.check(info)
     name, layers = intervention.component, list(intervention.layers)
     if not layers:
-        yield list(range(len(items))), torch.zeros((len(items), 0, *_shape(info, name)))
+        yield list(range(len(items))), torch.zeros((len(items), 0, *unit_shape(info, name)))
         return
     with tqdm(total=len(items), desc="push", unit="prompt", disable=not progress) as bar:
         for found in read(

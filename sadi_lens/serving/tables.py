@@ -7,6 +7,7 @@ A folder of tables is written and read by ``sadi_lens.types.store``: safetensors
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import numpy as np
 
 from sadi_lens.engine.intervention import AffineIntervention, Intervention
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, ArrayEq, require_one_of
-from sadi_lens.types.model import HookedModel, ModelInfo, n_units
+from sadi_lens.types.model import HookedModel, ModelInfo, n_units, unit_shape
 from sadi_lens.types.store import CONFIG, load, save
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -84,7 +85,7 @@ class SteeringTable(ArrayEq):
 
 def width(info: ModelInfo, component: str) -> int:
     """Values of one token's activation: heads lie side by side."""
-    return n_units(info, component) * (info.d_head if component == "head" else 1)
+    return math.prod(unit_shape(info, component))
 
 
 def table_of(

@@ -225,6 +225,11 @@ def n_units(info: ModelInfo, component: str) -> int:
     return counts[component]
 
 
+def unit_shape(info: ModelInfo, component: str) -> tuple[int, int]:
+    """Units per layer of a component, and values of each: d_head for heads, else 1."""
+    return n_units(info, component), info.d_head if component == "head" else 1
+
+
 def gate_hook(layer: int) -> str:
     """Hook point of an MLP before its non-linearity (gated MLPs: the output of the gate projection)."""
     return f"blocks.{layer}.mlp.hook_pre"

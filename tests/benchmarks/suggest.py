@@ -9,20 +9,21 @@ Writes results.json and table.md.
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 import sadi_lens as sl
-from sadi_lens.measure.methods import BUDGET, Method
+from sadi_lens.measure.methods import BUDGET, METHODS, Method
 from sadi_lens.measure.methods.sadi import sadi
 from sadi_lens.tasks.suggest import ENDINGS, WORDINGS
 from sadi_lens.tasks.suggest_facts import FACTS
 from sadi_lens.types.results.conclusions import conclusions
 from sadi_lens.types.store import write_json
 
-METHODS = (
+ROWS = (
     "sadi-head",
     "sadi-effect",
     "magnitude",
@@ -36,6 +37,10 @@ METHODS = (
     "random",
     "random-supervised",
     "prompting",
+)
+OF_EFFECT = tuple(
+    replace(METHODS[name], name=f"{name}, sadi-effect", of="sadi-effect")
+    for name in ("matched-norm", "matched-mean", "same-answer", "other-answer", "own-direction")
 )
 TRAINED = ("sadi-effect", "prompting", "few-shot", "sft", "sft-sadi", "tda", "scalars")
 """Dear: for ``--methods trained --budget 4 --test 120``."""
@@ -153,7 +158,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=80, help="pairs, and dev items to choose on")
     parser.add_argument("--test", type=int, help="test items; default all")
     parser.add_argument("--n-null", type=int, default=40)
-    parser.add_argument("--methods", choices=("all", "trained"), default="all")
+    parser.add_argument("--methods", choices=("all", "trained", "controls"), default="all")
     parser.add_argument("--budget", type=int, default=BUDGET)
     parser.add_argument("--position", default="last_prompt")
     parser.add_argument("--out", type=Path, default=Path("runs/suggest"))
@@ -176,8 +181,9 @@ def main() -> None:
         whole.dev[: arguments.size],
         whole.test[: arguments.test],
     )
-    names = METHODS if arguments.methods == "all" else TRAINED
-    methods = [MAGNITUDE if one == "magnitude" else one for one in names]
+    named = {"all": ROWS, "trained": TRAINED, "controls": ("sadi-effect",)}[arguments.methods]
+    methods: list[Any] = [MAGNITUDE if one == "magnitude" else one for one in named]
+    methods += OF_EFFECT if arguments.methods != "trained" else ()
     found = sl.compare(
         model,
         task,

@@ -218,7 +218,7 @@ def test_hooks_refuse_another_shape(llama):
 
     tokens = torch.tensor([llama.tokenizer("the ball is")["input_ids"]])
     one = sl.MaskedScaling(sl.Mask("head", [[True]] * 3, "x"), 2.0)
-    with pytest.raises(ValueError, match="is for 1 units of component 'head' in layer 0"):
+    with pytest.raises(ValueError, match=r"is of shape \(1, \d+\) for component 'head' in layer 0"):
         llama.run_with_hooks(tokens, fwd_hooks=sl.fwd_hooks(one))
     two = sl.MaskedScaling(sl.Mask("head", [[True] * 4] * 2, "x"), 2.0)
     with pytest.raises(ValueError, match="2 layers x 4 head units"):

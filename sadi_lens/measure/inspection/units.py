@@ -1,5 +1,6 @@
 """Activations of single units, their sign-flip null, and how far methods move a layer."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from sadi_lens.types.checks import checked
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.differences import UnitDifferences
 from sadi_lens.types.masks import Mask
-from sadi_lens.types.model import HookedModel, ModelInfo, n_units
+from sadi_lens.types.model import HookedModel, ModelInfo, n_units, unit_shape
 from sadi_lens.types.results import ActivationShifts, SignFlipNull, UnitActivations
 
 
@@ -150,7 +151,7 @@ def activation_shifts(
         got = f"{len(prompts)} and {len(methods)}"
         raise ValueError(f"activation_shifts needs at least 1 prompt and 1 method, got {got}")
     items = encode_prompts(model, prompts)
-    width = n_units(info, component) * (info.d_head if component == "head" else 1)
+    width = math.prod(unit_shape(info, component))
     states = np.empty((1 + len(methods), len(items), width), dtype=np.float32)
     how: Any = {"on_bridge": True, "max_tokens": max_tokens}
     for state, one in zip(states, (None, *methods.values()), strict=True):
