@@ -163,7 +163,7 @@ Every figure on the embedded model, drawn when these pages were built. `g.model`
 `sl.load_task("hints")`; what else stands in `g` is computed in `docs/gallery.py`.
 
 - <a href="demo/report.html">A report</a>: one file, from `sadi-lens report demo`.
-- <a href="demo/explorer.html">The explorer</a>: K and strength as sliders, from `sadi-lens explorer`.
+- <a href="demo/explorer.html">The explorer</a>: a dot an item, texts, pushes, maps, from `sadi-lens explorer`.
 """
 
 SECTION = """
