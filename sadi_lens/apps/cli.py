@@ -61,12 +61,13 @@ def demo(
     Every finished step is kept in OUT/steps under a hash of all it was computed from: the same command again goes on
     where it stopped, and a changed setting computes anew what depends on it.
     """
-    from sadi_lens.measure.calls import journal
     from sadi_lens.types.model import component_name
 
     asked = Asked(model, task, data, sizes, chat_template, dtype, position, scoring)
     component = component_name(component)
     _require_places(out, png, component)
+    from sadi_lens.measure.calls import journal
+
     with journal(out / "steps"):
         loaded, loaded_task, notes = asked.load()
         say(*notes)

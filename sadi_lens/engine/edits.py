@@ -137,14 +137,11 @@ class Edits:
     def _require_units(self, site: Site, one: Any, values: Tensor, width: int) -> None:
         """Nothing is broadcast: one value of one unit would otherwise stand for all of them."""
         n_units = self.n_heads if site[0] == "head" else width
-        if (
-            values.ndim != 2
-            or values.shape[0] != n_units
-            or values.shape[1] not in (1, width // n_units)
-        ):
+        n_values = width // n_units
+        if values.ndim != 2 or len(values) != n_units or values.shape[1] not in (1, n_values):
             raise ValueError(
-                f"{one.label} is of shape {tuple(values.shape)} for component {site[0]!r} in layer {site[1]}, "
-                f"the model has [{n_units} units, {width // n_units} values]; make its mask or vector from this model"
+                f"{one.label} is of shape {tuple(values.shape)} for component {site[0]!r} in layer {site[1]}, the "
+                f"model has [{n_units} units, {n_values} values]; make its mask or vector from this model"
             )
 
     def _of_rows(self, table: Float[Tensor, "intervention width"]) -> Float[Tensor, "... width"]:

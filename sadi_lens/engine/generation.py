@@ -223,8 +223,10 @@ def _run(
             applied(runner, different, tracker, which, options.before, options.after),
             own_generation_config(runner.module, pad_id(model)),
         ):
-            if _share_prompt(runner, rows, different, options):
-                settings["past_key_values"] = repeated_prefix(runner, rows[0], len(rows))
+            n = _copies(runner, rows, different, options)
+            if n > 1:
+                before = ids[::n, :-1], mask[::n, :-1]
+                settings["past_key_values"] = repeated_prefix(runner, *before, n)
             found = runner.module.generate(ids, attention_mask=mask, **settings)
     new = [watched.until_stop(row) for row in found[:, ids.shape[1] :].tolist()]
     texts = tokenizer.batch_decode(new, skip_special_tokens=options.skip_special_tokens)
@@ -234,26 +236,27 @@ def _run(
     ]
 
 
-def _share_prompt(
+def _copies(
     runner: Runner,
     rows: list[list[int]],
     edits: Sequence[Intervention | None],
     options: Options,
-) -> bool:
-    """Whether a batch is one prompt many times, whose tokens before the last no edit reaches."""
-    settings, prompt = options.sampling, rows[0]
-    return (
-        len(rows) > 1
-        and len(prompt) > 1
-        and all(row == prompt for row in rows)
+) -> int:
+    """How many rows that stand together are the same prompt; 1 where an edit reaches the tokens before its last one."""
+    settings = options.sampling
+    n = next((place for place, row in enumerate(rows) if row != rows[0]), len(rows))
+    shared = (
+        n > 1
+        and all(len(row) > 1 and row == rows[place - place % n] for place, row in enumerate(rows))
         and options.position != "all"
         and not (options.before or options.after)
         and not any(isinstance(one, ContextualIntervention) for one in edits)
         and bool(settings["use_cache"])
         and (settings.get("num_beams") or 1) == 1
         and isinstance(runner, RawRunner)
-        and runner.shares_prefix(len(prompt) + settings["max_new_tokens"])
+        and runner.shares_prefix(max(map(len, rows)) + settings["max_new_tokens"])
     )
+    return n if shared else 1
 
 
 def _one_a_prompt(model: HookedModel, given: Any, n: int) -> list[Intervention | None]:

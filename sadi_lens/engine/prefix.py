@@ -42,13 +42,18 @@ class _PrefixDone(Exception):
 
 
 def prefill(runner: Any, tree: Branches) -> Any:
-    """Keys and values of the prefixes; None where prompts have one token.
+    """Keys and values of the prefixes of a tree; None where prompts have one token."""
+    return _prefill(runner, tree.prefix, tree.prefix_mask)
+
+
+def _prefill(runner: Any, ids: Int[Tensor, "row pos"], mask: Int[Tensor, "row pos"]) -> Any:
+    """The same of tokens padded on any side.
 
     The last layer ends once it has its keys and values: nothing reads what it would compute from them.
     """
     from transformers import DynamicCache
 
-    if not tree.prefix.shape[1]:
+    if not ids.shape[1]:
         return None
     # Without the configuration every layer keeps all tokens; ``RawRunner.longest`` bounds their number.
     cache = DynamicCache()
@@ -60,20 +65,20 @@ def prefill(runner: Any, tree: Branches) -> Any:
     last = [] if is_dispatched else [("head", runner.info.n_layers - 1, stop)]
     with runner.attach(last), suppress(_PrefixDone):
         runner.body(
-            tree.prefix,
-            attention_mask=tree.prefix_mask,
+            ids,
+            attention_mask=mask,
             past_key_values=cache,
             use_cache=True,
-            **runner.positions(tree.prefix_mask),
+            **runner.positions(mask),
         )
     return cache
 
 
-def repeated_prefix(runner: Any, prompt: Sequence[int], n: int) -> Any:
-    """Keys and values of a prompt without its last token, computed once, for ``n`` rows."""
-    item = EncodedItem(tuple(prompt))
-    tree = branches([item], drop_last=True, pad=0, device=next(runner.module.parameters()).device)
-    cache = prefill(runner, tree)
+def repeated_prefix(
+    runner: Any, ids: Int[Tensor, "row pos"], mask: Int[Tensor, "row pos"], n: int
+) -> Any:
+    """Keys and values of prompts without their last token, computed once, each for ``n`` rows that stand together."""
+    cache = _prefill(runner, ids, mask)
     cache.batch_repeat_interleave(n)
     return cache
 

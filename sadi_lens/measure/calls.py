@@ -75,9 +75,9 @@ class EvaluationInterrupted(KeyboardInterrupt):
     """Ctrl-C during an evaluation. The same call with ``resume=`` this exception runs only what is missing.
 
     Args:
-        partial: One result an intervention, over the items that were finished; for free text, the interventions that
-            were finished, over all items.
-        done: The items that ``partial`` holds (for free text: all).
+        partial: One result an intervention, over the items that were finished; where texts are written one intervention
+            after the other, those that were finished, over all items.
+        done: The items that ``partial`` holds.
         call: What was called, by the name of the argument.
     """
 
@@ -206,6 +206,7 @@ def joined(
         items=items_hash(samples),
         clusters=clusters,
         groups=groups,
+        texts=tuple(np.array([*one.texts, *two.texts], dtype=object)[order]) if one.texts else (),
         picks=one.picks and two.picks and joined_picks(one.picks, two.picks, order),
     )
 

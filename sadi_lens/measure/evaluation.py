@@ -7,10 +7,7 @@ from typing import Any, TypedDict, Unpack, overload
 import numpy as np
 from tqdm.auto import tqdm
 
-from sadi_lens.engine.generation import Options as Generation
-from sadi_lens.engine.generation import continued
 from sadi_lens.engine.intervention import Intervention
-from sadi_lens.engine.runner import Runner, runner_of
 from sadi_lens.measure.calls import (
     Call,
     EvaluationInterrupted,
@@ -21,16 +18,14 @@ from sadi_lens.measure.calls import (
     kept,
     split_of,
 )
-from sadi_lens.measure.outcomes import Origin, choice_outcomes, score_choices, text_outcome
+from sadi_lens.measure.outcomes import Origin, choice_outcomes, score_choices
 from sadi_lens.measure.picks import Answers
+from sadi_lens.measure.writing import by_generation
 from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.checks import checked
-from sadi_lens.types.data import Sample, items_hash
+from sadi_lens.types.data import Sample
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import Evaluation
-
-TEXTS_AT_ONCE = 128
-"""Prompts that are continued in one batch."""
 
 
 class Options(TypedDict, total=False):
@@ -164,7 +159,7 @@ def evaluate_all(
             if settings.scoring == "generation" or (
                 samples[0].target is not None and settings.scoring != "teacher_forced"
             ):
-                return _by_generation(model, call, bar, resume, is_grid)
+                return by_generation(model, call, _origin(model, call), bar, resume, is_grid)
             return _by_choices(model, call, bar, resume, is_grid)
 
     return kept(description, lambda: call.described(model), run)
@@ -208,47 +203,6 @@ def _origin(model: HookedModel, call: Call) -> Origin:
         settings.position,
         settings.scoring,
     )
-
-
-def _by_generation(
-    model: HookedModel,
-    call: Call,
-    bar: Any,
-    resume: EvaluationInterrupted | None,
-    is_grid: bool,
-) -> list[Evaluation]:
-    """One intervention after the other; a few items fill no batch: then several interventions share one."""
-    samples, settings = call.samples, call.settings
-    found = [] if resume is None else list(resume.partial)
-    bar.update(len(samples) * len(found))
-    is_shared = settings.engine == "shared"
-    rows = TEXTS_AT_ONCE if is_shared else 1
-    options = Generation(settings.position)
-    options.sampling |= {"max_new_tokens": settings.max_new_tokens, "use_cache": is_shared}
-    several = max(1, rows // len(samples))
-    items, origin, answers = items_hash(samples), _origin(model, call), Answers.of(samples)
-    try:
-        for start in range(len(found), len(call.interventions), several):
-            some = call.interventions[start : start + several]
-            options.broken = set() if is_grid else None
-            texts = continued(
-                runner_of(model) if is_shared else Runner(model),
-                [sample.prompt for sample in samples] * len(some),
-                [one for one in some for _ in samples],
-                options,
-                prepend_bos=settings.prepend_bos,
-                batch_size=rows,
-            )
-            for place, label in enumerate(call.labels[start : start + several]):
-                at = range(place * len(samples), (place + 1) * len(samples))
-                broken = np.array([row in (options.broken or ()) for row in at])
-                own = [texts[row].text for row in at]
-                found.append(text_outcome(label, samples, own, origin, items, answers, broken))
-            bar.update(len(samples) * len(some))
-    except KeyboardInterrupt:
-        whole = np.ones(len(samples), dtype=bool)
-        raise EvaluationInterrupted(tuple(found), whole, call.described(model)) from None
-    return found
 
 
 def _by_choices(

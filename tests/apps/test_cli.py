@@ -26,7 +26,8 @@ def test_tasks_and_methods_are_listed_and_the_version_printed():
     for split in ("pairs", "dev", "test"):
         assert f" {len(getattr(hints, split))} " in line
     assert all(name in tasks for name in ("suggest", *sl.tasks.BENCHMARKS))
-    assert all(name in invoke("methods").output for name in METHODS)
+    methods = invoke("methods").output
+    assert all(name in methods for name in METHODS)
     assert invoke("--version").output.strip() == f"sadi_lens {version('sadi_lens')}"
 
 

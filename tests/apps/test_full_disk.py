@@ -40,22 +40,29 @@ def invoke(*arguments):
     return done
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A folder with ``full.yaml`` and the run of it that nothing stopped, in ``whole``."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "full.yaml").write_text(YAML)
+    done = invoke("run", folder / "full.yaml", "--out", folder / "whole")
+    assert done.exit_code == 0, done.output
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [12, 30, 60, 150, 400])
-def test_a_run_on_a_full_disk_ends_in_one_line_and_goes_on_after_making_room(tmp_path, disk, size):
-    (tmp_path / "full.yaml").write_text(YAML)
-    whole = invoke("run", tmp_path / "full.yaml", "--out", tmp_path / "whole")
-    assert whole.exit_code == 0, whole.output
+def test_a_run_on_a_full_disk_ends_in_one_line_and_goes_on_after_making_room(whole, disk, size):
     place = disk(size)
-    done = invoke("run", tmp_path / "full.yaml", "--out", place / "run")
+    done = invoke("run", whole / "full.yaml", "--out", place / "run")
     assert done.exit_code == 1, done.output
     words = " ".join(done.output.split())
     assert "No space left on device; make room or give another place" in words
     assert "Traceback" not in words
-    again = invoke("run", tmp_path / "full.yaml", "--out", disk(20_000) / "run")
+    again = invoke("run", whole / "full.yaml", "--out", disk(20_000) / "run")
     assert again.exit_code == 0, again.output
     for name in ("results.csv", "items.parquet"):
-        assert (place / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+        assert (place / "run" / name).read_bytes() == (whole / "whole" / name).read_bytes()
     assert not list(place.rglob("*.sadi_lens-partial"))
 
 

@@ -258,3 +258,35 @@ def test_sampling_that_makes_no_sense_is_named(llama, option, message):
 
     with pytest.raises((ValueError, TypeError), match=message):
         sl.generate(llama, "the ball", max_new_tokens=2, **option)
+
+
+def test_a_batch_of_repeated_prompts_reads_each_prompt_once(llama, differences, monkeypatch):
+    """Unequal prompts, two edits and none of each: the texts of one by one, from one pass over the prefixes."""
+    import sadi_lens as sl
+    from sadi_lens.engine import generation
+
+    mask = sl.top_k_mask(differences["head"], 3)
+    edits = [None, sl.MaskedScaling(mask, 2.0), sl.MaskedScaling(mask, 9.0)]
+    prompts = ["the ball is", "Tom says the big red hat is in the", "Ann was"]
+    alone = [sl.generate(llama, one, edit, max_new_tokens=4) for one in prompts for edit in edits]
+    real, shapes = generation.repeated_prefix, []
+
+    def counted(runner, ids, attention, n):
+        shapes.append((len(ids), n))
+        return real(runner, ids, attention, n)
+
+    monkeypatch.setattr(generation, "repeated_prefix", counted)
+    rows, repeated = [one for one in prompts for _ in edits], edits * len(prompts)
+    assert sl.generate(llama, rows, repeated, max_new_tokens=4) == [one[0] for one in alone]
+    assert shapes == [(3, 3)]
+    steps = sl.generate(llama, rows, repeated, max_new_tokens=4, position="every_step")
+    assert steps == [
+        sl.generate(llama, one, edit, max_new_tokens=4, position="every_step")[0]
+        for one in prompts
+        for edit in edits
+    ]
+    shapes.clear()
+    uneven = [*rows[:4], rows[8], *rows[5:]]  # not the same number of each
+    sl.generate(llama, uneven, repeated, max_new_tokens=2)
+    sl.generate(llama, rows, repeated, max_new_tokens=2, position="all")
+    assert shapes == []

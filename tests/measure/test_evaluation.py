@@ -481,13 +481,14 @@ def test_free_text_is_generated_for_several_interventions_in_one_batch_and_resum
     llama, differences, monkeypatch
 ):
     import sadi_lens as sl
-    from sadi_lens.measure import evaluation
+    from sadi_lens.measure import writing
 
     samples = [sl.Sample(prompt, target="red") for prompt in ("the ball is", "a", "the hat")]
     mask = sl.top_k_mask(differences["head"], 3)
     several = [None, *(sl.MaskedScaling(mask, strength) for strength in (2.0, 5.0, 9.0))]
     alone = [sl.evaluate(llama, samples, one, progress=False) for one in several]
-    real, batches = evaluation.continued, []
+    monkeypatch.setattr(writing, "FEWEST", 9)
+    real, batches = writing.continued, []
 
     def continued(runner, prompts, *args, **more):
         if len(batches) == stop:
@@ -495,11 +496,11 @@ def test_free_text_is_generated_for_several_interventions_in_one_batch_and_resum
         batches.append(len(prompts))
         return real(runner, prompts, *args, **more)
 
-    monkeypatch.setattr(evaluation, "continued", continued)
+    monkeypatch.setattr(writing, "continued", continued)
     stop = None
     assert sl.evaluate(llama, samples, several, progress=False) == alone
     assert batches == [12]
-    monkeypatch.setattr(evaluation, "TEXTS_AT_ONCE", 6)
+    monkeypatch.setattr(writing, "TEXTS_AT_ONCE", 6)
     batches.clear()
     stop = 1
     with pytest.raises(sl.measure.EvaluationInterrupted) as caught:
@@ -509,6 +510,57 @@ def test_free_text_is_generated_for_several_interventions_in_one_batch_and_resum
     found = sl.evaluate(llama, samples, several, resume=caught.value, progress=False)
     assert found == alone
     assert batches == [6]
+
+
+def test_texts_of_many_interventions_are_written_with_each_prompt_read_once_and_resumed(
+    llama, differences, monkeypatch
+):
+    """The same as one intervention after the other; Ctrl-C keeps the items that were finished."""
+    import sadi_lens as sl
+    from sadi_lens.measure import writing
+
+    samples = [
+        sl.Sample(prompt, (" red", " blue"), 0, cluster=prompt[:3])
+        for prompt in ("the ball is", "a", "the hat", "Tom says the hat is")
+    ]
+    mask = sl.top_k_mask(differences["head"], 3)
+    several = [None, *(sl.MaskedScaling(mask, strength) for strength in (0.5, 1, 2, 5, 9))]
+    options = {"scoring": "generation", "max_new_tokens": 3, "progress": False}
+    alone = [sl.evaluate(llama, samples, one, **options) for one in several]
+    real, asked = writing.continued, []
+
+    def continued(runner, prompts, *args, **more):
+        if len(asked) == stop:
+            raise KeyboardInterrupt
+        asked.append(prompts[0])
+        return real(runner, prompts, *args, **more)
+
+    monkeypatch.setattr(writing, "continued", continued)
+    stop = None
+    assert sl.evaluate(llama, samples, several, **options) == alone
+    assert asked == [samples[0].prompt]
+    monkeypatch.setattr(writing, "TEXTS_AT_ONCE", 7)  # one item in a call
+    asked.clear()
+    assert sl.evaluate(llama, samples, several, **options) == alone
+    assert asked == [one.prompt for one in samples]
+    for position in ("every_step", "all"):
+        found = sl.evaluate(llama, samples, several, position=position, **options)
+        each = [sl.evaluate(llama, samples, one, position=position, **options) for one in several]
+        assert found == each
+    asked.clear()
+    stop = 2
+    with pytest.raises(sl.measure.EvaluationInterrupted) as caught:
+        sl.evaluate(llama, samples, several, **options)
+    assert caught.value.done.tolist() == [True, True, False, False]
+    assert [one.texts for one in caught.value.partial] == [one.texts[:2] for one in alone]
+    asked.clear()
+    stop = 1
+    with pytest.raises(sl.measure.EvaluationInterrupted) as again:
+        sl.evaluate(llama, samples, several, resume=caught.value, **options)
+    asked.clear()
+    stop = None
+    assert sl.evaluate(llama, samples, several, resume=again.value, **options) == alone
+    assert asked == [samples[3].prompt]
 
 
 def test_best_takes_the_top_cell_and_says_on_what(llama, differences, samples):
