@@ -325,6 +325,31 @@ def test_tokens_without_a_shared_prefix_give_the_same_changes(llama, monkeypatch
         assert one == pytest.approx(other, abs=1e-5)
 
 
+def test_where_texts_are_scored_the_page_says_whether_they_are_right():
+    import sadi_lens as sl
+
+    model, task = sl.load_model("tiny"), sl.load_task("hints")
+    task = replace(task, dev=task.dev[:8])
+    own = sl.activation_differences(model, task.pairs[:30], components=["head"], progress=False)[
+        "head"
+    ]
+    grid = sl.apps.SteeringExplorer(
+        model, task, own, ks=[10], strengths=[5.0], scoring="generation", n_prompts=8, max_new_tokens=3
+    ).grid(progress=False)  # fmt: skip
+    seen = set()
+    for m, method in enumerate(("adaptive", "fixed", "random")):
+        one = plain(method, 10, 5.0, own)
+        found = sl.evaluate(
+            model, task.dev, one, scoring="generation", max_new_tokens=3, progress=False
+        )
+        assert grid.correct[m, 0, 1].tolist() == found.correct.tolist()
+        for prompt in grid.prompts:
+            assert prompt.writes[m, 0, 1] == found.correct[prompt.item]
+            assert prompt.favourite[m, 0, 1] == -1
+            seen.add(bool(prompt.writes[m, 0, 1]))
+    assert seen == {True, False}
+
+
 def test_letters_of_several_tokens_stay_whole():
     from sadi_lens.apps.explorer.written import pieces
 

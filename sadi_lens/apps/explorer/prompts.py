@@ -21,6 +21,7 @@ from sadi_lens.engine.steering import applied
 from sadi_lens.engine.text import EncodedItem, encode_item, require_tokenizer
 from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.evaluation import evaluate_all
+from sadi_lens.tasks.contrast import right_answer
 from sadi_lens.types.answers import matches
 from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.data import Sample
@@ -133,13 +134,13 @@ def _scored(
 
 
 def _is_favourite(sample: Sample | str, written: Writing, favourite: int) -> bool:
-    """Whether a continuation says what the scores prefer; without choices, whether it is the target."""
+    """Whether a continuation says what the scores prefer; where nothing was scored, whether it is the right answer."""
     if not isinstance(sample, Sample):
         return False
     if sample.target is not None:
         return matches(written.text, [sample.target, *sample.aliases])
     if favourite < 0:
-        return False
+        return matches(written.text, right_answer(sample))
     text, choice = (one.strip().casefold() for one in (written.text, sample.choices[favourite]))
     if written.is_cut and text:
         choice = choice[: len(text)]

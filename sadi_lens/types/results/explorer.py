@@ -51,13 +51,13 @@ class PromptGrid(ArrayEq):
     margin: Float[np.ndarray, "method k strength"]
     """As ``Evaluation.margins``; NaN without choices."""
     favourite: Int[np.ndarray, "method k strength"]
-    """Index of the choice that scores highest; -1 without choices, or where no score is finite."""
+    """Index of the choice that scores highest; -1 where no choice has a finite score."""
     texts: tuple[tuple[str, ...], ...]
     """Different continuations, token by token."""
     text: Int[np.ndarray, "method k strength"]
     """Index into ``texts``."""
     writes: Bool[np.ndarray, "method k strength"]
-    """Whether the continuation begins with the favourite; without choices, whether it is the target."""
+    """Whether the continuation begins with the favourite; without one, whether it is the right answer."""
     change: Float[np.ndarray, "method k strength written"]
     """Log-probability of each token of the continuation minus the unsteered model's for the same text (nats); NaN
     behind its end."""

@@ -40,12 +40,12 @@
     return far[best] < 400 ? best : null;
   };
 
-  const draw = (column) => {
+  const draw = (column, width) => {
     const box = column.querySelector(".dots");
-    const { spots, pitch, height, second } = places(box.clientWidth);
+    const { spots, pitch, height, second } = places(width);
     const size = pitch * 0.4;
     const label = (y, text) => svg("text", { x: 0, y, class: "tick" }, text);
-    const drawing = svg("svg", { width: box.clientWidth, height, tabindex: 0, role: "application" },
+    const drawing = svg("svg", { width, height, tabindex: 0, role: "application" },
       label(12, `wrong before: ${nWrong}`), label(second, `right before: ${order.length - nWrong}`),
       ...spots.map(([x, y]) => svg("g", { class: "dot", transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})` },
         svg("circle", { r: size.toFixed(2) }),
@@ -54,7 +54,7 @@
     drawing.addEventListener("pointermove", (event) => choose(near(event, drawing, spots) ?? chosen));
     drawing.addEventListener("click", (event) => choose(near(event, drawing, spots) ?? chosen));
     drawing.addEventListener("keydown", (event) => {
-      const across = Math.max(1, Math.floor(box.clientWidth / pitch));
+      const across = Math.max(1, Math.floor(width / pitch));
       const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: across, ArrowUp: -across }[event.key];
       if (!step) return;
       event.preventDefault();
@@ -156,8 +156,12 @@
     let width = 0;
     App.parts.push({
       show: () => {
-        if (width !== field.clientWidth) columns.forEach(draw);
-        width = field.clientWidth;
+        if (width !== field.clientWidth) {
+          width = field.clientWidth;
+          // All widths first: a dot that was laid out as wrong would fade to right.
+          const widths = columns.map((column) => column.querySelector(".dots").clientWidth);
+          columns.forEach((column, place) => draw(column, widths[place]));
+        }
         show();
       },
     });

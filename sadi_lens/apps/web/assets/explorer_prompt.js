@@ -14,8 +14,7 @@
       if (get("writes")) return ["answers ", token(choice), ": ", element("b", isRight ? "right" : "wrong")];
       return ["prefers ", token(choice), isRight ? " (the right one)" : " (a wrong one)", ", ", element("b", `but writes \u201c${text}\u201d`)];
     }
-    if (from.choices.length) return [element("b", "no finite score")];
-    if (from.target !== null) return ["writes ", element("b", get("writes") ? "the right answer" : "something else")];
+    if (from.choices.length || from.target !== null) return ["writes ", element("b", get("writes") ? "the right answer" : "something else")];
     return [];
   };
 
