@@ -17,7 +17,7 @@ from sadi_lens.engine.runner import Runner, runner_of
 from sadi_lens.measure.calls import Call, EvaluationInterrupted, joined
 from sadi_lens.measure.outcomes import Origin, text_outcome
 from sadi_lens.measure.picks import Answers
-from sadi_lens.types.data import items_hash
+from sadi_lens.types.data import Sample, items_hash
 from sadi_lens.types.model import HookedModel
 from sadi_lens.types.results import Evaluation
 
@@ -45,8 +45,8 @@ def by_generation(
     options = Options(settings.position)
     is_shared = settings.engine == "shared"
     options.sampling |= {"max_new_tokens": settings.max_new_tokens, "use_cache": is_shared}
-    many = len(call.interventions) >= FEWEST and is_shared and settings.position != "all"
-    if many and not any(isinstance(one, ContextualIntervention) for one in call.interventions):
+    n = sum(not isinstance(one, ContextualIntervention) for one in call.interventions)
+    if n >= FEWEST and is_shared and settings.position != "all":
         return _by_item(model, call, origin, bar, resume, is_grid, options)
     return _by_intervention(model, call, origin, bar, resume, is_grid, options)
 
@@ -71,19 +71,11 @@ def _by_item(
     try:
         for start in range(0, len(missing), several):
             some = missing[start : start + several]
-            options.broken = set() if is_grid else None
-            found = continued(
-                runner_of(model),
-                [samples[index].prompt for index in some for _ in range(n)],
-                [one for _ in some for one in call.interventions],
-                options,
-                prepend_bos=call.settings.prepend_bos,
-                batch_size=several * n,
+            texts, bad = _some_items(
+                model, call, [samples[index] for index in some], options, is_grid
             )
             for place, index in enumerate(some):
-                at = range(place * n, (place + 1) * n)
-                broken[index] = {row - at.start for row in at if row in (options.broken or ())}
-                written[index] = [found[row].text for row in at]
+                written[index], broken[index] = texts[place], bad[place]
             bar.update(len(some) * n)
     except KeyboardInterrupt:
         results = _results(call, origin, done, before, written, broken)
@@ -91,6 +83,36 @@ def _by_item(
         now[list(written)] = True
         raise EvaluationInterrupted(tuple(results), now, call.described(model)) from None
     return _results(call, origin, done, before, written, broken)
+
+
+def _some_items(
+    model: HookedModel, call: Call, samples: Sequence[Sample], options: Options, is_grid: bool
+) -> tuple[list[list[str]], list[set[int]]]:
+    """Texts of every item under every intervention, and those that came of logits that are not finite.
+
+    What must know more of a pass runs in batches of its own, which share no prompt.
+    """
+    sides: tuple[list[int], list[int]] = ([], [])
+    for place, one in enumerate(call.interventions):
+        sides[isinstance(one, ContextualIntervention)].append(place)
+    texts = [[""] * len(call.interventions) for _ in samples]
+    broken: list[set[int]] = [set() for _ in samples]
+    for places in filter(None, sides):
+        options.broken = set() if is_grid else None
+        found = continued(
+            runner_of(model),
+            [one.prompt for one in samples for _ in places],
+            [call.interventions[place] for _ in samples for place in places],
+            options,
+            prepend_bos=call.settings.prepend_bos,
+            batch_size=len(samples) * len(places),
+        )
+        for row, one in enumerate(found):
+            item, place = divmod(row, len(places))
+            texts[item][places[place]] = one.text
+            if row in (options.broken or ()):
+                broken[item].add(places[place])
+    return texts, broken
 
 
 def _results(

@@ -543,9 +543,11 @@ def test_texts_of_many_interventions_are_written_with_each_prompt_read_once_and_
     asked.clear()
     assert sl.evaluate(llama, samples, several, **options) == alone
     assert asked == [one.prompt for one in samples]
-    for position in ("every_step", "all"):
-        found = sl.evaluate(llama, samples, several, position=position, **options)
-        each = [sl.evaluate(llama, samples, one, position=position, **options) for one in several]
+    clamped = sl.interventions.Clamped(sl.MaskedScaling(mask, 2.0))
+    for position in ("last_prompt", "every_step", "all"):
+        mixed = [*several[:3], clamped, *several[3:]]
+        found = sl.evaluate(llama, samples, mixed, position=position, **options)
+        each = [sl.evaluate(llama, samples, one, position=position, **options) for one in mixed]
         assert found == each
     asked.clear()
     stop = 2
