@@ -7,7 +7,7 @@ SOURCES := $(shell git ls-files 'sadi_lens/*.py' 2>/dev/null)
 
 VLLM := .venv-vllm
 
-.PHONY: demo demo-real weights test test-full test-vllm shapes check figures format fuzz lint types layers lab lab-test lessons kills mutants notebooks docs dist-test lock clean
+.PHONY: demo demo-real weights test test-full test-vllm shapes check figures animation format fuzz lint types layers lab lab-test lessons kills mutants notebooks docs dist-test lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sadi-lens demo --out demo
@@ -91,6 +91,11 @@ notebooks: $(VENV)/.dev
 figures: $(VENV)/.demo
 	$(BIN)/sadi-lens demo --out demo
 	cp demo/figures/*.png demo/results.json figures/
+
+# The explorer as it moves, for the README.
+animation: $(VENV)/.dev
+	$(BIN)/sadi-lens explorer --out demo/explorer.html
+	$(BIN)/python docs/animation.py demo/explorer.html figures/explorer.webp
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

@@ -6,6 +6,7 @@ Writes docs/_extra/figures/NAME.html and docs/gallery.md; a demo with its report
 """
 
 import inspect
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -159,11 +160,14 @@ FIGURES: tuple[Callable[[Ground], Any], ...] = (
 
 HEAD = """# Gallery
 
-Every figure on the embedded model, drawn when these pages were built. `g.model` is `sl.load_model("tiny")`, `g.task` is
-`sl.load_task("hints")`; what else stands in `g` is computed in `docs/gallery.py`.
+Every figure on the embedded model, drawn when these pages were built. All of them start from this:
+
+```python
+{ground}
+```
 
 - <a href="demo/report.html">A report</a>: one file, from `sadi-lens report demo`.
-- <a href="demo/explorer.html">The explorer</a>: K and strength as sliders, from `sadi-lens explorer`.
+- <a href="demo/explorer.html">The explorer</a>: a dot an item, texts, pushes, maps, from `sadi-lens explorer`.
 """
 
 SECTION = """
@@ -178,16 +182,33 @@ SECTION = """
 """
 
 
-def code_of(draw: Callable[[Ground], Any]) -> str:
-    """The body of a function without its docstring."""
-    source = inspect.getsource(draw)
-    return dedent(source[source.index('"""\n') + 4 :]).strip()
+def code_of(function: Callable[..., Any], result: str = "") -> str:
+    """The body of a function as it would stand in a notebook; ``result`` is what its value is called there."""
+    source = inspect.getsource(function)
+    body = dedent(source[source.index('"""\n') + 4 :]).strip()
+    plain = re.sub(r"\b(g|self)\.", "", body)
+    return re.sub(r"^return ", f"{result} = " if result else "", plain, flags=re.MULTILINE)
+
+
+def ground_code() -> str:
+    """What the figures are drawn from, as it would stand in a notebook."""
+    lines = ["import sadi_lens as sl", ""]
+    for name, value in vars(Ground).items():
+        if isinstance(value, cached_property):
+            lines.append(code_of(value.func, name))
+        elif not name.startswith("_"):
+            lines += [
+                line.strip()
+                for line in inspect.getsource(Ground).splitlines()
+                if line.strip().startswith(f"{name} = ")
+            ]
+    return "\n".join(lines)
 
 
 def main() -> None:
     """Draw all, write the page, run the demo."""
     torch.set_num_threads(1)
-    out, ground, page = HERE / "_extra", Ground(), HEAD
+    out, ground, page = HERE / "_extra", Ground(), HEAD.format(ground=ground_code())
     figures = {draw.__name__: draw(ground) for draw in FIGURES}
     sl.plots.export(figures, out / "figures", png=False)
     for draw in FIGURES:

@@ -22,9 +22,11 @@ CONTRAST = """() => {
     const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
     if (!own || !element.checkVisibility() || ["SCRIPT", "STYLE", "OPTION"].includes(element.tagName)) continue;
     const isDrawn = element instanceof SVGElement;
-    if (isDrawn && !element.closest(".xtick, .ytick, .xtitle, .ytitle, .legend")) continue;
+    if (isDrawn && !element.closest(".xtick, .ytick, .xtitle, .ytitle, .legend, .tick, .cell")) continue;
     const style = getComputedStyle(element);
-    const [a, b] = [light(rgba(isDrawn ? style.fill : style.color)), light(behind(element))];
+    const cell = element.closest(".cell");
+    const ground = cell ? rgba(getComputedStyle(cell.querySelector("rect")).fill) : behind(element);
+    const [a, b] = [light(rgba(isDrawn ? style.fill : style.color)), light(ground)];
     const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
     found.push([ratio, element.textContent.trim().slice(0, 60)]);
   }

@@ -50,11 +50,35 @@ Png = Annotated[bool, typer.Option(help="Also write PNG (needs Chromium)")]
 Position = Annotated[
     str, typer.Option(help="last_prompt, every_step, generated or all: which tokens are edited")
 ]
+Writing = Annotated[
+    str,
+    typer.Option(
+        help="Task whose prompts the model continues freely, in a tab of its own; or none"
+    ),
+]
 
 
 def is_large(model: Any) -> bool:
     """Whether a model has ``LARGE`` weights or more."""
     return sum(one.numel() for one in model.original_model.parameters()) >= LARGE
+
+
+def writing_task(name: str) -> "Task | None":
+    """The task of ``--writing``; None for ``"none"``.
+
+    Raises:
+        ValueError: If it is unknown, or has no pairs or no prompts to continue.
+    """
+    if name == "none":
+        return None
+    from sadi_lens.tasks import load_task
+
+    task = load_task(name)
+    if not task.pairs or not task.prompts:
+        raise ValueError(
+            f"writing needs a task with pairs and prompts to continue, as kindness or none; {name!r} lacks them"
+        )
+    return task
 
 
 def first_of(task: "Task", sizes: dict[str, int]) -> "Task":

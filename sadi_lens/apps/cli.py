@@ -21,8 +21,10 @@ from sadi_lens.apps._loading import (
     Scoring,
     Sizes,
     TaskName,
+    Writing,
     is_large,
     lines_of,
+    writing_task,
 )
 from sadi_lens.apps._printing import console, print_comparison, print_table
 
@@ -188,28 +190,26 @@ def explorer(
     dtype: Dtype = None,
     position: Position = "last_prompt",
     component: Annotated[str, typer.Option(help="head, hidden, mlp_out or neuron")] = "head",
+    writing: Writing = "kindness",
     out: Annotated[Path, typer.Option(help="File to write")] = Path("explorer.html"),
 ) -> None:
-    """Compute K x strength for a menu of prompts and write it as one HTML page with sliders."""
+    """Steer a task at every K and strength, and write it as one HTML page: a dot an item, texts, pushes, maps."""
     from sadi_lens.types.files import require_place
     from sadi_lens.types.model import component_name
 
     asked = Asked(model, task, data, sizes, chat_template, dtype, position, scoring)
-    component = component_name(component)
+    component, text_task = component_name(component), writing_task(writing)
     require_place(out)
     loaded, loaded_task, notes = asked.load()
     say(*notes)
-    from sadi_lens.apps.explorer.explorer import SteeringExplorer
-    from sadi_lens.find.differences import activation_differences
+    from sadi_lens.apps.explorer.making import answering, writing_beside
 
     shown = console.is_terminal
-    found = activation_differences(
-        loaded, loaded_task.pairs, components=[component], task=loaded_task.name, progress=shown
+    made = answering(
+        loaded, loaded_task, component, position=position, scoring=scoring, progress=shown
     )
-    made = SteeringExplorer(
-        loaded, loaded_task, found[component], position=position, scoring=scoring
-    )
-    say(f"explorer: {made.to_html(out, progress=shown)}")
+    beside = text_task and writing_beside(made, text_task, progress=shown)
+    say(f"explorer: {made.to_html(out, writing=beside, progress=shown)}")
 
 
 @command("run small --model tiny --out runs/small")

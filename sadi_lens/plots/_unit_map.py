@@ -115,12 +115,8 @@ def _draw_cells(
 def _draw_bins(
     figure: go.Figure, theme: Theme, values: UnitValues, mask: Mask | None
 ) -> tuple[tuple[int, int], np.ndarray]:
-    n_layers, n_units = values.value.shape
-    edges = np.linspace(0, n_units, BINS + 1).astype(int)
-    winner = np.empty((n_layers, BINS), dtype=int)
-    magnitude = np.nan_to_num(np.abs(values.value), nan=-1.0)
-    for column, (start, stop) in enumerate(pairwise(edges)):
-        winner[:, column] = start + magnitude[:, start:stop].argmax(axis=1)
+    n_layers = len(values.value)
+    edges, winner = strongest(values.value)
     mean, *details = _taken(values, winner)
     hover = "furthest of its cell<br>" + _hover(values)
     figure.add_heatmap(
@@ -136,6 +132,16 @@ def _draw_bins(
     unit = COMPONENTS[values.component].unit
     figure.update_xaxes(title=f"{unit} (index in its layer)", tickformat=",d")
     return (900, max(220, _row_height(n_layers) * n_layers)), mean
+
+
+def strongest(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Runs of units, and the unit of each with the largest magnitude: edges [BINS + 1], units [layer BINS]."""
+    edges = np.linspace(0, values.shape[1], BINS + 1).astype(int)
+    winner = np.empty((len(values), BINS), dtype=int)
+    magnitude = np.nan_to_num(np.abs(values), nan=-1.0)
+    for column, (start, stop) in enumerate(pairwise(edges)):
+        winner[:, column] = start + magnitude[:, start:stop].argmax(axis=1)
+    return edges, winner
 
 
 def _add_rings(figure: go.Figure, theme: Theme, values: UnitValues, mask: Mask) -> None:

@@ -56,6 +56,7 @@ MODULES = {
     "Stability": "sadi_lens.types.results",
     "UnitEffects": "sadi_lens.types.results",
     "PromptGrid": "sadi_lens.types.results",
+    "PushGrid": "sadi_lens.types.results",
     "ExplorerGrid": "sadi_lens.types.results",
     "MaskedScaling": "sadi_lens.interventions",
     "MaskedAddition": "sadi_lens.interventions",

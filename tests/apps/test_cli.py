@@ -89,6 +89,7 @@ def test_a_demo_runs_on_a_file_goes_on_where_it_stopped_and_draws_no_bars(tmp_pa
         (["demo", "--sizes", "10,10"], "sizes must be three numbers of at least 1"),
         (["compare", "--sizes", "10,10,0"], "sizes must be three numbers of at least 1"),
         (["explorer", "--position", "last"], "position must be one of"),
+        (["explorer", "--writing", "hints"], "'hints' lacks them"),
         (["demo", "--scoring", "sums"], "scoring must be one of"),
         (["demo", "--task", "suggest"], "hints is its like of suggest"),
         (["demo", "--chat-template"], "has no chat template"),

@@ -32,7 +32,7 @@ def page_data(explorer, tmp_path_factory):
     """The numbers as the page holds them."""
     path = explorer.to_html(tmp_path_factory.mktemp("page") / "page.html", progress=False)
     text = path.read_text(encoding="utf-8")
-    return json.loads(text.split('id="data">')[1].split("</script>")[0])
+    return json.loads(text.split('id="data">')[1].split("</script>")[0])[0]
 
 
 def plain(method, k, strength, differences):
@@ -102,21 +102,27 @@ def test_ten_random_points_of_a_prompt_are_a_steered_forward_pass(
         names = {token: index for index, token in enumerate(one["tokens"])}
         vocabulary = [tokenizer.decode([index]) for index in range(len(tokenizer))]
         for token, shown in zip(one["tokens"], one["probability"][m][k][s], strict=False):
-            assert shown == pytest.approx(float(steered[vocabulary.index(token)]), abs=1e-5)
+            assert shown == pytest.approx(1000 * float(steered[vocabulary.index(token)]), abs=0.51)
         for token, shown in zip(one["tokens"], one["unsteered"], strict=True):
-            assert shown == pytest.approx(float(clean[vocabulary.index(token)]), abs=1e-5)
+            assert shown == pytest.approx(1000 * float(clean[vocabulary.index(token)]), abs=0.51)
         best = steered.topk(5)
-        assert one["topProbability"][m][k][s] == pytest.approx(best.values.tolist(), abs=1e-5)
+        assert one["topProbability"][m][k][s] == pytest.approx(
+            (1000 * best.values).tolist(), abs=0.51
+        )
         assert one["top"][m][k][s][0] == names[vocabulary[int(best.indices[0])]]
         kl = float((steered * (steered / clean).log()).sum())
-        assert one["kl"][m][k][s] == pytest.approx(kl, abs=1e-4)
+        assert one["kl"][m][k][s] == pytest.approx(kl, abs=6e-4)
         margin = sl.evaluate(llama, [sample], intervention, progress=False).margin
-        # Five significant digits are written.
-        assert one["margin"][m][k][s] == pytest.approx(margin, rel=1e-4)
+        # Three decimals are written.
+        assert one["margin"][m][k][s] == pytest.approx(margin, abs=6e-4)
         text = sl.generate(
             llama, sample.prompt, intervention, position="last_prompt", max_new_tokens=3
         )
-        assert [one["texts"][one["text"][m][k][s]]] == text
+        assert ["".join(one["texts"][one["text"][m][k][s]])] == text
+        scores = sl.evaluate(llama, [sample], intervention, progress=False).choice_scores[0]
+        best_choice = sample.choices[int(scores.argmax())].strip()
+        assert one["favourite"][m][k][s] == int(scores.argmax())
+        assert bool(one["writes"][m][k][s]) == (text[0].split()[:1] == [best_choice])
 
 
 def test_boxes_are_the_masks(page_data, differences):
@@ -145,7 +151,7 @@ def test_every_component_and_position_is_what_evaluate_gives(
         found = sl.evaluate(llama, task.dev, one, position=position, progress=False)
         assert grid.margin[m, 0, 1] == pytest.approx(found.margin, abs=2e-5)
         text = sl.generate(llama, "the hat is", one, position=position, max_new_tokens=2)
-        assert [grid.prompts[0].texts[grid.prompts[0].text[m, 0, 1]]] == text
+        assert ["".join(grid.prompts[0].texts[grid.prompts[0].text[m, 0, 1]])] == text
 
 
 def test_the_grid_is_kept_saved_and_read_back(explorer, tmp_path):
@@ -161,15 +167,199 @@ def test_the_grid_is_kept_saved_and_read_back(explorer, tmp_path):
         grid.sweep("adaptve")
 
 
-def test_the_default_menu_is_half_wrong_and_half_right_in_the_order_of_dev(explorer, llama, task):
+def outcomes_of(llama, task, differences, k, strength):
+    """Right or wrong unsteered, with SADI and with the fixed vector, by plain calls."""
     import sadi_lens as sl
 
-    correct = sl.evaluate(llama, task.dev, progress=False).correct
-    wrong = [one.prompt for one, right in zip(task.dev, correct, strict=True) if not right]
-    right = [one.prompt for one, right in zip(task.dev, correct, strict=True) if right]
-    shown = [one.prompt for one in explorer.grid(progress=False).prompts]
-    n_wrong = min(len(wrong), max(3 // 2, 3 - len(right)))
-    assert shown == [*wrong[:n_wrong], *right[: 3 - n_wrong]]
+    cells = [None, *(plain(name, k, strength, differences) for name in ("adaptive", "fixed"))]
+    found = sl.evaluate(llama, task.dev, cells, progress=False)
+    return list(zip(*(one.correct.tolist() for one in found), strict=True))
+
+
+def test_every_dot_is_what_evaluate_gives(explorer, llama, task, differences):
+    import sadi_lens as sl
+
+    grid = explorer.grid(progress=False)
+    for m, method in enumerate(("adaptive", "fixed", "random")):
+        one = plain(method, 3, 4.0, differences["head"])
+        found = sl.evaluate(llama, task.dev, one, progress=False)
+        assert grid.correct[m, 1, 3].tolist() == found.correct.tolist()
+        assert grid.accuracy[m, 1, 3] == grid.correct[m, 1, 3].mean()
+    assert grid.items == tuple(one.prompt for one in task.dev)
+
+
+def test_the_menu_has_some_of_every_outcome_and_opens_on_a_change(llama, task, differences):
+    """Counts and order against plain calls at the cell that the page opens on."""
+    import sadi_lens as sl
+
+    grid = sl.apps.SteeringExplorer(
+        llama, task, differences["head"], ks=KS, strengths=STRENGTHS, n_prompts=5, max_new_tokens=2
+    ).grid(progress=False)
+    row, column = grid.cell
+    found = outcomes_of(llama, task, differences["head"], grid.ks[row], grid.strengths[column])
+    counts = {one: found.count(one) for one in set(found)}
+    assert grid.strata() == counts
+    shown = [found[one.item] for one in grid.prompts]
+    assert [one.prompt for one in grid.prompts] == [
+        task.dev[one.item].prompt for one in grid.prompts
+    ]
+    assert len(set(shown)) == min(5, len(counts))
+    few = 0.05 * len(task.dev)
+    changed = {one: n for one, n in counts.items() if one[0] != one[1] and n >= few}
+    wanted = changed or counts
+    assert counts[shown[0]] == max(wanted.values())
+    assert shown[0] in wanted
+    for one in set(shown):  # of an outcome, the first items
+        places = [place for place, other in enumerate(found) if other == one]
+        assert [p.item for p in grid.prompts if found[p.item] == one] == places[: shown.count(one)]
+
+
+@pytest.mark.parametrize(
+    ("strata", "n", "expected"),
+    [
+        # Webster's rule by hand: 70/3 > 20/3, so the second goes to the 70, then 70/5 > 20/3 again.
+        ({"TTT": 70, "FTF": 20, "TTF": 10}, 5, ["FTF", "TTT", "TTT", "TTT", "TTF"]),
+        ({"TTT": 70, "FTF": 20, "TTF": 10}, 2, ["FTF", "TTT"]),
+        # One item in thirty that is mended is not what the page opens on.
+        ({"TTT": 29, "FTF": 1}, 3, ["TTT", "TTT", "FTF"]),
+        ({"TTT": 3, "FFF": 1}, 8, ["TTT", "TTT", "TTT", "FFF"]),
+    ],
+)
+def test_prompts_are_spread_as_the_items_are(strata, n, expected):
+    from sadi_lens.apps.explorer.strata import spread
+
+    def bits(word):
+        return tuple(letter == "T" for letter in word)
+
+    outcomes = np.array([bits(word) for word, count in strata.items() for _ in range(count)])
+    counts = {bits(word): count for word, count in strata.items()}
+    found = spread(outcomes, counts, n)
+    assert [tuple(outcomes[item].tolist()) for item in found] == [bits(word) for word in expected]
+    assert len(set(found)) == len(found)
+
+
+def test_another_prompts_push_is_the_swapped_prompt_control(explorer, llama, task, differences):
+    import sadi_lens as sl
+
+    grid = explorer.grid(progress=False)
+    k, own = grid.ks[grid.cell[0]], differences["head"]
+    for column, strength in ((2, 1.0), (3, 4.0)):
+        sadi = plain("adaptive", k, strength, own)
+        texts = [one.prompt for one in task.dev]
+        swapped = sl.measure.swap_prompts(llama, sadi, texts, progress=False)
+        found = sl.evaluate(llama, task.dev, swapped, progress=False)
+        assert grid.donated[column].tolist() == found.correct.tolist()
+        one = grid.prompts[0]
+        donor = grid.prompts[one.donor].prompt
+        swapped = sl.measure.swap_prompts(llama, sadi, [one.prompt], [donor], progress=False)
+        sample = task.dev[one.item]
+        margin = sl.evaluate(llama, [sample], swapped, progress=False).margin
+        assert one.donated.margin[0, 0, column] == pytest.approx(margin, abs=2e-5)
+        text = sl.generate(llama, one.prompt, swapped, position="last_prompt", max_new_tokens=3)
+        assert ["".join(one.donated.texts[one.donated.text[0, 0, column]])] == text
+    assert grid.donated[1].tolist() == grid.correct[0, 0, 1].tolist()
+
+
+def test_lengths_and_angles_of_pushes_are_those_of_the_activations(explorer, llama, differences):
+    """Own push = strength x activation, in a mask within one layer; the fixed one from its definition."""
+    import torch
+
+    import sadi_lens as sl
+
+    grid, own = explorer.grid(progress=False), differences["head"]
+    ((layer, unit),) = sl.top_k_mask(own, 1).units
+    states = []
+    for one in grid.prompts:
+        ids = torch.tensor([llama.tokenizer(one.prompt)["input_ids"]])
+        _, cache = llama.run_with_cache(ids)
+        states.append(cache[f"blocks.{layer}.attn.hook_z"][0, -1, unit].double().numpy())
+    for column, strength in ((0, -0.5), (3, 4.0)):
+        lengths = [abs(strength) * np.linalg.norm(one) for one in states]
+        assert grid.pushes.norm[:, 0, column] == pytest.approx(lengths, rel=1e-4)
+        direction = own.vector[layer, unit].astype(float) * np.sign(strength)
+        cosines = [
+            np.sign(strength) * one @ direction / np.linalg.norm(one) / np.linalg.norm(direction)
+            for one in states
+        ]
+        assert grid.pushes.fixed_cosine[:, 0, column] == pytest.approx(cosines, abs=1e-4)
+        between = states[0] @ states[1] / np.linalg.norm(states[0]) / np.linalg.norm(states[1])
+        assert grid.pushes.cosine[0, 1, 0, column] == pytest.approx(between, abs=1e-4)
+        rms = np.linalg.norm(own.prompt_rms[layer, unit])
+        assert grid.pushes.fixed_norm[0, column] == pytest.approx(abs(strength) * rms, rel=1e-4)
+
+
+@pytest.mark.parametrize("position", ["last_prompt", "every_step"])
+def test_the_change_of_a_token_is_that_of_its_log_probability(llama, task, differences, position):
+    """Against ``trace_generation``, which runs prompt and text whole, with and without steering."""
+    import sadi_lens as sl
+
+    own = differences["head"]
+    grid = sl.apps.SteeringExplorer(
+        llama, task, own, ks=[3], strengths=[4.0], prompts=["the hat is", "Ann says"], position=position,
+        max_new_tokens=5,
+    ).grid(progress=False)  # fmt: skip
+    for one in grid.prompts:
+        for m, method in enumerate(("adaptive", "fixed", "random")):
+            trace = sl.measure.trace_generation(
+                llama, one.prompt, plain(method, 3, 4.0, own), position=position, max_new_tokens=5
+            )
+            n = len(trace.tokens)
+            change = one.change[m, 0, 1]
+            assert change[:n] == pytest.approx(trace.logp - trace.logp_unsteered, abs=2e-4)
+            assert np.isnan(change[n:]).all()
+        assert np.nan_to_num(one.change[0, 0, 0]) == pytest.approx(0, abs=1e-5)
+
+
+def test_tokens_without_a_shared_prefix_give_the_same_changes(llama, monkeypatch):
+    """Texts side by side behind one prompt, and each in a row of its own."""
+    from sadi_lens.apps.explorer import written
+    from sadi_lens.engine.runner import RawRunner
+
+    ids = llama.tokenizer("the big hat is")["input_ids"]
+    texts = [(5, 7, 9), (4,), (5, 6)]
+    tree = written._unsteered(llama, ids, texts)
+    monkeypatch.setattr(RawRunner, "shares_prefix", lambda *_: False)
+    rows = written._unsteered(llama, ids, texts)
+    assert [len(one) for one in tree] == [3, 1, 2]
+    for one, other in zip(tree, rows, strict=True):
+        assert one == pytest.approx(other, abs=1e-5)
+
+
+def test_where_texts_are_scored_the_page_says_whether_they_are_right():
+    import sadi_lens as sl
+
+    model, task = sl.load_model("tiny"), sl.load_task("hints")
+    task = replace(task, dev=task.dev[:8])
+    own = sl.activation_differences(model, task.pairs[:30], components=["head"], progress=False)[
+        "head"
+    ]
+    grid = sl.apps.SteeringExplorer(
+        model, task, own, ks=[10], strengths=[5.0], scoring="generation", n_prompts=8, max_new_tokens=3
+    ).grid(progress=False)  # fmt: skip
+    seen = set()
+    for m, method in enumerate(("adaptive", "fixed", "random")):
+        one = plain(method, 10, 5.0, own)
+        found = sl.evaluate(
+            model, task.dev, one, scoring="generation", max_new_tokens=3, progress=False
+        )
+        assert grid.correct[m, 0, 1].tolist() == found.correct.tolist()
+        for prompt in grid.prompts:
+            assert prompt.writes[m, 0, 1] == found.correct[prompt.item]
+            assert prompt.favourite[m, 0, 1] == -1
+            seen.add(bool(prompt.writes[m, 0, 1]))
+    assert seen == {True, False}
+
+
+def test_letters_of_several_tokens_stay_whole():
+    from sadi_lens.apps.explorer.written import pieces
+
+    class Bytes:
+        def decode(self, tokens, **_):
+            return bytes(tokens).decode(errors="replace")
+
+    tokens = list("né!".encode())
+    assert pieces(Bytes(), tokens) == ("n", "", "é", "!")
+    assert pieces(Bytes(), []) == ()
 
 
 def test_a_task_without_dev_shows_its_prompts_and_no_accuracy(llama, task, differences, tmp_path):
@@ -314,6 +504,51 @@ def test_widget_menu_and_config(live, explorer):
     assert live.prompt.value == live.menu.options[1][1]
     with pytest.raises(ValueError, match="did you mean 'dark'"):
         explorer.widget(theme="drak")
+
+
+def test_a_large_model_gets_a_third_of_the_cells(monkeypatch):
+    import sadi_lens as sl
+    from sadi_lens.apps.explorer import making
+
+    model, task = sl.load_model("tiny"), sl.load_task("hints")
+    small = replace(task, pairs=task.pairs[:4])
+    common = {"position": "last_prompt", "scoring": "sum", "progress": False}
+    full = making.answering(model, small, "head", **common)
+    assert (full.ks, len(full.strengths)) == ((1, 2, 4, 6, 8, 10), 9)
+    monkeypatch.setattr(making, "is_large", lambda _model: True)
+    few = making.answering(model, small, "head", **common)
+    assert (few.ks, few.strengths) == ((2, 6, 10), (0, 1, 2, 3, 5, 8))
+
+
+def test_a_tab_of_other_strengths_or_several_ks_is_refused(
+    explorer, llama, task, differences, tmp_path
+):
+    import sadi_lens as sl
+
+    for changes in ({"ks": [2], "strengths": [1.0]}, {"ks": [1, 2], "strengths": STRENGTHS}):
+        other = sl.apps.SteeringExplorer(
+            llama, task, differences["head"], prompts=["the hat is"], max_new_tokens=2, **changes
+        )
+        with pytest.raises(ValueError, match=r"at one K and strengths \(-0.5, 0.0, 1.0, 4.0\)"):
+            explorer.to_html(tmp_path / "page.html", writing=other, progress=False)
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_the_widget_begins_with_the_commonest_change():
+    import sadi_lens as sl
+    from sadi_lens.apps.explorer.widget import LiveExplorer
+
+    model, task = sl.load_model("tiny"), sl.load_task("hints")
+    heads = sl.activation_differences(model, task.pairs, components=["head"], progress=False)[
+        "head"
+    ]
+    live = LiveExplorer(sl.apps.SteeringExplorer(model, task, heads), k=10, strength=5.0)
+    assert (live.k.value, live.strength.value) == (10, 5.0)
+    found = outcomes_of(model, replace(task, dev=task.dev[:60]), heads, 10, 5.0)
+    changed = [one for one in found if one[0] != one[1]]
+    item = [one.prompt for one in task.dev].index(live.prompt.value)
+    assert changed.count(found[item]) == max(changed.count(one) for one in changed)
+    assert len(live.samples) == 8
 
 
 def test_the_command_line_writes_a_page_and_refuses_in_one_line(tmp_path):

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sadi_lens.apps.explorer.compute import compute_grid
+from sadi_lens.apps.explorer.compute import Wanted, compute_grid
 from sadi_lens.apps.explorer.recipe import Recipe
 from sadi_lens.engine.hooks import require_eval
 from sadi_lens.interventions.fixed import MATCHES
+from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.sweeps import KS, STRENGTHS
 from sadi_lens.types.answers import SCORINGS
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
@@ -22,10 +23,11 @@ from sadi_lens.types.scores import RANKINGS
 
 
 class SteeringExplorer:
-    """Move K and strength and see what a model says next: adaptive, fixed and random beside each other.
+    """Move K and strength and see whom steering helps: adaptive, fixed and random beside each other.
 
-    ``to_html`` computes every point beforehand and writes one file that needs no model; ``widget`` runs the model at
-    every move, on any prompt. What is read off ``dev`` here may be used to choose K and strength; report on test.
+    ``to_html`` computes every point beforehand and writes one file that needs no model: a dot for every dev sample,
+    texts, pushes, maps. ``widget`` runs the model at every move, on any prompt. What is read off ``dev`` here may be
+    used to choose K and strength; report on test.
 
     Args:
         model: A bridged model in eval mode.
@@ -33,8 +35,8 @@ class SteeringExplorer:
         differences: ``ActivationDifferences`` of the component to steer (``activation_differences(...)["head"]``).
         ks: Numbers of units; default ``sweeps.KS`` of the component, as far as the model has that many.
         strengths: Strengths; 0, the unsteered model, is added.
-        prompts: Samples or texts for the menu. Default: of ``dev``, in order, one half that the unsteered model
-            answers wrong and one half right; ``task.prompts`` where there is no dev.
+        prompts: Samples or texts for the menu. Default: of ``dev``, some of every outcome (right or wrong unsteered,
+            with SADI, with the fixed vector), as many as it has items; ``task.prompts`` where there is no dev.
         n_prompts: Prompts in the default menu.
         position: Which tokens are edited.
         scoring: How dev is scored; see ``evaluate``.
@@ -110,35 +112,39 @@ class SteeringExplorer:
         self.max_new_tokens = max_new_tokens
         self._grid: ExplorerGrid | None = None
 
+    @property
+    def settings(self) -> Settings:
+        """How prompts are scored and continued."""
+        return Settings(
+            self.task.name, self.position, self.scoring, self.prepend_bos, self.max_new_tokens
+        )
+
     def grid(self, *, progress: bool = True) -> ExplorerGrid:
         """Every point, computed once: a result that can be saved, loaded and drawn without the model."""
         if self._grid is None:
-            self._grid = compute_grid(
-                self.model,
-                self.recipe,
-                task=self.task.name,
-                dev=self.task.dev,
-                prompts=self.prompts,
-                n_prompts=self.n_prompts,
-                ks=self.ks,
-                strengths=self.strengths,
-                position=self.position,
-                scoring=self.scoring,
-                max_new_tokens=self.max_new_tokens,
-                prepend_bos=self.prepend_bos,
-                progress=progress,
+            wanted = Wanted(
+                self.task.dev, self.prompts, self.n_prompts, self.ks, self.strengths, self.settings
             )
+            self._grid = compute_grid(self.model, self.recipe, wanted, progress=progress)
         return self._grid
 
-    def to_html(self, path: str | Path, *, progress: bool = True) -> Path:
+    def to_html(
+        self,
+        path: str | Path,
+        *,
+        writing: "SteeringExplorer | None" = None,
+        progress: bool = True,
+    ) -> Path:
         """Write the explorer as one HTML file: no network, no model, no kernel.
 
         Args:
             path: File to write.
+            writing: A second explorer for a tab of its own, of prompts that the model continues freely: of the same
+                model and strengths, at one K.
             progress: Show bars.
 
         Raises:
-            ValueError: If a prompt does not tokenise or fit the context.
+            ValueError: If a prompt does not tokenise or fit the context, or ``writing`` does not fit.
             OSError: If the file cannot be written, or is there and was not written by sadi_lens.
         """
         from sadi_lens.apps.explorer.page import explorer_html
@@ -146,7 +152,8 @@ class SteeringExplorer:
 
         path = as_path("path", path)
         require_place(path)  # before the work
-        return write_page(explorer_html(self.grid(progress=progress)), path)
+        grids = [one.grid(progress=progress) for one in (self, writing) if one is not None]
+        return write_page(explorer_html(*grids), path)
 
     def widget(self, *, theme: str = "light") -> Any:
         """The live explorer for notebooks: any prompt, the model runs at every move.

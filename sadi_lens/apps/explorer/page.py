@@ -1,151 +1,105 @@
-"""The explorer page: the grid as data inside one HTML file, drawn without a model."""
+"""The explorer page: the grid as data inside one HTML file, drawn without a model and without plotly.js."""
 
-import math
 from typing import Any
 
 import numpy as np
 
-from sadi_lens.apps.web import panel, render
-from sadi_lens.plots import difference_heatmap
-from sadi_lens.plots._layout import counted
-from sadi_lens.plots._theme import THEMES
-from sadi_lens.plots._unit_map import MAX_CELLS
-from sadi_lens.types.model import COMPONENTS, unit_label
-from sadi_lens.types.results import ExplorerGrid, PromptGrid
-from sadi_lens.types.results.explorer import METHODS
+from sadi_lens.apps.explorer.data import grid_data
+from sadi_lens.apps.explorer.strata import in_words
+from sadi_lens.apps.web import render
+from sadi_lens.plots._layout import counted, difference_note
+from sadi_lens.plots._unit_map import pooling_fact
+from sadi_lens.types.model import COMPONENTS
+from sadi_lens.types.results import ExplorerGrid
+from sadi_lens.types.results.explorer import KEPT_VALID
 
-METHOD_WORDS = {
-    "adaptive": "SADI multiplies the selected {units} by 1 + strength: the push follows the input.",
-    "fixed": "The mean difference of the same {units} is added times strength, the same for every input "
-    "(match: {match}).",
-    "random": "SADI on {units} drawn at random, a new draw for every K (seed {seed}): what chance units do.",
-}
 MAPS = {
     "accuracy": "accuracy on {split}",
     "margin": "margin on {split}",
     "prompt": "margin on this prompt",
     "kl": "change of the next token (KL) on this prompt",
 }
-DIGITS = 5
-"""Digits of the numbers of single prompts; those of the dev split are kept whole."""
 
 
-def explorer_html(grid: ExplorerGrid) -> str:
+def explorer_html(grid: ExplorerGrid, writing: ExplorerGrid | None = None) -> str:
     """The page that ``SteeringExplorer.to_html`` writes.
 
     Args:
         grid: As ``SteeringExplorer.grid`` gives it.
+        writing: A second one, of prompts that the model continues freely, at one K and the same strengths.
 
     Raises:
-        ValueError: If the grid has no prompt.
+        ValueError: If a grid has no prompt, or the second is of another model, several Ks or other strengths.
     """
-    if not grid.prompts:
+    if not grid.prompts or (writing and not writing.prompts):
         raise ValueError("an explorer page needs at least 1 prompt, the grid has none")
-    component = COMPONENTS[grid.component]
-    words = {"units": f"{component.unit}s", "match": grid.match, "seed": grid.seed}
-    elements = panel(
-        "elements", {theme: difference_heatmap(grid.differences, theme=theme) for theme in THEMES}
-    )
-    maps = [
-        (name, text.format(split=counted(grid.n, f"{grid.split} item")))
-        for name, text in MAPS.items()
-        if (grid.n or name not in ("accuracy", "margin"))
-        and not (name == "margin" and np.isnan(grid.margin).all())
-        and not (name == "prompt" and not any(one.choices for one in grid.prompts))
-    ]
+    if writing and (writing.model, writing.strengths, len(writing.ks)) != (
+        grid.model,
+        grid.strengths,
+        1,
+    ):
+        raise ValueError(
+            f"writing must be of model {grid.model.name} at one K and strengths {grid.strengths}, got "
+            f"{writing.model.name}, {writing.ks} and {writing.strengths}"
+        )
+    component, grids = COMPONENTS[grid.component], [grid, *([writing] if writing else [])]
     return render(
         "explorer.html",
         title=f"Steer it yourself: {grid.task or 'prompts'} on {grid.model.name}",
         kicker="sadi_lens explorer",
         grid=grid,
+        writing=writing,
         unit=component.unit,
-        hook=component.hook,
-        methods=[(name, text.format(**words)) for name, text in METHOD_WORDS.items()],
-        menu=_menu(grid),
-        maps=maps,
-        elements=elements,
-        data=_data(grid),
+        items=counted(grid.n, f"{grid.split} item"),
+        kept=f"{KEPT_VALID:.0%}",
+        menus=[_menu(one) for one in grids],
+        maps=_maps(grid),
+        notes=[_note(one) for one in grids],
+        writing_unit=COMPONENTS[writing.component].unit if writing else "",
+        data=[grid_data(one) for one in grids],
         settings=_settings(grid),
     )
 
 
 def _menu(grid: ExplorerGrid) -> list[tuple[str, list[tuple[int, str]]]]:
-    """Group -> (index, name) of each prompt, by whether the unsteered model is right."""
-    zero = grid.strengths.index(0.0)
+    """Group -> (index, name) of each prompt, by its outcome."""
+    counts, outcomes = grid.strata(), grid.outcomes()
     groups: dict[str, list[tuple[int, str]]] = {}
     for index, one in enumerate(grid.prompts):
-        margin = float(one.margin[0, 0, zero])
-        group = (
-            "prompts"
-            if math.isnan(margin)
-            else f"unsteered model is {'right' if margin > 0 else 'wrong'}"
-        )
+        group = "prompts"
+        if one.item is not None:
+            outcome = outcomes[one.item]
+            a, b, c = (bool(right) for right in outcome)
+            group = f"{in_words(outcome)}: {counts[a, b, c]} of {grid.n} items"
         text = " ".join(one.prompt.split())
         short = text if len(text) <= 76 else f"\u2026{text[-75:]}"
         groups.setdefault(group, []).append((index, f"{index + 1}. {short}"))
     return list(groups.items())
 
 
-def _data(grid: ExplorerGrid) -> dict[str, Any]:
-    return {
-        "methods": METHODS,
-        "ks": grid.ks,
-        "strengths": grid.strengths,
-        "zero": grid.strengths.index(0.0),
-        "unit": COMPONENTS[grid.component].unit,
-        "boxes": grid.differences.mean.shape[1] <= MAX_CELLS,
-        "n": grid.n,
-        "split": grid.split,
-        "chance": _number(grid.chance),
-        **{
-            name: _numbers(getattr(grid, name))
-            for name in ("accuracy", "low", "high", "margin", "valid_rate")
-        },
-        "best": {name: grid.sweep(name).best_cell() for name in METHODS} if grid.n else {},
-        "units": grid.units,
-        "randomUnits": grid.random_units,
-        "labels": {
-            f"{layer},{unit}": unit_label(grid.component, layer, unit)
-            for units in (grid.units, *grid.random_units)
-            for layer, unit in units
-        },
-        "prompts": [_prompt_data(one) for one in grid.prompts],
-        "diverging": {name: theme.diverging for name, theme in THEMES.items()},
-    }
+def _maps(grid: ExplorerGrid) -> list[tuple[str, str]]:
+    return [
+        (name, text.format(split=counted(grid.n, f"{grid.split} item")))
+        for name, text in MAPS.items()
+        if (grid.n or name not in ("accuracy", "margin"))
+        and not (name == "margin" and np.isnan(grid.margin).all())
+        and not (name == "prompt" and not any(one.choices for one in grid.prompts))
+    ]
 
 
-def _prompt_data(one: PromptGrid) -> dict[str, Any]:
-    return {
-        "prompt": one.prompt,
-        "choices": one.choices,
-        "answer": one.answer,
-        "target": one.target,
-        "tokens": one.tokens,
-        "choiceTokens": one.choice_tokens,
-        "unsteered": _numbers(one.unsteered, DIGITS),
-        "probability": _numbers(one.probability, DIGITS),
-        "top": one.top.tolist(),
-        "topProbability": _numbers(one.top_probability, DIGITS),
-        "kl": _numbers(one.kl, DIGITS),
-        "margin": _numbers(one.margin, DIGITS),
-        "texts": one.texts,
-        "text": one.text.tolist(),
-    }
+def _note(grid: ExplorerGrid) -> str:
+    """How the map of units is read."""
+    n_units = grid.differences.mean.shape[1]
+    facts = (
+        "blue: larger on the right answer, red: on the wrong one",
+        f"mean of {counted(grid.differences.n, 'pair')}",
+        difference_note(grid.component),
+        pooling_fact(n_units, COMPONENTS[grid.component].unit),
+    )
+    return " \u00b7 ".join(filter(None, facts))
 
 
-def _number(value: float, digits: int | None = None) -> float | None:
-    """A number that JSON has; None where it is not finite."""
-    if not math.isfinite(value):
-        return None
-    return float(value) if digits is None else float(f"{value:.{digits}g}")
-
-
-def _numbers(values: np.ndarray, digits: int | None = None) -> Any:
-    flat = [_number(one, digits) for one in values.ravel().tolist()]
-    return np.array(flat, dtype=object).reshape(values.shape).tolist()
-
-
-def _settings(grid: ExplorerGrid) -> list[tuple[str, str]]:
+def _settings(grid: ExplorerGrid) -> list[tuple[str, Any]]:
     info = grid.model
     return [
         ("model", f"{info.name} ({info.architecture}; {info.shape}; weights {info.fingerprint})"),
@@ -155,5 +109,5 @@ def _settings(grid: ExplorerGrid) -> list[tuple[str, str]]:
         ("position", grid.position),
         ("fixed vector", f"match {grid.match}"),
         ("random units", f"random_mask(differences, k, seed={grid.seed})"),
-        ("map", f"{counted(grid.n, f'{grid.split} item')}" if grid.n else "no dev split"),
+        ("items", counted(grid.n, f"{grid.split} item") if grid.n else "no dev split"),
     ]

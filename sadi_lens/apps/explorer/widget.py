@@ -12,22 +12,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.apps.explorer.compute import (
+from sadi_lens.apps.explorer.prompts import (
     TOP_TOKENS,
     UNSTEERED_TOKENS,
-    continuations,
     next_logprobs,
     read_prompt,
     text_of,
     token_texts,
     top_tokens,
 )
+from sadi_lens.apps.explorer.strata import spread
+from sadi_lens.apps.explorer.written import write
+from sadi_lens.measure.evaluation import evaluate_all
 from sadi_lens.plots import CONFIG, difference_heatmap
 from sadi_lens.plots._layout import escape
 from sadi_lens.plots._theme import require_theme, template
 from sadi_lens.plots._unit_map import MAX_CELLS
 from sadi_lens.types.model import COMPONENTS
-from sadi_lens.types.results.explorer import METHODS
+from sadi_lens.types.results.explorer import METHODS, strata_of
 
 if TYPE_CHECKING:
     from sadi_lens.apps.explorer.explorer import SteeringExplorer
@@ -35,12 +37,28 @@ if TYPE_CHECKING:
 _MODEL = threading.Lock()
 """Hooks of two threads on one model would act on each other's passes."""
 OWN = "(your own)"
+MENU_ITEMS = 60
+"""Dev samples that the prompts of the menu are chosen from."""
 
 
 class LiveExplorer:
-    """The parts of the widget, by name; ``box`` is what a notebook shows."""
+    """The parts of the widget, by name; ``box`` is what a notebook shows.
 
-    def __init__(self, explorer: "SteeringExplorer", theme: str = "light") -> None:
+    Args:
+        explorer: What it explores.
+        theme: ``"light"`` or ``"dark"``.
+        k: Where K begins; default in the middle.
+        strength: Where the strength begins. The menu begins with a prompt whose answer adaptive scaling changes there.
+    """
+
+    def __init__(
+        self,
+        explorer: "SteeringExplorer",
+        theme: str = "light",
+        *,
+        k: int | None = None,
+        strength: float | None = None,
+    ) -> None:
         try:
             import ipywidgets as widgets
         except ImportError as error:
@@ -49,9 +67,11 @@ class LiveExplorer:
             ) from error
         self.explorer = explorer
         self.theme = require_theme(theme)
-        self.samples = {
-            text_of(one): one for one in explorer.prompts or explorer.task.dev[: explorer.n_prompts]
-        }
+        if k is None:
+            k = int(explorer.ks[len(explorer.ks) // 2])
+        if strength is None:
+            strength = min(1.0, explorer.strengths[-1])
+        self.samples = {text_of(one): one for one in _menu(explorer, k, strength)}
         recipe, texts = explorer.recipe, list(self.samples)
         unit = COMPONENTS[recipe.differences.component].unit
         wide = widgets.Layout(width="98%")
@@ -66,12 +86,9 @@ class LiveExplorer:
         self.method: Any = widgets.ToggleButtons(
             options=METHODS, description="method", style={"button_width": "84px"}
         )
-        self.k = widgets.IntSlider(
-            explorer.ks[len(explorer.ks) // 2], 1, explorer.ks[-1], description=f"K ({unit}s)"
-        )
+        self.k = widgets.IntSlider(k, 1, explorer.ks[-1], description=f"K ({unit}s)")
         self.strength = widgets.FloatSlider(
-            1.0 if explorer.strengths[-1] >= 1 else explorer.strengths[-1],
-            min=explorer.strengths[0], max=explorer.strengths[-1], step=0.25, description="strength",
+            strength, min=explorer.strengths[0], max=explorer.strengths[-1], step=0.25, description="strength",
         )  # fmt: skip
         self.write = widgets.Button(
             description="write on", tooltip="Continue the prompt, unsteered and steered"
@@ -148,7 +165,7 @@ class LiveExplorer:
 
     def _continue(self) -> None:
         explorer = self.explorer
-        found = continuations(
+        found = write(
             explorer.model,
             self.prompt.value,
             [None, self._cell()],
@@ -157,8 +174,8 @@ class LiveExplorer:
             prepend_bos=explorer.prepend_bos,
         )
         self.texts.value = "".join(
-            f"<div><i>{name}:</i> <span style='white-space:pre-wrap'>{html.escape(text)}</span></div>"
-            for name, text in zip(("unsteered", "steered"), found, strict=True)
+            f"<div><i>{name}:</i> <span style='white-space:pre-wrap'>{html.escape(one.text)}</span></div>"
+            for name, one in zip(("unsteered", "steered"), found, strict=True)
         )
 
     def _bars(self) -> Any:
@@ -209,6 +226,17 @@ class LiveExplorer:
         with self.elements.batch_update():
             for trace in self.elements.data[-2:]:
                 trace.x, trace.y = list(x), list(y)
+
+
+def _menu(explorer: "SteeringExplorer", k: int, strength: float) -> list[Any]:
+    """The prompts that were given, or some of every outcome at this cell, as on the page."""
+    if explorer.prompts:
+        return explorer.prompts
+    dev, make = explorer.task.dev[:MENU_ITEMS], explorer.recipe.make
+    cells = [None, make("adaptive", k, strength), make("fixed", k, strength)]
+    found = evaluate_all(explorer.model, dev, cells, explorer.settings, progress=False)
+    outcomes = np.stack([one.correct for one in found], axis=1)
+    return [dev[item] for item in spread(outcomes, strata_of(outcomes), explorer.n_prompts)]
 
 
 def _outline(units: Sequence[tuple[int, int]]) -> tuple[list[Any], list[Any]]:

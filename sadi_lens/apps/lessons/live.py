@@ -21,8 +21,7 @@ def explore(explorer: SteeringExplorer, *, k: int, strength: float) -> None:
     """
     from IPython.display import display
 
-    live = LiveExplorer(explorer)
-    live.k.value, live.strength.value = k, strength
+    live = LiveExplorer(explorer, k=k, strength=strength)
     if os.environ.get(STATIC) != "1":
         display(live.box)
         return

@@ -3,7 +3,7 @@
 from sadi_lens.types.results.choice import Choice
 from sadi_lens.types.results.comparison import Comparison
 from sadi_lens.types.results.evaluation import Evaluation, NullBand, what_changed
-from sadi_lens.types.results.explorer import ExplorerGrid, PromptGrid
+from sadi_lens.types.results.explorer import ExplorerGrid, PromptGrid, PushGrid
 from sadi_lens.types.results.guards import Guards, Picks
 from sadi_lens.types.results.inspection import (
     ActivationShifts,
@@ -41,6 +41,7 @@ __all__ = [
     "PromptGrid",
     "PruneStep",
     "Pruned",
+    "PushGrid",
     "Receipt",
     "Selection",
     "Shard",

@@ -1,17 +1,26 @@
 """What an explorer page holds: every K x strength of three methods, on dev and on a few prompts."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from sadi_lens.types.base import ArrayEq, require_one_of
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.model import ModelInfo
 from sadi_lens.types.results.sweep import Sweep
 
+KEPT_VALID = 0.9
+"""Share of the unsteered model's valid answers that a cell must keep to be called the best one here."""
 METHODS = ("adaptive", "fixed", "random")
 """SADI; the mean difference added on the same units; SADI on units drawn at random."""
+
+
+def strata_of(outcomes: Bool[np.ndarray, "item 3"]) -> dict[tuple[bool, bool, bool], int]:
+    """How many items have each outcome, the commonest first; ties in the order of the items."""
+    kinds = [(bool(a), bool(b), bool(c)) for a, b, c in outcomes]
+    return dict(Counter(kinds).most_common())
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +33,8 @@ class PromptGrid(ArrayEq):
     answer: int | None
     target: str | None
     """Accepted free text of a prompt without choices, where it is known."""
+    item: int | None
+    """Which of the dev samples it is, from 0; None for any other prompt."""
     tokens: tuple[str, ...]
     """Text of every token that is named here."""
     unsteered: Float[np.ndarray, " token"]
@@ -39,10 +50,39 @@ class PromptGrid(ArrayEq):
     """KL(steered || unsteered) of the next token (nats)."""
     margin: Float[np.ndarray, "method k strength"]
     """As ``Evaluation.margins``; NaN without choices."""
-    texts: tuple[str, ...]
-    """Different continuations."""
+    favourite: Int[np.ndarray, "method k strength"]
+    """Index of the choice that scores highest; -1 where no choice has a finite score."""
+    texts: tuple[tuple[str, ...], ...]
+    """Different continuations, token by token."""
     text: Int[np.ndarray, "method k strength"]
     """Index into ``texts``."""
+    writes: Bool[np.ndarray, "method k strength"]
+    """Whether the continuation begins with the favourite; without one, whether it is the right answer."""
+    change: Float[np.ndarray, "method k strength written"]
+    """Log-probability of each token of the continuation minus the unsteered model's for the same text (nats); NaN
+    behind its end."""
+    donor: int | None = None
+    """Which of the grid's prompts gives its push in ``donated``."""
+    donated: "PromptGrid | None" = None
+    """The same prompt with the push that adaptive scaling makes on the donor: one method, the K of the grid's
+    ``cell``, all strengths."""
+
+
+@dataclass(frozen=True, eq=False)
+class PushGrid(ArrayEq):
+    """How far and which way adaptive scaling pushes each prompt of a grid, beside the fixed vector.
+
+    A push is what is added to the selected units at the last prompt token, all layers together.
+    """
+
+    norm: Float[np.ndarray, "prompt k strength"]
+    """Length of each prompt's own push (activation units)."""
+    fixed_norm: Float[np.ndarray, "k strength"]
+    """Length of the fixed push, the same for every prompt."""
+    fixed_cosine: Float[np.ndarray, "prompt k strength"]
+    """Cosine of own and fixed push; NaN where one is zero."""
+    cosine: Float[np.ndarray, "prompt other k strength"]
+    """Cosine of the own pushes of two prompts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +119,31 @@ class ExplorerGrid(ArrayEq):
     random_units: tuple[tuple[tuple[int, int], ...], ...]
     """(layer, unit) of the random mask of each K."""
     prompts: tuple[PromptGrid, ...]
+    cell: tuple[int, int]
+    """Row and column of the cell that the page opens on: the best adaptive one on dev that keeps ``KEPT_VALID`` of the
+    valid answers, or one in the middle where none beats the unsteered model."""
+    correct: Bool[np.ndarray, "method k strength item"]
+    """Whether each dev sample is answered right."""
+    donated: Bool[np.ndarray, "strength item"] | None = None
+    """The same with every sample given another one's push, at the K of ``cell``; None where there is no other."""
+    items: tuple[str, ...] = ()
+    """Prompt of each dev sample."""
+    answers: tuple[str, ...] = ()
+    """Its right answer."""
+    pushes: PushGrid | None = None
+
+    def outcomes(self) -> Bool[np.ndarray, "item 3"]:
+        """Whether each dev sample is right at ``cell``: unsteered, with adaptive scaling, with the fixed vector."""
+        row, column = self.cell
+        zero = self.strengths.index(0.0)
+        return np.stack(
+            [self.correct[0, 0, zero], self.correct[0, row, column], self.correct[1, row, column]],
+            axis=1,
+        )
+
+    def strata(self) -> dict[tuple[bool, bool, bool], int]:
+        """How many dev samples have each outcome, the commonest first."""
+        return strata_of(self.outcomes())
 
     def sweep(self, method: str) -> Sweep:
         """One method's accuracy on the dev samples as a sweep (its best cell, its figure).
@@ -109,5 +174,6 @@ class ExplorerGrid(ArrayEq):
             valid_rate=self.valid_rate[at],
             unsteered_accuracy=float(self.accuracy[at, 0, unsteered]),
             unsteered_margin=float(self.margin[at, 0, unsteered]),
+            unsteered_valid_rate=float(self.valid_rate[at, 0, unsteered]),
             chance=self.chance,
         )

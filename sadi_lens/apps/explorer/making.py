@@ -1,0 +1,66 @@
+"""The explorers of the command line: one that answers, sized to the model, and one that writes."""
+
+from typing import Any
+
+from sadi_lens.apps._loading import is_large
+from sadi_lens.apps.explorer.explorer import SteeringExplorer
+from sadi_lens.find.differences import activation_differences
+from sadi_lens.measure.sweeps import KS, STRENGTHS
+from sadi_lens.types.data import Task
+from sadi_lens.types.model import HookedModel
+
+LARGE = {"strengths": STRENGTHS[1:6], "n_prompts": 6, "max_new_tokens": 12}
+"""What a large model is run on, with every second K: a third of the cells, minutes on a CPU."""
+WRITING_K = 4
+"""Dimensions of the residual stream that are steered where the model writes: with them the embedded model turns kind.
+On heads a fixed vector does better there."""
+WRITING_PAIRS = 100
+
+
+def answering(
+    model: HookedModel,
+    task: Task,
+    component: str,
+    *,
+    position: str,
+    scoring: str,
+    progress: bool,
+) -> SteeringExplorer:
+    """On a task, its differences included."""
+    found = activation_differences(
+        model, task.pairs, components=[component], task=task.name, progress=progress
+    )
+    sizes: dict[str, Any] = {}
+    if is_large(model):
+        ks = [k for k in KS[component][1::2] if k <= found[component].mean.size]
+        sizes = {**LARGE, "ks": ks}
+    return SteeringExplorer(
+        model, task, found[component], position=position, scoring=scoring, **sizes
+    )
+
+
+def writing_beside(main: SteeringExplorer, task: Task, *, progress: bool) -> SteeringExplorer:
+    """On the prompts of another task, which the model continues freely, edited at every step.
+
+    Args:
+        main: Gives model and strengths.
+        task: With pairs and prompts.
+        progress: Show bars.
+    """
+    found = activation_differences(
+        main.model,
+        task.pairs[:WRITING_PAIRS],
+        components=["hidden"],
+        task=task.name,
+        progress=progress,
+    )
+    return SteeringExplorer(
+        main.model,
+        Task(task.name, prompts=task.prompts),
+        found["hidden"],
+        ks=[WRITING_K],
+        strengths=main.strengths,
+        n_prompts=4,
+        position="every_step",
+        max_new_tokens=30,
+    )
