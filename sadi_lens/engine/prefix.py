@@ -4,12 +4,11 @@ The prompt without its last token is run once. The last prompt token and the ans
 the sequence axis: each token sees the prompt, the last prompt token and its own answer so far, and has the position
 it would have in its own text. Several copies of these, one an intervention, stand side by side in the same way, so
 keys and values of a prompt are computed once and never copied. Whether an architecture takes such a mask and such
-positions is found out by trying: ``takes_trees`` compares with plain texts once.
+positions is found out by trying: ``sadi_lens.engine.twin.takes_trees``.
 """
 
 import copy
 import inspect
-import logging
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -18,12 +17,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sadi_lens.engine.passes import Branches, additive, branches, whole_inputs
+from sadi_lens.engine.passes import Branches, additive, whole_inputs
 from sadi_lens.engine.positions import Positions
 from sadi_lens.engine.text import EncodedItem
-from sadi_lens.engine.twin import agree
-
-logger = logging.getLogger(__name__)
 
 
 def _copies_mask(
@@ -134,41 +130,6 @@ def run_rows(
             **runner.given_positions(where),
         ).logits
     return logits.unflatten(0, (copies, -1)).transpose(0, 1)
-
-
-@torch.inference_mode()
-def takes_trees(runner: Any) -> bool:
-    """Two prompts of unequal length with two answers each, against one plain pass per text."""
-    table = runner.module.get_input_embeddings().weight
-    draw = torch.Generator().manual_seed(1)
-
-    def tokens(n: int) -> tuple[int, ...]:
-        return tuple(torch.randint(0, int(table.shape[0]), (n,), generator=draw).tolist())
-
-    items = [EncodedItem(tokens(n), (tokens(2), tokens(1)), 0) for n in (6, 4)]
-    tree = branches(items, drop_last=False, pad=0, device=table.device)
-    try:
-        late = [1] * (runner.info.n_layers - 1) + [2]  # the second copy joins as late as it can
-        trees = [
-            run_copies(runner, tree, prefill(runner, tree), late),
-            run_rows(runner, tree, late),
-        ]
-    except torch.OutOfMemoryError:  # says nothing of the architecture
-        raise
-    except (AttributeError, IndexError, TypeError, ValueError, RuntimeError) as error:
-        # An architecture that builds its own mask (alibi), or its own cache.
-        logger.info("%s takes no tree of answers: %r", runner.info.architecture, error)
-        return False
-    found = torch.cat(trees, dim=1)
-    for row, item in enumerate(items):
-        for start, answer in zip(tree.starts(), item.answers, strict=True):
-            text = torch.tensor([item.prompt + answer], device=table.device)
-            want = runner.module(text, use_cache=False).logits[0, len(item.prompt) - 1 :]
-            nodes = [0, *range(start, start + len(answer))]
-            if not all(agree(one, want) for one in found[row][:, nodes]):
-                logger.info("%s computes something else on a tree", runner.info.architecture)
-                return False
-    return True
 
 
 class TreePositions(Positions):

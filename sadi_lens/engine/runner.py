@@ -26,8 +26,7 @@ from torch import Tensor
 
 from sadi_lens.engine.hooks import FlatHook, attached, on_point, require_eval
 from sadi_lens.engine.passes import rope_boundary
-from sadi_lens.engine.prefix import takes_trees
-from sadi_lens.engine.twin import Site, computes_the_same, sites_of
+from sadi_lens.engine.twin import Site, computes_the_same, sites_of, takes_trees
 from sadi_lens.types.model import HookedModel, Kept, ModelInfo, gate_hook, hook_name
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from sadi_lens.engine.passes import device_of
+from sadi_lens.engine.passes import branches, device_of
+from sadi_lens.engine.prefix import prefill, run_copies, run_rows
+from sadi_lens.engine.text import EncodedItem
 from sadi_lens.types.model import COMPONENTS, HookedModel, ModelInfo, hook_name
 
 logger = logging.getLogger(__name__)
@@ -82,6 +84,41 @@ def computes_the_same(bridge: Any, raw: Any, sites: dict[tuple[str, int], Site])
                 key if isinstance(key, str) else f"activations, first of {key}",
             )
             return False
+    return True
+
+
+@torch.inference_mode()
+def takes_trees(runner: Any) -> bool:
+    """Two prompts of unequal length with two answers each, against one plain pass per text."""
+    table = runner.module.get_input_embeddings().weight
+    draw = torch.Generator().manual_seed(1)
+
+    def tokens(n: int) -> tuple[int, ...]:
+        return tuple(torch.randint(0, int(table.shape[0]), (n,), generator=draw).tolist())
+
+    items = [EncodedItem(tokens(n), (tokens(2), tokens(1)), 0) for n in (6, 4)]
+    tree = branches(items, drop_last=False, pad=0, device=table.device)
+    try:
+        late = [1] * (runner.info.n_layers - 1) + [2]  # the second copy joins as late as it can
+        trees = [
+            run_copies(runner, tree, prefill(runner, tree), late),
+            run_rows(runner, tree, late),
+        ]
+    except torch.OutOfMemoryError:  # says nothing of the architecture
+        raise
+    except (AttributeError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        # An architecture that builds its own mask (alibi), or its own cache.
+        logger.info("%s takes no tree of answers: %r", runner.info.architecture, error)
+        return False
+    found = torch.cat(trees, dim=1)
+    for row, item in enumerate(items):
+        for start, answer in zip(tree.starts(), item.answers, strict=True):
+            text = torch.tensor([item.prompt + answer], device=table.device)
+            want = runner.module(text, use_cache=False).logits[0, len(item.prompt) - 1 :]
+            nodes = [0, *range(start, start + len(answer))]
+            if not all(agree(one, want) for one in found[row][:, nodes]):
+                logger.info("%s computes something else on a tree", runner.info.architecture)
+                return False
     return True
 
 

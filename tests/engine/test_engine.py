@@ -417,7 +417,7 @@ def test_no_memory_is_not_taken_for_an_architecture_that_takes_no_tree(monkeypat
     from factories import random_llama
 
     import sadi_lens as sl
-    from sadi_lens.engine import prefix
+    from sadi_lens.engine import twin
     from sadi_lens.engine.runner import runner_of
 
     model, tokenizer = random_llama()
@@ -427,7 +427,7 @@ def test_no_memory_is_not_taken_for_an_architecture_that_takes_no_tree(monkeypat
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with monkeypatch.context() as patch:
-        patch.setattr(prefix, "run_rows", full)
+        patch.setattr(twin, "run_rows", full)
         with pytest.raises(torch.OutOfMemoryError):
             runner.shares_prefix(10)
     assert runner.shares_prefix(10)
