@@ -56,8 +56,8 @@ EXERCISES = {
         "allowed(valid, unsteered)",
         (
             (
-                (np.array([[0.8, 0.4], [0.39, 0.0]]), 0.8),
-                np.array([[True, True], [False, False]]),
+                (np.array([[0.9, 0.6, 0.45], [0.4, 0.39, 0.0]]), 0.8),
+                np.array([[True, True, True], [True, False, False]]),
             ),
         ),
         _allowed,
