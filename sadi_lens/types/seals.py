@@ -69,6 +69,10 @@ def _png_chunk(digest: str) -> bytes:
     return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
 
 
+_NUMBERS = re.compile(r"\[\n *-?[\d.eE+-]+(,\n *-?[\d.eE+-]+)*\n *\]")
+"""A list of numbers, one a line; text of JSON holds no line breaks."""
+
+
 def sealed_json(values: Mapping[str, Any]) -> str:
     """JSON with the hash of everything else as ``checksum``.
 
@@ -77,6 +81,7 @@ def sealed_json(values: Mapping[str, Any]) -> str:
     """
     whole = {"checksum": _checksum(values), **values}
     text = json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False)
+    text = _NUMBERS.sub(lambda found: re.sub(r"\n *", "", found[0]), text)
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -258,3 +258,24 @@ def test_a_comparison_written_before_there_were_side_effects_still_loads(things,
         del comparison["rows"][0][name]
     write_sealed(path, config)
     assert read_json(path)["comparison"] == things["comparison"]
+
+
+def test_a_list_of_numbers_stands_on_one_line_and_text_that_looks_like_one_is_left(tmp_path):
+    """An array of a thousand numbers is not a thousand lines; what a string holds is not touched."""
+    import numpy as np
+
+    from sadi_lens.types.store import read_json, write_json
+
+    text = "[\n  1,\n  2\n ]"
+    values = {
+        "array": np.arange(1000, dtype=np.float32),
+        "text": text,
+        "empty": [],
+        "deep": [[1, 2.5], [-3e-9]],
+    }
+    path = write_json(values, tmp_path / "results.json")
+    found = read_json(path)
+    assert found["text"] == text
+    assert found["deep"] == values["deep"]
+    assert (found["array"] == values["array"]).all()
+    assert path.read_text().count("\n") < 60
