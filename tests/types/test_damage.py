@@ -58,7 +58,7 @@ def same(one, other):
         return (one.dtype, one.shape) == (other.dtype, other.shape) and same(
             one.tolist(), other.tolist()
         )
-    if isinstance(one, np.str_):  # an empty one has a dtype that is not equal to itself
+    if isinstance(one, np.str_):  # its dtype says how long it is, and of an empty one not even that
         return str(one) == str(other)
     if isinstance(one, np.generic):
         return one.dtype == other.dtype and same(one.item(), other.item())
