@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from sadi_lens.engine.intervention import ContextualIntervention, Intervention
 from sadi_lens.engine.passes import rope_boundary
+from sadi_lens.engine.runner import RawRunner
 from sadi_lens.types.model import HookedModel
 
 Stream = Callable[[int, str], None]
@@ -27,6 +29,10 @@ class Continuation(NamedTuple):
 
 READ_BACK = ("repetition_penalty", "no_repeat_ngram_size")
 """Options that look at the tokens before, padding included."""
+
+
+_CACHES = {"cache_implementation", "cache_config", "assistant_model", "prompt_lookup_num_tokens"}
+"""Options that bring a cache of their own."""
 
 
 def together(
@@ -183,3 +189,36 @@ class Streamer:
             if is_ready and len(text) > len(said):
                 self.told(self.indices[row], text[len(said) :])
                 self.said[row] = text
+
+
+def repeated(
+    runner: Any,
+    rows: list[list[int]],
+    edits: Sequence[Intervention | None],
+    options: Any,
+) -> list[int]:
+    """First rows of those that stand together and are the same prompt; none where nothing can be shared.
+
+    Nothing can where no prompt is repeated, or an edit reaches the tokens before a prompt's last one.
+
+    Args:
+        runner: Of the model.
+        rows: Tokens of every row.
+        edits: Those of the rows.
+        options: ``generation.Options``.
+    """
+    settings = options.sampling
+    first = [place for place, row in enumerate(rows) if not place or row != rows[place - 1]]
+    shared = (
+        len(first) < len(rows)
+        and all(len(row) > 1 for row in rows)
+        and not _CACHES & set(settings)
+        and options.position != "all"
+        and not (options.before or options.after)
+        and not any(isinstance(one, ContextualIntervention) for one in edits)
+        and bool(settings["use_cache"])
+        and (settings.get("num_beams") or 1) == 1
+        and isinstance(runner, RawRunner)
+        and runner.shares_prefix(max(map(len, rows)) + settings["max_new_tokens"])
+    )
+    return first if shared else []

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sadi_lens.engine.contract import require_edited, require_part
 from sadi_lens.engine.hooks import FlatHook
 from sadi_lens.engine.intervention import (
     Affine,
@@ -120,7 +121,8 @@ class Edits:
             own = one.affine(site[1]) if isinstance(one, AffineIntervention) else Affine(None, None)
             for name, values, rest in zip(Affine._fields, own, (1.0, 0.0), strict=True):
                 if values is not None:
-                    self._require_units(site, one, values, shape[1])
+                    n_units = self.n_heads if site[0] == "head" else shape[1]
+                    require_part(one, site, values, (n_units, shape[1] // n_units))
                     if name not in found:
                         found[name] = torch.full(shape, rest)
                     found[name][row] = flat(values, shape[1])
@@ -133,16 +135,6 @@ class Edits:
             )
         )
         return self._tables[site]
-
-    def _require_units(self, site: Site, one: Any, values: Tensor, width: int) -> None:
-        """Nothing is broadcast: one value of one unit would otherwise stand for all of them."""
-        n_units = self.n_heads if site[0] == "head" else width
-        n_values = width // n_units
-        if values.ndim != 2 or len(values) != n_units or values.shape[1] not in (1, n_values):
-            raise ValueError(
-                f"{one.label} is of shape {tuple(values.shape)} for component {site[0]!r} in layer {site[1]}, the "
-                f"model has [{n_units} units, {n_values} values]; make its mask or vector from this model"
-            )
 
     def _of_rows(self, table: Float[Tensor, "intervention width"]) -> Float[Tensor, "... width"]:
         if len(self.interventions) == 1:
@@ -196,7 +188,7 @@ class Edits:
             edited = one.edit(shaped, site[1], context)
         else:
             edited = one.edit(shaped, site[1])
-        edited = edited.reshape(part.shape)
+        edited = require_edited(one, site[1], edited, shaped).reshape(part.shape)
         if is_alone:
             edited = edited.reshape(before.shape)
         else:

@@ -16,9 +16,11 @@ from sadi_lens.engine.continuations import (
     Watched,
     listener,
     own_generation_config,
+    repeated,
     together,
     without_end,
 )
+from sadi_lens.engine.contract import require_fit
 from sadi_lens.engine.hooks import FlatHook, require_eval
 from sadi_lens.engine.intervention import ContextualIntervention, Intervention
 from sadi_lens.engine.passes import device_of, pad_id, pad_left, smaller_when_full
@@ -40,6 +42,11 @@ _RESERVED = {
     "num_return_sequences",
     "generation_config",
     "streamer",
+    "inputs",
+    "input_ids",
+    "attention_mask",
+    "position_ids",
+    "past_key_values",
 }
 
 
@@ -142,6 +149,8 @@ class Options:
     """Hooks before and after the edits."""
     broken: set[int] | None = None
     """Takes the places of prompts whose logits were not finite; None refuses them."""
+    rows: Sequence[int] | None = None
+    """What each prompt is called in messages; default its place."""
 
 
 @torch.inference_mode()
@@ -207,7 +216,8 @@ def _run(
         place = row * len(group) // n_rows  # beams stand together
         if options.broken is None:
             label = getattr(edits[place], "label", "unsteered")
-            raise NotFiniteError("a next-token distribution", label, f"prompt {group[place]}")
+            row = group[place] if options.rows is None else options.rows[group[place]]
+            raise NotFiniteError("a next-token distribution", label, f"prompt {row}")
         options.broken.add(group[place])
 
     watched = Watched(tokenizer, settings, ids.shape[1], broken)
@@ -223,10 +233,10 @@ def _run(
             applied(runner, different, tracker, which, options.before, options.after),
             own_generation_config(runner.module, pad_id(model)),
         ):
-            n = _copies(runner, rows, different, options)
-            if n > 1:
-                before = ids[::n, :-1], mask[::n, :-1]
-                settings["past_key_values"] = repeated_prefix(runner, *before, n)
+            first = repeated(runner, rows, different, options)
+            if first:
+                before = ids[first, :-1], mask[first, :-1]
+                settings["past_key_values"] = repeated_prefix(runner, *before, len(rows), first)
             found = runner.module.generate(ids, attention_mask=mask, **settings)
     new = [watched.until_stop(row) for row in found[:, ids.shape[1] :].tolist()]
     texts = tokenizer.batch_decode(new, skip_special_tokens=options.skip_special_tokens)
@@ -234,29 +244,6 @@ def _run(
         Continuation(text, tuple(row), tuple(without_end(tokens, settings["eos_token_id"])))
         for text, row, tokens in zip(texts, rows, new, strict=True)
     ]
-
-
-def _copies(
-    runner: Runner,
-    rows: list[list[int]],
-    edits: Sequence[Intervention | None],
-    options: Options,
-) -> int:
-    """How many rows that stand together are the same prompt; 1 where an edit reaches the tokens before its last one."""
-    settings = options.sampling
-    n = next((place for place, row in enumerate(rows) if row != rows[0]), len(rows))
-    shared = (
-        n > 1
-        and all(len(row) > 1 and row == rows[place - place % n] for place, row in enumerate(rows))
-        and options.position != "all"
-        and not (options.before or options.after)
-        and not any(isinstance(one, ContextualIntervention) for one in edits)
-        and bool(settings["use_cache"])
-        and (settings.get("num_beams") or 1) == 1
-        and isinstance(runner, RawRunner)
-        and runner.shares_prefix(max(map(len, rows)) + settings["max_new_tokens"])
-    )
-    return n if shared else 1
 
 
 def _one_a_prompt(model: HookedModel, given: Any, n: int) -> list[Intervention | None]:
@@ -268,7 +255,7 @@ def _one_a_prompt(model: HookedModel, given: Any, n: int) -> list[Intervention |
         )
     info = ModelInfo.of(model)
     for one in {id(one): one for one in edits if one is not None}.values():
-        one.check(info)
+        require_fit(one, info)
     return edits
 
 

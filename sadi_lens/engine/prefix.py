@@ -71,11 +71,26 @@ def _prefill(runner: Any, ids: Int[Tensor, "row pos"], mask: Int[Tensor, "row po
 
 
 def repeated_prefix(
-    runner: Any, ids: Int[Tensor, "row pos"], mask: Int[Tensor, "row pos"], n: int
+    runner: Any,
+    ids: Int[Tensor, "prompt pos"],
+    mask: Int[Tensor, "prompt pos"],
+    n_rows: int,
+    first: Sequence[int],
 ) -> Any:
-    """Keys and values of prompts without their last token, computed once, each for ``n`` rows that stand together."""
+    """Keys and values of prompts without their last token, computed once for all rows that have them.
+
+    Args:
+        runner: Of the model.
+        ids: Tokens of the prompts without their last one.
+        mask: Which of them are no padding.
+        n_rows: Rows of the batch.
+        first: First row of each prompt; the rows up to the next one are the same.
+    """
     cache = _prefill(runner, ids, mask)
-    cache.batch_repeat_interleave(n)
+    ends = [*first[1:], n_rows]
+    counts = torch.tensor([end - start for start, end in zip(first, ends, strict=True)])
+    prompts = torch.arange(len(first)).repeat_interleave(counts)
+    cache.batch_select_indices(prompts.to(ids.device))
     return cache
 
 

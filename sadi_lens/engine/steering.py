@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from sadi_lens.engine.contract import require_fit
 from sadi_lens.engine.edits import Edits
 from sadi_lens.engine.hooks import FlatHook, Hook, on_point
 from sadi_lens.engine.intervention import ContextualIntervention, Intervention
@@ -46,7 +47,7 @@ def applied(
         NotFiniteError: At the end of such a pass instead, with ``refuses``.
     """
     for one in {id(one): one for one in interventions if one is not None}.values():
-        one.check(runner.info)
+        require_fit(one, runner.info)
     edits = Edits(interventions, which, n_heads=runner.info.n_heads)
     hooks = edits.hooks(tracker)
     steered_by = steered_by if hooks else ""
@@ -203,7 +204,7 @@ def fwd_hooks(
     """
     tracker = PositionTracker(position, prompt_lengths=prompt_lengths)
     if model is not None and intervention is not None:
-        intervention.check(ModelInfo.of(model))
+        require_fit(intervention, ModelInfo.of(model))
     need = intervention.need if isinstance(intervention, ContextualIntervention) else None
     if need in ("clean", "prompts"):
         raise ValueError(

@@ -7,6 +7,7 @@ from typing import Any, TypedDict, Unpack, overload
 import numpy as np
 from tqdm.auto import tqdm
 
+from sadi_lens.engine.contract import require_fit
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.measure.calls import (
     Call,
@@ -184,7 +185,7 @@ def _call(
     info = ModelInfo.of(model)
     for one in interventions:
         if one is not None:
-            one.check(info)
+            require_fit(one, info)
     if labels is None:
         labels = ["unsteered" if one is None else one.label for one in interventions]
     if len(labels) != len(interventions):

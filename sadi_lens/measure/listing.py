@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from sadi_lens.engine.contract import require_fit
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.interventions import MaskedAddition, MaskedScaling, VectorAddition
 from sadi_lens.measure.methods import METHODS, ON_REQUEST, Candidate, Control, Method
@@ -37,7 +38,7 @@ def resolve(
             require_one_of("method", one, METHODS)
             one = METHODS[one]
         if not isinstance(one, Method | Control):
-            one.check(info)
+            require_fit(one, info)
             one = _finished(one)
         if any(one.name == other.name for other in listed):
             raise ValueError(f"methods must have different names, got {one.name!r} twice")

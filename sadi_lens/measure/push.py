@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from sadi_lens.engine.contract import require_fit
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.prompts import encode_prompts
 from sadi_lens.engine.reading import read
@@ -178,7 +179,7 @@ def _pushes(
 ) -> Iterator[tuple[list[int], Float[Tensor, "prompt layer unit d"]]]:
     """Push of every touched layer at the last token of each prompt, a few prompts at a time."""
     info = ModelInfo.of(model)
-    intervention.check(info)
+    require_fit(intervention, info)
     name, layers = intervention.component, list(intervention.layers)
     if not layers:
         yield list(range(len(items))), torch.zeros((len(items), 0, *unit_shape(info, name)))

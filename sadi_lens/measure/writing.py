@@ -17,7 +17,7 @@ from sadi_lens.engine.runner import Runner, runner_of
 from sadi_lens.measure.calls import Call, EvaluationInterrupted, joined
 from sadi_lens.measure.outcomes import Origin, text_outcome
 from sadi_lens.measure.picks import Answers
-from sadi_lens.types.data import Sample, items_hash
+from sadi_lens.types.data import items_hash
 from sadi_lens.types.model import HookedModel
 from sadi_lens.types.results import Evaluation
 
@@ -71,9 +71,7 @@ def _by_item(
     try:
         for start in range(0, len(missing), several):
             some = missing[start : start + several]
-            texts, bad = _some_items(
-                model, call, [samples[index] for index in some], options, is_grid
-            )
+            texts, bad = _some_items(model, call, some, options, is_grid)
             for place, index in enumerate(some):
                 written[index], broken[index] = texts[place], bad[place]
             bar.update(len(some) * n)
@@ -86,12 +84,13 @@ def _by_item(
 
 
 def _some_items(
-    model: HookedModel, call: Call, samples: Sequence[Sample], options: Options, is_grid: bool
+    model: HookedModel, call: Call, some: Sequence[int], options: Options, is_grid: bool
 ) -> tuple[list[list[str]], list[set[int]]]:
     """Texts of every item under every intervention, and those that came of logits that are not finite.
 
     What must know more of a pass runs in batches of its own, which share no prompt.
     """
+    samples = [call.samples[index] for index in some]
     sides: tuple[list[int], list[int]] = ([], [])
     for place, one in enumerate(call.interventions):
         sides[isinstance(one, ContextualIntervention)].append(place)
@@ -99,6 +98,7 @@ def _some_items(
     broken: list[set[int]] = [set() for _ in samples]
     for places in filter(None, sides):
         options.broken = set() if is_grid else None
+        options.rows = [index for index in some for _ in places]
         found = continued(
             runner_of(model),
             [one.prompt for one in samples for _ in places],
@@ -169,6 +169,7 @@ def _by_intervention(
         for start in range(len(found), len(call.interventions), several):
             some = call.interventions[start : start + several]
             options.broken = set() if is_grid else None
+            options.rows = list(range(len(samples))) * len(some)
             texts = continued(
                 runner_of(model) if is_shared else Runner(model),
                 [sample.prompt for sample in samples] * len(some),

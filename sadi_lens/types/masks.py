@@ -99,7 +99,8 @@ class Mask(ArrayEq):
         return tuple(self.selected.sum(axis=1).tolist())
 
     def __str__(self) -> str:
-        shown = self.labels[:12]
+        first = np.argwhere(self.selected)[:12].tolist()
+        shown = [unit_label(self.component, layer, unit) for layer, unit in first]
         more = f" and {self.k - len(shown):,} more" if self.k > len(shown) else ""
         return f"{self.k:,} of {self.selected.size:,} {self.component} units ({self.rule}): {', '.join(shown)}{more}"
 

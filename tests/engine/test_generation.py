@@ -271,14 +271,14 @@ def test_a_batch_of_repeated_prompts_reads_each_prompt_once(llama, differences, 
     alone = [sl.generate(llama, one, edit, max_new_tokens=4) for one in prompts for edit in edits]
     real, shapes = generation.repeated_prefix, []
 
-    def counted(runner, ids, attention, n):
-        shapes.append((len(ids), n))
-        return real(runner, ids, attention, n)
+    def counted(runner, ids, attention, n_rows, first):
+        shapes.append((len(ids), n_rows))
+        return real(runner, ids, attention, n_rows, first)
 
     monkeypatch.setattr(generation, "repeated_prefix", counted)
     rows, repeated = [one for one in prompts for _ in edits], edits * len(prompts)
     assert sl.generate(llama, rows, repeated, max_new_tokens=4) == [one[0] for one in alone]
-    assert shapes == [(3, 3)]
+    assert shapes == [(3, 9)]
     steps = sl.generate(llama, rows, repeated, max_new_tokens=4, position="every_step")
     assert steps == [
         sl.generate(llama, one, edit, max_new_tokens=4, position="every_step")[0]
@@ -286,7 +286,19 @@ def test_a_batch_of_repeated_prompts_reads_each_prompt_once(llama, differences, 
         for edit in edits
     ]
     shapes.clear()
-    uneven = [*rows[:4], rows[8], *rows[5:]]  # not the same number of each
-    sl.generate(llama, uneven, repeated, max_new_tokens=2)
+    every = {(row, id(edit)): text for row, edit, text in zip(rows, repeated, steps, strict=True)}
+    assert sl.generate(llama, rows[:8], repeated[:8], max_new_tokens=4, batch_size=4) == [
+        one[0] for one in alone[:8]
+    ]  # cut in the middle of a prompt
+    assert shapes == [(2, 4), (2, 4)]
+    uneven = [*rows[:3], *rows[4:6], rows[8]]
+    edits_of = [*repeated[:3], *repeated[4:6], repeated[8]]
+    found = sl.generate(llama, uneven, edits_of, max_new_tokens=4, position="every_step")
+    assert found == [every[row, id(edit)] for row, edit in zip(uneven, edits_of, strict=True)]
+    shapes.clear()
     sl.generate(llama, rows, repeated, max_new_tokens=2, position="all")
-    assert shapes == []
+    static = sl.generate(llama, ["a", "a"], max_new_tokens=2, cache_implementation="static")
+    assert static == sl.generate(llama, ["a", "a"], max_new_tokens=2)
+    with pytest.raises(ValueError, match="sets \\['past_key_values'\\] itself"):
+        sl.generate(llama, ["the ball", "the ball"], max_new_tokens=2, past_key_values=3)
+    assert shapes == [(1, 2)]

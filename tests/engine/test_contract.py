@@ -1,0 +1,119 @@
+"""What a user's own intervention is and returns: refused in words, in every call, alone and beside another."""
+
+import re
+
+import pytest
+
+
+class Own:
+    """An intervention of a user's own, with one thing wrong."""
+
+    def __init__(self, edit=lambda a: a, layers=(1,), component="head", label="mine"):
+        self.edit_, self.layers, self.component, self.label = edit, layers, component, label
+
+    def edit(self, activation, _layer):
+        return self.edit_(activation)
+
+    def check(self, info):
+        pass
+
+
+def calls(llama, one, mask):
+    """The ways in."""
+    import sadi_lens as sl
+
+    sample = sl.Sample("the ball is", (" red", " blue"), 0)
+    other = sl.MaskedScaling(mask, 2.0)
+    return {
+        "generate": lambda: sl.generate(llama, "the ball is", one, max_new_tokens=2),
+        "beside another": lambda: sl.generate(
+            llama, ["the ball is"] * 2, [other, one], max_new_tokens=2
+        ),
+        "evaluate": lambda: sl.evaluate(llama, [sample], one, progress=False),
+        "evaluate several": lambda: sl.evaluate(
+            llama, [sample], [None, one, other], progress=False
+        ),
+        "steer": lambda: _steered(llama, one),
+    }
+
+
+def _steered(llama, one):
+    import torch
+
+    import sadi_lens as sl
+
+    with sl.steer(llama, one):
+        llama(torch.tensor([llama.tokenizer("the ball is")["input_ids"]]))
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda a: a.long(),
+        lambda a: a > 0,
+        lambda a: a.half(),
+        lambda a: a.double(),
+        lambda a: a.transpose(-1, -2),
+        lambda a: a.flatten(-2),
+        lambda a: a[..., :1],
+        lambda a: a.to("meta"),
+        lambda _: None,
+        lambda _: 1.0,
+        lambda a: (a,),
+    ],
+)
+def test_an_edit_must_return_what_stands_there(llama, differences, edit):
+    import sadi_lens as sl
+
+    one, mask = Own(edit), sl.top_k_mask(differences["head"], 2)
+    before = sl.generate(llama, "the ball is", max_new_tokens=2)
+    for name, call in calls(llama, one, mask).items():
+        with pytest.raises(
+            ValueError, match=r"edit of 'mine' must return a tensor \(.*layer 1\), got"
+        ):
+            raise AssertionError(name, call())
+        assert sl.generate(llama, "the ball is", max_new_tokens=2) == before, name
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"layers": None}, "layers of Own must be a tuple of whole numbers in [0, 2]"),
+        ({"layers": 0}, "layers of Own must be"),
+        ({"layers": (99,)}, "layers of Own must be"),
+        ({"layers": (-1,)}, "layers of Own must be"),
+        ({"layers": (1.5,)}, "layers of Own must be"),
+        ({"layers": "1"}, "layers of Own must be"),
+        ({"layers": (True,)}, "layers of Own must be"),
+        ({"component": "nope"}, "component of Own must be one of"),
+        ({"component": None}, "component of Own must be one of"),
+        ({"label": None}, "label of Own must be text"),
+    ],
+)
+def test_what_an_intervention_says_of_itself_is_checked(llama, differences, wrong, said):
+    import sadi_lens as sl
+
+    mask = sl.top_k_mask(differences["head"], 2)
+    for name, call in calls(llama, Own(**wrong), mask).items():
+        with pytest.raises(ValueError, match=re.escape(said)):
+            raise AssertionError(name, call())
+
+
+@pytest.mark.parametrize("scale", [2.0, [[2.0]] * 4])
+def test_scale_and_shift_are_tensors(llama, scale):
+    import sadi_lens as sl
+    from sadi_lens.engine.intervention import Affine, AffineIntervention
+
+    class Halve(AffineIntervention):
+        component, layers, label = "head", (1,), "halve"
+
+        def affine(self, _layer):
+            return Affine(scale, None)
+
+        def check(self, info):
+            pass
+
+    with pytest.raises(
+        ValueError, match=r"no tensor, for component 'head' in layer 1, the model has \[4 units"
+    ):
+        sl.generate(llama, "the ball is", Halve(), max_new_tokens=2)
