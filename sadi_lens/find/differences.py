@@ -87,7 +87,9 @@ def activation_differences(
             bar.update(len(found.indices))
     merged, skipped = sum(item.merged for item in items), len(pairs) - len(items)
     return {
-        name: one.result(info, task=task, merged_boundaries=merged, skipped=skipped)
+        name: one.result(
+            info, task=task, merged_boundaries=merged, skipped=skipped, read_at=read_at
+        )
         for name, one in moments.items()
     }
 

@@ -46,6 +46,8 @@ class ActivationDifferences(ArrayEq):
     """Texts in which the tokenizer merged the end of the prompt into the answer."""
     skipped: int = 0
     """Pairs left out because they do not fit the context."""
+    read_at: str = "last"
+    """Token of the text that was read: the ``"last"``, or the first in which the answers part (``"letter"``)."""
 
     @property
     def standard_error(self) -> Float[np.ndarray, "layer unit"]:

@@ -186,6 +186,8 @@ def top_k_mask(
         ranking = ranking or "signed"
         score, what = scores(differences, ranking), "mean difference"
     made_of = {"ranking": ranking, "k": int(k), "task": differences.task, "n_pairs": differences.n}
+    if getattr(differences, "read_at", "last") != "last":
+        made_of["read_at"] = differences.read_at  # type: ignore[union-attr]
     return Mask(
         differences.component,
         select_top(score if largest else -score, k),

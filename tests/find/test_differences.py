@@ -230,6 +230,9 @@ def test_read_at_the_letter_is_the_token_in_which_the_answers_part(llama):
         llama, [sl.ContrastivePair(prompt, right, wrong)], progress=False
     )
     assert not np.allclose(last["head"].vector, found["head"].vector, atol=1e-3)
+    assert (found["head"].read_at, last["head"].read_at) == ("letter", "last")
+    assert sl.top_k_mask(found["head"], 2).provenance["read_at"] == "letter"
+    assert "read_at" not in sl.top_k_mask(last["head"], 2).provenance
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,8 @@ def verdict(comparison: Comparison) -> Verdict:
     Args:
         comparison: The unsteered model first.
     """
+    if not comparison.rows:
+        raise ValueError("comparison holds no rows; the first must be the unsteered model")
     base, *others = comparison.rows
     items = counted(comparison.n, f"{comparison.split} item")
     rows = tuple(one for one in others if one.kind == "adaptive") or tuple(others[:1])
