@@ -1,8 +1,8 @@
 """Tokens per CPU-second of Hugging Face, sadi_lens and vLLM, unsteered and steered, in one process.
 
-    .venv-vllm/bin/python tests/benchmarks/serving.py [--shape smollm2] [--rounds 3] [--new 32]
+    .venv-vllm/bin/python tests/benchmarks/serving.py [--shape smollm2] [--rounds 3] [--new 32] [--mixed]
 
-Greedy, float32, prompts of 32 tokens, no end-of-text token. CPU seconds of all threads, so that other load counts less;
+Greedy, float32, prompts of 32 tokens (mixed: of 8 to 120, as users send them), no end-of-text token. CPU seconds of all threads, so that other load counts less;
 of every batch size the best of the rounds, in which the systems take turns. Prints one JSON object and a table.
 """
 
@@ -78,11 +78,13 @@ def main() -> None:
     parser.add_argument("--shape", default="smollm2")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--new", type=int, default=32)
+    parser.add_argument("--mixed", action="store_true", help="prompts of 8 to 120 tokens")
     asked = parser.parse_args()
     os.environ |= SETTINGS
     torch.set_num_threads(1)
     runs, model = systems(asked.shape, asked.new)
-    texts = prompts(model, max(BATCHES), 32)
+    lengths = [8 + 16 * (place % 8) if asked.mixed else 32 for place in range(max(BATCHES))]
+    texts = [prompts(model, place + 1, n)[place] for place, n in enumerate(lengths)]
     for run in runs.values():
         run(texts[:2])
     best = {name: dict.fromkeys(BATCHES, 0.0) for name in runs}
@@ -93,7 +95,12 @@ def main() -> None:
                 run(texts[:size])
                 rate = size * asked.new / (time.process_time() - start)
                 best[name][size] = max(best[name][size], rate)
-    settings = {"shape": asked.shape, "new": asked.new, "rounds": asked.rounds}
+    settings = {
+        "shape": asked.shape,
+        "mixed": asked.mixed,
+        "new": asked.new,
+        "rounds": asked.rounds,
+    }
     lines = [json.dumps({**settings, **best})]
     lines += [f"| tokens per CPU-second, batch of | {' | '.join(map(str, BATCHES))} |"]
     lines += ["|---|" + "---|" * len(BATCHES)]
