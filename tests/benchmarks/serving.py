@@ -2,8 +2,9 @@
 
     .venv-vllm/bin/python tests/benchmarks/serving.py [--shape smollm2] [--rounds 3] [--new 32] [--mixed]
 
-Greedy, float32, prompts of 32 tokens (mixed: of 8 to 120, as users send them), no end-of-text token. CPU seconds of all threads, so that other load counts less;
-of every batch size the best of the rounds, in which the systems take turns. Prints one JSON object and a table.
+Greedy, float32, prompts of 32 tokens (mixed: of 8 to 120, as users send them), no end-of-text token. CPU seconds of all
+threads, so that other load counts less; of every batch size the best of the rounds, in which the systems take turns.
+Prints one JSON object and a table.
 """
 
 import argparse
