@@ -17,7 +17,7 @@ def require_fit(one: Any, info: ModelInfo) -> None:
             intervention is for another model.
     """
     name, layers = type(one).__name__, one.layers
-    require_one_of(f"component of {name}", one.component, COMPONENTS)
+    require_one_of(f"component of {name}", str(one.component), COMPONENTS)
     if not isinstance(one.label, str):
         raise ValueError(f"label of {name} must be text for tables and figures, got {one.label!r}")
     whole = isinstance(layers, tuple | list) and all(
