@@ -16,7 +16,7 @@ from sadi_lens.plots._layout import (
     signed,
     where,
 )
-from sadi_lens.plots._null import as_good, null_of, p_text
+from sadi_lens.plots._null import null_of, p_text
 from sadi_lens.plots._theme import SYMBOLS, Theme, require_theme
 from sadi_lens.types.results import Comparison, MethodRow, NullBand
 from sadi_lens.types.results.choice import valid_floor
@@ -269,7 +269,7 @@ def _title(comparison: Comparison) -> str:
         )
     nulls = [(null, row) for row in tried if (null := null_of(comparison, row)) is not None]
     if nulls:
-        counts = " and ".join(f"{as_good(null, row):,}" for null, row in nulls)
+        counts = " and ".join(f"{null.as_good(row.accuracy):,}" for null, row in nulls)
         drawn = " and ".join(dict.fromkeys(f"{null.n:,}" for null, _ in nulls))
         parts.append(f"{counts} of {drawn} random masks do as well")
     parts += [

@@ -1,7 +1,5 @@
 """Random masks of the same K and strength: is it the mask, or would any do?"""
 
-import numpy as np
-
 from sadi_lens.types.results import Comparison, MethodRow, NullBand
 
 
@@ -13,8 +11,3 @@ def null_of(comparison: Comparison, row: MethodRow) -> NullBand | None:
 def p_text(p: float) -> str:
     """An empirical p-value to the digits that it has."""
     return f"p = {p:.3f}" if p >= 0.001 else f"p = {p:.1g}"
-
-
-def as_good(null: NullBand, row: MethodRow) -> int:
-    """Random masks that are at least as accurate as a row; ties count, as in the p-value."""
-    return int((np.asarray(null.accuracies) >= row.accuracy).sum())

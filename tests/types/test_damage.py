@@ -58,7 +58,9 @@ def same(one, other):
         return (one.dtype, one.shape) == (other.dtype, other.shape) and same(
             one.tolist(), other.tolist()
         )
-    if isinstance(one, np.str_):  # its dtype says how long it is, and of an empty one not even that
+    if isinstance(
+        one, np.str_
+    ):  # numpy counts NULs at its end in the dtype, and never gives them back
         return str(one) == str(other)
     if isinstance(one, np.generic):
         return one.dtype == other.dtype and same(one.item(), other.item())

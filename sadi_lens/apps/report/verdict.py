@@ -5,14 +5,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from sadi_lens.plots._layout import counted, percent, signed
-from sadi_lens.plots._null import as_good, null_of, p_text
+from sadi_lens.plots._null import null_of, p_text
 from sadi_lens.types.results import Comparison, MethodRow
 from sadi_lens.types.stats import ALPHA
 
 NAMED = 3
 """Methods that the first sentence gives the numbers of; of more it gives the range."""
-
-
 NO_NULL = "No random masks were drawn, so nothing says whether these units matter."
 
 
@@ -46,9 +44,9 @@ def verdict(comparison: Comparison) -> Verdict:
             f"Nothing was steered: the unsteered model answers {percent(base.accuracy)} of {items} right.",
             (),
         )
-    outcomes = [_outcome(row, alone=len(rows) == 1) for row in rows]
-    outcome = outcomes[0] if len(set(outcomes)) == 1 else "mixed"
     alone = len(rows) == 1
+    outcomes = [_outcome(row, alone) for row in rows]
+    outcome = outcomes[0] if len(set(outcomes)) == 1 else "mixed"
     sentence = f"{_head(outcome, outcomes)}: {_numbers(rows)} on {items}; unsteered {percent(base.accuracy)}."
     units = _unit(comparison, rows[0]) if alone else _units(comparison, rows)
     return Verdict(outcome, " ".join((sentence, units, *_valid(rows, base))), rows)
@@ -97,9 +95,7 @@ def _unit(comparison: Comparison, row: MethodRow) -> str:
         if row.null_p < ALPHA
         else "It is not shown that the choice of units matters"
     )
-    count = (
-        f"{as_good(null, row):,} of {null.n:,} random masks of the same size do at least as well"
-    )
+    count = f"{null.as_good(row.accuracy):,} of {null.n:,} random masks of the same size do at least as well"
     return f"{head}: {count} ({p_text(row.null_p)})."
 
 
@@ -109,7 +105,7 @@ def _units(comparison: Comparison, rows: Sequence[MethodRow]) -> str:
     for row in rows:
         null = null_of(comparison, row)
         if null is not None and not math.isnan(row.null_p):
-            words = f"{as_good(null, row):,} of {null.n:,} random masks do at least as well"
+            words = f"{null.as_good(row.accuracy):,} of {null.n:,} random masks do at least as well"
             found[row.null_p < ALPHA].append(f"{row.label} ({words})")
     if not found[True] and not found[False]:
         return NO_NULL
