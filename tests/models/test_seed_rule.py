@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 
+import sadi_lens as sl
+from sadi_lens.models.known import EMBEDDED
+
 GOOD = {"none": 0.95, "right": 1.0, "wrong": 0.5, "dev": 0.7, "test": 0.1}
 
 
@@ -68,3 +71,20 @@ def test_the_mixed_model_counts_seeds_and_facts_not_items():
     assert error == pytest.approx(expected, rel=0.1)
     naive = table.gain.std(ddof=1) / np.sqrt(len(table))
     assert error > 4 * naive
+
+
+def test_a_seed_is_measured_on_the_answers_that_test_gives(monkeypatch):
+    from train_tiny import seeds
+
+    monkeypatch.setattr(seeds, "TASKS", ("sentiment",))
+    monkeypatch.setattr(seeds, "RANKINGS", ("signed",))
+    unsteered, sadi, *_ = seeds.methods()
+    monkeypatch.setattr(seeds, "methods", lambda: [unsteered, sadi])
+    found = seeds.evaluate_seed(EMBEDDED["tiny"])
+    plain, steered = found["rows"]
+    task = sl.load_task("sentiment")
+    alone = sl.evaluate(sl.load_model("tiny"), task.test, progress=False)
+    assert (plain["method"], steered["method"]) == ("unsteered", "SADI, signed")
+    assert plain["correct"] == alone.correct.tolist()
+    assert len(plain["content"]) == len(steered["correct"]) == len(task.test)
+    assert found["faults"] == []

@@ -9,7 +9,9 @@ import argparse
 import json
 import logging
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +71,8 @@ def evaluate_seed(folder: Path) -> dict[str, Any]:
             budget=None,
             progress=False,
         )
-        scored = report(
-            model, list(chosen.values()), task.test, Settings(name), timed=False, progress=False
-        )
-        for method, (one, _) in scored.items():
+        scored = report(model, list(chosen.values()), task.test, Settings(name), progress=False)
+        for method, one in zip(chosen, scored, strict=True):
             found["rows"].append(
                 {
                     "task": name,
@@ -152,21 +152,29 @@ def read(out: Path, seeds: Sequence[int]) -> dict[int, dict[str, Any]]:
     return {seed: json.loads(file.read_text()) for seed, file in files.items() if file.is_file()}
 
 
+def one_seed(out: Path, seed: int, device: str = "cpu") -> None:
+    """Train ``out/SEED`` and measure it, unless that was done."""
+    torch.set_num_threads(1)
+    folder = out / str(seed)
+    if not (folder / "README.md").is_file():
+        train.main(["--out", str(folder), "--seed", str(seed), "--device", device])
+    if not (folder / "rows.json").is_file():
+        (folder / "rows.json").write_text(json.dumps(evaluate_seed(folder)))
+
+
 def main(argv: list[str] | None = None) -> None:
     """Train and measure seeds 0 to N - 1, then print the tables."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder with one folder a seed")
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--device", default="cpu", help="where to train; measured on the CPU")
+    parser.add_argument("--jobs", type=int, default=1, help="seeds at a time, one thread each")
     parser.add_argument("--only-table", action="store_true", help="run nothing")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    torch.set_num_threads(1)
-    for seed in range(0 if args.only_table else args.seeds):
-        folder = args.out / str(seed)
-        if not (folder / "README.md").is_file():
-            train.main(["--out", str(folder), "--seed", str(seed)])
-        if not (folder / "rows.json").is_file():
-            (folder / "rows.json").write_text(json.dumps(evaluate_seed(folder)))
+    if not args.only_table:
+        with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
+            list(pool.map(partial(one_seed, args.out, device=args.device), range(args.seeds)))
     logger.info("%s", tables(read(args.out, range(args.seeds))))
 
 

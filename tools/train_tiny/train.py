@@ -191,20 +191,23 @@ def train(
     *,
     model: LlamaForCausalLM | None = None,
     checkpoint: Path | None = None,
+    device: str = "cpu",
 ) -> tuple[LlamaForCausalLM, Log]:
     """Train one model, or go on with ``model``: AdamW, warm-up, cosine to a twentieth of the rate."""
     model = build_model(recipe, tokenizer) if model is None else model.train()
+    model = model.to(device)
     log, start = Log(), time.perf_counter()
     optimizer = torch.optim.AdamW(
         model.parameters(), recipe.learning_rate, (0.9, 0.98), weight_decay=recipe.weight_decay
     )
     seen, step, since, total, report = 0, 0, 0, 0.0, 0
-    for tokens, weights in batches(recipe, tokenizer):
+    for on_cpu in batches(recipe, tokenizer):
+        tokens, weights = (part.to(device) for part in on_cpu)
         progress = min(1.0, seen / recipe.train_tokens)
         rate = recipe.learning_rate * min(1.0, (step + 1) / recipe.warmup_steps)
         for group in optimizer.param_groups:
             group["lr"] = rate * (0.05 + 0.95 * (1 + math.cos(math.pi * progress)) / 2)
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
+        with torch.autocast(device, torch.bfloat16, enabled=recipe.bfloat16):
             logits = model(tokens, use_cache=False).logits[:, :-1].float()
         losses = torch.nn.functional.cross_entropy(
             logits.transpose(1, 2), tokens[:, 1:], reduction="none"
@@ -228,7 +231,7 @@ def train(
                 model.save_pretrained(checkpoint)
                 tokenizer.save_pretrained(checkpoint)
     log.seconds = time.perf_counter() - start
-    return model.eval(), log
+    return model.cpu().eval(), log
 
 
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
@@ -253,20 +256,21 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--device", default="cpu", help="where to train")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(args.threads)
     recipe = Recipe(seed=args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
     tokenizer = build_tokenizer(recipe)
-    model, log = train(recipe, tokenizer, checkpoint=args.out)
+    model, log = train(recipe, tokenizer, checkpoint=args.out, device=args.device)
     finish = replace(
         recipe,
         phases=(("finish", recipe.finish_tokens),),
         learning_rate=recipe.finish_rate,
         warmup_steps=50,
     )
-    model, last = train(finish, tokenizer, model=model, checkpoint=args.out)
+    model, last = train(finish, tokenizer, model=model, checkpoint=args.out, device=args.device)
     log.losses += [(recipe.train_tokens + seen, loss) for seen, loss in last.losses]
     log.seconds += last.seconds
     save(model, tokenizer, args.out)
