@@ -121,10 +121,15 @@ def draw(n: int, seed: int, only: str = "") -> list[Mutant]:
     return random.Random(seed).sample(every, min(n, len(every)))
 
 
+def _rooms(path: str) -> list[str]:
+    return TESTS[path if path in TESTS else f"{path.split('/')[0]}/"]
+
+
 def tests_of(path: str) -> list[str]:
-    """The tests that must notice a change of a module."""
-    key = path if path in TESTS else f"{path.split('/')[0]}/"
-    return [str(ROOT / one) for one in TESTS[key]]
+    """The tests that must notice a change of a module; its own first, which notice most."""
+    module = Path(path)
+    own = ROOT / "tests" / module.parent / f"test_{module.stem}.py"
+    return [str(own)] * own.is_file() + [str(ROOT / one) for one in _rooms(path)]
 
 
 def run(place: Path, path: str, text: str, limit: float) -> str:
@@ -202,7 +207,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(ROOT / "sadi_lens", Path(folder) / "sadi_lens")
         drawn = draw(options.count, options.seed, options.only)
-        for path in {str(tests_of(one.path)): one.path for one in drawn}.values():
+        for path in {str(sorted(_rooms(one.path))): one.path for one in drawn}.values():
             text = (ROOT / "sadi_lens" / path).read_text()
             end = run(Path(folder), path, text, options.limit)
             if end != "survived":

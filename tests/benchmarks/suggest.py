@@ -158,7 +158,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=80, help="pairs, and dev items to choose on")
     parser.add_argument("--test", type=int, help="test items; default all")
     parser.add_argument("--n-null", type=int, default=40)
-    parser.add_argument("--methods", choices=("all", "trained", "controls"), default="all")
+    parser.add_argument("--methods", default="all", help="all, trained, controls, or names a,b,c")
     parser.add_argument("--budget", type=int, default=BUDGET)
     parser.add_argument("--position", default="last_prompt")
     parser.add_argument("--out", type=Path, default=Path("runs/suggest"))
@@ -181,9 +181,10 @@ def main() -> None:
         whole.dev[: arguments.size],
         whole.test[: arguments.test],
     )
-    named = {"all": ROWS, "trained": TRAINED, "controls": ("sadi-effect",)}[arguments.methods]
+    sets = {"all": ROWS, "trained": TRAINED, "controls": ("sadi-effect",)}
+    named = sets.get(arguments.methods) or arguments.methods.split(",")
     methods: list[Any] = [MAGNITUDE if one == "magnitude" else one for one in named]
-    methods += OF_EFFECT if arguments.methods != "trained" else ()
+    methods += OF_EFFECT if arguments.methods in ("all", "controls") else ()
     found = sl.compare(
         model,
         task,
