@@ -13,7 +13,7 @@ number a unit and layer, or d_head numbers for an attention head.
        ``top_k_mask``                                                   (sadi_lens.types.masks)
 4. Steer. In the forward pass of a new input, at its last prompt token (``DEFAULT_POSITION``):
        A' = A + delta (A * M)                                           (their Eq. 5)
-       ``MaskedScaling`` says what is done                              (sadi_lens.interventions.adaptive)
+       ``MaskedScaling`` says what is done                              (sadi_lens.interventions.masked_scaling)
        ``steer``, ``fwd_hooks`` and ``generate`` do it                  (sadi_lens.engine)
 5. Measure. Accuracy on items that played no part in 1 to 4, beside what could explain it:
        p = (1 + random masks that do at least as well) / (1 + random masks)

@@ -19,8 +19,8 @@ from jaxtyping import Float
 
 from sadi_lens.find.direct import direct_gradients
 from sadi_lens.find.gradients import margin_gradients
+from sadi_lens.find.pair_activations import read_pairs
 from sadi_lens.find.probes import probe_units
-from sadi_lens.find.readings import read_pairs
 from sadi_lens.find.strength_effects import exact_effects, integrated_gradients
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.checks import checked

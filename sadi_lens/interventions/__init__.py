@@ -35,7 +35,6 @@ from sadi_lens.engine.intervention import (
     Intervention,
 )
 from sadi_lens.interventions.ablation import DirectPath, MeanAblation, ResampleAblation
-from sadi_lens.interventions.adaptive import MaskedScaling
 from sadi_lens.interventions.austeer import AUSteer
 from sadi_lens.interventions.cast import CAST
 from sadi_lens.interventions.clamped import Clamped
@@ -43,6 +42,7 @@ from sadi_lens.interventions.control_token import ControlToken
 from sadi_lens.interventions.fixed import MaskedAddition, Push, VectorAddition
 from sadi_lens.interventions.folding import export_folded
 from sadi_lens.interventions.infer_aligner import InferAlignerGate
+from sadi_lens.interventions.masked_scaling import MaskedScaling
 from sadi_lens.interventions.rotations import HouseholderRotation, SphericalSteering
 from sadi_lens.interventions.signed import SignedScaling
 from sadi_lens.interventions.swapped import SwappedPrompt

@@ -28,8 +28,6 @@ from .push import record_pushes as record_pushes
 from .push import swap_prompts as swap_prompts
 from .receipts import check as check
 from .receipts import receipt as receipt
-from .scorings import scoring_table as scoring_table
-from .scorings import truthful_scores as truthful_scores
 from .shards import run_shard as run_shard
 from .shards import shard_of as shard_of
 from .stability import mask_stability as mask_stability
@@ -37,4 +35,6 @@ from .stability import pairs_needed as pairs_needed
 from .sweeps import Grid as Grid
 from .sweeps import SweepInterrupted as SweepInterrupted
 from .sweeps import sweep as sweep
+from .ways_of_scoring import scoring_table as scoring_table
+from .ways_of_scoring import truthful_scores as truthful_scores
 from .yardstick import rankings_table as rankings_table

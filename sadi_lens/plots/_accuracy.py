@@ -16,7 +16,7 @@ from sadi_lens.plots._layout import (
     signed,
     where,
 )
-from sadi_lens.plots._null import null_of, p_text
+from sadi_lens.plots._null import null_of, p_label
 from sadi_lens.plots._theme import SYMBOLS, Theme, require_theme
 from sadi_lens.types.results import Comparison, MethodRow, NullBand
 from sadi_lens.types.results.choice import valid_floor
@@ -201,7 +201,7 @@ def _add_columns(figure: go.Figure, theme: Theme, row: MethodRow, y: int, base: 
         else:
             _add_text(figure, valid, _VALID, y, theme.ink)
     if not math.isnan(row.null_p):
-        _add_text(figure, p_text(row.null_p), _P, y, theme.ink)
+        _add_text(figure, p_label(row.null_p), _P, y, theme.ink)
 
 
 def _add_text(figure: go.Figure, text: str, shift: int, y: int, color: str) -> None:

@@ -8,6 +8,6 @@ def null_of(comparison: Comparison, row: MethodRow) -> NullBand | None:
     return next((null for null in comparison.nulls if null.label == row.null), None)
 
 
-def p_text(p: float) -> str:
+def p_label(p: float) -> str:
     """An empirical p-value to the digits that it has."""
     return f"p = {p:.3f}" if p >= 0.001 else f"p = {p:.1g}"

@@ -11,9 +11,9 @@ from sadi_lens.tasks.benchmark import Benchmark
 from sadi_lens.tasks.commonsense import COMMONSENSE
 from sadi_lens.tasks.conduct import CONDUCT
 from sadi_lens.tasks.contrast import NEGATIVES, make_pairs
+from sadi_lens.tasks.files import SUFFIXES, find_file, read_hub, read_rows
 from sadi_lens.tasks.judgement import JUDGEMENT
 from sadi_lens.tasks.knowledge import KNOWLEDGE
-from sadi_lens.tasks.reading import SUFFIXES, find_file, read_hub, read_rows
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.checks import as_path, checked
 from sadi_lens.types.data import SPLITS, Sample, Task

@@ -7,7 +7,7 @@ from typing import Any
 
 from sadi_lens.tasks.benchmarks import BENCHMARKS, load_benchmark
 from sadi_lens.tasks.embedded import EMBEDDED_TASKS
-from sadi_lens.tasks.reading import SUFFIXES, read_rows
+from sadi_lens.tasks.files import SUFFIXES, read_rows
 from sadi_lens.tasks.rows import FIELDS, read_row, renamed
 from sadi_lens.tasks.sources import rows_of
 from sadi_lens.tasks.suggest import suggest_task
