@@ -10,7 +10,7 @@ from sadi_lens.apps.report.verdict import Verdict, verdict
 from sadi_lens.apps.web import Panel, panel, render, write_page
 from sadi_lens.plots import demo_figures
 from sadi_lens.plots._layout import counted, percent, signed
-from sadi_lens.plots._null import null_of, p_text
+from sadi_lens.plots._null import null_of, p_label
 from sadi_lens.plots._theme import THEMES
 from sadi_lens.types.checks import as_path
 from sadi_lens.types.files import require_place
@@ -142,7 +142,7 @@ def _card(comparison: Comparison, row: MethodRow, base: MethodRow) -> Card:
     null = null_of(comparison, row)
     if null is not None and not math.isnan(row.null_p):
         parts.append(
-            f"{null.as_good(row.accuracy):,} of {null.n:,} random masks as good ({p_text(row.null_p)})"
+            f"{null.as_good(row.accuracy):,} of {null.n:,} random masks as good ({p_label(row.null_p)})"
         )
     parts.append(f"valid answers {percent(base.valid_rate)} \u2192 {percent(row.valid_rate)}")
     return Card(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from sadi_lens.plots._layout import counted, percent, signed
-from sadi_lens.plots._null import null_of, p_text
+from sadi_lens.plots._null import null_of, p_label
 from sadi_lens.types.results import Comparison, MethodRow
 from sadi_lens.types.stats import ALPHA
 
@@ -96,7 +96,7 @@ def _unit(comparison: Comparison, row: MethodRow) -> str:
         else "It is not shown that the choice of units matters"
     )
     count = f"{null.as_good(row.accuracy):,} of {null.n:,} random masks of the same size do at least as well"
-    return f"{head}: {count} ({p_text(row.null_p)})."
+    return f"{head}: {count} ({p_label(row.null_p)})."
 
 
 def _units(comparison: Comparison, rows: Sequence[MethodRow]) -> str:
