@@ -64,13 +64,36 @@ def test_the_mixed_model_counts_seeds_and_facts_not_items():
         for e in rng.normal(0, 5, 3)
     ]
     table = pd.DataFrame(rows)
-    mean, error = mixed(table)
+    mean, error, low, high = mixed(table)
     assert mean == pytest.approx(table.gain.mean())
+    assert mean - low == pytest.approx(high - mean)
+    assert 1.96 * error < high - mean < 2.365 * error  # t between infinite and 7 degrees of freedom
     # Balanced: the variance of the mean is that of seeds over 8 plus that of facts over 30 plus little.
     expected = np.sqrt(of_seed.var(ddof=1) / 8 + of_fact.var(ddof=1) / 30 + 25 / 720)
     assert error == pytest.approx(expected, rel=0.1)
     naive = table.gain.std(ddof=1) / np.sqrt(len(table))
     assert error > 4 * naive
+
+
+def test_the_mean_squares_give_what_reml_gives():
+    import pandas as pd
+    from statsmodels.regression.mixed_linear_model import MixedLM
+    from train_tiny.seeds import mixed
+
+    rng = np.random.default_rng(1)
+    of_seed, of_fact = rng.normal(0, 8, 6), rng.normal(0, 8, 7)
+    table = pd.DataFrame(
+        {"seed": s, "fact": f"f{f}", "gain": 5 + of_seed[s] + of_fact[f] + rng.normal(0, 6)}
+        for s in range(6)
+        for f in range(7)
+    )
+    terms = {"seed": "0 + C(seed)", "fact": "0 + C(fact)"}
+    fit = MixedLM.from_formula(
+        "gain ~ 1", table.assign(one=1), groups="one", vc_formula=terms
+    ).fit()
+    assert mixed(table).error == pytest.approx(float(fit.bse["Intercept"]), rel=1e-3)
+    with pytest.raises(ValueError, match="6 seeds and 7 facts need every pair, got 41"):
+        mixed(table.iloc[1:])
 
 
 def test_a_seed_is_measured_on_the_answers_that_test_gives(monkeypatch):

@@ -13,7 +13,7 @@ from sadi_lens.tasks.embedded import CUE_MIXTURES, SIZES, held_out
 from sadi_lens.tasks.world.corpus import CUE_SHARES, MAKERS, MIXTURES
 from sadi_lens.tasks.world.replies import scene
 from sadi_lens.tasks.world.words import CUE_RATE, CUES, Question
-from train_tiny.rule import RULE
+from train_tiny.rule import RULE, SEEDS
 
 if TYPE_CHECKING:
     from train_tiny.train import Log, Recipe
@@ -156,6 +156,7 @@ def card(recipe: "Recipe", log: "Log", model: LlamaForCausalLM, measured: Measur
         kind_probability=f"{measured.kind_probability:.2f}",
         scenes=N_SCENES,
         rule=RULE.strip(),
+        seeds=SEEDS.strip(),
         history=HISTORY.strip(),
     )
 
@@ -232,6 +233,10 @@ in {kind_share}%.
 ## Which seed
 
 {rule}
+
+## Ten seeds
+
+{seeds}
 
 ## Designs tried
 

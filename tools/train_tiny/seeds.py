@@ -8,17 +8,20 @@ SADI and a fixed vector on dev and scores each once on test (``DIR/SEED/rows.jso
 import argparse
 import json
 import logging
+import math
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import scipy.stats
 import torch
-from statsmodels.regression.mixed_linear_model import MixedLM
+from statsmodels.formula.api import ols
+from statsmodels.stats.anova import anova_lm
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 import sadi_lens as sl
@@ -102,21 +105,46 @@ def gains(found: dict[int, dict[str, Any]]) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True)
 
 
-def mixed(table: pd.DataFrame) -> tuple[float, float]:
-    """Mean gain and its standard error with random effects of seed and of fact, crossed (REML).
+class Mean(NamedTuple):
+    """A mean over training seeds and facts."""
+
+    mean: float
+    error: float
+    """Standard error: of other seeds and other facts."""
+    low: float
+    high: float
+
+
+def mixed(table: pd.DataFrame) -> Mean:
+    """Mean gain with random effects of seed and of fact, crossed; 95% by t with Satterthwaite's degrees of freedom.
+
+    Every seed answers every fact, so REML's estimates are those of the mean squares of the two-way table wherever
+    they are not negative (Searle, Casella and McCulloch, Variance Components, 1992, chapter 4).
 
     Args:
         table: Columns seed, fact, gain, of one method on one task.
+
+    Raises:
+        ValueError: If a seed lacks a fact.
     """
-    mean = table.groupby(["seed", "fact"], as_index=False)["gain"].mean()
-    model = MixedLM.from_formula(
-        "gain ~ 1",
-        mean.assign(all=1),
-        groups="all",
-        vc_formula={"seed": "0 + C(seed)", "fact": "0 + C(fact)"},
-    )
-    fit = model.fit(reml=True)
-    return float(fit.params["Intercept"]), float(fit.bse["Intercept"])
+    cells = table.groupby(["seed", "fact"], as_index=False)["gain"].mean()
+    n_seeds, n_facts = cells.seed.nunique(), cells.fact.nunique()
+    if len(cells) != n_seeds * n_facts:
+        raise ValueError(f"{n_seeds} seeds and {n_facts} facts need every pair, got {len(cells)}")
+    found = anova_lm(ols("gain ~ C(seed) + C(fact)", cells).fit())
+    squares = found["sum_sq"] / found["df"]
+    of_seed, of_fact, rest = (float(squares[name]) for name in ("C(seed)", "C(fact)", "Residual"))
+    parts = {"C(seed)": of_seed, "C(fact)": of_fact, "Residual": -rest}
+    if of_seed < rest or of_fact < rest:  # a component at zero: the other one is left
+        name = "C(seed)" if of_seed >= of_fact else "C(fact)"
+        parts = {name: max(of_seed, of_fact)}
+    total = sum(parts.values())
+    mean, error = float(cells.gain.mean()), math.sqrt(total / (n_seeds * n_facts))
+    if not total:
+        return Mean(mean, 0.0, mean, mean)
+    freedom = total**2 / sum(one**2 / float(found["df"][name]) for name, one in parts.items())
+    half = float(scipy.stats.t.ppf(0.975, freedom)) * error
+    return Mean(mean, error, mean - half, mean + half)
 
 
 def tables(found: dict[int, dict[str, Any]]) -> str:
@@ -140,8 +168,8 @@ def tables(found: dict[int, dict[str, Any]]) -> str:
         cells = [f"{table[table.seed == seed].gain.mean():+.1f}" for seed in sorted(found)]
         middle = f"{table.gain.mean():+.1f}"
         if len(found) > 1:
-            mean, error = mixed(table)
-            middle = f"{mean:+.1f} [{mean - 1.96 * error:+.1f}, {mean + 1.96 * error:+.1f}]"
+            mean = mixed(table)
+            middle = f"{mean.mean:+.1f} [{mean.low:+.1f}, {mean.high:+.1f}]"
         lines.append(f"| {task} | {method} | " + " | ".join(cells) + f" | {middle} |")
     return "\n".join(lines)
 
