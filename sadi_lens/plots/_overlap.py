@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.plots._heatmap import BAR_MARGIN, add_colorbar
+from sadi_lens.plots._heatmap import BAR_MARGIN, add_colorbar, write_cells
 from sadi_lens.plots._layout import (
     SUBTITLE_SIZE,
     Margin,
@@ -57,17 +57,15 @@ def mask_overlap(
     n, first = len(chosen), chosen[0]
     shared, either, chance = _overlaps(chosen)
     jaccard = np.divide(shared, either, out=np.full((n, n), np.nan), where=either > 0)
-    figure = go.Figure(
-        go.Heatmap(
-            z=jaccard, zmin=0, zmax=1, colorscale=colors.sequential, xgap=2, ygap=2,
-            customdata=np.stack([shared, either, chance], axis=-1),
-            text=[[_cell(jaccard[r, c], chance[r, c]) for c in range(n)] for r in range(n)],
-            texttemplate="%{text}",
-            textfont={"size": 13 if n <= 10 else 10},
-            hovertext=[[f"{escape(a)} and {escape(b)}" for b in labels] for a in labels],
-            hovertemplate=_HOVER, hoverongaps=False,
-        )
+    cells = go.Heatmap(
+        z=jaccard, zmin=0, zmax=1, colorscale=colors.sequential, xgap=2, ygap=2,
+        customdata=np.stack([shared, either, chance], axis=-1),
+        text=[[_cell(jaccard[r, c], chance[r, c]) for c in range(n)] for r in range(n)],
+        hovertext=[[f"{escape(a)} and {escape(b)}" for b in labels] for a in labels],
+        hovertemplate=_HOVER, hoverongaps=False,
     )  # fmt: skip
+    figure = go.Figure(cells)
+    write_cells(figure, cells, 13 if n <= 10 else 10)
     add_colorbar(figure, colors, "Jaccard index")
     names = [[*wrap(label, _LABEL, 12), f"K {mask.k:,}"] for label, mask in masks.items()]
     _set_axes(figure, colors, names)
@@ -135,7 +133,7 @@ def _cell(jaccard: float, chance: float) -> str:
 
 
 def _title(labels: list[str], jaccard: np.ndarray, chance: np.ndarray) -> str:
-    """The couple furthest above its chance level."""
+    """The couple furthest above its chance level, and how many others are as far above it."""
     excess = np.tril(np.nan_to_num(jaccard - chance, nan=-1.0), -1) - np.triu(np.ones_like(chance))
     row, column = np.unravel_index(int(np.argmax(excess)), excess.shape)
     here = jaccard[row, column]
@@ -145,4 +143,7 @@ def _title(labels: list[str], jaccard: np.ndarray, chance: np.ndarray) -> str:
     pair = f"{labels[column]} and {labels[row]}"
     if here <= chance[row, column]:
         return f"No two masks share more units than random ones would: {pair} {numbers}"
+    others = int(np.isclose(excess, excess[row, column]).sum()) - 1
+    if others:
+        pair += f", and {others} other couple{'' if others == 1 else 's'},"
     return f"{pair} share {'most' if len(labels) > 2 else 'units'}: Jaccard {numbers}"

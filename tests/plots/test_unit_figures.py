@@ -131,6 +131,15 @@ def test_the_overlap_is_shared_over_either_with_its_chance():
     )
 
 
+def test_couples_that_share_as_much_are_counted_in_the_title():
+    from sadi_lens import plots
+
+    masks = {"a": mask_of(0, 1), "b": mask_of(0, 1), "c": mask_of(0, 1), "d": mask_of(8, 9)}
+    assert title(plots.mask_overlap(masks)).startswith("a and b, and 2 other couples, share most")
+    del masks["c"]
+    assert title(plots.mask_overlap(masks)).startswith("a and b share most")
+
+
 def test_masks_of_different_shapes_share_nothing_to_draw():
     from sadi_lens import plots
 
