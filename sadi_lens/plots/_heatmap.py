@@ -1,7 +1,7 @@
 """What heatmaps share: numbers in cells, boxed cells, the colour bar and its range."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import plotly.graph_objects as go
@@ -24,18 +24,19 @@ def write_cells(figure: go.Figure, heatmap: go.Heatmap, size: int) -> None:
         heatmap: Has ``z``, ``zmin``, ``zmax``, ``text`` and a colour scale of even steps.
         size: Of the text, in pixels.
     """
-    z = np.asarray(heatmap.z, dtype=float)
-    words = np.asarray(heatmap.text, dtype=object)
-    cells = [at for at in np.ndindex(z.shape) if words[at]]
-    low, high = float(heatmap.zmin), float(heatmap.zmax)
-    scale = [color for _, color in heatmap.colorscale]
+    drawn = cast(Any, heatmap)
+    low, high = float(drawn.zmin), float(drawn.zmax)
+    shares = (np.asarray(drawn.z, dtype=float) - low) / (high - low)
+    words = np.asarray(drawn.text, dtype=object)
+    scale = [str(color) for _, color in drawn.colorscale]
+    cells = [at for at in np.ndindex(shares.shape) if words[at]]
     if cells:
         figure.add_scatter(
             x=[column for _, column in cells],
             y=[row for row, _ in cells],
             text=[words[at] for at in cells],
             mode="text",
-            textfont={"size": size, "color": [_ink((z[at] - low) / (high - low), scale) for at in cells]},
+            textfont={"size": size, "color": [_ink(float(shares[at]), scale) for at in cells]},
             hoverinfo="skip",
             showlegend=False,
             name="numbers",

@@ -26,12 +26,6 @@ from sadi_lens.types.stats import jaccard_chance
 _CELL, _LABEL = 74, 190
 
 
-_HOVER = (
-    "<b>%{hovertext}</b><br>Jaccard %{z:.3f}<br>%{customdata[0]:,d} shared of %{customdata[1]:,d} in either<br>"
-    "two random masks of these sizes: %{customdata[2]:.3f}<extra></extra>"
-)
-
-
 def mask_overlap(
     masks: Mapping[str, Mask], *, theme: str = "light", size: str = "page"
 ) -> go.Figure:
@@ -61,8 +55,15 @@ def mask_overlap(
         z=jaccard, zmin=0, zmax=1, colorscale=colors.sequential, xgap=2, ygap=2,
         customdata=np.stack([shared, either, chance], axis=-1),
         text=[[_cell(jaccard[r, c], chance[r, c]) for c in range(n)] for r in range(n)],
-        hovertext=[[f"{escape(a)} and {escape(b)}" for b in labels] for a in labels],
-        hovertemplate=_HOVER, hoverongaps=False,
+        hovertext=[
+            [
+                f"<b>{escape(labels[r])} and {escape(labels[c])}</b><br>Jaccard {jaccard[r, c]:.3f}<br>"
+                f"{shared[r, c]:,.0f} shared of {either[r, c]:,.0f} in either{_by_chance(chance[r, c])}"
+                for c in range(n)
+            ]
+            for r in range(n)
+        ],
+        hovertemplate="%{hovertext}<extra></extra>", hoverongaps=False,
     )  # fmt: skip
     figure = go.Figure(cells)
     write_cells(figure, cells, 13 if n <= 10 else 10)
@@ -124,6 +125,11 @@ def _overlaps(masks: list[Mask]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
                 flat.shape[1], int(sizes[row]), int(sizes[column])
             )
     return shared, sizes[:, None] + sizes - shared, chance
+
+
+def _by_chance(chance: float) -> str:
+    """The line of a hover that says what to expect; none on the diagonal, of a mask and itself."""
+    return "" if np.isnan(chance) else f"<br>two random masks of these sizes: {chance:.3f}"
 
 
 def _cell(jaccard: float, chance: float) -> str:
