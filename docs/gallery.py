@@ -215,7 +215,7 @@ def main() -> None:
         page += SECTION.format(
             question=inspect.getdoc(draw),
             name=draw.__name__,
-            height=int(figures[draw.__name__].layout.height or 480) + 20,
+            height=int(figures[draw.__name__].layout.height or 480) + 90,
             code=code_of(draw),
         )
     (HERE / "gallery.md").write_text(page, encoding="utf-8")

@@ -1,16 +1,58 @@
-"""What heatmaps share: boxed cells, the colour bar and its range."""
+"""What heatmaps share: numbers in cells, boxed cells, the colour bar and its range."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.plots._theme import SUBTITLE_SIZE, Theme
+from sadi_lens.plots._theme import SUBTITLE_SIZE, Theme, contrast
 
 BAR_MARGIN = 118
 """Pixels right of the plot area that a colour bar, its numbers and its title take."""
 _BAR_GAP, _BAR_WIDTH, _BAR_LABELS = 16, 14, 36
+_INKS = ("#16181d", "#ffffff")
+
+
+def write_cells(figure: go.Figure, heatmap: go.Heatmap, size: int) -> None:
+    """Write the text of each cell in whichever of dark and white stands out more from its colour.
+
+    Plotly's own choice for a ``texttemplate`` is a mid grey, too faint on the middle of a scale.
+
+    Args:
+        figure: Gets the texts.
+        heatmap: Has ``z``, ``zmin``, ``zmax``, ``text`` and a colour scale of even steps.
+        size: Of the text, in pixels.
+    """
+    drawn = cast(Any, heatmap)
+    low, high = float(drawn.zmin), float(drawn.zmax)
+    shares = (np.asarray(drawn.z, dtype=float) - low) / (high - low)
+    words = np.asarray(drawn.text, dtype=object)
+    scale = [str(color) for _, color in drawn.colorscale]
+    cells = [at for at in np.ndindex(shares.shape) if words[at]]
+    if cells:
+        figure.add_scatter(
+            x=[column for _, column in cells],
+            y=[row for row, _ in cells],
+            text=[words[at] for at in cells],
+            mode="text",
+            textfont={"size": size, "color": [_ink(float(shares[at]), scale) for at in cells]},
+            hoverinfo="skip",
+            showlegend=False,
+            name="numbers",
+        )  # fmt: skip
+
+
+def _ink(share: float, scale: Sequence[str]) -> str:
+    """Dark or white, for text on the colour at ``share`` of a scale; on a cell without a value, dark."""
+    if not np.isfinite(share):
+        return _INKS[0]
+    at = float(np.clip(share, 0, 1)) * (len(scale) - 1)
+    below = min(int(at), len(scale) - 2)
+    ends = [[int(one[i : i + 2], 16) for i in (1, 3, 5)] for one in scale[below : below + 2]]
+    mixed = [a + (b - a) * (at - below) for a, b in zip(*ends, strict=True)]
+    color = "#" + "".join(f"{round(part):02x}" for part in mixed)
+    return max(_INKS, key=lambda ink: contrast(ink, color))
 
 
 def padded(n: int, pixels: int) -> list[float]:

@@ -145,13 +145,22 @@ def _source(mask: Mask) -> str:
     return f"from {counted(int(n_pairs), 'pair')}" + (f" of task {task}" if task else "")
 
 
+def _fullest(mask: Mask) -> str:
+    """The layer with the most units of a mask, or the layers that share that place."""
+    most = max(mask.per_layer)
+    layers = [str(layer) for layer, n in enumerate(mask.per_layer) if n == most]
+    if len(layers) == 1:
+        return f"layer {layers[0]} ({most:,} of {mask.k:,})"
+    return f"layers {', '.join(layers[:-1])} and {layers[-1]} ({most:,} of {mask.k:,} each)"
+
+
 def _title(masks: Mapping[str, Mask]) -> str:
-    """The fullest layer of each mask, where it holds more than twice its even share."""
+    """The fullest layers of each mask, where one holds more than twice its even share."""
     filled = {label: mask for label, mask in masks.items() if mask.k}
     if not filled:
         return "No unit is selected"
     found = [
-        f"{label} in layer {int(np.argmax(mask.per_layer))} ({max(mask.per_layer):,} of {mask.k:,})"
+        f"{label} in {_fullest(mask)}"
         for label, mask in filled.items()
         if max(mask.per_layer) > max(1, 2 * mask.k / mask.n_layers)
     ]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.plots._heatmap import BAR_MARGIN, add_colorbar
+from sadi_lens.plots._heatmap import BAR_MARGIN, add_colorbar, write_cells
 from sadi_lens.plots._layout import (
     SUBTITLE_SIZE,
     Margin,
@@ -24,12 +24,6 @@ from sadi_lens.types.masks import Mask
 from sadi_lens.types.stats import jaccard_chance
 
 _CELL, _LABEL = 74, 190
-
-
-_HOVER = (
-    "<b>%{hovertext}</b><br>Jaccard %{z:.3f}<br>%{customdata[0]:,d} shared of %{customdata[1]:,d} in either<br>"
-    "two random masks of these sizes: %{customdata[2]:.3f}<extra></extra>"
-)
 
 
 def mask_overlap(
@@ -57,17 +51,22 @@ def mask_overlap(
     n, first = len(chosen), chosen[0]
     shared, either, chance = _overlaps(chosen)
     jaccard = np.divide(shared, either, out=np.full((n, n), np.nan), where=either > 0)
-    figure = go.Figure(
-        go.Heatmap(
-            z=jaccard, zmin=0, zmax=1, colorscale=colors.sequential, xgap=2, ygap=2,
-            customdata=np.stack([shared, either, chance], axis=-1),
-            text=[[_cell(jaccard[r, c], chance[r, c]) for c in range(n)] for r in range(n)],
-            texttemplate="%{text}",
-            textfont={"size": 13 if n <= 10 else 10},
-            hovertext=[[f"{escape(a)} and {escape(b)}" for b in labels] for a in labels],
-            hovertemplate=_HOVER, hoverongaps=False,
-        )
+    cells = go.Heatmap(
+        z=jaccard, zmin=0, zmax=1, colorscale=colors.sequential, xgap=2, ygap=2,
+        customdata=np.stack([shared, either, chance], axis=-1),
+        text=[[_cell(jaccard[r, c], chance[r, c]) for c in range(n)] for r in range(n)],
+        hovertext=[
+            [
+                f"<b>{escape(labels[r])} and {escape(labels[c])}</b><br>Jaccard {jaccard[r, c]:.3f}<br>"
+                f"{shared[r, c]:,.0f} shared of {either[r, c]:,.0f} in either{_by_chance(chance[r, c])}"
+                for c in range(n)
+            ]
+            for r in range(n)
+        ],
+        hovertemplate="%{hovertext}<extra></extra>", hoverongaps=False,
     )  # fmt: skip
+    figure = go.Figure(cells)
+    write_cells(figure, cells, 13 if n <= 10 else 10)
     add_colorbar(figure, colors, "Jaccard index")
     names = [[*wrap(label, _LABEL, 12), f"K {mask.k:,}"] for label, mask in masks.items()]
     _set_axes(figure, colors, names)
@@ -128,6 +127,11 @@ def _overlaps(masks: list[Mask]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return shared, sizes[:, None] + sizes - shared, chance
 
 
+def _by_chance(chance: float) -> str:
+    """The line of a hover that says what to expect; none on the diagonal, of a mask and itself."""
+    return "" if np.isnan(chance) else f"<br>two random masks of these sizes: {chance:.3f}"
+
+
 def _cell(jaccard: float, chance: float) -> str:
     if np.isnan(jaccard):
         return ""
@@ -135,7 +139,7 @@ def _cell(jaccard: float, chance: float) -> str:
 
 
 def _title(labels: list[str], jaccard: np.ndarray, chance: np.ndarray) -> str:
-    """The couple furthest above its chance level."""
+    """The couple furthest above its chance level, and how many others are as far above it."""
     excess = np.tril(np.nan_to_num(jaccard - chance, nan=-1.0), -1) - np.triu(np.ones_like(chance))
     row, column = np.unravel_index(int(np.argmax(excess)), excess.shape)
     here = jaccard[row, column]
@@ -145,4 +149,7 @@ def _title(labels: list[str], jaccard: np.ndarray, chance: np.ndarray) -> str:
     pair = f"{labels[column]} and {labels[row]}"
     if here <= chance[row, column]:
         return f"No two masks share more units than random ones would: {pair} {numbers}"
+    others = int(np.isclose(excess, excess[row, column]).sum()) - 1
+    if others:
+        pair += f", and {others} other couple{'' if others == 1 else 's'},"
     return f"{pair} share {'most' if len(labels) > 2 else 'units'}: Jaccard {numbers}"

@@ -53,7 +53,7 @@ def side_effect_curve(
         y=base, line={"color": colors.ink, "width": 1.6, "dash": "dash"}, layer="below"
     )
     figure.add_annotation(
-        x=1, xref="paper", xanchor="right", y=base, yanchor="bottom", showarrow=False,
+        x=1, xref="paper", xanchor="left", xshift=6, y=base, yanchor="middle", showarrow=False,
         text=f"unsteered {percent(first.unsteered_accuracy)}", font={"size": 12, "color": colors.ink},
     )  # fmt: skip
     top = max([*positive, 1e-6])
@@ -79,7 +79,7 @@ def side_effect_curve(
             named("position", ", ".join(dict.fromkeys(one.position for one in curves))),
         ),
         plot=(660, 360),
-        margin=Margin(right=48),
+        margin=Margin(right=130),
     )
 
 

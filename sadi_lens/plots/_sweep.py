@@ -6,7 +6,14 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.plots._heatmap import BAR_MARGIN, add_boxes, add_colorbar, padded, symmetric_range
+from sadi_lens.plots._heatmap import (
+    BAR_MARGIN,
+    add_boxes,
+    add_colorbar,
+    padded,
+    symmetric_range,
+    write_cells,
+)
 from sadi_lens.plots._layout import (
     MINUS,
     TIMES,
@@ -56,7 +63,9 @@ def sweep_heatmap(
     cell = sweep.best_cell() if taken is None else _cell(sweep, taken)
     has_numbers = accuracy.size <= MAX_NUMBERS
     plot = _size(accuracy.shape, has_numbers)
-    figure = go.Figure(_cells(sweep, accuracy, colors, has_numbers))
+    cells = _cells(sweep, accuracy, colors, has_numbers)
+    figure = go.Figure(cells)
+    write_cells(figure, cells, 12)
     add_colorbar(figure, colors, f"accuracy {MINUS} unsteered<br>(percentage points)")
     _mark_regions(figure, colors, sweep, accuracy)
     if sweep.cliffs().any():
@@ -74,8 +83,7 @@ def sweep_heatmap(
         facts=facts_of(sweep, f"{sweep.n:,} {sweep.split} items{_warning(sweep)}"),
         note=(
             "cell: accuracy in %" if has_numbers else "",
-            f"{'white' if colors.name == 'light' else 'dark'}: as unsteered "
-            f"({percent(sweep.unsteered_accuracy)})",
+            f"no colour: as unsteered ({percent(sweep.unsteered_accuracy)})",
             "grey: not measured" if np.isnan(accuracy).any() else "",
             f"{sweep.ranking} ranking",
             "" if sweep.method == "scaling" else sweep.method,
@@ -97,8 +105,6 @@ def _cells(sweep: Sweep, accuracy: np.ndarray, theme: Theme, has_numbers: bool) 
             [100 * accuracy, float32(sweep.margin), 100 * float32(sweep.valid_rate)], axis=-1
         ),
         text=_texts(accuracy, sweep.cliffs(), has_numbers),
-        texttemplate="%{text}",
-        textfont={"size": 12},
         hovertext=[
             [f"{sweep.axis} {k}, strength {s:g}" for s in sweep.strengths] for k in sweep.ks
         ],

@@ -14,11 +14,13 @@ LIMIT = 3.0
 """Nats at which the shade is full."""
 # Colours that keep their meaning on any ground; translucent, so that the page's own ink stays readable.
 _MORE, _LESS = "33,102,172", "214,96,77"
+# JupyterLab sets every table of an output with equal columns, to the right: hence "important".
 _CSS = """
 .sadi-text{font:13px/1.9 sans-serif;color:inherit;overflow-x:auto}
-.sadi-text table{border-collapse:collapse;width:100%}
+.sadi-text table{border-collapse:collapse;width:100%;table-layout:auto!important}
 .sadi-text caption{text-align:left;padding:0 0 6px;font-size:12px;opacity:.8}
-.sadi-text th{text-align:left;vertical-align:top;padding:4px 14px 4px 0;font-weight:600}
+.sadi-text th,.sadi-text td{text-align:left!important;vertical-align:top!important}
+.sadi-text th{padding:4px 14px 4px 0;font-weight:600}
 .sadi-text td{padding:4px 0;font-family:"DejaVu Sans Mono",Menlo,Consolas,monospace;overflow-wrap:anywhere}
 .sadi-text .p{opacity:.65}
 .sadi-text i{font-style:normal;white-space:pre-wrap;padding:1px 0;border-bottom:2px solid transparent}

@@ -135,6 +135,18 @@ def faded(color: str, opacity: float) -> str:
     return f"rgba({red},{green},{blue},{opacity:g})"
 
 
+def contrast(first: str, second: str) -> float:
+    """Contrast ratio of two colours ``#rrggbb`` (WCAG 2.2): 1 for equal ones, 21 for black on white."""
+
+    def luminance(color: str) -> float:
+        parts = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return sum(w * p for w, p in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    low, high = sorted((luminance(first), luminance(second)))
+    return (high + 0.05) / (low + 0.05)
+
+
 def require_theme(theme: str, size: str = "page") -> Theme:
     """Look a theme up by name, for text of one of ``SIZES``.
 

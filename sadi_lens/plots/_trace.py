@@ -63,7 +63,7 @@ def generation_trace(
         hovertemplate="token %{x}: <b>%{customdata}</b><br>KL %{y:.3g} nats<extra></extra>",
     )  # fmt: skip
     _add_norms(figure, colors, tokens, norms)
-    plot = (int(np.clip(46 * n, 480, 1100)), 200 + int(np.clip(22 * norms.shape[0], 160, 340)))
+    plot = (int(np.clip(34 * n, 480, 1100)), 200 + int(np.clip(22 * norms.shape[0], 160, 340)))
     add_colorbar(figure, colors, "norm of the edit<br>(activation units)", span=_DOMAINS[2])
     _set_axes(figure, tokens, norms.shape[0], plot[0], round(24 * colors.factor))
     return finish(

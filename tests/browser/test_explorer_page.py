@@ -405,6 +405,22 @@ def test_on_paper_the_dots_stay_and_the_sliders_go(open_page, explorer, scheme):
     assert page.locator("#strength-value").is_visible()
 
 
+def test_on_paper_every_drawing_is_whole(open_page, explorer):
+    page = open_page(explorer, width=1440)
+    page.set_viewport_size({"width": 720, "height": 1000})
+    page.emulate_media(media="print")
+    cut = page.evaluate(
+        """[...document.querySelectorAll(".dots svg, .map svg, #elements svg")].filter((one) => {
+          const box = one.getBoundingClientRect();
+          return [...one.querySelectorAll("circle:not(.ring), rect")].some((mark) => {
+            const at = mark.getBoundingClientRect();
+            return at.right > box.right + 1 || at.bottom > box.bottom + 1;
+          }) || box.right > innerWidth;
+        }).length"""
+    )
+    assert cut == 0
+
+
 class Server(BaseHTTPRequestHandler):
     """As vLLM's: names one model, refuses unknown tables, says how it was asked."""
 

@@ -117,6 +117,20 @@ def test_paper_gets_light_figures_that_fit_and_open_tables(open_page, report):
     assert overflow(page) == 0
 
 
+def test_every_table_stands_below_its_own_caption(open_page, report):
+    page = open_page(report, width=1440)
+    page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
+    placed = page.evaluate(
+        """[...document.querySelectorAll('.scroll:has(> table)')].map((one) => {
+          const [caption, table] = [one.previousElementSibling, one].map((e) => e.getBoundingClientRect());
+          return [one.getAttribute('aria-label') === one.previousElementSibling.textContent,
+            Math.abs(caption.left - table.left) < 1, caption.bottom <= table.top];
+        })"""
+    )
+    assert len(placed) > 5
+    assert all(all(one) for one in placed), placed
+
+
 def test_markup_in_names_is_shown_as_text(open_page, tmp_path):
     import sadi_lens as sl
     from sadi_lens.types.store import read_json

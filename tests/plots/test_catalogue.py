@@ -110,12 +110,45 @@ def test_no_text_names_a_hook_with_braces(size, names):
 def test_the_themes_differ_in_page_and_ink_and_in_nothing_else(size, names):
     for name, light in figures(size, names):
         dark = drawn(size, "dark", name)
+        assert words(light) == words(dark), name
         pages = [figure.layout.template.layout for figure in (light, dark)]
         assert pages[0].paper_bgcolor == PAPER["light"], name
         assert pages[1].paper_bgcolor == PAPER["dark"], name
         assert pages[0].font.color != pages[1].font.color, name
         assert (light.layout.width, light.layout.height) == (dark.layout.width, dark.layout.height)
         assert [trace.type for trace in light.data] == [trace.type for trace in dark.data], name
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["sweep", "mask_overlap"])
+def test_a_number_is_readable_on_the_colour_of_its_cell(name, theme):
+    import plotly.colors
+
+    from sadi_lens.plots._theme import contrast
+
+    figure = gallery.drawings("7b")[name](theme=theme)
+    cells = next(trace for trace in figure.data if trace.type == "heatmap")
+    numbers = next(trace for trace in figure.data if trace.name == "numbers")
+    assert len(numbers.text) == np.asarray(cells.z).size
+    for x, y, text, ink in zip(
+        numbers.x, numbers.y, numbers.text, numbers.textfont.color, strict=True
+    ):
+        assert text == cells.text[y][x]
+        share = (cells.z[y][x] - cells.zmin) / (cells.zmax - cells.zmin)
+        (mixed,) = plotly.colors.sample_colorscale(
+            [list(stop) for stop in cells.colorscale], [float(share)], colortype="tuple"
+        )
+        cell = "#" + "".join(f"{round(255 * part):02x}" for part in mixed)
+        # Dark and white ink are equally good on the worst colour there is, at 4.2.
+        assert contrast(ink, cell) > 4.1, (text, ink, cell)
+
+
+def test_contrast_is_that_of_the_guidelines():
+    from sadi_lens.plots._theme import contrast
+
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#ffffff", "#ffffff") == pytest.approx(1)
+    assert contrast("#767676", "#ffffff") == pytest.approx(4.54, abs=0.01)
 
 
 @pytest.mark.parametrize(("size", "names"), SIZES)

@@ -568,6 +568,10 @@ def test_units_by_layer_counts_each_mask_on_its_own_axis_beside_the_even_spread(
     assert list(figure.layout.xaxis.tickvals) == [0, 1, 2, 3, 4, 5]
     assert "4 of 72 heads, by hand" in annotations(figure)[0]
     assert "from 25 pairs of task hints" in subtitle(figure)
+    level = plots.units_by_layer(
+        {"a": mask_of([(1, 1), (1, 2), (1, 3), (4, 1), (4, 2), (4, 3), (5, 0)])}
+    )
+    assert title(level) == "Units gather: a in layers 1 and 4 (3 of 7 each)"
     spread = plots.units_by_layer({"even": mask_of([(layer, 0) for layer in range(6)])})
     assert title(spread) == "No layer holds more than twice its even share of a mask"
 

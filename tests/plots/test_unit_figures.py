@@ -121,6 +121,9 @@ def test_the_overlap_is_shared_over_either_with_its_chance():
     chance = (21 * 0 + 21 * 0.25 + 3 * (2 / 3)) / 45
     np.testing.assert_allclose(np.asarray(trace.customdata)[0, 1], [1, 4, chance])
     assert trace.text[0][1] == f"0.25<br>({chance:.2f})"
+    assert trace.hovertext[0][1].startswith("<b>a and b</b><br>Jaccard 0.250<br>1 shared of 4 in")
+    assert trace.hovertext[0][1].endswith(f"two random masks of these sizes: {chance:.3f}")
+    assert "random" not in trace.hovertext[0][0]
     assert trace.text[2][2] == ""
     assert "empty, so without an index: none" in subtitle(figure)
     # A quarter is less than the two would share by chance.
@@ -129,6 +132,15 @@ def test_the_overlap_is_shared_over_either_with_its_chance():
         if chance >= 0.25
         else f"a and b share most: Jaccard 0.25, chance {chance:.2f}"
     )
+
+
+def test_couples_that_share_as_much_are_counted_in_the_title():
+    from sadi_lens import plots
+
+    masks = {"a": mask_of(0, 1), "b": mask_of(0, 1), "c": mask_of(0, 1), "d": mask_of(8, 9)}
+    assert title(plots.mask_overlap(masks)).startswith("a and b, and 2 other couples, share most")
+    del masks["c"]
+    assert title(plots.mask_overlap(masks)).startswith("a and b share most")
 
 
 def test_masks_of_different_shapes_share_nothing_to_draw():

@@ -7,7 +7,7 @@ import numpy as np
 from sadi_lens.apps.explorer.data import grid_data
 from sadi_lens.apps.explorer.strata import in_words
 from sadi_lens.apps.web import render
-from sadi_lens.plots._layout import counted, difference_note
+from sadi_lens.plots._layout import counted, difference_note, where
 from sadi_lens.plots._unit_map import pooling_fact
 from sadi_lens.types.model import COMPONENTS
 from sadi_lens.types.results import ExplorerGrid
@@ -104,7 +104,7 @@ def _settings(grid: ExplorerGrid) -> list[tuple[str, Any]]:
     return [
         ("model", f"{info.name} ({info.architecture}; {info.shape}; weights {info.fingerprint})"),
         ("task", grid.task),
-        ("component", f"{grid.component}: {COMPONENTS[grid.component].hook}"),
+        ("component", f"{grid.component}: {where(grid.component)} of every layer"),
         ("ranking", f"{grid.ranking}, from {counted(grid.differences.n, 'contrastive pair')}"),
         ("position", grid.position),
         ("fixed vector", f"match {grid.match}"),

@@ -9,7 +9,7 @@ from sadi_lens.apps.report import tables
 from sadi_lens.apps.report.verdict import Verdict, verdict
 from sadi_lens.apps.web import Panel, panel, render, write_page
 from sadi_lens.plots import demo_figures
-from sadi_lens.plots._layout import counted, percent, signed
+from sadi_lens.plots._layout import counted, percent, signed, where
 from sadi_lens.plots._null import null_of, p_label
 from sadi_lens.plots._theme import THEMES
 from sadi_lens.types.checks import as_path
@@ -158,7 +158,7 @@ def _asked(results: Mapping[str, Any], first: Any) -> list[str]:
     if component in COMPONENTS:
         found = COMPONENTS[component]
         sentences.append(
-            f"Does scaling a few {found.unit}s ({found.hook}) change how {first.model.name} does on "
+            f"Does scaling a few {found.unit}s ({where(component)}) change how {first.model.name} does on "
             f"{first.task or 'this task'}?"
             + (f" The edit acts on {POSITION_WORDS.get(position, position)}." if position else "")
         )

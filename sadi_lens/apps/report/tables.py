@@ -142,7 +142,7 @@ def nulls(bands: Sequence[NullBand]) -> Table:
             ("masks", False),
             ("drawn", True),
             ("K", True),
-            ("strength", False),
+            ("strength", not any(band.tuned for band in bands)),
             ("median accuracy [5%, 95%]", True),
         ),
         tuple(
@@ -150,7 +150,9 @@ def nulls(bands: Sequence[NullBand]) -> Table:
                 text(band.label),
                 number(band.n, f"{band.n:,}"),
                 number(band.k, str(band.k)),
-                text("its own cell, from dev" if band.tuned else f"{band.strength:g}"),
+                text("its own cell, from dev")
+                if band.tuned
+                else number(band.strength, f"{band.strength:g}"),
                 share(float(np.median(band.accuracies)))._replace(
                     note=interval_text(band.band, ".1f", 100)
                 ),

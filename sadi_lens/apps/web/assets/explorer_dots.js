@@ -45,7 +45,7 @@
     const { spots, pitch, height, second } = places(width);
     const size = pitch * 0.4;
     const label = (y, text) => svg("text", { x: 0, y, class: "tick" }, text);
-    const drawing = svg("svg", { width, height, tabindex: 0, role: "application" },
+    const drawing = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, tabindex: 0, role: "application" },
       label(12, `wrong before: ${nWrong}`), label(second, `right before: ${order.length - nWrong}`),
       ...spots.map(([x, y]) => svg("g", { class: "dot", transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})` },
         svg("circle", { r: size.toFixed(2) }),

@@ -53,7 +53,7 @@
     const width = Math.max(200, box.clientWidth);
     const [w, h] = [(width - left - 2) / columns, 26];
     const label = (x, y, words, anchor = "middle") => svg("text", { x, y, class: "tick", "text-anchor": anchor }, words);
-    const drawing = svg("svg", { width, height: top + rows * h + foot, role: "img", "aria-label": `${name}: map over K and strength; the sliders move the mark` });
+    const drawing = svg("svg", { width, height: top + rows * h + foot, viewBox: `0 0 ${width} ${top + rows * h + foot}`, role: "img", "aria-label": `${name}: map over K and strength; the sliders move the mark` });
     values.forEach((line, row) => line.forEach((value, column) => {
       const color = value === null ? null : colour(value / limit);
       const cell = svg("g", { class: "cell", transform: `translate(${left + column * w} ${top + row * h})` },
@@ -85,7 +85,8 @@
     const across = Math.min(1000, width - left - 4, last * 44);
     const h = Math.max(7, Math.min(28, 420 / values.length));
     const x = (place) => left + (place / last) * across;
-    const drawing = svg("svg", { width: left + across + 4, height: top + values.length * h + foot, role: "img", "aria-label": `Mean difference of every ${unit}; the steered ones are framed` });
+    const box = [left + across + 4, top + values.length * h + foot];
+    const drawing = svg("svg", { width: box[0], height: box[1], viewBox: `0 0 ${box.join(" ")}`, role: "img", "aria-label": `Mean difference of every ${unit}; the steered ones are framed` });
     const gap = h > 12 && across / (edges.length - 1) > 8 ? 1 : 0;
     values.forEach((line, layer) => line.forEach((value, column) => {
       const one = svg("rect", {
