@@ -31,10 +31,6 @@ READ_BACK = ("repetition_penalty", "no_repeat_ngram_size")
 """Options that look at the tokens before, padding included."""
 
 
-_CACHES = {"cache_implementation", "cache_config", "assistant_model", "prompt_lookup_num_tokens"}
-"""Options that bring a cache of their own."""
-
-
 def together(
     model: HookedModel, lengths: Sequence[int], sampling: Mapping[str, Any], batch_size: int
 ) -> list[list[int]]:
@@ -212,7 +208,7 @@ def repeated(
     shared = (
         len(first) < len(rows)
         and all(len(row) > 1 for row in rows)
-        and not _CACHES & set(settings)
+        and not settings.get("cache_implementation")
         and options.position != "all"
         and not (options.before or options.after)
         and not any(isinstance(one, ContextualIntervention) for one in edits)

@@ -1,7 +1,7 @@
 """Steered generation: batched, KV-cached, streamed; every prompt may have its own intervention."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -28,26 +28,12 @@ from sadi_lens.engine.positions import PositionTracker
 from sadi_lens.engine.prefix import repeated_prefix
 from sadi_lens.engine.prompts import Prompt, prompt_ids, several_prompts
 from sadi_lens.engine.runner import RawRunner, Runner, runner_of
+from sadi_lens.engine.sampling import checked_sampling
 from sadi_lens.engine.steering import applied
 from sadi_lens.engine.text import require_tokenizer, warn_unknown
 from sadi_lens.types.base import DEFAULT_POSITION, NotFiniteError
-from sadi_lens.types.checks import check_value, checked
+from sadi_lens.types.checks import checked
 from sadi_lens.types.model import HookedModel, ModelInfo
-
-_RESERVED = {
-    "max_length",
-    "min_length",
-    "pad_token_id",
-    "return_dict_in_generate",
-    "num_return_sequences",
-    "generation_config",
-    "streamer",
-    "inputs",
-    "input_ids",
-    "attention_mask",
-    "position_ids",
-    "past_key_values",
-}
 
 
 @overload
@@ -108,15 +94,18 @@ def generate(
             (index of the prompt, piece of text). Not with beams.
         return_tokens: Give a ``Continuation`` for each prompt: text, and the tokens before and after.
         **sampling: Passed to Hugging Face's ``generate``: ``do_sample``, ``temperature``, ``top_p``, ``num_beams``,
-            ``repetition_penalty``, ``eos_token_id``, ``stop_strings``, ... What a checkpoint's own
-            generation_config asks for is not applied, its end-of-text tokens apart: greedy means greedy.
+            ``repetition_penalty``, ``eos_token_id``, ``stop_strings``, ... (``sadi_lens.engine.sampling.OPTIONS``).
+            What a checkpoint's own generation_config asks for is not applied, its end-of-text tokens apart: greedy
+            means greedy.
 
     Returns:
         The continuation of each prompt, without the prompt.
 
     Raises:
-        ValueError: If a prompt is empty or does not fit the context with ``max_new_tokens``, the interventions are not
-            one a prompt, the model is in training mode or of another shape, or ``stream=True`` for several prompts.
+        ValueError: If a prompt has no token (an empty text is continued from BOS where the tokenizer sets one) or does
+            not fit the context with ``max_new_tokens``, the interventions are not one a prompt, the model is in
+            training mode or of another shape, ``stream=True`` for several prompts, or an option of ``sampling`` is
+            unknown, out of range or without effect.
         NotFiniteError: If a next-token distribution is not finite.
 
     Example:
@@ -164,17 +153,14 @@ def continued(
     batch_size: int = 32,
 ) -> list[Continuation]:
     """``generate`` on a given runner."""
-    model, sampling = runner.model, options.sampling
-    if _RESERVED & set(sampling):
-        raise ValueError(
-            f"generate returns one text a prompt and sets {sorted(_RESERVED & set(sampling))} itself; "
-            "repeat a prompt for several samples of it, give max_new_tokens and min_new_tokens for lengths"
-        )
+    model = runner.model
+    sampling = checked_sampling(model, options.sampling)
+    options = replace(options, sampling=sampling)
     require_tokenizer(model)
     edits = _one_a_prompt(model, intervention, len(prompts))
     if not isinstance(runner, RawRunner):  # otherwise that was looked at
         require_eval(model)
-    beams = check_value("num_beams", sampling.get("num_beams", 1), int, 1)
+    beams = sampling.get("num_beams", 1)
     told = listener(options.stream, len(prompts), beams)
     if sampling["use_cache"] and beams > 1 and options.position != "last_prompt":
         _require_no_clean_cache(edits, options.position)

@@ -4,6 +4,7 @@ Text = prompt + answer exactly as given; special tokens are those that the token
 their boundary belongs to the answer. The prompt of a chat template (``ChatPrompt``) has the template's tokens, no more.
 """
 
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -289,9 +290,12 @@ def warn_unknown(model: HookedModel, items: Sequence[Sequence[str]], stacklevel:
     if not hits:
         return
     found = list(dict.fromkeys(rows[index] for index in hits))
-    words = list(dict.fromkeys(word for index in hits[:20] for word in texts[index].split()))
-    is_new = has([f" {word}" for word in words])
-    first = [word for word, is_in in zip(words, is_new, strict=True) if is_in][:_ROWS_NAMED]
+    # As it stands there: with a space before it, the first word of a text may be another token.
+    spaced = (" ".join(re.split(r"\s+", texts[index])) for index in hits[:20])
+    words = list(dict.fromkeys(word for text in spaced for word in re.findall(r" ?[^ ]+", text)))
+    is_new = has(words)
+    first = [word.strip() for word, is_in in zip(words, is_new, strict=True) if is_in]
+    first = list(dict.fromkeys(first))[:_ROWS_NAMED] or [texts[hits[0]][:40]]
     warnings.warn(
         f"{len(found)} of {len(items)} items hold words that {ModelInfo.of(model).name} does not know (rows "
         f"{', '.join(map(str, found[:_ROWS_NAMED]))}; first {', '.join(map(repr, first))}): all of them are the token "

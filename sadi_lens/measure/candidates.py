@@ -45,14 +45,16 @@ class Candidate:
 
     def on(self, model: HookedModel) -> HookedModel:
         """The model that it runs on, where ``model`` is the one compared."""
-        return model if self.build is None else self.build()
+        if self.build is None:
+            return model
+        return check_value("what build gives", self.build(), HookedModel)
 
     def over(self, prompts: Sequence[str]) -> "Candidate":
         """The same for a run over ``prompts``."""
         if self.rebuild is None:
             return self
         found = self.rebuild([self.before + one for one in prompts])
-        return replace(self, intervention=found)
+        return replace(self, intervention=check_value("what rebuild gives", found, Intervention))
 
 
 def behind(text: str, samples: Sequence[Sample]) -> Sequence[Sample]:

@@ -21,6 +21,7 @@ from sadi_lens.measure.methods import Candidate, Control, Material, Method, Unav
 from sadi_lens.measure.neutral import UnreachableError
 from sadi_lens.measure.sweeps import Grid, best_of
 from sadi_lens.types.base import require_one_of
+from sadi_lens.types.checks import check_value
 from sadi_lens.types.data import Sample
 from sadi_lens.types.model import HookedModel
 from sadi_lens.types.results import Choice, Evaluation, Sweep
@@ -222,7 +223,11 @@ def candidates_of(method: Method, material: Material, budget: int | None) -> Seq
         component=method.component or material.component,
         ranking=method.ranking or material.ranking,
     )
-    return method.candidates(own, budget)
+    found = method.candidates(own, budget)
+    try:
+        return check_value("candidates", found, Sequence[Candidate])
+    except TypeError as error:
+        raise TypeError(f"method {method.name!r}: {error}") from error
 
 
 def _offer(
@@ -240,7 +245,8 @@ def _offer(
         raise UnavailableError(f"{name!r} chose nothing that it could be a control of")
     build = partial(method.build, material, followed.intervention)
     given = dev if method.per_samples else [one.prompt for one in dev]
-    made = Candidate(build(given), followed.k, followed.strength)
+    built = check_value(f"what build of {method.name!r} gives", build(given), Intervention)
+    made = Candidate(built, followed.k, followed.strength)
     return [replace(made, rebuild=build) if method.per_prompts or method.per_samples else made]
 
 

@@ -194,12 +194,11 @@ def _add_columns(figure: go.Figure, theme: Theme, row: MethodRow, y: int, base: 
     if row is not base:
         gain, low, high = (signed(100 * v, ".1f") for v in (row.gain, *row.gain_interval))
         _add_text(figure, f"<b>{gain}</b> [{low}, {high}]", _GAIN, y, theme.ink)
-    if not math.isnan(row.valid_rate):
-        valid = f"{100 * row.valid_rate:.0f}%"
-        if _is_collapsed(row, base):
-            _add_text(figure, f"<b>{valid}!</b>", _VALID, y, theme.negative)
-        else:
-            _add_text(figure, valid, _VALID, y, theme.ink)
+    valid = f"{100 * row.valid_rate:.0f}%"
+    if _is_collapsed(row, base):
+        _add_text(figure, f"<b>{valid}!</b>", _VALID, y, theme.negative)
+    else:
+        _add_text(figure, valid, _VALID, y, theme.ink)
     if not math.isnan(row.null_p):
         _add_text(figure, p_label(row.null_p), _P, y, theme.ink)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from sadi_lens.tasks.sources import Rows, rows_of, rows_of_parts, whole
+from sadi_lens.types.wording import short
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 """Formats of local files; each may be compressed (``.gz``)."""
@@ -187,6 +188,8 @@ def _read_json(path: Path, text: str, split: str | None) -> Rows:
             found = inner["data"]
         elif not all(isinstance(value, list) for value in inner.values()):
             found = [inner]
+    if not isinstance(found, list | dict):
+        raise ValueError(f"{path} must hold objects (rows), got {short(found)}")
     return rows_of(found, str(path), split)
 
 

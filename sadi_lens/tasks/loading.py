@@ -64,11 +64,16 @@ def load_task(
         >>> load_task(rows, columns=names, space=True).test[0].choices
         (' blue', ' red')
     """
-    for field in columns or {}:
+    for field, own in (columns or {}).items():
         require_one_of("columns", field, FIELDS)
+        if not isinstance(own, str) and (field != "choices" or not own):
+            raise ValueError(
+                f"columns[{field!r}] must name one column, got {short(own)}; choices alone may stand in several"
+            )
+    path: Path | None = None
     if isinstance(source, str | Path):
         path = as_path("source", source)
-        if not path.exists():
+        if not _exists(path):
             given = {"split": split, "columns": columns, "space": space}
             return _by_name(str(source), {one for one in given if given[one] is not None}, options)
         _refuse_options(options)
@@ -77,7 +82,18 @@ def load_task(
     else:
         _refuse_options(options)
         rows = rows_of(source, split=split)
-    return _build(rows, name or "custom", columns or {}, space)
+    task = _build(rows, name or "custom", columns or {}, space)
+    if not task.pairs and not task.dev and not task.test:
+        where = "" if path is None else f": {path} holds none, or a header alone"
+        raise ValueError(f"task {task.name!r} has no rows{where}")
+    return task
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:  # no name of a file, such as the text of one
+        raise ValueError(f"source {short(str(path))} is no path: {error.strerror}") from error
 
 
 def _refuse_options(options: Mapping[str, Any]) -> None:
@@ -123,8 +139,6 @@ def _build(
             pairs.append(thing)
         else:
             samples[split].append(thing)
-    if not pairs and not samples["dev"] and not samples["test"]:
-        raise ValueError(f"task {name!r} has no rows")
     if unspaced and space is None:
         where, prompt, answer = unspaced[0]
         warnings.warn(

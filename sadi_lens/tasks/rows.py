@@ -171,7 +171,10 @@ def _choices(value: Any) -> tuple[list[str], list[str]]:
         raise TypeError(f"choices must be a list of texts, got {short(texts)}")
     if labels and len(labels) != len(texts):
         raise ValueError(f"choices have {len(texts)} texts and {len(labels)} labels")
-    return texts, [str(one) for one in labels]
+    labels = [str(one) for one in labels]
+    if len(set(labels)) < len(labels):
+        raise ValueError(f"labels of choices must differ, got {short(labels)}")
+    return texts, labels
 
 
 def _listed(name: str, value: Any) -> list[Any]:
@@ -180,12 +183,13 @@ def _listed(name: str, value: Any) -> list[Any]:
 
         try:
             found = json.loads(value) if value.lstrip().startswith("[") else None
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         if found is None:
+            several = ", or name several columns: columns={'choices': ['A', 'B']}"
             raise TypeError(
                 f"{name} must be a list of texts, got {short(value)}; in a CSV file write it as JSON, "
-                f"as in [\" yes\", \" no\"], or name several columns: columns={{{name!r}: ['A', 'B']}}"
+                f'as in [" yes", " no"]{several if name == "choices" else ""}'
             )
         return found
     if isinstance(value, np.ndarray):

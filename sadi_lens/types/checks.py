@@ -29,7 +29,7 @@ from sadi_lens.types.base import (
     not_one_of,
 )
 from sadi_lens.types.model import component_name
-from sadi_lens.types.wording import described, remedy, short
+from sadi_lens.types.wording import described, named_parts, remedy, short
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -167,14 +167,25 @@ def _of_kind(name: str, value: Any, hint: Any) -> Any:
     fits, found = _fitting(value, hint)
     if fits:
         return found
-    kinds = kinds_of(hint)
-    if isinstance(value, list | tuple):
-        for item in (item_hint(option) for option in kinds):
-            for index, one in enumerate(value if item is not None else ()):
-                _of_kind(f"{name}[{index}]", one, item)
+    _, name, value, hint = _fault(name, value, hint)
     raise TypeError(
-        f"{name} must be {described(hint)}, got {short(value)}{remedy(name, value, kinds)}"
+        f"{name} must be {described(hint)}, got {short(value)}{remedy(name, value, kinds_of(hint))}"
     )
+
+
+def _fault(name: str, value: Any, hint: Any) -> tuple[tuple[int, ...], str, Any, Any]:
+    """Where ``value`` stops fitting: place, name, what stands there and what should.
+
+    Of a union the option counts that fits furthest, so that ``["A", None]`` is a list of texts whose second is none.
+    """
+    found: list[tuple[tuple[int, ...], str, Any, Any]] = [((), name, value, hint)]
+    for kind in kinds_of(hint):
+        for place, (part, one, inner) in enumerate(named_parts(name, value, kind)):
+            if not _fitting(one, inner)[0]:
+                deeper, *which = _fault(part, one, inner)
+                found.append(((place, *deeper), which[0], which[1], which[2]))
+                break
+    return max(found, key=lambda fault: fault[0])
 
 
 def _fitting(value: Any, hint: Any) -> tuple[bool, Any]:

@@ -134,7 +134,11 @@ class Sample:
                 f"answer must be an index in [0, {len(self.choices) - 1}], got {self.answer!r} {where}"
             )
         others = set(range(len(self.choices))) - {self.answer}
-        if not set(self.also_right) < others:
+        if not set(self.also_right) <= others:
+            raise ValueError(
+                f"also_right must be indices of other choices, of {sorted(others)}, got {self.also_right} {where}"
+            )
+        if set(self.also_right) == others:
             raise ValueError(
                 f"also_right must leave at least one wrong choice of {sorted(others)}, got {self.also_right} {where}"
             )

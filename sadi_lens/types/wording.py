@@ -42,11 +42,24 @@ def described(hint: Any, *, several: bool = False) -> str:
         return f"a {kind} array [{hint.dim_str.strip()}]".replace("a i", "an i")
     origin = typing.get_origin(hint)
     if origin is Callable:
-        return "a function"
+        return "functions" if several else "a function"
+    if origin is typing.Literal:
+        return " or ".join(map(repr, typing.get_args(hint)))
     name = getattr(hint if origin is None else origin, "__name__", str(hint))
     article = "an" if name[0] in "AEIOU" else "a"
     one = NAMES.get(name, (f"{article} {name}", f"{name} objects"))
     return one[several]
+
+
+def named_parts(name: str, value: Any, kind: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Name, value and kind of everything that a list or dict of this kind holds."""
+    item, args = item_hint(kind), typing.get_args(kind)
+    if item is not None and isinstance(value, list | tuple):
+        yield from ((f"{name}[{index}]", one, item) for index, one in enumerate(value))
+    elif typing.get_origin(kind) is Mapping and isinstance(value, Mapping):
+        for key, held in value.items():
+            yield f"a key of {name}", key, args[0]
+            yield f"{name}[{key!r}]", held, args[1]
 
 
 def short(value: Any) -> str:

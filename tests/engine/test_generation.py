@@ -179,7 +179,7 @@ def test_stop_strings_need_no_tokenizer_and_stop_each_row_alone(llama):
         assert texts[1:] == [
             one if stop not in one else one[: one.index(stop) + len(stop)] for one in whole[1:]
         ]
-    with pytest.raises(ValueError, match="stop_strings must be texts"):
+    with pytest.raises(TypeError, match="stop_strings must be text or a list"):
         sl.generate(llama, "the", stop_strings=[3])
 
 
@@ -246,8 +246,36 @@ def test_options_that_read_the_text_back_do_not_read_padding():
     ("option", "message"),
     [
         ({"num_beams": 0}, "num_beams must be at least 1, got 0"),
+        (
+            {"num_beams": 10**6},
+            r"num_beams must be at most \d+, the tokens of the model; got 1000000",
+        ),
+        ({"temperature": "hot"}, "temperature must be a number, got 'hot'"),
+        ({"temperature": 0, "do_sample": True}, "temperature must be above 0, got 0; leave it out"),
+        ({"temperature": 0.5}, "temperature=0.5 has no effect without do_sample=True"),
+        ({"early_stopping": True}, "early_stopping=True has no effect without num_beams of at"),
+        ({"early_stopping": "x", "num_beams": 2}, "must be True or False or 'never', got 'x'"),
+        ({"top_p": 2.0, "do_sample": True}, r"top_p must be in \[0, 1\], got 2.0"),
+        ({"top_k": True, "do_sample": True}, "top_k must be a whole number, got True"),
+        ({"typical_p": 0, "do_sample": True}, r"typical_p must be in \(0, 1\], got 0"),
+        ({"do_sample": "yes"}, "do_sample must be True or False, got 'yes'"),
+        ({"min_new_tokens": 9}, "min_new_tokens must be at most max_new_tokens 2, got 9"),
+        (
+            {"forced_eos_token_id": 10**6},
+            r"forced_eos_token_id must hold token ids in \[0, \d+\], got",
+        ),
+        ({"eos_token_id": [2, -1]}, "got -1; None lets no token end a text"),
+        ({"eos_token_id": [[1]]}, r"eos_token_id\[0\] must be a whole number, got \[1\]"),
+        ({"suppress_tokens": [10**6]}, "suppress_tokens must hold token ids"),
+        ({"bad_words_ids": [[]]}, "bad_words_ids must hold at least one token"),
+        ({"sequence_bias": {(10**6,): 1.0}}, "sequence_bias must hold token ids"),
+        ({"logits_processor": [3]}, r"logits_processor\[0\] must be a function, got 3"),
+        ({"stopping_criteria": 3}, "stopping_criteria must be a list of functions, got 3"),
+        ({"prefix_allowed_tokens_fn": lambda *_: [10**6]}, "prefix_allowed_tokens_fn returns must"),
+        ({"guidance_scale": 2.0}, "an option of generate must be one of .* got 'guidance_scale'"),
+        ({"temprature": 2.0}, "did you mean 'temperature'"),
         ({"num_beams": 1.5}, "num_beams must be a whole number"),
-        ({"stop_strings": 3}, "stop_strings must be texts"),
+        ({"stop_strings": 3}, "stop_strings must be text or a list"),
         ({"stop_strings": ""}, "stop_strings must be texts"),
         ({"max_length": 9}, r"sets .'max_length'. itself"),
         ({"min_length": 9}, r"sets .'min_length'. itself"),
@@ -258,6 +286,48 @@ def test_sampling_that_makes_no_sense_is_named(llama, option, message):
 
     with pytest.raises((ValueError, TypeError), match=message):
         sl.generate(llama, "the ball", max_new_tokens=2, **option)
+
+
+def test_whole_numbers_do_for_options_that_are_numbers(llama):
+    import sadi_lens as sl
+
+    for one in ({"repetition_penalty": 2}, {"do_sample": True, "temperature": 3}):
+        as_float = {name: one[name] if name == "do_sample" else float(one[name]) for name in one}
+        texts = [sl.generate(llama, PROMPTS, **{**options(), **each}) for each in (one, as_float)]
+        assert texts[0] == texts[1]
+
+
+def test_options_of_hugging_face_go_through(llama):
+    """Each changes the text as asked."""
+    import sadi_lens as sl
+
+    def tokens(**option):
+        (found,) = sl.generate(llama, PROMPTS[0], return_tokens=True, max_new_tokens=3, **option)
+        return found.tokens
+
+    plain = tokens(eos_token_id=None)
+    assert tokens(prefix_allowed_tokens_fn=lambda *_: [7]) == (7, 7, 7)
+    assert tokens(sequence_bias={(7,): 1e9}) == (7, 7, 7)
+    assert plain[0] not in tokens(suppress_tokens=[plain[0]])
+    assert plain[0] not in tokens(bad_words_ids=[[plain[0]]])
+    assert tokens(eos_token_id=plain[1]) == plain[:1]
+    assert tokens(forced_eos_token_id=7, eos_token_id=None) == (*plain[:2], 7)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "message"),
+    [
+        (["A", None], r"prompts\[1\] must be text or a list of whole numbers or .* got None"),
+        (["A", [1, None]], r"prompts\[1\]\[1\] must be a whole number, got None"),
+        ([{"role": "user", "content": None}], r"prompts\[0\]\['content'\] must be text, got None"),
+        ([{1: "user"}], r"a key of prompts\[0\] must be text, got 1"),
+    ],
+)
+def test_the_part_of_the_prompts_that_is_wrong_is_named(llama, prompts, message):
+    import sadi_lens as sl
+
+    with pytest.raises(TypeError, match=message):
+        sl.generate(llama, prompts)
 
 
 def test_a_batch_of_repeated_prompts_reads_each_prompt_once(llama, differences, monkeypatch):

@@ -119,6 +119,26 @@ def test_words_that_the_model_does_not_know_are_said(llama):
         sl.activation_differences(llama, [pair], progress=False)
 
 
+def test_an_unknown_first_word_is_named_though_it_is_known_after_a_space():
+    import sadi_lens as sl
+
+    model = sl.load_model("tiny")
+    with pytest.warns(UserWarning, match=r"\(rows 0; first 'cat'\)"):
+        sl.generate(model, "cat", max_new_tokens=1)
+    with pytest.warns(UserWarning, match=r"\(rows 0; first 'zebra'\)"):
+        sl.generate(model, "Tom has a cat\nand a  zebra", max_new_tokens=1)
+
+
+def test_an_empty_prompt_is_continued_from_bos_where_the_tokenizer_sets_one():
+    import sadi_lens as sl
+
+    model = sl.load_model("tiny")
+    (found,) = sl.generate(model, "", max_new_tokens=2, return_tokens=True)
+    assert found.prompt == (model.tokenizer.bos_token_id,)
+    with pytest.raises(ValueError, match="prompt must have at least one token, got ''"):
+        sl.generate(model, "", max_new_tokens=2, prepend_bos=False)
+
+
 def test_half_of_a_character_is_refused(llama):
     import sadi_lens as sl
 

@@ -169,6 +169,14 @@ def test_answers_as_data_sets_write_them(row, answer):
             {"choices": {"text": [" x", " y"], "label": ["A"]}, "answer": "A"},
             "2 texts and 1 labels",
         ),
+        (
+            {"choices": {"text": [" x", " y"], "label": ["A", "A"]}, "answer": "A"},
+            "labels of choices must differ",
+        ),
+        (
+            {"choices": [" x", " y", " z"], "answer": 0, "also_right": [5]},
+            r"also_right must be indices of other choices, of \[1, 2\], got \(5,\)",
+        ),
         ({"choices": [" 1", " 2"], "answer": "1"}, "an index and a choice's text at once"),
         ({"choices": {" x", " y"}, "answer": 0}, "choices must be a list of texts"),
         ({"choices": "x, y", "answer": 0}, "in a CSV file write it as JSON"),
@@ -200,7 +208,19 @@ def test_a_wrong_field_is_named_with_its_row(row, message):
         ("a.csv", b"prompt,target\na,b\na,b,c\n", "line 3: 3 cells, the header has 2"),
         ("a.csv", b'prompt,target\na,"b\n', "line 2: unexpected end of data"),
         ("a.csv", b"prompt,prompt\na,b\n", "line 1: the column 'prompt' stands twice"),
-        ("a.csv", b"", "task 'a' has no rows"),
+        ("a.csv", b"", "task 'a' has no rows: .*a.csv holds none"),
+        (
+            "a.csv",
+            b"prompt,target\n",
+            "task 'a' has no rows: .*a.csv holds none, or a header alone",
+        ),
+        (
+            "a.csv",
+            b"prompt,choices,answer\na," + b"[" * 100_000 + b",1",
+            "line 2: choices must be a l",
+        ),
+        ("a.json", b"3", "a.json must hold objects .rows., got 3"),
+        ("a.json", b"null", "a.json must hold objects .rows., got None"),
         ("a.xlsx", b"PK\x03\x04....", "an Excel or zip file; export it"),
         ("a.pkl", b"\x80\x04\x95", "is a pickle"),
         ("a.parquet", b"PAR1 and nothing more", r"a\.parquet cannot be read"),
@@ -232,6 +252,17 @@ def test_what_cannot_be_read_says_why_in_a_line(tmp_path, name, data, message):
         (ROWS, {"columns": {"promt": "q"}}, "did you mean 'prompt'"),
         (ROWS, {"columns": {"prompt": "q"}}, "row 0: has no column 'q' for 'prompt'; got"),
         (ROWS, {"columns": "q"}, "columns must be a dict"),
+        (
+            ROWS,
+            {"columns": {"answer": ["a", "b"]}},
+            r"columns\['answer'\] must name one column, got",
+        ),
+        (
+            ROWS,
+            {"columns": {"choices": []}},
+            r"columns\['choices'\] must name one column, got \[\]",
+        ),
+        ("prompt,target\n" * 1000, {}, "source 'prompt,target.*14000 long. is no path: File name"),
         (ROWS, {"name": 3}, "name must be text"),
         ("hints", {"split": "dev"}, "split can be given for a user's own rows only"),
         (

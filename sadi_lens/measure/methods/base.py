@@ -4,7 +4,7 @@ A method sees the model and the contrastive pairs, never dev or test (``Material
 another method chose, so that it differs in one thing only.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, TypeVar
@@ -13,16 +13,17 @@ import numpy as np
 
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.find.differences import activation_differences
-from sadi_lens.find.rankings import unit_scores
+from sadi_lens.find.rankings import ALL_RANKINGS, unit_scores
 from sadi_lens.measure.calls import kept, weights_of
 from sadi_lens.measure.candidates import Candidate
 from sadi_lens.measure.sweeps import STRENGTHS, ks_of
 from sadi_lens.tasks.prompts import map_prompts
-from sadi_lens.types.base import DEFAULT_POSITION
+from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
+from sadi_lens.types.checks import check_value
 from sadi_lens.types.data import ContrastivePair, Task
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask, top_k_mask
-from sadi_lens.types.model import HookedModel
+from sadi_lens.types.model import COMPONENTS, HookedModel
 from sadi_lens.types.scores import RANKINGS, Scores
 
 A = TypeVar("A")
@@ -33,6 +34,8 @@ class UnavailableError(ValueError):
     """A method that does not work with this model or tokenizer; ``compare`` leaves it out with a note."""
 
 
+KINDS = ("unsteered", "adaptive", "fixed", "random", "other")
+AXES = ("K", "layer")
 BUDGET = 48
 """Candidates that each method may try on dev: the 6 x 8 grid of K and strength for heads."""
 
@@ -173,6 +176,10 @@ class Method:
     about: str = ""
     """What it does, in words."""
 
+    def __post_init__(self) -> None:
+        check_value("candidates", self.candidates, Callable[..., Any])
+        _require_known(self, component=COMPONENTS, ranking=ALL_RANKINGS, axis=AXES)
+
 
 Build = Callable[[Material, Intervention, Sequence[Any]], Intervention]
 """(material, what the other method chose, prompts) -> the control. The prompts are those of dev; with ``per_prompts``
@@ -193,6 +200,26 @@ class Control:
     """Whether it must know the prompts it runs on, and is built anew for each set of them (no answers, no choice)."""
     per_samples: bool = False
     """Whether it is told the items with their right answers, in place of the prompts: an analysis, never a method."""
+
+    def __post_init__(self) -> None:
+        check_value("build", self.build, Callable[..., Any])
+        _require_known(self)
+
+
+def _require_known(one: Method | Control, **allowed: Collection[str]) -> None:
+    """Refuse a name that is empty, and words that nothing is called by; further ones may be empty.
+
+    Raises:
+        TypeError: If one is no text.
+        ValueError: If the name is empty or a word unknown.
+    """
+    if not check_value("name", one.name, str):
+        raise ValueError(f"name of a method must not be empty (kind {one.kind!r})")
+    require_one_of("kind", check_value("kind", one.kind, str), KINDS)
+    for field_name, words in {"position": POSITIONS, **allowed}.items():
+        word = getattr(one, field_name)
+        if word != "":
+            require_one_of(f"{field_name} of method {one.name!r}", word, tuple(words))
 
 
 def grid(one: Sequence[A], two: Sequence[B], budget: int | None) -> list[tuple[A, B]]:

@@ -1,5 +1,6 @@
 """One line of a comparison and one contrast of two lines, from evaluations of the same items."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,15 @@ class SideEffects(ArrayEq):
     position: str
 
 
+def _require_shares(thing: Any, *names: str, or_nan: Sequence[str] = ()) -> None:
+    """Refuse a share or probability that is not in [0, 1]; of some, NaN says that they are unknown."""
+    for name in (*names, *or_nan):
+        value = getattr(thing, name)
+        is_share = isinstance(value, int | float | np.floating) and 0 <= value <= 1
+        if not is_share and not (name in or_nan and value != value):
+            raise ValueError(f"{name} of {type(thing).__name__} must be in [0, 1], got {value}")
+
+
 @dataclass(frozen=True)
 class Contrast:
     """Two methods on the same items: ``first`` minus ``second``."""
@@ -48,6 +58,9 @@ class Contrast:
     """McNemar's p corrected for all contrasts of ``first``."""
     n_family: int = 1
     """Contrasts that the correction is for."""
+
+    def __post_init__(self) -> None:
+        _require_shares(self, "mcnemar_p", "holm_p")
 
 
 @dataclass(frozen=True)
@@ -119,6 +132,16 @@ class MethodRow(ArrayEq):
     """Independent items that would give as precise a gain; NaN for the unsteered model."""
     groups: tuple[GroupResult, ...] = ()
     """The same by group of items (cue); empty where items have none."""
+
+    def __post_init__(self) -> None:
+        unknown = ("null_p", "layer_null_p", "holm_p", "dev_accuracy")
+        _require_shares(self, "accuracy", "valid_rate", "mcnemar_p", or_nan=unknown)
+        ends = (*self.interval, *self.gain_interval)
+        if not all(map(math.isfinite, (self.gain, *ends))):
+            raise ValueError(
+                f"gain, interval and gain_interval of {self.label!r} must be finite, got {self.gain}, "
+                f"{tuple(self.interval)} and {tuple(self.gain_interval)}"
+            )
 
     @property
     def verdict(self) -> str:

@@ -1,0 +1,52 @@
+"""A line of a comparison holds only numbers that can be."""
+
+import math
+
+import pytest
+
+
+def row(**changes):
+    from sadi_lens.types.results import MethodRow
+    from sadi_lens.types.stats import Interval
+
+    fields = {
+        "label": "a",
+        "accuracy": 0.5,
+        "interval": Interval(0.1, 0.9),
+        "gain": 0.1,
+        "gain_interval": Interval(-0.1, 0.3),
+        "mcnemar_p": 0.5,
+        "margin": 1.0,
+        "valid_rate": 1.0,
+    }
+    return MethodRow(**{**fields, **changes})
+
+
+@pytest.mark.parametrize("name", ["accuracy", "valid_rate", "mcnemar_p"])
+@pytest.mark.parametrize("value", [math.nan, -0.1, 1.1, 73, None])
+def test_a_rate_that_is_none_is_refused(name, value):
+    with pytest.raises(ValueError, match=rf"{name} of MethodRow must be in \[0, 1\], got {value}"):
+        row(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["null_p", "layer_null_p", "holm_p", "dev_accuracy"])
+def test_what_is_unknown_is_nan_and_else_a_rate(name):
+    assert math.isnan(getattr(row(**{name: math.nan}), name))
+    with pytest.raises(ValueError, match=rf"{name} of MethodRow must be in \[0, 1\], got 1.5"):
+        row(**{name: 1.5})
+
+
+def test_a_gain_that_is_no_number_is_refused():
+    from sadi_lens.types.stats import Interval
+
+    for changes in ({"gain": math.nan}, {"gain_interval": Interval(math.nan, 0.3)}):
+        with pytest.raises(ValueError, match="gain, interval and gain_interval of 'a' must be fin"):
+            row(**changes)
+
+
+def test_a_contrast_refuses_what_is_no_probability():
+    from sadi_lens.types.results import Contrast
+    from sadi_lens.types.stats import Interval
+
+    with pytest.raises(ValueError, match=r"holm_p of Contrast must be in \[0, 1\], got nan"):
+        Contrast("a", "b", 0.1, Interval(-0.1, 0.3), 0.5, math.nan)
