@@ -81,7 +81,7 @@ def demo(
             component=component,
             position=position,
             scoring=scoring,
-            n_null=n_null or (LARGE_NULL if is_large(loaded) else N_NULL),
+            n_null=(LARGE_NULL if is_large(loaded) else N_NULL) if n_null is None else n_null,
             tune_null=tune_null,
             progress=console.is_terminal,
             say=say,
@@ -232,9 +232,9 @@ def run(
     from sadi_lens.apps.experiments import Experiment, run_experiment
     from sadi_lens.measure.shards import shard_of
 
-    if shard and finish:
+    if shard is not None and finish:
         raise ValueError("--shard and --finish exclude each other: finish when all shards are done")
-    own = shard_of(shard) if shard else None
+    own = None if shard is None else shard_of(shard)
 
     loaded = Experiment.from_yaml(experiment)
     if model:

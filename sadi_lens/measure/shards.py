@@ -18,7 +18,7 @@ from sadi_lens.find.differences import activation_differences
 from sadi_lens.measure.evaluation import evaluate
 from sadi_lens.measure.nulls import null_band
 from sadi_lens.measure.sweeps import sweep
-from sadi_lens.types.checks import checked
+from sadi_lens.types.checks import MOST, checked
 from sadi_lens.types.data import Sample, items_hash
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results.shards import Shard
@@ -120,6 +120,8 @@ def shard_of(shard: str | tuple[int, int] = AUTO) -> tuple[int, int]:
 def _checked(index: int, count: int) -> tuple[int, int]:
     if not 0 <= index < count:
         raise ValueError(f"shard must be I/N with 0 <= I < N, got {index}/{count}")
+    if count > MOST:
+        raise ValueError(f"shard must be I/N with N at most {MOST}, got {index}/{count}")
     return index, count
 
 

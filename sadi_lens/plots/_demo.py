@@ -12,6 +12,10 @@ from sadi_lens.plots._layers import units_by_layer
 from sadi_lens.plots._maps import difference_heatmap
 from sadi_lens.plots._side_effects import cost_curves, side_effect_curve
 from sadi_lens.plots._sweep import sweep_heatmap
+from sadi_lens.types.checks import check_value
+from sadi_lens.types.differences import ActivationDifferences
+from sadi_lens.types.masks import Mask
+from sadi_lens.types.results import Comparison, Sweep
 
 
 def demo_figure_names(component: str | None = None) -> list[str]:
@@ -25,6 +29,14 @@ def demo_figure_names(component: str | None = None) -> list[str]:
         names = ["steering_arrows", *names, "difference_distributions", "units_by_layer", "sweep"]
         names.append(f"differences_{component}")
     return [f"{name}{suffix}" for name in names for suffix in ("", "_dark")]
+
+
+KINDS: dict[str, Any] = {
+    "comparison": Comparison,
+    "sweep": Sweep,
+    "masks": Mapping[str, Mask],
+    "differences": Mapping[str, ActivationDifferences],
+}
 
 
 def demo_figures(
@@ -42,7 +54,13 @@ def demo_figures(
 
     Returns:
         File name (without suffix) -> figure.
+
+    Raises:
+        TypeError: If a part of the results is of another kind.
     """
+    for name, kind in KINDS.items():
+        if results.get(name) is not None:
+            check_value(f"{name} of the results", results[name], kind)
     look = {"theme": theme, "size": size}
     figures: dict[str, go.Figure] = {}
     if results.get("shifts") is not None:

@@ -92,6 +92,8 @@ def test_a_demo_runs_on_a_file_goes_on_where_it_stopped_and_draws_no_bars(tmp_pa
         (["explorer", "--writing", "hints"], "'hints' lacks them"),
         (["demo", "--scoring", "sums"], "scoring must be one of"),
         (["demo", "--task", "suggest"], "hints is its like of suggest"),
+        (["demo", "--n-null", "0"], "n_null must be at least"),
+        (["run", "table4", "--shard", ""], "shard must be 'auto', 'I/N' or two numbers, got ''"),
         (["demo", "--chat-template"], "has no chat template"),
         (["demo", "--task", "hints", "--data", "."], "takes the name of a benchmark"),
     ],

@@ -207,7 +207,9 @@ def test_bad_shards_and_calls_are_refused(model, task):
     for wrong in ("8/8", (-1, 2), "0/0"):
         with pytest.raises(ValueError, match="0 <= I < N"):
             run(evaluate, model, task.test[:9], shard=wrong)
-    for wrong in ("3", "a/b", "1/2/3"):
+    with pytest.raises(ValueError, match="N at most 1000000, got 0/1000001"):
+        sl.measure.shard_of("0/1000001")
+    for wrong in ("", "3", "a/b", "1/2/3"):
         with pytest.raises(ValueError, match="'auto', 'I/N' or two numbers"):
             run(evaluate, model, task.test[:9], shard=wrong)
     with pytest.raises(ValueError, match="2 items cannot be shared by 3"):

@@ -791,6 +791,21 @@ def test_the_title_says_what_adaptive_and_fixed_and_random_masks_reach():
     )
 
 
+@pytest.mark.parametrize(
+    ("results", "message"),
+    [
+        ({"comparison": 3}, "comparison of the results must be a Comparison, got 3"),
+        ({"masks": {"head": 3}}, r"masks of the results\['head'\] must be a Mask, got 3"),
+        ({"differences": 3}, "differences of the results must be a dict, got 3"),
+    ],
+)
+def test_results_of_another_kind_are_refused_by_name(results, message):
+    from sadi_lens import plots
+
+    with pytest.raises(TypeError, match=message):
+        plots.demo_figures(results)
+
+
 def test_the_valid_rate_stands_in_its_column_and_a_collapse_in_the_title():
     from sadi_lens import plots
 
