@@ -6,11 +6,14 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from sadi_lens.plots._heatmap import ink_on
 from sadi_lens.plots._layout import MINUS, Margin, escape, finish, float32, require_finite
 from sadi_lens.plots._theme import Theme, require_theme
 from sadi_lens.types.base import require_one_of
 
 _CELL = 48
+_SPAN = 1.3
+"""Ends of the colour range over the largest value, so that the darkest colours are left out."""
 _GAP = 0.9
 """Space between panels, in cells."""
 MAX_DOTS = 64
@@ -118,18 +121,16 @@ def _add_panel(
         marker={
             "size": np.maximum(size, 5).ravel(),
             "color": values.ravel(),
-            "cmin": -1.3 * largest,
-            "cmax": 1.3 * largest,
+            "cmin": -_SPAN * largest,
+            "cmax": _SPAN * largest,
             "colorscale": [list(stop) for stop in theme.diverging],
             "line": {"width": 1, "color": theme.muted},
+            "opacity": 1,  # by default dots of several sizes let the page through
         },
         text=[_number(float(value)) for value in values.ravel()],
         textfont={
             "size": 12,
-            "color": [
-                theme.paper if abs(value) > 0.62 * largest else theme.ink
-                for value in values.ravel()
-            ],
+            "color": [_ink(theme, float(value), largest) for value in values.ravel()],
         },
         customdata=column.ravel(),
         hovertemplate=f"<b>layer %{{y}}, unit %{{customdata}}</b><br>{escape(name)}: "
@@ -162,8 +163,16 @@ def _add_rings(
     )
 
 
+def _ink(theme: Theme, value: float, largest: float) -> str:
+    """Of a number: that of the page where it is wider than its dot, else what is read best on the dot."""
+    if not abs(value) > 0.5 * largest:
+        return theme.ink
+    return ink_on(0.5 + value / largest / _SPAN / 2, [color for _, color in theme.diverging])
+
+
 def _number(value: float) -> str:
-    return f"{value:g}".replace("-", MINUS)
+    """Without the sign of a negative zero."""
+    return f"{value + 0.0:g}".replace("-", MINUS)
 
 
 def _add_slider(figure: go.Figure, names: list[str], n_panels: int, first: int) -> None:

@@ -36,14 +36,14 @@ def write_cells(figure: go.Figure, heatmap: go.Heatmap, size: int) -> None:
             y=[row for row, _ in cells],
             text=[words[at] for at in cells],
             mode="text",
-            textfont={"size": size, "color": [_ink(float(shares[at]), scale) for at in cells]},
+            textfont={"size": size, "color": [ink_on(float(shares[at]), scale) for at in cells]},
             hoverinfo="skip",
             showlegend=False,
             name="numbers",
         )  # fmt: skip
 
 
-def _ink(share: float, scale: Sequence[str]) -> str:
+def ink_on(share: float, scale: Sequence[str]) -> str:
     """Dark or white, for text on the colour at ``share`` of a scale; on a cell without a value, dark."""
     if not np.isfinite(share):
         return _INKS[0]

@@ -25,6 +25,23 @@ def test_each_panel_shows_its_numbers_at_their_layer_and_unit(dot_grid):
     assert first.marker.size[0] == pytest.approx(2 * first.marker.size[3])
 
 
+@pytest.mark.parametrize(
+    ("theme", "inks"),
+    [
+        ("light", ["#ffffff", "#ffffff", "#16181d", "#16181d"]),
+        ("dark", ["#16181d", "#16181d", "#16181d", "#f1f3f5"]),
+    ],
+)
+def test_a_number_is_readable_on_its_dot_and_beside_it(dot_grid, theme, inks):
+    # The two largest are the darkest blue and red of a light page and the palest of a dark one; 1.3 lies on a middle
+    # blue; the zero stands on the page.
+    values = np.array([[2.0, -2.0, 1.3, -0.0]])
+    (panel,) = dot_grid({"A": values}, title="one", theme=theme).data
+    assert list(panel.text) == ["2", "\u22122", "1.3", "0"]
+    assert list(panel.textfont.color) == inks
+    assert panel.marker.opacity == 1
+
+
 def test_a_mask_rings_its_units_in_every_panel(dot_grid):
     mask = np.array([[False, True], [True, False]])
     figure = dot_grid({"A": VALUES, "B": VALUES}, {"K = 2": mask}, title="ringed")
