@@ -50,3 +50,32 @@ def test_a_contrast_refuses_what_is_no_probability():
 
     with pytest.raises(ValueError, match=r"holm_p of Contrast must be in \[0, 1\], got nan"):
         Contrast("a", "b", 0.1, Interval(-0.1, 0.3), 0.5, math.nan)
+
+
+def comparison(*rows, **changes):
+    from sadi_lens.types.model import ModelInfo
+    from sadi_lens.types.results import Comparison
+
+    model = ModelInfo(
+        "m", "Llama", n_layers=2, n_heads=2, d_head=2, d_model=4, d_mlp=8, fingerprint="0"
+    )
+    fields = {"task": "t", "split": "test", "component": "head", "position": "last_prompt", "n": 4}
+    return Comparison(**{"model": model, **fields, "chance": 0.5, "rows": rows, **changes})
+
+
+def test_a_comparison_refuses_rows_bands_and_contrasts_that_do_not_belong_together():
+    from sadi_lens.types.results import Contrast
+    from sadi_lens.types.stats import Interval
+
+    none, one = row(kind="unsteered", label="none"), row()
+    pair = Contrast("a", "b", 0.1, Interval(-0.1, 0.3), 0.5, 0.5)
+    for rows, changes, said in (
+        ((none, one), {"chance": 7.0}, r"chance must be in \[0, 1\], or NaN for free text, got 7"),
+        ((none, one, one), {}, "rows of a comparison need different labels, got 'a' twice"),
+        ((none, row(null="rand")), {}, "null of 'a' must be one of"),
+        ((none, row(layer_null="rand")), {}, "layer_null of 'a' must be one of"),
+        ((none, one), {"contrasts": (pair,)}, "second of a contrast must be one of"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            comparison(*rows, **changes)
+    assert comparison(none, one).row("a") is one

@@ -1,5 +1,6 @@
 """Methods on the same items, the unsteered model first."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,22 @@ class Comparison(ArrayEq):
     n_clusters: int = 0
     """Clusters of items that are not independent; 0 where every item is."""
 
+    def __post_init__(self) -> None:
+        if not (math.isnan(self.chance) or 0 <= self.chance <= 1):
+            raise ValueError(f"chance must be in [0, 1], or NaN for free text, got {self.chance}")
+        labels = [row.label for row in self.rows]
+        twice = [label for label in labels if labels.count(label) > 1]
+        if twice:
+            raise ValueError(f"rows of a comparison need different labels, got {twice[0]!r} twice")
+        bands = [null.label for null in self.nulls]
+        for row in self.rows:
+            for name, label in (("null", row.null), ("layer_null", row.layer_null)):
+                if label:
+                    require_one_of(f"{name} of {row.label!r}", label, bands)
+        for one in self.contrasts:
+            for name, label in (("first", one.first), ("second", one.second)):
+                require_one_of(f"{name} of a contrast", label, labels)
+
     @classmethod
     def of(
         cls,
@@ -88,10 +105,6 @@ class Comparison(ArrayEq):
             kind = "other" if rows else "unsteered"
             given = {"kind": kind, **(details or {}).get(one.label, {})}
             row = row_of(one, base, bands, given)
-            if any(one.label == other.label for other in rows):
-                raise ValueError(
-                    f"rows of a comparison need different labels, got {one.label!r} twice"
-                )
             rows.append(row)
         corrected = holm([row.mcnemar_p for row in rows[1:]])
         rows[1:] = [replace(row, holm_p=p) for row, p in zip(rows[1:], corrected, strict=True)]
