@@ -23,8 +23,8 @@ from sadi_lens.measure.candidates import Candidate
 from sadi_lens.measure.choosing import candidates_of, choose
 from sadi_lens.measure.evaluation import evaluate_all
 from sadi_lens.measure.open_ended import load_classifier, open_ended_scores
-from sadi_lens.measure.scoring_table import truthful_scores
 from sadi_lens.measure.sweeps import KS, STRENGTHS
+from sadi_lens.measure.ways_of_scoring import truthful_scores
 from sadi_lens.plots import export
 from sadi_lens.types.base import NotFiniteError
 from sadi_lens.types.data import Task
