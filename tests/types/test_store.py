@@ -33,6 +33,7 @@ def things(info, head_differences):
     row = MethodRow("a", 0.5, Interval(0.1, 0.9), 0.1, Interval(-0.1, 0.3), 0.5, 1.0, 1.0)
     effects = SideEffects(0.5, 1.5, float("nan"), 2.0, 3, 12, "every_step")
     measured = dataclasses.replace(row, side_effects=effects, n_candidates=48, dev_accuracy=0.75)
+    other = dataclasses.replace(row, label="b")
     contrast = Contrast("a", "b", 0.1, Interval(-0.1, 0.3), 0.5, 1.0)
     return {
         "differences": head_differences,
@@ -50,7 +51,7 @@ def things(info, head_differences):
             info, "toy", "test", "head", "last_prompt", 2, float("nan"), (row,), (null,)
         ),
         "compared": sl.types.Comparison(
-            info, "toy", "test", "head", "last_prompt", 2, 0.5, (measured,), (null,), (contrast,), ("a note",)
+            info, "toy", "test", "head", "last_prompt", 2, 0.5, (measured, other), (null,), (contrast,), ("a note",)
         ),
         "sweep": sl.types.Sweep(
             "head", "signed", "scaling", info, "toy", "dev", "last_prompt", 9, (1, 2), (0.5, 1.0),
