@@ -267,7 +267,7 @@ def finding(comparison: Comparison, adaptive: str, rival: str) -> str:
         return head + (
             f"; {as_good} of {n} random masks do as well (p = {row.null_p:.3f}): here the choice of units matters."
         )
-    inside = f"the paper's ranking lies inside the random-mask null ({as_good} of {n} do as well, p = {row.null_p:.2f})"
+    inside = f"the paper's ranking lies inside the random-mask null ({as_good} of {n} do as well, p = {row.null_p:.3f})"
     if other.null_p < ALPHA and other.gain > 0 and other.mcnemar_p < ALPHA:
         return head + (
             f", but {inside}, while {rival} reaches {other.accuracy:.0%} and lies outside (p = {other.null_p:.3f}): "
