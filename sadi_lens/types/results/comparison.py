@@ -62,9 +62,6 @@ class Comparison(ArrayEq):
             for name, label in (("null", row.null), ("layer_null", row.layer_null)):
                 if label:
                     require_one_of(f"{name} of {row.label!r}", label, bands)
-        for one in self.contrasts:
-            for name, label in (("first", one.first), ("second", one.second)):
-                require_one_of(f"{name} of a contrast", label, labels)
 
     @classmethod
     def of(
