@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import takewhile
 from typing import Any
 
@@ -248,8 +249,7 @@ def fitting(
     def length(prompts: tuple[str, ...], answers: tuple[str, ...]) -> int:
         pairs = [(prompts[min(i, len(prompts) - 1)], one) for i, one in enumerate(answers or ("",))]
         texts = [prompt + answer for prompt, answer in pairs]
-        # No more tokens than bytes.
-        if max(len(text.encode()) for text in texts) + room + 8 <= n_ctx:
+        if max(len(text.encode()) for text in texts) + room + 8 <= n_ctx:  # not more than bytes
             return 0
         return room + max(len(encode(tokenizer, text, prepend_bos=prepend_bos)) for text in texts)
 
@@ -276,26 +276,22 @@ def warn_unknown(model: HookedModel, items: Sequence[Sequence[str]], stacklevel:
     tokenizer = require_tokenizer(model)
     unknown = tokenizer.unk_token_id
     backend = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
-    if unknown is None or unknown in (tokenizer.bos_token_id, tokenizer.eos_token_id):
-        return
     texts = [text for item in items for text in item]
-    if getattr(backend, "byte_fallback", False) or not texts:
+    known = (None, tokenizer.bos_token_id, tokenizer.eos_token_id)
+    if unknown in known or getattr(backend, "byte_fallback", False) or not texts:
         return
-
-    def has(texts: list[str]) -> list[bool]:
-        return [unknown in ids for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
-
+    tokenised = partial(tokenizer, add_special_tokens=False)
     rows = [row for row, item in enumerate(items) for _ in item]
-    hits = [index for index, is_in in enumerate(has(texts)) if is_in]
+    hits = [index for index, ids in enumerate(tokenised(texts)["input_ids"]) if unknown in ids]
     if not hits:
         return
     found = list(dict.fromkeys(rows[index] for index in hits))
     # As it stands there: with a space before it, the first word of a text may be another token.
-    spaced = (" ".join(re.split(r"\s+", texts[index])) for index in hits[:20])
+    spaced = (re.sub(r"\s+", " ", texts[index]) for index in hits[:20])
     words = list(dict.fromkeys(word for text in spaced for word in re.findall(r" ?[^ ]+", text)))
-    is_new = has(words)
-    first = [word.strip() for word, is_in in zip(words, is_new, strict=True) if is_in]
-    first = list(dict.fromkeys(first))[:_ROWS_NAMED] or [texts[hits[0]][:40]]
+    pairs = zip(words, tokenised(words)["input_ids"], strict=True)
+    new = dict.fromkeys(word.strip() for word, ids in pairs if unknown in ids)
+    first = list(new)[:_ROWS_NAMED] or [texts[hits[0]][:40]]
     warnings.warn(
         f"{len(found)} of {len(items)} items hold words that {ModelInfo.of(model).name} does not know (rows "
         f"{', '.join(map(str, found[:_ROWS_NAMED]))}; first {', '.join(map(repr, first))}): all of them are the token "
