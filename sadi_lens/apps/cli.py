@@ -290,6 +290,9 @@ def _draw(results: dict, out: Path, *, png: bool) -> None:
         for theme, suffix in (("light", ""), ("dark", "_dark"))
         for name, figure in demo_figures(results, theme=theme).items()
     }
+    if not drawn:
+        held = ", ".join(map(repr, results)) or "nothing"
+        raise ValueError(f"the results hold no part that a figure shows, got {held}")
     try:
         export(drawn, out, png=png)
     except RuntimeError as error:  # no browser: the HTML is there all the same

@@ -96,6 +96,7 @@ def test_a_demo_runs_on_a_file_goes_on_where_it_stopped_and_draws_no_bars(tmp_pa
         (["run", "table4", "--shard", ""], "shard must be 'auto', 'I/N' or two numbers, got ''"),
         (["demo", "--chat-template"], "has no chat template"),
         (["demo", "--task", "hints", "--data", "."], "takes the name of a benchmark"),
+        (["demo", "--task", ""], "task must be a name or a file, got ''"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_in_one_line(arguments, message, tmp_path, monkeypatch):
@@ -104,6 +105,27 @@ def test_what_cannot_be_meant_is_refused_in_one_line(arguments, message, tmp_pat
     assert done.exit_code == 1
     assert message in " ".join(done.output.split())
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("results", "in_a_figure", "in_a_report"),
+    [
+        ({"note": "kept"}, "no part that a figure shows, got 'note'", "got ['note']"),
+        ({"comparison": None}, "no part that a figure shows", "['comparison'], all of them empty"),
+        ({"masks": {}, "finding": ""}, "no part that a figure shows", "all of them empty"),
+    ],
+)
+def test_results_of_nothing_are_refused_and_nothing_is_written(
+    results, in_a_figure, in_a_report, tmp_path
+):
+    from sadi_lens.types.store import write_json
+
+    held = write_json(results, tmp_path / "results.json")
+    for command, message in (("figures", in_a_figure), ("report", in_a_report)):
+        done = invoke(command, held)
+        assert done.exit_code == 1
+        assert message in " ".join(done.output.split())
+    assert [one.name for one in tmp_path.iterdir()] == ["results.json"]
 
 
 @pytest.mark.parametrize("option", ["--model", "--data"])

@@ -58,6 +58,9 @@ def test_single_values_stand_for_lists_and_defaults_hold(tmp_path):
         ("tasks: [hints]\ndata: 3", "data must be text, got 3"),
         ("tasks: [hints]\nname: a b", "name must be letters"),
         ("tasks: [hints", "is not YAML"),
+        ("tasks: [hints]\ntasks: [recall]", "the key 'tasks' stands twice"),
+        ("tasks: [hints]\nks: {head: [1], head: [2]}", "the key 'head' stands twice"),
+        ("tasks: [hints]\nseeds: [2026-13-45]", "is not YAML"),
         ("- hints", "must hold keys and values, got list"),
     ],
 )

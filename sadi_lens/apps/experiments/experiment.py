@@ -1,6 +1,6 @@
 """What an experiment is: axes whose product is the list of cells. Read from YAML, checked before anything runs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
@@ -16,6 +16,7 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
+from sadi_lens.apps.experiments.reading import first_fault, read_yaml
 from sadi_lens.measure.choosing import RULES
 from sadi_lens.measure.methods import METHODS, Method
 from sadi_lens.tasks import BENCHMARKS, EMBEDDED_TASKS, NEGATIVES, load_benchmark, load_task
@@ -216,7 +217,9 @@ class Experiment:
         try:
             return cls(**{str(key): value for key, value in values.items()})
         except ValidationError as error:
-            raise ValueError(_first(error, values)) from error
+            keys = {"key": cls, "key of a task": TaskSpec}
+            known = {name: [one.name for one in fields(kind)] for name, kind in keys.items()}
+            raise ValueError(first_fault(error, values, known)) from error
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> "Experiment":
@@ -226,8 +229,6 @@ class Experiment:
             FileNotFoundError: If there is no such file or example.
             ValueError: If it is not YAML or says something wrong; the file is named.
         """
-        import yaml
-
         path = as_path("path", path)
         if not path.is_file():
             example = EXAMPLES / f"{path}.yaml"
@@ -235,12 +236,7 @@ class Experiment:
                 known = sorted(one.stem for one in EXAMPLES.glob("*.yaml"))
                 raise FileNotFoundError(f"{path} does not exist; examples: {', '.join(known)}")
             path = example
-        try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} is not YAML: {error}") from error
-        if not isinstance(values, Mapping):
-            raise ValueError(f"{path} must hold keys and values, got {type(values).__name__}")
+        values = read_yaml(path)
         try:
             return cls.from_dict({"name": path.stem, **values})
         except (ValueError, TypeError) as error:
@@ -252,43 +248,3 @@ class Experiment:
         for key in ("figures", "published", "description", "name"):
             del values[key]
         return values
-
-
-_WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
-    "bool_type": lambda _: "true or false",
-    "finite_number": lambda _: "finite",
-    "float_type": lambda _: "a number",
-    "greater_than_equal": lambda bound: f"at least {bound['ge']}",
-    "int_type": lambda _: "a whole number",
-    "dict_type": lambda _: "a mapping",
-    "string_pattern_mismatch": lambda _: "letters, digits, - and _",
-    "string_type": lambda _: "text",
-}
-
-
-def _first(error: ValidationError, values: Mapping[str, Any]) -> str:
-    """The first thing that is wrong, in one line."""
-    # An unknown key is most often the reason why another one is missing.
-    one = min(error.errors(), key=lambda each: each["type"] != "unexpected_keyword_argument")
-    kind, where, bound = (
-        one["type"],
-        [x for x in one["loc"] if isinstance(x, str)],
-        one.get("ctx", {}),
-    )
-    if kind == "value_error":
-        return str(bound["error"])
-    if kind == "missing":
-        return f"lacks the key {where[-1]!r}; got {sorted(map(str, values))}"
-    if kind == "unexpected_keyword_argument":
-        of, known = ("key", Experiment) if len(where) == 1 else ("key of a task", TaskSpec)
-        try:
-            require_one_of(of, where[-1], [each.name for each in fields(known)])
-        except ValueError as unknown:
-            return str(unknown)
-    name = " of ".join(one for one in where if one != "[key]")
-    if kind == "too_short":
-        return f"{name} must not be empty"
-    words = _WORDS.get(kind)
-    return (
-        f"{name} must be {words(bound)}, got {one['input']!r}" if words else f"{name}: {one['msg']}"
-    )

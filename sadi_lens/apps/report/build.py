@@ -92,10 +92,6 @@ def report_html(results: Mapping[str, Any], *, versions: Mapping[str, str] | Non
     Raises:
         ValueError: If nothing in ``results`` can be shown, or a part is of the wrong type.
     """
-    if not set(results) & set(KNOWN):
-        raise ValueError(
-            f"results must hold at least one of {sorted(KNOWN)}, got {sorted(results) or 'nothing'}"
-        )
     for name, kind in KNOWN.items():
         found = results.get(name)
         if found is not None and not isinstance(found, kind):
@@ -103,6 +99,11 @@ def report_html(results: Mapping[str, Any], *, versions: Mapping[str, str] | Non
                 f"{name} must be a {kind.__name__}, got {type(found).__name__}; "
                 "these results are not those of a run"
             )
+    if not any(results.get(name) for name in KNOWN):
+        raise ValueError(
+            f"results must hold at least one of {sorted(KNOWN)}, got {sorted(results) or 'nothing'}"
+            f"{', all of them empty' if set(results) & set(KNOWN) else ''}"
+        )
     comparison: Comparison | None = results.get("comparison")
     sweep: Sweep | None = results.get("sweep")
     first = comparison or sweep or next(iter((results.get("differences") or {}).values()), None)
