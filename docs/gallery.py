@@ -10,10 +10,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -173,7 +174,9 @@ Every figure on the embedded model, drawn when these pages were built. All of th
 SECTION = """
 ## {question}
 
-<iframe src="figures/{name}.html" title="{question}" loading="lazy" width="100%"
+<iframe class="only-light" src="figures/{name}.html" title="{question}" loading="lazy" width="100%"
+  height="{height}" style="border:0"></iframe>
+<iframe class="only-dark" src="figures/{name}_dark.html" title="{question}" loading="lazy" width="100%"
   height="{height}" style="border:0"></iframe>
 
 ```python
@@ -205,11 +208,22 @@ def ground_code() -> str:
     return "\n".join(lines)
 
 
+def themed(draw: Callable[[Ground], Any], ground: Ground, theme: str) -> Any:
+    """The figure in a theme, which the code beside it leaves at its default."""
+    plot = partial(getattr(sl.plots, draw.__name__), theme=theme)
+    with patch.object(sl.plots, draw.__name__, plot):
+        return draw(ground)
+
+
 def main() -> None:
     """Draw all, write the page, run the demo."""
     torch.set_num_threads(1)
     out, ground, page = HERE / "_extra", Ground(), HEAD.format(ground=ground_code())
-    figures = {draw.__name__: draw(ground) for draw in FIGURES}
+    figures = {
+        f"{draw.__name__}{suffix}": themed(draw, ground, theme)
+        for theme, suffix in (("light", ""), ("dark", "_dark"))
+        for draw in FIGURES
+    }
     sl.plots.export(figures, out / "figures", png=False)
     for draw in FIGURES:
         page += SECTION.format(

@@ -29,7 +29,7 @@ TARGETS = ("types/masks.py", "types/scores.py", "types/stats.py", "types/store.p
 TESTS = ("tests/types", "tests/engine", "tests/interventions", "tests/find", "tests/measure", "tests/models",
          "tests/acceptance/test_laws.py", "tests/apps/test_kills.py", "tests/apps/test_places.py")  # fmt: skip
 """What must notice."""
-MOST = 240.0
+MOST = 90.0
 """Seconds of tests that a change meets, as they took on what is unchanged."""
 COMPARE = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
            ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In}  # fmt: skip
@@ -255,7 +255,7 @@ def outcome(mutant: Mutant, known: Known, place: Path) -> str:
     before = file.read_text()
     file.write_text(source(mutant))
     try:
-        limit = 120 + 4 * sum(known.seconds[test] for test in tests)
+        limit = 60 + 3 * sum(known.seconds[test] for test in tests)
         end = fork(lambda: pytest_in(place, Chosen(tests), files), limit)
     finally:
         file.write_text(before)

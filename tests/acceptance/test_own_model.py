@@ -10,7 +10,9 @@ LESSON = Path(__file__).parents[2] / "notebooks" / "06_your_own_model.ipynb"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["craftgpt-5m", "stories260K"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("craftgpt-5m", marks=pytest.mark.full), "stories260K"]
+)
 def test_the_first_page_runs_on_another_model(name, assets, tmp_path, monkeypatch):
     from nbclient import NotebookClient
 

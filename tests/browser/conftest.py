@@ -18,9 +18,8 @@ def chromium():
         browser.close()
 
 
-@pytest.fixture
-def open_page(chromium):
-    """Open a file; what it fetches and complains about is in ``.fetched`` and ``.complaints``."""
+def opening(chromium):
+    """``open_page``, and closes what it opened."""
     contexts = []
 
     def open_file(path, fragment="", *, width=1280, height=900, scheme="light"):
@@ -42,3 +41,15 @@ def open_page(chromium):
     yield open_file
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def open_page(chromium):
+    """Open a file; what it fetches and complains about is in ``.fetched`` and ``.complaints``."""
+    yield from opening(chromium)
+
+
+@pytest.fixture(scope="module")
+def open_once(chromium):
+    """``open_page`` for a page that several tests look at."""
+    yield from opening(chromium)

@@ -17,17 +17,23 @@ def report(tmp_path_factory):
     return sl.apps.write_report(RESULTS, tmp_path_factory.mktemp("report") / "report.html")
 
 
+@pytest.fixture(scope="module")
+def shown(open_once, report):
+    """The page as it opens, for those who only look."""
+    return open_once(report)
+
+
 def column(page, table, index):
     """Texts of one column of a table, from the top."""
     rows = page.locator(table).first.locator("tbody tr")
     return [rows.nth(i).locator("td").nth(index).inner_text() for i in range(rows.count())]
 
 
-def test_nothing_is_fetched_and_the_first_screen_holds_the_verdict(open_page, report):
+def test_nothing_is_fetched_and_the_first_screen_holds_the_verdict(shown, report):
     from sadi_lens.apps.report import verdict
     from sadi_lens.types.store import read_json
 
-    page = open_page(report)
+    page = shown
     check_quiet(page, report)
     said = page.locator(".verdict")
     assert said.inner_text() == verdict(read_json(RESULTS)["comparison"]).sentence
@@ -35,27 +41,31 @@ def test_nothing_is_fetched_and_the_first_screen_holds_the_verdict(open_page, re
     assert page.locator("figure").count() == page.locator(".plot .main-svg:first-child").count() > 5
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_is_readable(open_page, report, scheme):
-    check_contrast(open_page(report, scheme=scheme))
+def test_every_text_is_readable(shown):
+    check_contrast(shown)
 
 
-@pytest.mark.parametrize("width", [390, 768, 1280])
-def test_the_page_is_never_wider_than_its_window(open_page, report, width):
-    page = open_page(report, width=width, height=844)
+def test_a_page_in_the_dark_is_readable_and_no_wider_than_its_window(open_page, report):
+    page = open_page(report, scheme="dark")
+    check_contrast(page)
+    for width in (390, 768, 1280):
+        page.set_viewport_size({"width": width, "height": 844})
+        for is_open in ("false", "true"):
+            page.evaluate(
+                f"document.querySelectorAll('details').forEach((one) => {{ one.open = {is_open}; }})"
+            )
+            assert overflow(page) == 0
+
+
+def test_a_cut_figure_says_so_and_scrolls_by_keyboard(open_page, shown, report):
+    page = open_page(report, width=390, height=844)
     assert overflow(page) == 0
-    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
-    assert overflow(page) == 0
-
-
-def test_a_cut_figure_says_so_and_scrolls_by_keyboard(open_page, report):
-    page = open_page(report, width=390)
     figure = page.locator("figure").first
     assert figure.locator(".swipe").is_visible()
     figure.locator(".scroll").focus()
     page.keyboard.press("ArrowRight")
     page.wait_for_function("document.querySelector('figure .scroll').scrollLeft > 0")
-    assert not open_page(report).locator("figure .swipe").first.is_visible()
+    assert not shown.locator("figure .swipe").first.is_visible()
 
 
 def test_tables_sort_by_click_and_by_keyboard(open_page, report):

@@ -26,6 +26,18 @@ backward = pytest.mark.skipif(
 POSITIONS = ("last_prompt", "every_step", "all")
 
 
+def each_once(name, values):
+    """Each of the three values at a position of its own; the other six cases are ``full``."""
+    return pytest.mark.parametrize(
+        ("position", name),
+        [
+            pytest.param(position, value, marks=() if row == column else pytest.mark.full)
+            for row, position in enumerate(POSITIONS)
+            for column, value in enumerate(values)
+        ],
+    )
+
+
 @pytest.fixture(scope="module")
 def models():
     """``tiny`` on the CPU, and where it goes by itself once there is CUDA; the device stays pretended."""
@@ -136,8 +148,7 @@ def test_differences(differences):
             np.testing.assert_allclose(getattr(got, name), getattr(want, name), atol=2e-5)
 
 
-@pytest.mark.parametrize("position", POSITIONS)
-@pytest.mark.parametrize("scoring", ["sum", "teacher_forced", "generation"])
+@each_once("scoring", ["generation", "sum", "teacher_forced"])
 def test_evaluation(models, task, interventions, position, scoring):
     import sadi_lens as sl
 
@@ -163,8 +174,7 @@ def test_evaluation_text_by_text(models, task, scaling):
     same(models, lambda one: [sl.evaluate(one, task.test[:3], scaling, **options).choice_scores])
 
 
-@pytest.mark.parametrize("position", POSITIONS)
-@pytest.mark.parametrize("more", [{}, {"num_beams": 2}, {"do_sample": True, "temperature": 0.7}])
+@each_once("more", [{"num_beams": 2}, {}, {"do_sample": True, "temperature": 0.7}])
 def test_generation(models, task, interventions, position, more):
     import sadi_lens as sl
 
@@ -197,10 +207,8 @@ def test_sweep_null_and_compare(models, task, differences, scaling):
             model,
             small,
             ["sadi", "caa"],
-            budget=4,
-            n_null=20,
-            tune_null=False,
-            neutral=["Ann has a ball.", "Tom has a hat."],
+            budget=2,
+            n_null=0,
             progress=False,
         )
         rows = [row for one in table.rows for row in (one.accuracy, one.margin, one.gain)]

@@ -1,5 +1,7 @@
 """The rule that accepts a training seed, and the gains over seeds."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -101,13 +103,16 @@ def test_a_seed_is_measured_on_the_answers_that_test_gives(monkeypatch):
 
     monkeypatch.setattr(seeds, "TASKS", ("sentiment",))
     monkeypatch.setattr(seeds, "RANKINGS", ("signed",))
+    task = sl.load_task("sentiment")
+    small = replace(task, dev=task.dev[:20])
+    monkeypatch.setattr(seeds.sl, "load_task", lambda _: small)
     unsteered, sadi, *_ = seeds.methods()
     monkeypatch.setattr(seeds, "methods", lambda: [unsteered, sadi])
+    monkeypatch.setattr(seeds, "measure", lambda *_: measured(dev=0.86))
     found = seeds.evaluate_seed(EMBEDDED["tiny"])
     plain, steered = found["rows"]
-    task = sl.load_task("sentiment")
     alone = sl.evaluate(sl.load_model("tiny"), task.test, progress=False)
     assert (plain["method"], steered["method"]) == ("unsteered", "SADI, signed")
     assert plain["correct"] == alone.correct.tolist()
     assert len(plain["content"]) == len(steered["correct"]) == len(task.test)
-    assert found["faults"] == []
+    assert found["faults"] == ["recall: dev 0.860 is outside 0.5 to 0.85"]
