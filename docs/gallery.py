@@ -145,6 +145,12 @@ def pairs_ablation(g: Ground) -> Any:
     return sl.plots.pairs_ablation({"signed": curve}, measure="jaccard_all")
 
 
+def head_paths(g: Ground) -> Any:
+    """What do the scaled heads write, and through which path does it reach the answer?"""
+    scaling = sl.MaskedScaling(sl.top_k_mask(g.effect, 4), 5.0)
+    return sl.plots.head_paths(sl.measure.head_paths(g.model, g.task, scaling))
+
+
 FIGURES: tuple[Callable[[Ground], Any], ...] = (
     steering_arrows,
     difference_heatmap,
@@ -157,6 +163,7 @@ FIGURES: tuple[Callable[[Ground], Any], ...] = (
     token_strip,
     generation_trace,
     pairs_ablation,
+    head_paths,
 )
 
 HEAD = """# Gallery

@@ -325,6 +325,60 @@ def agreement(size="tiny", component="head"):
     return SignAgreement(component, info(size), 150, share, share[::-1].copy(), "hints")
 
 
+def head_paths(size="tiny"):
+    """What ``sadi_lens.measure.head_paths`` returns: the whole effect, its parts, ablations."""
+    import pandas as pd
+
+    units = [(2, 9), (2, 12)] if size == "tiny" else [(14, 7), (14, 22), (17, 3), (28, 30)]
+    parts = np.linspace(0.35, 0.05, len(units)) * (-1) ** np.arange(len(units))
+    rows = [
+        ("unsteered", 0.0),
+        ("scaled", 1.9),
+        ("direct", parts.sum()),
+        ("rest", 1.9 - parts.sum()),
+    ]
+    rows += [
+        (f"direct, L{layer}H{unit}", part) for (layer, unit), part in zip(units, parts, strict=True)
+    ]
+    rows += [("mean ablation", -0.4), ("resample ablation", -0.7)]
+    frame = pd.DataFrame(rows, columns=["edit", "margin"])
+    half = 0.05 + 0.1 * frame.margin.abs()
+    frame = frame.assign(low=frame.margin - half, high=frame.margin + half, accuracy=0.8, n=240)
+    frame.attrs = {
+        "label": f"SADI head, K {len(units)}, strength 5",
+        "task": "hints",
+        "model": info(size).name,
+        "split": "dev",
+    }
+    return frame
+
+
+def runs(size="tiny"):
+    """Rows of an experiment: two methods at five numbers of pairs and three seeds, and the unsteered model."""
+    import pandas as pd
+
+    rng = np.random.default_rng(12)
+    base = {"model": info(size).name, "task": "hints", "n": 240, "chance": 0.5, "component": "head"}
+    rows = [{**base, "method": "unsteered", "seed": 0, "n_pairs_used": 0, "accuracy": 0.64}]
+    for method, reach in (("sadi", 0.28), ("fixed", 0.1)):
+        for seed in range(3):
+            for n in (5, 10, 20, 50, 150):
+                accuracy = 0.64 + reach * (1 - np.exp(-n / 20)) + rng.normal(0, 0.02)
+                row = {"method": method, "seed": seed, "n_pairs_used": n, "accuracy": accuracy}
+                rows.append(base | row)
+    return pd.DataFrame(rows)
+
+
+def dots():
+    """Two layers of three heads as a lesson draws them, two of them in the mask."""
+    from sadi_lens.plots import dot_grid
+
+    values = np.array([[0.1, -0.4, 0.2], [1.2, -0.9, 0.0]])
+    mask = np.array([[False, False, False], [True, False, True]])
+    panels = {"D": values, "A' = A + 2 (A * M)": values * (1 + 2 * mask)}
+    return partial(dot_grid, panels, {"M": mask}, title="Two of six heads are scaled")
+
+
 def drawings(size="tiny"):
     """Name -> function of the theme that draws the figure, its results made beforehand."""
     from sadi_lens import plots
@@ -354,4 +408,7 @@ def drawings(size="tiny"):
         "generation_trace": partial(plots.generation_trace, trace(size)),
         "side_effects": partial(plots.side_effect_curve, side_effect_curves(size)),
         "token_strip": partial(plots.token_strip, roles(size)),
+        "head_paths": partial(plots.head_paths, head_paths(size)),
+        "accuracy_by_pairs": partial(plots.accuracy_by_pairs, runs(size)),
+        "dot_grid": dots(),
     }

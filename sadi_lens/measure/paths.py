@@ -25,7 +25,7 @@ from sadi_lens.types.base import require_one_of
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import ContrastivePair, Sample, Task
 from sadi_lens.types.masks import Mask
-from sadi_lens.types.model import HookedModel, ModelInfo
+from sadi_lens.types.model import HookedModel, ModelInfo, unit_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +73,7 @@ def head_paths(
         seed: Of the donors.
 
     Returns:
-        One row an edit: ``edit`` (``unsteered``, ``scaled``, ``direct``, ``rest``, ``direct, head L.H`` of every head,
+        One row an edit: ``edit`` (``unsteered``, ``scaled``, ``direct``, ``rest``, ``direct, L2H5`` of every head,
         ``mean ablation``, ``resample ablation``), ``margin`` (mean change of the margin against the unsteered model,
         nats), ``low``, ``high`` (95%, Student's t over items taken as independent), ``accuracy`` (NaN for ``rest``,
         which is no run), ``n``. ``sadi_lens.plots.head_paths`` draws it.
@@ -128,7 +128,7 @@ def _edits(
         "unsteered": None,
         "scaled": scaling,
         "direct": direct,
-        **{f"direct, head {layer}.{unit}": one for (layer, unit), one in each.items()},
+        **{f"direct, {unit_label('head', *place)}": one for place, one in each.items()},
         "mean ablation": MeanAblation.from_differences(mask, own),
         "resample ablation": resample_ablation(model, mask, prompts, seed=seed),
     }

@@ -53,7 +53,7 @@ def head_paths(paths: "pd.DataFrame", *, theme: str = "light", size: str = "page
         title=f"The heads write {signed(direct, '.2f')} of {signed(whole, '.2f')} nats straight to the logits",
         facts=(
             named("task", about.get("task", "")),
-            f"{about.get('split', '')} n = {int(rows['n'].iloc[0])}".strip(),
+            f"{int(rows['n'].iloc[0])} {about.get('split', '')} items".replace("  ", " "),
             named("steering", about.get("label", "")),
             named("model", about.get("model", "")),
         ),

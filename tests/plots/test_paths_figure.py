@@ -12,7 +12,7 @@ def table():
         ("scaled", 2.0, 1.5, 2.5),
         ("direct", 0.5, 0.25, 0.75),
         ("rest", 1.5, 1.0, 2.0),
-        ("direct, head 1.2", 0.5, 0.25, 0.75),
+        ("direct, L1H2", 0.5, 0.25, 0.75),
         ("mean ablation", -1.0, -1.5, -0.5),
     ]
     found = pd.DataFrame(rows, columns=["edit", "margin", "low", "high"]).assign(accuracy=0.5, n=40)
