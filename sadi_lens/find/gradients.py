@@ -41,7 +41,7 @@ from sadi_lens.engine.runner import RawRunner, Runner, runner_of
 from sadi_lens.engine.scoring import padded_answers, read_answers
 from sadi_lens.engine.text import EncodedItem, encode_item
 from sadi_lens.types.base import DEFAULT_POSITION, NotFiniteError, require_one_of
-from sadi_lens.types.data import Sample
+from sadi_lens.types.data import Sample, wrong_choices
 from sadi_lens.types.model import HookedModel, ModelInfo, n_units
 
 
@@ -95,7 +95,7 @@ def margin_gradients(
         over = scorer.peaks.overflow()
         if over is not None:
             raise NotFiniteError("an edited activation", "the strength given", over[1])
-        margins = _margins(scores, [samples[index].answer or 0 for index in indices])
+        margins = _margins(scores, [samples[index] for index in indices])
         (gradient,) = torch.autograd.grad(margins.sum(), leaf)
         return _finite(gradient, component).cpu().numpy()
 
@@ -205,8 +205,8 @@ class _Rows:
                 wide = values.expand(-1, -1, activation.shape[-1] // values.shape[1]).flatten(1)
                 wide = wide.unflatten(0, rows)[..., None, :]
                 if self.through == "shift":
-                    return activation + wide.to(activation.dtype)
-                return activation * (1 + wide).to(activation.dtype)
+                    return (activation + wide).to(activation.dtype)
+                return (activation * (1 + wide)).to(activation.dtype)
 
             def hook(activation: Tensor) -> Tensor:
                 edited = edit_at(positions, edit, positions.split(activation))
@@ -260,11 +260,14 @@ class _Trees(_Rows):
         return scores.masked_fill(~real.any(dim=2).to(scores.device), -torch.inf)
 
 
-def _margins(scores: Float[Tensor, "item choice"], right: Sequence[int]) -> Float[Tensor, " item"]:
+def _margins(
+    scores: Float[Tensor, "item choice"], samples: Sequence[Sample]
+) -> Float[Tensor, " item"]:
     """Right answer minus the best wrong one."""
-    own = torch.tensor(right, device=scores.device)[:, None]
-    best = scores.scatter(1, own, -torch.inf).amax(dim=1)
-    return scores.gather(1, own)[:, 0] - best
+    right = torch.tensor([one.answer or 0 for one in samples], device=scores.device)
+    is_wrong = torch.from_numpy(wrong_choices(samples, scores.shape[1])).to(scores.device)
+    best = scores.masked_fill(~is_wrong, -torch.inf).amax(dim=1)
+    return scores.gather(1, right[:, None])[:, 0] - best
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from sadi_lens.engine.text import encode_item
 from sadi_lens.find.gradients import margin_gradients
 from sadi_lens.interventions import MaskedScaling
 from sadi_lens.types.base import DEFAULT_POSITION
-from sadi_lens.types.data import Sample
+from sadi_lens.types.data import Sample, wrong_choices
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import HookedModel, ModelInfo, n_units
 
@@ -86,13 +86,12 @@ def exact_effects(
     shape = (info.n_layers, n_units(info, component))
     units = [(layer, unit) for layer in range(shape[0]) for unit in range(shape[1])]
     items = [encode_item(model, s.prompt, s.choices, prepend_bos=prepend_bos) for s in samples]
-    right = np.array([sample.answer or 0 for sample in samples])
     found = np.empty((len(samples), len(units)), dtype=np.float32)
     for first in range(0, len(units), AT_ONCE):
         some = units[first : first + AT_ONCE]
         scaled = [MaskedScaling(_mask(component, shape, unit), strength) for unit in some]
         for batch in score_answers(model, items, [None, *scaled], position):
-            margins = _margins(batch.logprobs, right[batch.indices])
+            margins = _margins(batch.logprobs, [samples[index] for index in batch.indices])
             found[batch.indices, first : first + len(some)] = (margins[1:] - margins[0]).T
     return found.reshape(len(samples), *shape, 1)
 
@@ -104,10 +103,9 @@ def _mask(component: str, shape: tuple[int, int], unit: tuple[int, int]) -> Mask
 
 
 def _margins(
-    scores: Float[np.ndarray, "intervention item choice"], right: np.ndarray
+    scores: Float[np.ndarray, "intervention item choice"], samples: Sequence[Sample]
 ) -> Float[np.ndarray, "intervention item"]:
     """Right choice minus the best wrong one (nats)."""
-    item = np.arange(len(right))
-    others = scores.copy()
-    others[:, item, right] = -np.inf
-    return scores[:, item, right] - np.nanmax(others, axis=2)
+    right = scores[:, np.arange(len(samples)), [one.answer or 0 for one in samples]]
+    is_wrong = wrong_choices(samples, scores.shape[2])
+    return right - np.where(is_wrong, scores, -np.inf).max(axis=2)

@@ -48,7 +48,16 @@ class MeanAblation(Masked, AffineIntervention):
     @classmethod
     @checked()
     def from_differences(cls, mask: Mask, differences: ActivationDifferences) -> "MeanAblation":
-        """With the means at the last prompt token of the pairs."""
+        """With the means at the last prompt token of the pairs.
+
+        Raises:
+            ValueError: If the differences are of another component or shape than the mask.
+        """
+        if differences.component != mask.component:
+            raise ValueError(
+                f"differences must be of the mask's component {mask.component!r}, "
+                f"got {differences.component!r}"
+            )
         return cls(mask, differences.prompt_mean)
 
     @property

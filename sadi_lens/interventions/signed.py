@@ -7,7 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sadi_lens.engine.intervention import Masked, Placing, match_component, require_values
+from sadi_lens.engine.intervention import (
+    Masked,
+    Placing,
+    match_component,
+    require_values,
+    warn_of_rounding,
+)
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.checks import checked, float_array, require_fields
 from sadi_lens.types.differences import ActivationDifferences
@@ -100,7 +106,8 @@ class SignedScaling(Masked, Placing):
         direction = self.placed(
             ("direction", layer), match_component(self.direction[layer], self.component), activation
         )
-        agreement = activation * direction
+        wide = activation.to(torch.promote_types(activation.dtype, torch.float32))
+        agreement = wide * direction
         if self.component == "head":
             agreement = agreement.sum(dim=-1, keepdim=True)
         other = {"leave": 1.0, "damp": 1 / (1 + self.strength), "reverse": 1 - self.strength}
@@ -111,7 +118,9 @@ class SignedScaling(Masked, Placing):
             match_component(chosen.astype(np.float32), self.component),
             activation,
         )
-        return activation * (1 + (factor - 1) * selected).to(activation.dtype)
+        scale = 1 + (factor - 1) * selected
+        warn_of_rounding(scale, activation.dtype)
+        return (wide * scale).to(activation.dtype)
 
     def check(self, info: ModelInfo) -> None:
         """Raise ValueError if the model has another shape than the mask."""

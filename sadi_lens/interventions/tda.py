@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sadi_lens.engine.hooks import FlatHook
 from sadi_lens.engine.intervention import Context, PerPrompt
-from sadi_lens.engine.passes import batches_by_tokens, device_of, pad_id, pad_left, pass_tokens
+from sadi_lens.engine.passes import batches_on_one_side, device_of, pad_id, pad_left, pass_tokens
 from sadi_lens.engine.prompts import encode_prompt
 from sadi_lens.engine.runner import runner_of
 from sadi_lens.engine.twin import input_rows, sites_of
@@ -213,7 +213,8 @@ def _values(
         return hook
 
     lengths = [len(row) for row in rows]
-    for indices in batches_by_tokens(lengths, pass_tokens(model, max(lengths))):
+    sides = [(length, length) for length in lengths]
+    for indices in batches_on_one_side(model, sides, lengths, pass_tokens(model, max(lengths))):
         ids, mask = pad_left([rows[index] for index in indices], pad_id(model), device_of(model))
         hooks = [("neuron", layer, keep(layer)) for layer in range(n_layers)]
         with torch.inference_mode(), runner.attach(hooks):

@@ -73,7 +73,8 @@ class Chosen(NamedTuple):
     def on(self, samples: Sequence[Sample]) -> Candidate:
         """What runs over ``samples``."""
         if self.is_told and self.candidate.rebuild is not None:
-            return replace(self.candidate, intervention=self.candidate.rebuild(samples))
+            asked = behind(self.candidate.before, samples)
+            return replace(self.candidate, intervention=self.candidate.rebuild(asked))
         return self.on_prompts([sample.prompt for sample in samples])
 
     def on_prompts(self, prompts: Sequence[str]) -> Candidate:
@@ -134,7 +135,7 @@ def choose(
         ValueError: If it offers more candidates than the budget allows, or none.
     """
     require_one_of("choose", rule, RULES)
-    start = _start(method, before or {})
+    start = _start(method, before or {}, material.component)
     material, dev = material.upon(start), behind(start.before, dev)
     prompts = [one.prompt for one in dev]
     offered = _offer(method, material, before or {}, dev, budget)
@@ -180,10 +181,11 @@ def _edges(one: Chosen) -> list[str]:
     return []
 
 
-def _start(method: Method | Control, before: Mapping[str, Chosen]) -> Candidate:
-    """What the method starts from: the plain model, or what another method chose."""
-    name = method.upon if isinstance(method, Method) else ""
-    if not name:
+def _start(method: Method | Control, before: Mapping[str, Chosen], component: str) -> Candidate:
+    """What the method starts from: the plain model, or what another method chose. A control: where its method runs."""
+    is_control = isinstance(method, Control)
+    name = method.follows(component) if is_control else method.upon
+    if not name or (is_control and name not in before):  # of nothing: _offer says so
         return Candidate(None)
     if name not in before:
         raise UnavailableError(f"it starts from what {name!r} chose, which must stand before it")
@@ -239,7 +241,7 @@ def _offer(
 ) -> Sequence[Candidate]:
     if isinstance(method, Method):
         return candidates_of(method, material, budget)
-    name = method.of or f"sadi-{material.component}"
+    name = method.follows(material.component)
     followed = before[name].candidate if name in before else Candidate(None)
     if followed.intervention is None or not followed.strength:
         raise UnavailableError(f"{name!r} chose nothing that it could be a control of")

@@ -5,7 +5,7 @@ KL = mean_t sum_v p(v | t) log(p(v | t) / q(v | t))      p unsteered, q steered,
 
 import math
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from sadi_lens.engine.generation import generate
 from sadi_lens.engine.hooks import require_eval
 from sadi_lens.engine.intervention import Intervention
-from sadi_lens.engine.passes import batches_by_tokens, device_of, pad_id, pad_left
+from sadi_lens.engine.passes import batches_on_one_side, by_side, device_of, pad_id, pad_left
 from sadi_lens.engine.prompts import encode_prompt
 from sadi_lens.engine.steering import steer
 from sadi_lens.engine.text import encode_item
@@ -26,6 +26,8 @@ from sadi_lens.types.checks import checked
 from sadi_lens.types.model import HookedModel
 from sadi_lens.types.results import SideEffects
 
+Row = tuple[list[int], int]
+"""Tokens of a text, and how many of them continue its prompt."""
 MAX_LOGITS = 2**25
 """Logits (tokens x vocabulary) of one forward pass."""
 
@@ -78,7 +80,6 @@ def divergence(
     if [ids[len(ids) - n :] for ids, n in rows] != [ids[len(ids) - n :] for ids, n in longer]:
         raise ValueError(f"the texts are cut into other tokens after {before[-40:]!r}")
     most = max(1, MAX_LOGITS // int(model.cfg.d_vocab))
-    batches = batches_by_tokens([len(ids) for ids, _ in longer], most)
     parts = [
         _sums(
             (model, [rows[index] for index in indices]),
@@ -86,7 +87,7 @@ def divergence(
             intervention,
             position,
         )
-        for indices in batches
+        for indices in _batches(model, rows, other, longer, most)
     ]
     kl, surprise = (sum(part[place] for part in parts) for place in (0, 1))
     n_tokens = sum(max(1, n) for _, n in rows)
@@ -99,7 +100,17 @@ def divergence(
     return Divergence(kl / n_tokens, ratio, n_tokens)
 
 
-def _cut(model: HookedModel, prompt: str, continuation: str) -> tuple[list[int], int]:
+def _batches(
+    model: HookedModel, rows: Sequence[Row], other: HookedModel, longer: Sequence[Row], most: int
+) -> Iterator[list[int]]:
+    """Indices of texts that change one another in neither model."""
+    for some in by_side(model, [(len(ids), len(ids)) for ids, _ in rows]):
+        sizes = [len(longer[index][0]) for index in some]
+        for batch in batches_on_one_side(other, [(n, n) for n in sizes], sizes, most):
+            yield [some[index] for index in batch]
+
+
+def _cut(model: HookedModel, prompt: str, continuation: str) -> Row:
     """Tokens of a text, and how many of them continue the prompt."""
     if not continuation:
         return encode_prompt(model, prompt), 0

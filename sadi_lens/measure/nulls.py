@@ -9,6 +9,7 @@ import numpy as np
 
 from sadi_lens.interventions import MaskedScaling
 from sadi_lens.measure.calls import Settings
+from sadi_lens.measure.candidates import behind
 from sadi_lens.measure.choosing import Chosen
 from sadi_lens.measure.evaluation import evaluate_all
 from sadi_lens.measure.methods import Material
@@ -200,17 +201,17 @@ def bands_of(
         cells = grid if nulls.tuned and len(grid) > 1 else None
         for per_layer in (False, True) if one.name in nulls.per_layer_of else (False,):
             same = [(mask.k, strength) for mask, strength in cells or [(sadi.mask, sadi.strength)]]
-            owner = one.name if per_layer else ""
-            key = (owner, sadi.component, one.position, *same)
+            owner, own = one.name if per_layer else "", one.candidate
+            key = (owner, sadi.component, one.position, own.before, own.build, *same)
             if key not in shared:
                 band = null_band(
-                    material.model,
-                    task.test,
+                    own.on(material.model),
+                    behind(own.before, task.test),
                     sadi.mask,
                     sadi.strength,
                     n=nulls.n,
                     per_layer=per_layer,
-                    tune_on=None if cells is None else task.dev,
+                    tune_on=None if cells is None else behind(own.before, task.dev),
                     cells=cells,
                     seed=material.seed,
                     position=one.position,
@@ -220,6 +221,8 @@ def bands_of(
                     progress=progress,
                 )
                 words = f", as {owner} has" if owner else ""
+                if own.before or own.build:
+                    words += f"; {own.words or 'another prompt or model'}"
                 shared[key] = replace(band, label=band.label + words)
             found[per_layer][one.name] = shared[key]
     return found

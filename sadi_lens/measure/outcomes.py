@@ -16,7 +16,7 @@ from sadi_lens.measure.picks import Answers, Spelling
 from sadi_lens.tasks.contrast import right_answer
 from sadi_lens.types.answers import matches, neutral_prompt
 from sadi_lens.types.base import NotFiniteError
-from sadi_lens.types.data import Sample, cluster_codes, items_hash
+from sadi_lens.types.data import Sample, cluster_codes, items_hash, wrong_choices
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import Evaluation, Picks
 
@@ -266,9 +266,7 @@ def _outcome(
     scores = found.scores
     row = np.arange(len(samples))
     right = scores[row, [sample.answer or 0 for sample in samples]]
-    is_wrong = np.zeros(scores.shape, dtype=bool)
-    for index, sample in enumerate(samples):
-        is_wrong[index, list(sample.wrong)] = True
+    is_wrong = wrong_choices(samples, scores.shape[1])
     wrong = np.where(is_wrong, scores, -np.inf).max(axis=1)
     with np.errstate(invalid="ignore"):  # inf - inf is a broken item
         margins = (right - wrong).astype(np.float32)

@@ -136,7 +136,7 @@ def _edits(
 
 def _row(edit: str, change: np.ndarray, accuracy: float) -> dict[str, Any]:
     n, mean = change.size, float(change.mean())
-    half = 0.0
+    half = float("nan")
     if n > 1:
         half = float(stats.t.ppf(0.975, n - 1) * change.std(ddof=1) / np.sqrt(n))
     return {

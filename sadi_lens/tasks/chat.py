@@ -113,8 +113,15 @@ class _Renderer:
 
     def pair(self, pair: ContrastivePair) -> ContrastivePair:
         prompt, follow = self(pair.prompt)
+        other, follow_other = None, follow
+        if pair.negative_prompt is not None:
+            other, follow_other = self(pair.negative_prompt)
         return replace(
-            pair, prompt=prompt, positive=follow(pair.positive), negative=follow(pair.negative)
+            pair,
+            prompt=prompt,
+            positive=follow(pair.positive),
+            negative=follow_other(pair.negative),
+            negative_prompt=other,
         )
 
     def sample(self, sample: Sample) -> Sample:

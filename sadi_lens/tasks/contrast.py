@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from sadi_lens.types.answers import takes_space
+from sadi_lens.types.answers import normalise, takes_space
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import ContrastivePair, Sample
@@ -42,8 +42,9 @@ def make_pairs(
 ) -> tuple[ContrastivePair, ...]:
     """One pair (``"all"``: one for every wrong choice) for each item.
 
-    Draws depend on the seed and the item's prompt only, so an item keeps its negative in any subset. With ``"all"``
-    an item with more wrong choices counts more in the mean difference.
+    Draws depend on the seed and the item's prompt only, so an item keeps its negative in any subset; with ``"other"``
+    and ``"toxic"`` also on what there is to draw from. With ``"all"`` an item with more wrong choices counts more in
+    the mean difference.
 
     Args:
         items: With choices, or with a target (``"blank"``, ``"other"`` and ``"toxic"`` only).
@@ -82,10 +83,25 @@ def make_pairs(
         elif negatives == "toxic":
             wrong = [_spaced(item.prompt, rng.choice([t for t in texts if t.strip()]))]
         else:
-            own = {right, *(item.choices[index] for index in item.also_right)}
-            wrong = [rng.choice([answer for answer in answers if answer not in own])]
+            wrong = [rng.choice(_others(item, answers))]
         pairs += [ContrastivePair(item.prompt, right, one) for one in wrong]
     return tuple(pairs)
+
+
+def _others(item: Sample, answers: Sequence[str]) -> list[str]:
+    """Right answers of other items that are wrong for this one, however they are written.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    also = (item.choices[index] for index in item.also_right)
+    own = {normalise(one) for one in (right_answer(item), *also, *item.aliases)}
+    found = [answer for answer in answers if normalise(answer) not in own]
+    if not found:
+        raise ValueError(
+            f"negatives='other' needs another answer than those of {item.prompt[-40:]!r}, got {list(answers)}"
+        )
+    return found
 
 
 def _hard_pairs(items: Sequence[Sample], scores: Any) -> tuple[ContrastivePair, ...]:

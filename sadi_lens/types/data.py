@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.checks import require_fields
@@ -200,6 +200,21 @@ def items_hash(samples: Sequence[Sample]) -> str:
         if one.also_right or one.aliases:
             digest.update(repr((one.also_right, one.aliases)).encode())
     return digest.hexdigest()[:16]
+
+
+def wrong_choices(samples: Sequence[Sample], width: int) -> Bool[np.ndarray, "item choice"]:
+    """Which choices are wrong; False for those that an item does not have.
+
+    Example:
+        >>> from sadi_lens.types.data import wrong_choices
+        >>> sample = Sample("Who?", (" Ann", " Ann Lee", " Tom"), 0, also_right=(1,))
+        >>> wrong_choices([sample], 4).tolist()
+        [[False, False, True, False]]
+    """
+    found = np.zeros((len(samples), width), dtype=bool)
+    for row, sample in enumerate(samples):
+        found[row, list(sample.wrong)] = True
+    return found
 
 
 def cluster_codes(names: Sequence[str | None]) -> Int[np.ndarray, " item"] | None:

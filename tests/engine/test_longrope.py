@@ -93,3 +93,34 @@ def test_an_item_on_both_sides_is_refused(model):
         ValueError, match="must be on one side of 12 tokens, where this model's LongRoPE"
     ):
         sl.evaluate(model, [sample], progress=False)
+
+
+def test_a_divergence_is_the_sum_over_texts_alone(model):
+    import sadi_lens as sl
+    from sadi_lens.measure.neutral import divergence
+
+    scaling = sl.MaskedScaling(sl.Mask.from_units("head", [(0, 1), (1, 2)], model), 2.0)
+    texts = [(SHORT, " red"), (LONG, " blue hat")]
+    alone = [divergence(model, [one], scaling) for one in texts]
+    together = divergence(model, texts, scaling)
+    n = sum(one.n_tokens for one in alone)
+    assert together.kl == pytest.approx(sum(one.kl * one.n_tokens for one in alone) / n, rel=1e-4)
+    before = "Ann was good and Tom was bad and"  # the steered model's text is on the other side
+    changed = [divergence(model, [one], scaling, before=before) for one in texts]
+    both = divergence(model, texts, scaling, before=before)
+    assert both.kl == pytest.approx(sum(one.kl * one.n_tokens for one in changed) / n, rel=1e-4)
+
+
+def test_the_neurons_of_a_short_prompt_are_its_own_beside_a_long_one(model):
+    import torch
+
+    from sadi_lens.interventions.tda import _values
+
+    def of(*prompts):
+        return {row: values for row, values in _values(model, prompts)}
+
+    together = of(SHORT, LONG)
+    for prompt in (SHORT, LONG):
+        ((row, values),) = of(prompt).items()
+        for one, other in zip(values, together[row], strict=True):
+            torch.testing.assert_close(one, other, atol=2e-5, rtol=1e-4)

@@ -41,10 +41,32 @@ def test_exact_effects_are_runs_with_one_unit_scaled(llama, items, monkeypatch):
 
 
 def test_the_margin_of_more_than_two_choices_is_to_the_best_wrong_one():
+    import sadi_lens as sl
     from sadi_lens.find.strength_effects import _margins
 
-    scores = np.array([[[-1.0, -3.0, -2.0], [-4.0, -1.0, np.nan]]])
-    assert _margins(scores, np.array([0, 0])).tolist() == [[1.0, -3.0]]
+    scores = np.array([[[-1.0, -3.0, -2.0], [-4.0, -1.0, np.nan], [-2.0, -1.0, -5.0]]])
+    samples = [
+        sl.Sample("q", (" a", " b", " c"), 0),
+        sl.Sample("q", (" a", " b"), 0),
+        sl.Sample("q", (" a", " b", " c"), 0, also_right=(1,)),
+    ]
+    assert _margins(scores, samples).tolist() == [[1.0, -3.0, 3.0]]
+
+
+def test_a_choice_that_is_right_too_is_nothing_to_be_ahead_of(llama):
+    import sadi_lens as sl
+
+    sample = sl.Sample("the ball is", (" red", " blue", " box"), 0, also_right=(1,))
+    scores = sl.evaluate(llama, [sample], progress=False).choice_scores[0]
+    assert scores[1] > scores[2]  # it would be the best wrong one
+    mask = sl.Mask.from_units("head", [(1, 2)], llama)
+    size = 0.01
+    (found,) = sl.measure.unit_effects(llama, [sample], mask, size, progress=False).effects.ravel()
+    scaled = sl.evaluate(llama, [sample], sl.MaskedScaling(mask, size), progress=False)
+    after = scaled.choice_scores[0]
+    change = (after[0] - after[2]) - (scores[0] - scores[2])
+    assert found == pytest.approx(change, abs=3e-4)  # the slope times the strength
+    assert abs((after[0] - after[1]) - (scores[0] - scores[1]) - change) > 1e-3
 
 
 @pytest.mark.parametrize("ranking", ["integrated", "exact"])

@@ -496,3 +496,18 @@ def test_places_are_counted_within_the_prompt_whatever_the_padding_and_the_cache
     assert tracker.place().tolist() == [row[:3] for row in expected]
     tracker.begin(2, 2, 3, mask)
     assert tracker.place().tolist() == [[-1, -1], [-1, -1]]
+
+
+def test_signed_scaling_in_bfloat16_rounds_once_as_masked_scaling_does():
+    import torch
+
+    import sadi_lens as sl
+
+    mask = sl.Mask("hidden", np.ones((3, 32), dtype=bool))
+    h = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(0)).bfloat16()
+    signed = sl.interventions.SignedScaling(mask, np.ones((3, 32, 1)), 2.03, opposed="leave")
+    scaled = (h.float() * 3.03).bfloat16()
+    assert torch.equal(signed.edit(h, 1), torch.where(h > 0, scaled, h))
+    small = sl.interventions.SignedScaling(mask, np.ones((3, 32, 1)), 0.003, opposed="leave")
+    with pytest.warns(UserWarning, match="finer than torch.bfloat16 can express"):
+        small.edit(h, 1)

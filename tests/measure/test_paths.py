@@ -126,3 +126,19 @@ def test_what_the_planted_head_writes_reaches_the_logits_through_the_planted_neu
         sl.measure.head_paths(
             model, task, sl.MaskedScaling(sl.Mask.from_units("neuron", [(3, 17)], model), 2.0)
         )
+
+
+def test_the_means_of_an_ablation_are_those_of_its_component(differences):
+    import sadi_lens as sl
+
+    mask = sl.top_k_mask(differences["hidden"], 3)
+    with pytest.raises(ValueError, match="of the mask's component 'hidden', got 'mlp_out'"):
+        sl.interventions.MeanAblation.from_differences(mask, differences["mlp_out"])
+
+
+def test_one_item_has_no_interval():
+    from sadi_lens.measure.paths import _row
+
+    row = _row("scaled", np.array([1.5]), 1.0)
+    assert row["margin"] == 1.5
+    assert np.isnan([row["low"], row["high"]]).all()

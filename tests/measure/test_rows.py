@@ -222,6 +222,46 @@ def test_sadi_on_a_tuned_model_reads_its_differences_there(llama, small):
     assert made.upon(Candidate(None)) is made
 
 
+def test_null_and_controls_of_a_method_upon_a_text_run_behind_that_text():
+    import sadi_lens as sl
+    from sadi_lens.measure.candidates import behind
+    from sadi_lens.measure.methods import Control, Method
+    from sadi_lens.measure.methods.sadi import sadi
+    from sadi_lens.measure.nulls import null_band
+
+    model, task = sl.load_model("tiny"), sl.load_task("hints")
+    few = sl.Task("hints", pairs=task.pairs[:40], dev=task.dev[:24], test=task.test[:60])
+    text = "".join(one.prompt + one.positive + "\n\n" for one in task.pairs[100:103])
+    seen = []
+
+    def build(material, followed, prompts):
+        seen.append(([*prompts], [one.prompt for one in material.pairs]))
+        return followed
+
+    methods = [
+        Method("text", "other", lambda *_: [sl.measure.Candidate(None, before=text, words="text")]),
+        Method("sadi", "adaptive", sadi, axis="K", ranking="signed", component="head", upon="text"),
+        Control("same", "fixed", build, of="sadi", per_prompts=True),
+        "unsteered",
+    ]
+    found = sl.compare(
+        model, few, methods, budget=4, n_null=20, tune_null=False, controls="all", progress=False
+    )
+    band = next(one for one in found.nulls if not one.per_layer)
+    drawn = sl.Mask.from_units("head", [(0, unit) for unit in range(band.k)], model)
+    options = {"n": 20, "seed": 0, "progress": False}
+    asked = behind(text, few.test)
+    expected = null_band(model, asked, drawn, band.strength, **options)
+    assert band.accuracies.tolist() == expected.accuracies.tolist()
+    plain = null_band(model, few.test, drawn, band.strength, **options)
+    assert band.accuracies.tolist() != plain.accuracies.tolist()
+    assert band.label.endswith("; text")
+    assert found.row("same").accuracy == found.row("sadi").accuracy
+    assert {prompts[0][: len(text)] for prompts, _ in seen} == {text}
+    assert [one.prompt for one in asked] in [prompts for prompts, _ in seen]
+    assert all(one[: len(text)] == text for _, pairs in seen for one in pairs)
+
+
 def test_a_method_that_starts_from_another_needs_it_before(llama, small):
     import sadi_lens as sl
 

@@ -143,3 +143,16 @@ def test_a_rendered_prompt_is_measured_as_hugging_face_sees_it():
     )
     assert encode(tokenizer, sample.prompt) == want
     assert sample.choices == ("yes", "no")
+
+
+def test_both_prompts_of_a_persona_pair_are_rendered():
+    import sadi_lens as sl
+
+    pair = sl.ContrastivePair(
+        "be good . go", " on", " on .", negative_prompt="be bad . go:\nAnswer:"
+    )
+    rendered = sl.tasks.with_chat_template(sl.Task("t", pairs=(pair,)), _tokenizer(CHATML)).pairs[0]
+    assert rendered.prompt == "<s>user : be good . go</s><s>assistant : "
+    assert rendered.negative_prompt == "<s>user : be bad . go:</s><s>assistant : "
+    assert isinstance(rendered.negative_prompt, sl.types.data.ChatPrompt)
+    assert (rendered.positive, rendered.negative) == ("on", "on .")

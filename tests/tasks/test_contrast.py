@@ -126,3 +126,15 @@ def test_the_embedded_pairs_know_their_items():
     assert sl.tasks.make_pairs(task.pair_items, "all") == task.pairs
     recall = sl.load_task("recall")
     assert sl.tasks.make_pairs(recall.pair_items, "blank") == recall.pairs
+
+
+def test_the_right_answer_of_another_item_is_wrong_however_it_is_written():
+    import sadi_lens as sl
+
+    usa = sl.Sample("q1", target="USA", aliases=("United States", "US"))
+    others = [sl.Sample("q2", target="the united states."), sl.Sample("q3", target="Peru")]
+    for seed in range(6):
+        (first, *_) = sl.tasks.make_pairs([usa, *others], "other", seed=seed)
+        assert first.negative == " Peru"
+    with pytest.raises(ValueError, match="needs another answer than those of 'q1'"):
+        sl.tasks.make_pairs([usa, others[0]], "other")

@@ -205,6 +205,10 @@ class Control:
         check_value("build", self.build, Callable[..., Any])
         _require_known(self)
 
+    def follows(self, component: str) -> str:
+        """Name of the method that it is a control of, in a comparison on ``component``."""
+        return self.of or f"sadi-{component}"
+
 
 def _require_known(one: Method | Control, **allowed: Collection[str]) -> None:
     """Refuse a name that is empty, and words that nothing is called by; further ones may be empty.
