@@ -183,9 +183,8 @@ def _edges(one: Chosen) -> list[str]:
 
 def _start(method: Method | Control, before: Mapping[str, Chosen], component: str) -> Candidate:
     """What the method starts from: the plain model, or what another method chose. A control: where its method runs."""
-    is_control = isinstance(method, Control)
-    name = method.follows(component) if is_control else method.upon
-    if not name or (is_control and name not in before):  # of nothing: _offer says so
+    name = method.upon if isinstance(method, Method) else method.follows(component)
+    if not name or (isinstance(method, Control) and name not in before):  # _offer says so
         return Candidate(None)
     if name not in before:
         raise UnavailableError(f"it starts from what {name!r} chose, which must stand before it")
@@ -245,9 +244,10 @@ def _offer(
     followed = before[name].candidate if name in before else Candidate(None)
     if followed.intervention is None or not followed.strength:
         raise UnavailableError(f"{name!r} chose nothing that it could be a control of")
+    material.require_own_tokens(dev if method.per_prompts else ())
     build = partial(method.build, material, followed.intervention)
-    given = dev if method.per_samples else [one.prompt for one in dev]
-    built = check_value(f"what build of {method.name!r} gives", build(given), Intervention)
+    made_of = build(dev if method.per_samples else [one.prompt for one in dev])
+    built = check_value(f"what build of {method.name!r} gives", made_of, Intervention)
     made = Candidate(built, followed.k, followed.strength)
     return [replace(made, rebuild=build) if method.per_prompts or method.per_samples else made]
 

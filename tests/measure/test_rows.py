@@ -291,3 +291,32 @@ def test_the_kl_of_a_text_before_the_prompt_is_that_of_two_raw_passes(llama):
     assert got.kl == pytest.approx(expected, rel=1e-4)
     assert got.n_tokens == 2
     assert sl.measure.divergence(llama, [(prompt, end)], None).kl == 0
+
+
+def test_what_is_measured_at_a_prompt_alone_is_left_out_where_answers_join_its_last_token():
+    """The push at "... Answer: " would be that of the space, which the answer's own token swallows."""
+    import sadi_lens as sl
+
+    model, task = sl.load_model("tiny"), sl.load_task("hints")
+
+    def moved(one, answers):
+        return dataclasses.replace(one, prompt=one.prompt + " ", **answers)
+
+    pairs = [
+        moved(one, {"positive": one.positive.strip(), "negative": one.negative.strip()})
+        for one in task.pairs[:20]
+    ]
+    dev, test = (
+        tuple(
+            moved(one, {"choices": tuple(choice.strip() for choice in one.choices)})
+            for one in split[:20]
+        )
+        for split in (task.dev, task.test)
+    )
+    spaced = sl.Task("hints", pairs=tuple(pairs), dev=dev, test=test)
+    names = ["sadi-head", "matched-norm", "swapped-prompt", "fixed", "tda"]
+    found = sl.compare(model, spaced, names, budget=2, n_null=0, progress=False)
+    assert {"sadi-head", "fixed", "tda"} <= {row.label for row in found.rows}
+    for name in ("matched-norm", "swapped-prompt"):
+        (note,) = [one for one in found.notes if one.startswith(f"{name} left out")]
+        assert "in 20 of 20 an answer joins the prompt's last token" in note

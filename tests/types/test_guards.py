@@ -152,3 +152,56 @@ def test_results_of_other_items_are_refused():
 
     with pytest.raises(ValueError, match="same items"):
         Guards.of(picks([0, 1], [0, 1]), picks([1, 1], [0, 1]))
+
+
+@pytest.mark.parametrize("n_answers", [4, 8, 10])
+def test_an_answer_in_one_cluster_alone_still_gives_an_interval(n_answers):
+    """Most resamples of ten clusters lack an answer; every answer's gain differs from the others'."""
+    from sadi_lens.types.results import Guards
+
+    right = np.repeat(np.arange(n_answers), 6)
+    rng = np.random.default_rng(0)
+    base, steered = (
+        picks(right, np.where(rng.random(right.size) < share, right, (right + 1) % n_answers),
+              rng.normal(size=(right.size, n_answers)), names=tuple("abcdefghij"[:n_answers]))
+        for share in (0.4, 0.8)
+    )  # fmt: skip
+    low, high = Guards.of(steered, base, right).balanced_interval
+    gains = [
+        steered.correct[right == one].mean() - base.correct[right == one].mean()
+        for one in range(n_answers)
+    ]
+    error = np.std(gains) / np.sqrt(n_answers)  # of a mean over clusters
+    assert high - low == pytest.approx(2 * 1.96 * error, rel=0.25)
+
+
+def test_an_area_that_most_resamples_do_not_have_is_no_verdict():
+    """ "Maybe" is listed as a choice of one item, wrongly: most resamples have no pair of items for it."""
+    from sadi_lens.types.results import Guards
+
+    rng = np.random.default_rng(1)
+    right = np.array([*[0, 1] * 10, 2])
+    lead = np.where(right == 0, 1.0, -1.0) + rng.normal(0, 0.1, right.size)
+    evidence = np.stack([lead, -lead, np.full(right.size, np.nan)], axis=1)
+    evidence[-1, 2] = 3.0
+    evidence[0, 2] = -3.0
+    chosen = np.array([*[0] * 20, 2])
+    base = picks(right, chosen, evidence * 0.1, names=("yes", "no", "maybe"))
+    steered = picks(right, right, evidence, names=("yes", "no", "maybe"))
+    found = Guards.of(steered, base)
+    assert np.isfinite(found.auc_interval).all() == np.isfinite(found.auc_interval.low)
+    assert "nan" not in found.numbers
+    assert "nan" not in found.verdict(found.balanced_interval)
+
+
+def test_an_unknown_interval_of_the_area_makes_no_verdict_of_a_gain():
+    from dataclasses import replace
+
+    from sadi_lens.types.results import Guards
+    from sadi_lens.types.stats import Interval
+
+    found = Guards.of(results(0.0, 3.0, n=80, seed=1), results(0.0, 0.0, n=80))
+    assert found.balanced_interval.low > 0
+    unknown = replace(found, auc_interval=Interval(float("nan"), float("nan")))
+    assert unknown.verdict(found.balanced_interval) == ""
+    assert unknown.numbers.endswith(f"to {found.auc:.2f}")

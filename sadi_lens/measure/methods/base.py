@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.text import encode_item
 from sadi_lens.find.differences import activation_differences
 from sadi_lens.find.rankings import ALL_RANKINGS, unit_scores
 from sadi_lens.measure.calls import kept, weights_of
@@ -20,7 +21,7 @@ from sadi_lens.measure.sweeps import STRENGTHS, ks_of
 from sadi_lens.tasks.prompts import map_prompts
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
 from sadi_lens.types.checks import check_value
-from sadi_lens.types.data import ContrastivePair, Task
+from sadi_lens.types.data import ContrastivePair, Sample, Task
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask, top_k_mask
 from sadi_lens.types.model import COMPONENTS, HookedModel
@@ -97,8 +98,33 @@ class Material:
 
     @property
     def prompts(self) -> list[str]:
-        """Prompts of the pairs."""
-        return [pair.prompt for pair in self.pairs]
+        """Prompts of the pairs, for what is measured at a prompt alone.
+
+        Raises:
+            UnavailableError: If an answer joins the last token of its prompt, so that it acts elsewhere.
+        """
+        if "prompts" not in self.read:
+            asked = [Sample(one.prompt, (one.positive, one.negative), 0) for one in self.pairs]
+            self.require_own_tokens(asked)
+            self.read["prompts"] = [one.prompt for one in asked]
+        return self.read["prompts"]
+
+    def require_own_tokens(self, samples: Sequence[Sample]) -> None:
+        """Refuse prompts whose last token the tokenizer makes one with the beginning of an answer.
+
+        Raises:
+            UnavailableError: If there is one: read alone, it ends at another token than the one that is steered.
+        """
+        joined = [
+            one.prompt
+            for one in samples
+            if one.choices and encode_item(self.model, one.prompt, one.choices).merged
+        ]
+        if joined:
+            raise UnavailableError(
+                f"it is measured at prompts alone, and in {len(joined)} of {len(samples)} an answer joins the prompt's "
+                f"last token (first {joined[0][-30:]!r}); a space at the end of a prompt belongs to its answers"
+            )
 
     def scores(self, component: str, ranking: str) -> Scores:
         """Scores of units under a ranking that needs more than mean differences (probe, gradient)."""

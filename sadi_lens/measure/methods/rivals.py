@@ -204,6 +204,6 @@ def gate(material: Material, budget: int | None) -> list[Candidate]:
 
 def tda(material: Material, budget: int | None) -> list[Candidate]:  # noqa: ARG001  # one signature
     """Each prompt's own neurons, at the threshold of its authors: nothing is left to choose on dev."""
-    thresholds = tail_thresholds(material.model, material.prompts, cett=CETT)
+    thresholds = tail_thresholds(material.model, [one.prompt for one in material.pairs], cett=CETT)
     build = partial(TDA.from_prompts, material.model, cett=CETT, thresholds=thresholds)
     return [Candidate(None, rebuild=build)]

@@ -128,6 +128,7 @@ class Guards:
     """NaN for generated text."""
     auc_gain: float
     auc_interval: Interval
+    """NaN where most resamples have no pair of items to tell apart."""
     d_prime: float
     """NaN unless there are two answers."""
     bias: float
@@ -189,7 +190,7 @@ class Guards:
         if gain.low <= 0 or self.auc_interval.low > 0:
             return ""
         rises = self.balanced_interval.low > 0
-        if rises and math.isnan(self.auc):
+        if rises and math.isnan(self.auc_interval.low):
             return ""
         what = (
             "moves the threshold between the answers" if rises else "changes the favourite answer"
@@ -207,7 +208,8 @@ class Guards:
         if math.isnan(self.auc):
             return words
         low, high = self.auc_interval
-        return f"{words}, AUC {self.auc - self.auc_gain:.2f} to {self.auc:.2f} [{low:+.2f}, {high:+.2f}]"
+        ends = "" if math.isnan(low) else f" [{low:+.2f}, {high:+.2f}]"
+        return f"{words}, AUC {self.auc - self.auc_gain:.2f} to {self.auc:.2f}{ends}"
 
 
 def _gains(steered: Picks, base: Picks, rng: np.random.Generator) -> Iterator[np.ndarray]:
@@ -228,17 +230,19 @@ def _gains(steered: Picks, base: Picks, rng: np.random.Generator) -> Iterator[np
 def _gains_by_cluster(
     steered: Picks, base: Picks, clusters: Int[np.ndarray, " item"], rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """``_gains`` on resamples of whole clusters, one after the other: they differ in length."""
+    """``_gains`` on resamples of whole clusters, one after the other: they differ in length.
+
+    The means are over the answers that a resample holds: to leave out those that lack one would leave, where answers
+    stand in a few clusters each, only resamples that are alike.
+    """
     members = [np.flatnonzero(clusters == one) for one in np.unique(clusters)]
-    n_right = len(steered.strata)
     for _ in range(N_RESAMPLES):
         drawn = rng.integers(len(members), size=len(members))
         rows = np.concatenate([members[at] for at in drawn])
         right = steered.right[rows]
         places = [np.flatnonzero(right == one) for one in np.unique(right)]
-        if len(places) == n_right:  # without an answer there is no mean over the answers
-            index = rows[None]
-            yield _both(steered, index, right, places) - _both(base, index, right, places)
+        index = rows[None]
+        yield _both(steered, index, right, places) - _both(base, index, right, places)
 
 
 def _both(
@@ -277,5 +281,8 @@ def _auc(
 
 
 def _interval(gains: Float[np.ndarray, " resample"]) -> Interval:
+    known = gains[np.isfinite(gains)]
+    if known.size < gains.size / 2:
+        return Interval(NAN, NAN)
     tail = (1 - CONFIDENCE) / 2
-    return Interval(*(float(one) for one in np.quantile(gains, [tail, 1 - tail])))
+    return Interval(*(float(one) for one in np.quantile(known, [tail, 1 - tail])))
