@@ -88,7 +88,7 @@ def generate(
         use_cache: Whether to keep keys and values (same text either way).
         prepend_bos: See ``sadi_lens.engine.text.encode``.
         batch_size: Prompts of one batch; fewer where memory runs out.
-        seed: Used when ``do_sample=True``; the global random state is left as it was.
+        seed: Used when ``do_sample=True``; the global random state is left as it was. A text depends on its batch, too.
         skip_special_tokens: Passed to the tokenizer's decode.
         stream: True writes the text of a single prompt to the terminal or notebook as it comes; a function gets
             (index of the prompt, piece of text). Not with beams.

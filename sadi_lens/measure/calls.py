@@ -21,7 +21,7 @@ from sadi_lens.engine.text import fitting, warn_unknown
 from sadi_lens.measure.picks import joined_picks
 from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.checks import check_value
-from sadi_lens.types.data import Sample, cluster_codes, items_hash
+from sadi_lens.types.data import Sample, cluster_codes, items_hash, samples_hash
 from sadi_lens.types.encoding import encode
 from sadi_lens.types.model import HookedModel, fingerprint_of
 from sadi_lens.types.results import Evaluation
@@ -58,7 +58,7 @@ class Call:
         settings = asdict(self.settings)
         del settings["engine"]
         return {
-            "samples": items_hash(self.samples),
+            "samples": samples_hash(self.samples),
             "interventions": described(self.interventions),
             "label": tuple(self.labels),
             **settings,

@@ -115,7 +115,7 @@ def score_choices(
     if scoring == "per_token":
         result.divide([[len(one) for one in item.answers] for item in items])
     if scoring == "per_byte":
-        result.divide([[len(text.strip().encode()) for text in texts] for texts in choices])
+        result.divide([[len(text.strip().encode()) or 1 for text in texts] for texts in choices])
     return result
 
 

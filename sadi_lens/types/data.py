@@ -202,6 +202,14 @@ def items_hash(samples: Sequence[Sample]) -> str:
     return digest.hexdigest()[:16]
 
 
+def samples_hash(samples: Sequence[Sample]) -> str:
+    """Identity of samples with all that a result says of them: ``items_hash``, and what is kept beside the texts."""
+    beside = [
+        (one.split, one.cluster, one.group, isinstance(one.prompt, ChatPrompt)) for one in samples
+    ]
+    return hashlib.sha256(repr((items_hash(samples), beside)).encode()).hexdigest()[:16]
+
+
 def wrong_choices(samples: Sequence[Sample], width: int) -> Bool[np.ndarray, "item choice"]:
     """Which choices are wrong; False for those that an item does not have.
 

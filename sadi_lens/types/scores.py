@@ -29,7 +29,7 @@ class Scores(ArrayEq):
     """One score a unit under a named ranking; ``top_k_mask`` takes the units with the largest.
 
     Raises:
-        ValueError: If ``values`` is not [layer unit] or not finite.
+        ValueError: If ``values`` is not [layer unit] or holds NaN.
 
     Example:
         >>> found = sl.unit_scores(model, task.pairs[:10], "head", "magnitude", progress=False)

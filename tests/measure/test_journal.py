@@ -46,6 +46,32 @@ def test_the_same_call_is_read_and_any_other_computed(
     assert len(counted) == before + 1  # outside nothing is read
 
 
+def test_what_items_share_and_are_called_is_part_of_the_call(llama, samples, counted, tmp_path):
+    from dataclasses import replace
+
+    import sadi_lens as sl
+    from sadi_lens.measure.calls import journal
+    from sadi_lens.types.data import ChatPrompt
+
+    def changed(**values):
+        return [replace(one, **values) for one in samples]
+
+    chat = [replace(one, prompt=ChatPrompt(one.prompt)) for one in samples]
+    with journal(tmp_path):
+        plain = sl.evaluate(llama, samples, progress=False)
+        shared = sl.evaluate(llama, changed(cluster="a"), progress=False)
+        grouped = sl.evaluate(llama, changed(group="g"), progress=False)
+        test = sl.evaluate(llama, changed(split="test"), progress=False)
+        before = len(counted)
+        sl.evaluate(llama, chat, progress=False)
+        assert len(counted) == before + 1
+    assert plain.clusters is None
+    assert shared.clusters.tolist() == [0] * len(samples)
+    assert grouped.groups == ("g",) * len(samples)
+    assert (plain.split, test.split) == ("dev", "test")
+    assert plain.items == shared.items  # the same items still pair
+
+
 def test_other_weights_and_other_versions_compute_anew(
     llama, samples, counted, tmp_path, monkeypatch
 ):

@@ -17,7 +17,7 @@ from sadi_lens.measure.methods import Material
 from sadi_lens.models import load_model
 from sadi_lens.tasks import balance_pairs, make_pairs, with_chat_template, with_examples
 from sadi_lens.tasks.contrast import balance_warning, right_answer
-from sadi_lens.types.data import ContrastivePair, Sample, Task, items_hash
+from sadi_lens.types.data import ContrastivePair, Sample, Task, samples_hash
 from sadi_lens.types.model import HookedModel, ModelInfo
 
 
@@ -148,7 +148,7 @@ class Inputs:
 
 def task_hash(task: Task) -> str:
     """Identity of everything in a task that decides a number."""
-    parts = [items_hash(getattr(task, name)) for name in ("pair_items", "dev", "test")]
+    parts = [samples_hash(getattr(task, name)) for name in ("pair_items", "dev", "test")]
     pairs = [(p.prompt, p.positive, p.negative, p.negative_prompt) for p in task.pairs]
     parts += [pairs, task.prompts]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
