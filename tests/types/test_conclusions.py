@@ -116,6 +116,26 @@ def test_no_row_no_conclusion(comparison):
     assert conclusions(bare) == ()
 
 
+def test_what_is_not_known_is_blank_in_the_tables(comparison):
+    """Free text has no margin, and a finished intervention no accuracy on dev."""
+    import dataclasses
+
+    import numpy as np
+
+    from sadi_lens.types.results.table import COMPARED_COLUMNS, compared_rows
+
+    nan = float("nan")
+    rows = tuple(
+        dataclasses.replace(one, margin=nan, dev_accuracy=nan, n_candidates=0)
+        for one in comparison.rows
+    )
+    nulls = (dataclasses.replace(comparison.nulls[0], margins=np.full(3, nan)),)
+    found = compared_rows(dataclasses.replace(comparison, rows=rows, nulls=nulls))
+    assert "nan" not in str(found)
+    cells = dict(zip(COMPARED_COLUMNS, found[1], strict=True))
+    assert (cells["dev (tried)"], cells["margin (nats)"]) == ("", "")
+
+
 def test_the_tables_are_text(comparison):
     from sadi_lens.types.results.table import (
         COMPARED_COLUMNS,
