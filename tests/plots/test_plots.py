@@ -669,6 +669,15 @@ def test_a_cell_inside_the_grid_is_no_edge_and_a_smallest_strength_is():
     )
 
 
+def test_the_edge_of_a_grid_is_its_largest_strength_in_whatever_order_it_was_tried():
+    from sadi_lens import plots
+
+    found = sweep(((0.9, 0.7),), ks=(1,), strengths=(8.0, 2.0))
+    assert title(plots.sweep_heatmap(found)) == (
+        "Best: K 1, strength 8, 90.0% on dev, unsteered 60.0%; largest strength of the grid: more may do better"
+    )
+
+
 def test_a_test_split_is_called_optimistic_without_a_warning():
     from sadi_lens import plots
 

@@ -59,6 +59,28 @@ def test_ties_of_the_stable_pick_go_to_the_gentler_cell():
     assert (stable.k, stable.strength) == (1, 1.0)
 
 
+def test_axes_ascend_in_whatever_order_they_were_tried(tmp_path):
+    import sadi_lens as sl
+
+    accuracy = np.array([[0.80, 0.10, 0.50], [0.10, 0.50, 0.77], [0.10, 0.79, 0.77]])
+    correct = np.random.default_rng(0).random((3, 3, 4)) < 0.5
+    items = {"n": 4, "unsteered_correct": np.ones(4, bool)}
+    sweep = grid(accuracy, correct=correct, balanced_accuracy=accuracy / 2, **items)
+    rows, columns = [2, 0, 1], [1, 2, 0]
+    turned = np.ix_(rows, columns)
+    mixed = grid(
+        accuracy[turned],
+        ks=(3, 1, 2),
+        strengths=(2.0, 3.0, 1.0),
+        correct=correct[turned],
+        balanced_accuracy=accuracy[turned] / 2,
+        **items,
+    )
+    assert mixed == sweep
+    assert mixed.stable() == sweep.stable()
+    assert sl.load(sl.save(mixed, tmp_path / "sweep")) == sweep
+
+
 def test_a_cliff_is_said_in_the_reason():
     sweep = grid([[0.8, 0.6]], valid_rate=np.array([[0.49, 0.51]]))
     assert sweep.cliffs().tolist() == [[True, False]]

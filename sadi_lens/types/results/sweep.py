@@ -31,9 +31,16 @@ class Selection:
     """``held_out`` minus the unsteered accuracy on the same half."""
 
 
+CELLS = ("accuracy", "margin", "valid_rate", "correct", "balanced_accuracy")
+"""Arrays of a sweep that begin with the axes [k strength]."""
+
+
 @dataclass(frozen=True, eq=False)
 class Sweep(ArrayEq):
-    """Accuracy, margin and valid-answer rate over K x strength, on the same items as the unsteered model."""
+    """Accuracy, margin and valid-answer rate over K x strength, on the same items as the unsteered model.
+
+    Both axes ascend, in whatever order they were given.
+    """
 
     component: str
     ranking: str
@@ -64,6 +71,17 @@ class Sweep(ArrayEq):
     balanced_accuracy: Any = None
     """Array [k strength] of ``Picks.balanced_accuracy``; None where the task has no few answers to count."""
     unsteered_balanced_accuracy: float = float("nan")
+
+    def __post_init__(self) -> None:
+        axes = {"ks": self.ks, "strengths": self.strengths}
+        if all(list(axis) == sorted(axis) for axis in axes.values()):
+            return
+        orders = [np.argsort(axis, kind="stable") for axis in axes.values()]
+        for name in CELLS:
+            if (values := getattr(self, name)) is not None:
+                object.__setattr__(self, name, np.asarray(values)[np.ix_(*orders)])
+        for name, axis in axes.items():
+            object.__setattr__(self, name, tuple(sorted(axis)))
 
     def frame(self) -> "pd.DataFrame":
         """One row a cell."""
