@@ -27,6 +27,8 @@ UNTYPED = {
         "correct": ["k", "strength", "item"],
         "unsteered_correct": ["item"],
         "balanced_accuracy": ["k", "strength"],
+        "clusters": ["item"],
+        "standard_errors": ["k", "strength"],
     },
 }
 """Axes of arrays that may be given as anything that becomes one."""

@@ -166,6 +166,12 @@ class Comparison(ArrayEq):
             columns=("label", *columns),
         )
 
+    def _error(self, row: MethodRow) -> float:
+        """Standard error of an accuracy; NaN where items share clusters and it was not kept."""
+        if math.isnan(row.standard_error) and not self.n_clusters:
+            return standard_error(row.accuracy, self.n)
+        return row.standard_error
+
     def frame(self) -> "pd.DataFrame":
         """One row a method."""
         import pandas as pd
@@ -177,7 +183,7 @@ class Comparison(ArrayEq):
                     "accuracy": row.accuracy,
                     "low": row.interval.low,
                     "high": row.interval.high,
-                    "standard_error": standard_error(row.accuracy, self.n),
+                    "standard_error": self._error(row),
                     "gain": row.gain,
                     "gain_low": row.gain_interval.low,
                     "gain_high": row.gain_interval.high,
