@@ -380,6 +380,11 @@ def test_what_does_not_exceed_the_null_is_grey_and_the_title_counts_what_does():
         red, green, blue = (int(part) for part in color[4:-1].split(","))
         is_grey = abs(2 * at - 1) <= 0.9 / trace.zmax
         assert (red == green == blue) == is_grey, at
+    # One-sided maxima say nothing of -2: its magnitude is compared with magnitudes.
+    wide = replace(sign_flips(0.9, info=one.model), magnitudes=np.full(40, 1.5, np.float32))
+    both = plots.difference_heatmap(one, null=wide)
+    assert title(both).startswith("1 of 6 heads differs more than chance allows")
+    assert "grey: at most 1.5, no further from 0 than the largest means of 95% of" in subtitle(both)
     none = plots.difference_heatmap(one, null=sign_flips(2.5, info=one.model))
     assert title(none) == "No head stands out: none of 6 differs more than chance allows"
     assert heatmap(none).zmax > 2.5  # the bar still shows where grey would end
