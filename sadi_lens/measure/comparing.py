@@ -167,6 +167,9 @@ def run_plan(
     details = {
         one.name: {
             "kind": one.method.kind,
+            "control_of": (one.method.of or f"sadi-{material.component}")
+            if isinstance(one.method, Control)
+            else "",
             "settings": plan.words(one) if plan.words else _label(one, plan.settings.position),
             "dev_accuracy": one.dev_accuracy,
             "n_candidates": one.n_candidates,

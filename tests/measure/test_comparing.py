@@ -44,6 +44,7 @@ def test_sadi_chooses_the_planted_head_and_scores_what_is_on_paper(planted, foun
     assert found.row("sadi-head").accuracy == 1.0
     assert found.row("sadi-head").settings.startswith("SADI head, K 1, strength")
     assert found.row("bottom-k").accuracy < 1.0
+    assert [row.control_of for row in found.rows] == ["", "", "", "sadi-head", "", ""]
     assert [row.n_candidates for row in found.rows] == [1, 48, 48, 1, 48, 48]
     assert all(row.seconds > 0 for row in found.rows)
 

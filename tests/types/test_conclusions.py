@@ -61,6 +61,47 @@ def test_conclusions_say_what_the_numbers_say(comparison):
     )
 
 
+def test_a_method_is_set_against_its_own_controls_alone(comparison):
+    """A fixed vector on the units of another method, that pushes as far as that one, is no control of this one."""
+    import dataclasses
+
+    from sadi_lens.types.results.conclusions import conclusions
+
+    others = tuple(
+        dataclasses.replace(comparison.rows[2], label=label, control_of=of)
+        for label, of in (("matched-norm, sadi-effect", "sadi-effect"), ("sadi-effect", ""))
+    )
+    rows = (*comparison.rows, *others)
+    pairs = (
+        ("sadi-head", "matched-norm, sadi-effect"),
+        ("sadi-effect", "matched-norm, sadi-effect"),
+        ("sadi-head", "matched-norm"),
+        ("sadi-effect", "matched-norm"),
+        ("sadi-effect", "random"),
+    )
+    contrasts = tuple(
+        dataclasses.replace(comparison.contrasts[0], first=first, second=second)
+        for first, second in pairs
+    )
+
+    def said(**changes):
+        changed = tuple(
+            dataclasses.replace(one, **changes) if one.label == "matched-norm" else one
+            for one in rows
+        )
+        blank = tuple(dataclasses.replace(one, null="") for one in changed)
+        lines = conclusions(dataclasses.replace(comparison, rows=blank, contrasts=contrasts))
+        return [(line.split()[0], line.split("(")[1].split(")")[0]) for line in lines]
+
+    own = ("sadi-effect", "matched-norm, sadi-effect")
+    assert ("sadi-head", "matched-norm, sadi-effect") not in said()
+    assert sorted(said(control_of="sadi-head")) == [
+        own,
+        ("sadi-effect", "random"),
+        ("sadi-head", "matched-norm"),
+    ]
+
+
 def test_no_difference_is_said_only_inside_the_margin(comparison):
     import dataclasses
 

@@ -32,12 +32,15 @@ def conclusions(comparison: Comparison) -> tuple[str, ...]:
     Does scaling that follows the input beat a fixed push of the same size? Do the chosen units beat random ones? Which
     gains are no gains in knowledge? "Does not beat" is said only where the interval of the difference ends below
     ``MARGIN``.
+
+    A method is set against its own controls alone. Its contrasts with those of other methods answer none of the three
+    questions and are left out; Holm's correction of a contrast counts them all the same (``Contrast.n_family``).
     """
     found = [
         _against(comparison, one, words)
         for name, words in CONTROLS.items()
         for one in comparison.contrasts
-        if one.second.split(",")[0] == name
+        if _is_own(comparison, one, name)
     ]
     for row in comparison.rows:
         for label, p in ((row.null, row.null_p), (row.layer_null, row.layer_null_p)):
@@ -45,6 +48,14 @@ def conclusions(comparison: Comparison) -> tuple[str, ...]:
         found += [_harm(comparison, row)] if row.kind == "adaptive" and row.groups else []
     found += [f"{row.label} {row.verdict}." for row in comparison.rows if row.verdict]
     return tuple(found)
+
+
+def _is_own(comparison: Comparison, one: Contrast, name: str) -> bool:
+    """Whether the second method is a control of that name, and of the first method where it is of one."""
+    owner = comparison.row(one.second).control_of
+    if one.second == name:
+        return owner in ("", one.first)
+    return one.second == f"{name}, {one.first}"
 
 
 def _among(comparison: Comparison, row: MethodRow, label: str, p: float) -> str:

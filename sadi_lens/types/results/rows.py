@@ -134,6 +134,8 @@ class MethodRow(ArrayEq):
     """The same by group of items (cue); empty where items have none."""
     standard_error: float = float("nan")
     """Of the accuracy, by cluster where items share one; NaN where it was not kept."""
+    control_of: str = ""
+    """Label of the method whose choice it is built from; empty where it made its own."""
 
     def __post_init__(self) -> None:
         unknown = ("null_p", "layer_null_p", "holm_p", "dev_accuracy")
