@@ -61,6 +61,27 @@ def test_conclusions_say_what_the_numbers_say(comparison):
     )
 
 
+def test_random_masks_are_beaten_only_after_the_correction_for_all_places(comparison):
+    import dataclasses
+
+    from sadi_lens.types.results.conclusions import conclusions
+
+    def said(*p_values):
+        rows = tuple(
+            dataclasses.replace(one, null="null", null_p=p, layer_null="")
+            for one, p in zip(comparison.rows[1:], p_values, strict=False)
+        )
+        found = dataclasses.replace(comparison, rows=(comparison.rows[0], *rows), contrasts=())
+        return conclusions(found)
+
+    assert said(0.03)[0].startswith("The mask of sadi-head beats random masks")
+    assert said(0.03, 0.04)[0] == (
+        "The mask of sadi-head is not told apart from random masks (null): 1 of 3 do as well "
+        "(p = 0.030 [0.068, 0.932], Holm p = 0.060 of 2)."
+    )
+    assert said(0.02, 0.9)[0].startswith("The mask of sadi-head beats random masks")
+
+
 def test_a_method_is_set_against_its_own_controls_alone(comparison):
     """A fixed vector on the units of another method, that pushes as far as that one, is no control of this one."""
     import dataclasses

@@ -152,6 +152,16 @@ class Comparison(ArrayEq):
             raise ValueError(f"label must be of a steered row, got {label!r}")
         return detectable(row.n_effective, (row.mended + row.broken) / self.n)
 
+    def null_holm(self) -> dict[tuple[str, str], float]:
+        """(label of a row, label of its null) -> its p-value there with Holm's correction over all of them."""
+        places = {
+            (row.label, label): p
+            for row in self.rows
+            for label, p in ((row.null, row.null_p), (row.layer_null, row.layer_null_p))
+            if label and not math.isnan(p)
+        }
+        return dict(zip(places, holm(list(places.values())), strict=True))
+
     def by_group(self) -> "pd.DataFrame":
         """One row a method and group of items (such as the cue): n, accuracy, gain, items mended and broken."""
         import pandas as pd

@@ -42,9 +42,11 @@ def conclusions(comparison: Comparison) -> tuple[str, ...]:
         for one in comparison.contrasts
         if _is_own(comparison, one, name)
     ]
+    corrected = comparison.null_holm()
     for row in comparison.rows:
         for label, p in ((row.null, row.null_p), (row.layer_null, row.layer_null_p)):
-            found += [_among(comparison, row, label, p)] if label else []
+            if (row.label, label) in corrected:
+                found.append(_among(comparison, row, label, p))
         found += [_harm(comparison, row)] if row.kind == "adaptive" and row.groups else []
     found += [f"{row.label} {row.verdict}." for row in comparison.rows if row.verdict]
     return tuple(found)
@@ -59,14 +61,18 @@ def _is_own(comparison: Comparison, one: Contrast, name: str) -> bool:
 
 
 def _among(comparison: Comparison, row: MethodRow, label: str, p: float) -> str:
-    """The place of a row among the random masks of a null."""
+    """The place of a row among the random masks of a null; a verdict only after the correction for all such places."""
     band = next(null for null in comparison.nulls if null.label == label)
     low, high = band.p_interval(row.accuracy)
-    words = "beats" if p < ALPHA else "is not told apart from"
-    more = "" if not low < ALPHA < high else "; more masks would settle it"
+    family = comparison.null_holm()
+    corrected = family[row.label, label]
+    words = "beats" if corrected < ALPHA else "is not told apart from"
+    factor = corrected / p
+    more = "; more masks would settle it" if factor * low < ALPHA < factor * high else ""
+    several = f", Holm p = {corrected:.3f} of {len(family)}" if len(family) > 1 else ""
     return (
         f"The mask of {row.label} {words} random masks ({band.label}): {band.as_good(row.accuracy)} of {band.n} do as "
-        f"well (p = {p:.3f} [{low:.3f}, {high:.3f}]{more})."
+        f"well (p = {p:.3f} [{low:.3f}, {high:.3f}]{several}{more})."
     )
 
 
