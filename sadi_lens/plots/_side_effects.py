@@ -95,7 +95,7 @@ def cost_curves(comparison: Comparison) -> list[SideEffectCurve]:
                 SideEffectCurve(
                     row.label, row.kind, comparison.model, comparison.task, comparison.split, comparison.n,
                     (float("nan"),), accuracy, low, high, kl, comparison.rows[0].accuracy,
-                    comparison.component, comparison.position,
+                    comparison.component, row.side_effects.position,
                 )
             )  # fmt: skip
     return curves

@@ -342,6 +342,18 @@ def test_finished_interventions_and_none_can_be_compared(planted):
     assert [one.second for one in by_name.contrasts] == ["unsteered"]
 
 
+def test_a_comparison_says_what_its_rows_do(planted):
+    import sadi_lens as sl
+
+    vector = sl.VectorAddition(np.ones(planted[0].cfg.d_model, np.float32), 1, 0.1)
+    options = {"n_null": 0, "budget": 2, "progress": False}
+    found = sl.compare(*planted, ["sadi-head", "caa", vector], **options)
+    assert (found.component, found.position, found.is_one_position) == ("", "last_prompt", False)
+    assert found.scoring == "sum"
+    one = sl.compare(*planted, ["sadi-head"], **options)
+    assert (one.component, one.is_one_position) == ("head", True)
+
+
 def test_what_cannot_be_had_is_left_out_and_said(planted):
     import sadi_lens as sl
     from sadi_lens.measure.methods import UnavailableError

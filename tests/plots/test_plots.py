@@ -754,6 +754,25 @@ def test_every_method_is_a_dot_with_its_interval():
     assert figure.layout.xaxis.title.text == "accuracy on 100 test items"
 
 
+def test_the_note_says_what_holds_for_every_row():
+    from sadi_lens import plots
+
+    plain = subtitle(plots.method_accuracy(comparison()))
+    assert "valid: the most likely next token begins an answer" in plain
+    assert "bars: 95% Wilson interval · gain: 95% interval paired by item ·" in plain
+    assert plain.endswith("position last_prompt")
+    other = comparison(component="", scoring="exact_match", n_clusters=20, is_one_position=False)
+    found = subtitle(plots.method_accuracy(other))
+    for words in (
+        "valid: the text is not empty",
+        "bars: 95% Wilson interval by 20 clusters",
+        "paired by item, by 20 clusters",
+        "position last_prompt, unless a row says another",
+    ):
+        assert words in found
+    assert "steered at" not in found
+
+
 def test_kinds_differ_in_colour_and_symbol():
     from sadi_lens import plots
 

@@ -464,6 +464,7 @@ def test_rows_of_a_comparison_are_points_with_their_names():
     (point,) = figure.data
     assert (point.x[0], point.y[0]) == (pytest.approx(0.02), pytest.approx(91.4))
     assert list(point.text) == ["SADI head (signed ranking)"]
+    assert "position every_step" in subtitle(figure)
     assert title(figure) == (
         "Best gain and its cost: SADI head (signed ranking) +18.3 points at KL 0.02"
     )

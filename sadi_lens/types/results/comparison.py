@@ -38,6 +38,7 @@ class Comparison(ArrayEq):
     component: str
     """What the methods edit; empty if they differ."""
     position: str
+    """Where methods act that name no position of their own."""
     n: int
     chance: float
     """Accuracy of guessing; NaN for free text."""
@@ -49,6 +50,10 @@ class Comparison(ArrayEq):
     """What was left out, and why."""
     n_clusters: int = 0
     """Clusters of items that are not independent; 0 where every item is."""
+    scoring: str = ""
+    """``Evaluation.scoring`` of the rows; empty where it was not kept."""
+    is_one_position: bool = True
+    """Whether all rows act at ``position``."""
 
     def __post_init__(self) -> None:
         if not (math.isnan(self.chance) or 0 <= self.chance <= 1):
@@ -118,6 +123,8 @@ class Comparison(ArrayEq):
             contrasts=_contrasts(evaluations, reference, pairs),
             notes=tuple(notes),
             n_clusters=0 if base.clusters is None else len(set(base.clusters.tolist())),
+            scoring=base.scoring,
+            is_one_position=all(one.position == base.position for one in evaluations),
         )
 
     def row(self, label: str) -> MethodRow:
