@@ -263,12 +263,13 @@ def finding(comparison: Comparison, adaptive: str, rival: str) -> str:
         return head + ": steering makes the model worse here, though dev chose this K and strength."
     nulls = {null.label: null for null in comparison.nulls}
     as_good, n = nulls[row.null].as_good(row.accuracy), nulls[row.null].n
-    if row.null_p < ALPHA:
+    corrected = comparison.null_holm()
+    if corrected[row.label, row.null] < ALPHA:
         return head + (
             f"; {as_good} of {n} random masks do as well (p = {row.null_p:.3f}): here the choice of units matters."
         )
     inside = f"the paper's ranking lies inside the random-mask null ({as_good} of {n} do as well, p = {row.null_p:.3f})"
-    if other.null_p < ALPHA and other.gain > 0 and other.mcnemar_p < ALPHA:
+    if corrected[other.label, other.null] < ALPHA and other.gain > 0 and other.mcnemar_p < ALPHA:
         return head + (
             f", but {inside}, while {rival} reaches {other.accuracy:.0%} and lies outside (p = {other.null_p:.3f}): "
             "scaling helps, and the signed mean is not what finds the units."

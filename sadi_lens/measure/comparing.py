@@ -167,6 +167,9 @@ def run_plan(
     details = {
         one.name: {
             "kind": one.method.kind,
+            "control_of": (one.method.of or f"sadi-{material.component}")
+            if isinstance(one.method, Control)
+            else "",
             "settings": plan.words(one) if plan.words else _label(one, plan.settings.position),
             "dev_accuracy": one.dev_accuracy,
             "n_candidates": one.n_candidates,
@@ -188,7 +191,7 @@ def run_plan(
         details=details,
         reference=plan.reference,
         pairs=_pairs(run),
-        component=material.component,
+        component=_component(run),
         notes=notes,
     )
     return comparison, chosen
@@ -247,6 +250,12 @@ def _pairs(run: Sequence[Chosen]) -> list[tuple[str, str]]:
     ]
     found += [(one.name, "random") for one in run if one.method.kind == "adaptive"]
     return [pair for pair in found if names.issuperset(pair)]
+
+
+def _component(run: Sequence[Chosen]) -> str:
+    """What all that steer edit; empty if they differ."""
+    found = {getattr(one.intervention, "component", "") for one in run if one.intervention}
+    return found.pop() if len(found) == 1 else ""
 
 
 def _label(one: Chosen, position: str) -> str:

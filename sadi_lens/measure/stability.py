@@ -206,6 +206,7 @@ def _scored(
         strength=float(strength),
         split=base.split,
         unsteered_accuracy=base.accuracy,
+        unsteered_margin=base.margin,
     )
 
 

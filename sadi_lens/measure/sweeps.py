@@ -274,6 +274,10 @@ class Grid:
             skipped=skipped,
             balanced_accuracy=table(balanced[1:]) if balanced else None,
             unsteered_balanced_accuracy=balanced[0] if balanced else float("nan"),
+            clusters=base.clusters,
+            standard_errors=None
+            if base.clusters is None
+            else table([one.standard_error for one in rest]),
         )
 
 

@@ -25,6 +25,8 @@ _ROW = 46
 """Pixels of a row: its label, and below it its mark."""
 _ACCURACY, _GAIN, _VALID, _P = 14, 80, 228, 290
 """Pixels right of the plot area at which the text columns start."""
+_VALIDITY = {"exact_match": "the text is not empty", "generation": "the text is one of the answers"}
+"""What a valid answer is, by scoring, where text is generated."""
 _LEGENDS = {"adaptive": "adaptive scaling", "fixed": "fixed vector", "other": "other"}
 
 
@@ -89,13 +91,15 @@ def method_accuracy(
 
 
 def _note(comparison: Comparison) -> tuple[str, ...]:
+    by = f" by {comparison.n_clusters:,} clusters" if comparison.n_clusters else ""
     return (
-        "bars: 95% Wilson interval",
-        "gain: 95% interval paired by item",
+        f"bars: 95% Wilson interval{by}",
+        f"gain: 95% interval paired by item{by and f', {by.strip()}'}",
         "random masks: 5 to 95% shaded, median as a line" if comparison.nulls else "",
-        "valid: the most likely next token begins an answer",
+        f"valid: {_VALIDITY.get(comparison.scoring, 'the most likely next token begins an answer')}",
         f"steered at {where(comparison.component)}" if comparison.component else "",
-        f"position {comparison.position}",
+        f"position {comparison.position}"
+        + ("" if comparison.is_one_position else ", unless a row says another"),
     )
 
 

@@ -37,7 +37,7 @@ class Plane(NamedTuple):
     after: np.ndarray
     """[method item 2]."""
     share: float
-    """Share of the squared length of the arrows that lies in the plane."""
+    """Share of the squared length of all arrows, as long as they are, that lies in the plane."""
 
 
 def steering_arrows(
@@ -109,8 +109,8 @@ def project(before: np.ndarray, after: np.ndarray) -> Plane:
     centre = before.mean(axis=0, dtype=np.float64)
     moves = (after - before[None]).astype(np.float64)
     lengths = np.sqrt((moves**2).sum(axis=-1).mean(axis=-1))[:, None, None]
-    moves = (moves / np.where(lengths > 0, lengths, 1)).reshape(-1, before.shape[1])
-    directions = _main_directions(moves, 2)
+    alike = (moves / np.where(lengths > 0, lengths, 1)).reshape(-1, before.shape[1])
+    directions = _main_directions(alike, 2)
     states = before - centre
     for _ in range(2 - len(directions)):
         free = states - states @ directions.T @ directions

@@ -1,6 +1,5 @@
 """Item by item: what an adaptive and a fixed method do to the margin of the right answer."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,7 +20,9 @@ from sadi_lens.plots._layout import (
     require_finite,
 )
 from sadi_lens.plots._theme import Theme, require_theme
+from sadi_lens.types.paired import mcnemar_p
 from sadi_lens.types.results import Evaluation
+from sadi_lens.types.stats import ALPHA
 
 MAX_DOTS = 1200
 """Items drawn one by one; of more, evenly spaced ones."""
@@ -83,7 +84,11 @@ def example_effects(
     return finish(
         figure,
         colors,
-        title=_title(int((up > right).sum()), int((up < right).sum()), places.size),
+        title=_title(
+            up[places],
+            right[places],
+            None if unsteered.clusters is None else unsteered.clusters[places],
+        ),
         facts=facts_of(unsteered, counted(unsteered.n, f"{unsteered.split} item")),
         note=_note(unsteered, adaptive, fixed, places.size, shown.size),
         plot=(480, 480),
@@ -124,9 +129,11 @@ def _spans(right: np.ndarray, up: np.ndarray) -> tuple[tuple[float, float], tupl
     return first, second
 
 
-def _title(more: int, less: int, n: int) -> str:
-    """Which of the two does more for the right answer, unless as many items say the one as the other."""
-    if abs(more - less) <= 1.96 * math.sqrt(more + less):  # sign test, 5%
+def _title(up: np.ndarray, right: np.ndarray, clusters: np.ndarray | None) -> str:
+    """Which of the two does more for the right answer, unless a sign test, by cluster, cannot tell."""
+    adaptive, fixed = up > right, up < right
+    more, less, n = int(adaptive.sum()), int(fixed.sum()), up.size
+    if mcnemar_p(adaptive, fixed, clusters) >= ALPHA:
         return f"Neither rule does more: adaptive is ahead on {more:,} of {n:,} items, fixed on {less:,}"
     word, share = ("Adaptive", more / n) if more > less else ("Fixed", less / n)
     return f"{word} steering does more for the right answer on {percent(share)} of items"

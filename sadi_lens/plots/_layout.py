@@ -22,6 +22,8 @@ EM, TITLE_EM = 0.6, 0.54
 and of sentences."""
 NOTE, NOTE_SIZE = "note", 11
 """Name and text size of the annotation below a figure that says how to read it."""
+TIE = 1e-6
+"""Accuracies that differ by less are equal: one of them may have been a float32."""
 _EDGE, _TITLE_LINE, _SUBTITLE_LINE, _LEGEND_LINE, _NOTE_LINE = 20, 24, 16, 22, 15
 _LEGEND_SYMBOL = 48
 

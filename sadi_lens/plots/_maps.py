@@ -74,7 +74,7 @@ def difference_heatmap(
     figure = go.Figure()
     plot, shown = draw_units(figure, colors, _unit_values(differences, mean), mask)
     limit = symmetric_range(shown, RANGE_QUANTILE)
-    threshold = null.threshold if null is not None else 0.0
+    threshold = null.threshold_of_magnitude if null is not None else 0.0
     if threshold > 0:
         limit = max(limit, 1.25 * threshold)  # the bar shows where grey ends
     set_colours(figure, colors, limit, "mean difference<br>(activation units)", threshold)
@@ -101,7 +101,7 @@ def difference_heatmap(
 def _title(mean: np.ndarray, component: str, mask: Mask | None, null: SignFlipNull | None) -> str:
     """What stands out: from the null if there is one, else what the mask takes, else the largest."""
     if null is not None:
-        above = int((np.abs(mean) > null.threshold).sum())  # NaN is not above
+        above = int((np.abs(mean) > null.threshold_of_magnitude).sum())  # NaN is not above
         if not above:
             return f"No {units_of(component, 1)} stands out: none of {mean.size:,} differs more than chance allows"
         return (
@@ -130,7 +130,7 @@ def _largest(values: np.ndarray, component: str) -> str:
 
 def _below(null: SignFlipNull) -> str:
     draws = f"{null.maxima.size:,} draws with right and wrong swapped at random"
-    return f"below 95% of the largest means of {draws}"
+    return f"no further from 0 than the largest means of 95% of {draws}"
 
 
 def _unit_values(differences: ActivationDifferences, mean: np.ndarray) -> UnitValues:

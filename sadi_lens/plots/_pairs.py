@@ -14,6 +14,7 @@ from sadi_lens.plots._layout import (
     named,
     percent,
     require_finite,
+    signed,
     units_of,
 )
 from sadi_lens.plots._theme import DASHES, MARKERS, Theme, faded, require_theme
@@ -75,8 +76,7 @@ def pairs_ablation(
         if is_overlap:
             shared[label] = _shared(curve, sizes, mean)
         else:
-            floor = 100 * curve.unsteered_accuracy if measure == "accuracy" else float("nan")
-            said[label] = needed(figure, colors, sizes, mean, floor)
+            said[label] = needed(figure, colors, sizes, mean, _unsteered(curve, measure))
     for value, text in _lines(curves, measure):
         add_level(figure, colors, value, text)
     set_axes(figure, "contrastive pairs that made the mask", measure)
@@ -106,6 +106,11 @@ def _note(curves: Sequence[PairsCurve], measure: str) -> tuple[str, ...]:
         f"chance: {chances}" if measure.startswith("jaccard") else _RING,
         ", ".join(dict.fromkeys(units_of(curve.component) for curve in curves)),
     )
+
+
+def _unsteered(curve: PairsCurve, measure: str) -> float:
+    """The unsteered accuracy (%) or margin (nats)."""
+    return 100 * curve.unsteered_accuracy if measure == "accuracy" else curve.unsteered_margin
 
 
 def _add_curve(
@@ -183,9 +188,11 @@ def needed(
     """How many pairs are enough for one curve, in words; a ring at that number."""
     known = np.flatnonzero(np.isfinite(mean))
     sizes, mean = sizes[known], mean[known]
-    place = enough(mean, floor if np.isfinite(floor) else float(mean[0]))
     if len(sizes) < 2:
         return f"only {sizes[0]:,} tried"
+    if not np.isfinite(floor):
+        return "not known, without the unsteered model"
+    place = enough(mean, floor)
     if place is None:
         return f"no gain with {sizes[-1]:,}"
     if place == len(sizes) - 1:
@@ -252,13 +259,15 @@ def _legend(label: str, curve: PairsCurve) -> str:
 
 
 def _lines(curves: Mapping[str, PairsCurve], measure: str) -> list[tuple[float, str]]:
-    """Reference lines, each once: the unsteered accuracy, or the chance level of the overlap."""
+    """Reference lines, each once: the unsteered accuracy or margin, or the chance level of the overlap."""
     found: dict[float, str] = {}
     for label, curve in curves.items():
         who = f" ({escape(label)})" if len(curves) > 1 and measure.startswith("jaccard") else ""
-        if measure == "accuracy" and np.isfinite(curve.unsteered_accuracy):
-            value = float(curve.unsteered_accuracy)
-            found.setdefault(100 * value, f"unsteered {percent(value)}")
-        elif measure.startswith("jaccard"):
+        if measure.startswith("jaccard"):
             found.setdefault(float(curve.chance), f"chance {curve.chance:.3f}{who}")
+        elif np.isfinite(value := _unsteered(curve, measure)):
+            words = (
+                percent(value / 100) if measure == "accuracy" else f"{signed(value, '.3g')} nats"
+            )
+            found.setdefault(value, f"unsteered {words}")
     return list(found.items())

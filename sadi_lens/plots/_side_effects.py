@@ -7,6 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sadi_lens.plots._layout import (
+    TIE,
     Margin,
     counted,
     escape,
@@ -94,7 +95,7 @@ def cost_curves(comparison: Comparison) -> list[SideEffectCurve]:
                 SideEffectCurve(
                     row.label, row.kind, comparison.model, comparison.task, comparison.split, comparison.n,
                     (float("nan"),), accuracy, low, high, kl, comparison.rows[0].accuracy,
-                    comparison.component, comparison.position,
+                    comparison.component, row.side_effects.position,
                 )
             )  # fmt: skip
     return curves
@@ -169,7 +170,7 @@ def _title(curves: Sequence[SideEffectCurve]) -> str:
         gain = float(one.accuracy[best]) - one.unsteered_accuracy
         said = (
             f"{signed(100 * gain, '.1f')} points at KL {one.kl[best]:.2g}"
-            if gain > 0
+            if gain > TIE
             else "no gain"
         )
         parts.append((-gain, f"{one.label} {said}"))

@@ -16,6 +16,7 @@ from sadi_lens.plots._heatmap import (
 )
 from sadi_lens.plots._layout import (
     MINUS,
+    TIE,
     TIMES,
     Margin,
     facts_of,
@@ -151,17 +152,15 @@ def _title(sweep: Sweep, accuracy: np.ndarray, cell: tuple[int, int], choice: Ch
     row, column = cell
     here, best = float(accuracy[cell]), float(accuracy[sweep.best_cell()])
     base = sweep.unsteered_accuracy
-    if (
-        choice is not None and choice.is_unsteered
-    ) or best <= base + 1e-6:  # float32 beside float64
-        valid = "that keeps its valid answers " if np.nanmax(accuracy) > base + 1e-6 else ""
+    if (choice is not None and choice.is_unsteered) or best <= base + TIE:
+        valid = "that keeps its valid answers " if np.nanmax(accuracy) > base + TIE else ""
         return f"No cell {valid}beats the unsteered model ({percent(base)}): the best reaches {percent(best)}"
     settings = f"{sweep.axis} {sweep.ks[row]}, strength {sweep.strengths[column]:g}"
     word = "Best" if choice is None else "Chosen"
     parts = [f"{word}: {settings}, {percent(here)} on {sweep.split}, unsteered {percent(base)}"]
     if np.isnan(here):
         parts = [f"{word}: {settings}, not measured"]
-    elif best > here + 1e-6:
+    elif best > here + TIE:
         parts.append(f"the best cell reaches {percent(best)}")
     parts += _edges(sweep, cell)
     if sweep.cliffs()[cell]:

@@ -16,17 +16,20 @@ PROBABILITIES = ("accuracy", "accuracies", "valid_rate", "unsteered_accuracy", "
 FINITE = {"ActivationDifferences": ("mean", "vector", "prompt_mean", "prompt_rms")}
 LENGTHS = {"k": "ks", "strength": "strengths", "token": "tokens", "method": "methods"}
 """Axis of an array -> the field that names its places."""
-COMMON = {"layer", "unit", "d", "item", *LENGTHS}
+COMMON = {"layer", "unit", "d", "item", "flip", *LENGTHS}
 """Axes that have one length in all arrays of an object; draws, say, may differ."""
 
 
 UNTYPED = {
     "Mask": {"selected": ["layer", "unit"]},
     "Scores": {"values": ["layer", "unit"]},
+    "SignFlipNull": {"magnitudes": ["flip"]},
     "Sweep": {
         "correct": ["k", "strength", "item"],
         "unsteered_correct": ["item"],
         "balanced_accuracy": ["k", "strength"],
+        "clusters": ["item"],
+        "standard_errors": ["k", "strength"],
     },
 }
 """Axes of arrays that may be given as anything that becomes one."""

@@ -111,10 +111,17 @@ def test_the_verdict_covers_every_adaptive_row_and_corrects_for_them(info):
     assert "SADI 75.0%" in found.sentence
     assert "by effect 95.0%" in found.sentence
     assert (
-        "Which units are scaled matters for by effect (0 of 5 random masks do at least as well); "
+        "Which units are scaled matters for by effect (0 of 5 random masks do at least as well, Holm p = 0.020 of 2); "
         in found.sentence
     )
-    assert "it is not shown for SADI (1 of 5 random masks do at least as well)." in found.sentence
+    assert (
+        "it is not shown for SADI (1 of 5 random masks do at least as well, Holm p = 0.300 of 2)."
+        in found.sentence
+    )
+    several = [replace(one, null="random", null_p=0.03) for one in rows]
+    assert "It is not shown that the choice of units matters for SADI (1 of" in (
+        verdict(comparison(info, *several, nulls=(band,))).sentence
+    )
     assert "Valid answers: 75.0% and 60.0%, unsteered 75.0%." in found.sentence
     # p = 0.01 alone; 0.06 among all that were compared
     weak = (row("SADI", 0.75, holm_p=0.06), row("by effect", 0.95, holm_p=0.001))

@@ -44,6 +44,7 @@ def test_sadi_chooses_the_planted_head_and_scores_what_is_on_paper(planted, foun
     assert found.row("sadi-head").accuracy == 1.0
     assert found.row("sadi-head").settings.startswith("SADI head, K 1, strength")
     assert found.row("bottom-k").accuracy < 1.0
+    assert [row.control_of for row in found.rows] == ["", "", "", "sadi-head", "", ""]
     assert [row.n_candidates for row in found.rows] == [1, 48, 48, 1, 48, 48]
     assert all(row.seconds > 0 for row in found.rows)
 
@@ -339,6 +340,18 @@ def test_finished_interventions_and_none_can_be_compared(planted):
     assert found.contrasts == ()
     by_name = sl.compare(*planted, [sadi], reference=sadi.label, n_null=0, progress=False)
     assert [one.second for one in by_name.contrasts] == ["unsteered"]
+
+
+def test_a_comparison_says_what_its_rows_do(planted):
+    import sadi_lens as sl
+
+    vector = sl.VectorAddition(np.ones(planted[0].cfg.d_model, np.float32), 1, 0.1)
+    options = {"n_null": 0, "budget": 2, "progress": False}
+    found = sl.compare(*planted, ["sadi-head", "caa", vector], **options)
+    assert (found.component, found.position, found.is_one_position) == ("", "last_prompt", False)
+    assert found.scoring == "sum"
+    one = sl.compare(*planted, ["sadi-head"], **options)
+    assert (one.component, one.is_one_position) == ("head", True)
 
 
 def test_what_cannot_be_had_is_left_out_and_said(planted):

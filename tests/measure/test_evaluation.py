@@ -668,6 +668,33 @@ def test_frames_are_tidy(llama, differences, samples):
     assert sl.types.Comparison.of((found,)).frame()["label"].tolist() == ["unsteered"]
 
 
+def test_standard_errors_are_by_cluster(llama, differences, samples):
+    """Every item ten times: as many independent items as before, so the error of a few, not of many."""
+    from dataclasses import replace
+
+    import sadi_lens as sl
+
+    few = [replace(one, cluster=str(at)) for at, one in enumerate(samples)]
+    few[0] = replace(few[0], answer=1 - few[0].answer)  # one of four is right
+    many = few * 10
+    plain = [replace(one, cluster=str(at)) for at, one in enumerate(many)]
+    steering = sl.MaskedScaling(sl.top_k_mask(differences["head"], 4), 8.0)
+    shared, alone = (sl.evaluate(llama, given, steering, progress=False) for given in (many, plain))
+    assert 0 < shared.accuracy < 1
+    assert alone.standard_error == pytest.approx(
+        (alone.accuracy * (1 - alone.accuracy) / alone.n) ** 0.5
+    )
+    assert shared.standard_error > 3 * alone.standard_error
+    table = sl.types.Comparison.of([shared])
+    assert table.frame()["standard_error"].tolist() == [shared.standard_error]
+    grid = sl.sweep(llama, many, differences["head"], [1, 4], [8.0, 1.0], progress=False)
+    assert grid.standard_errors[1, 1] == shared.standard_error
+    assert (grid.clusters == shared.clusters).all()
+    assert grid.n_independent == len(samples)
+    by_item = sl.sweep(llama, plain, differences["head"], [1], [8.0], progress=False)
+    assert by_item.clusters is by_item.standard_errors is None
+
+
 def test_weights_that_are_others_are_said(llama, samples, differences):
     import sadi_lens as sl
 

@@ -217,6 +217,8 @@ def test_pairs_needed_on_the_planted_model(planted):
     assert np.isnan(found.jaccard_disjoint[1:]).all()  # 2 x 70 pairs are not there
     assert (found.accuracy == planted_accuracy(task.dev, 3.0)).all()
     assert found.unsteered_accuracy == planted_accuracy(task.dev)
+    unsteered = sl.evaluate(model, task.dev, progress=False)
+    assert found.unsteered_margin == pytest.approx(unsteered.margin, abs=1e-5)
     assert found.split == "dev"
     assert len(found.frame()) == 9
 

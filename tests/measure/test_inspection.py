@@ -75,6 +75,49 @@ def test_the_sign_flip_null_is_the_largest_mean_of_flipped_pairs(llama, pairs):
     )
 
 
+def test_pure_noise_stands_out_on_either_side_in_one_of_twenty(info):
+    """12 units, 40 pairs: a magnitude is compared with magnitudes, also by a null that did not keep them."""
+    from dataclasses import replace
+
+    import sadi_lens as sl
+    from sadi_lens.types.differences import UnitDifferences
+
+    rng = np.random.default_rng(0)
+    units = tuple((layer, unit) for layer in range(3) for unit in range(4))
+    found = np.zeros(3)
+    for _ in range(400):
+        values = rng.standard_normal((40, len(units))).astype(np.float32)
+        null = sl.measure.sign_flip_null(UnitDifferences("head", info, units, values), draws=200)
+        old = replace(null, magnitudes=None)
+        largest = np.abs(values.mean(axis=0)).max()
+        found += [
+            largest > null.threshold_of_magnitude,
+            largest > old.threshold_of_magnitude,
+            largest > null.threshold,
+        ]
+    kept, unkept, signed = found / 400
+    assert 0.02 < kept < 0.08
+    assert 0.02 < unkept < 0.08
+    assert signed > 0.08
+    assert (null.magnitudes >= null.maxima).all()
+    assert (null.magnitudes > null.maxima).any()
+
+
+def test_a_sign_flip_null_is_stored_with_its_magnitudes(info, tmp_path):
+    from dataclasses import replace
+
+    import sadi_lens as sl
+    from sadi_lens.types.results import SignFlipNull
+
+    maxima = np.linspace(0, 1, 21, dtype=np.float32)
+    null = SignFlipNull("head", info, 9, maxima, magnitudes=maxima + 1)
+    for one in (null, replace(null, magnitudes=None)):
+        assert sl.load(sl.save(one, tmp_path / "null")) == one
+    assert null.frame()["magnitude"].tolist() == (maxima + 1).tolist()
+    with pytest.raises(ValueError, match="magnitudes of SignFlipNull"):
+        sl.save(replace(null, magnitudes=maxima[:5]), tmp_path / "null")
+
+
 def test_a_sign_flip_null_needs_pairs_draws_and_numbers(llama, pairs):
     from dataclasses import replace
 

@@ -380,6 +380,11 @@ def test_what_does_not_exceed_the_null_is_grey_and_the_title_counts_what_does():
         red, green, blue = (int(part) for part in color[4:-1].split(","))
         is_grey = abs(2 * at - 1) <= 0.9 / trace.zmax
         assert (red == green == blue) == is_grey, at
+    # One-sided maxima say nothing of -2: its magnitude is compared with magnitudes.
+    wide = replace(sign_flips(0.9, info=one.model), magnitudes=np.full(40, 1.5, np.float32))
+    both = plots.difference_heatmap(one, null=wide)
+    assert title(both).startswith("1 of 6 heads differs more than chance allows")
+    assert "grey: at most 1.5, no further from 0 than the largest means of 95% of" in subtitle(both)
     none = plots.difference_heatmap(one, null=sign_flips(2.5, info=one.model))
     assert title(none) == "No head stands out: none of 6 differs more than chance allows"
     assert heatmap(none).zmax > 2.5  # the bar still shows where grey would end
@@ -669,6 +674,15 @@ def test_a_cell_inside_the_grid_is_no_edge_and_a_smallest_strength_is():
     )
 
 
+def test_the_edge_of_a_grid_is_its_largest_strength_in_whatever_order_it_was_tried():
+    from sadi_lens import plots
+
+    found = sweep(((0.9, 0.7),), ks=(1,), strengths=(8.0, 2.0))
+    assert title(plots.sweep_heatmap(found)) == (
+        "Best: K 1, strength 8, 90.0% on dev, unsteered 60.0%; largest strength of the grid: more may do better"
+    )
+
+
 def test_a_test_split_is_called_optimistic_without_a_warning():
     from sadi_lens import plots
 
@@ -738,6 +752,25 @@ def test_every_method_is_a_dot_with_its_interval():
     assert "K 6, strength 5" in labels[1]
     assert "4 random masks" in labels[2]
     assert figure.layout.xaxis.title.text == "accuracy on 100 test items"
+
+
+def test_the_note_says_what_holds_for_every_row():
+    from sadi_lens import plots
+
+    plain = subtitle(plots.method_accuracy(comparison()))
+    assert "valid: the most likely next token begins an answer" in plain
+    assert "bars: 95% Wilson interval · gain: 95% interval paired by item ·" in plain
+    assert plain.endswith("position last_prompt")
+    other = comparison(component="", scoring="exact_match", n_clusters=20, is_one_position=False)
+    found = subtitle(plots.method_accuracy(other))
+    for words in (
+        "valid: the text is not empty",
+        "bars: 95% Wilson interval by 20 clusters",
+        "paired by item, by 20 clusters",
+        "position last_prompt, unless a row says another",
+    ):
+        assert words in found
+    assert "steered at" not in found
 
 
 def test_kinds_differ_in_colour_and_symbol():

@@ -116,6 +116,20 @@ def test_the_plane_is_that_of_the_longest_arrows(shape):
     assert plane.share == pytest.approx((values[:2] ** 2).sum() / (values**2).sum(), rel=1e-4)
 
 
+def test_the_share_of_the_plane_counts_arrows_at_their_own_length():
+    """A short method fills many directions, a long one two of them: in all, two hold nearly everything."""
+    from sadi_lens.plots._arrows import project
+
+    rng = np.random.default_rng(0)
+    before = rng.standard_normal((30, 12)).astype(np.float32)
+    long, short = np.zeros_like(before), 0.1 * rng.standard_normal(before.shape).astype(np.float32)
+    long[:, :2] = 10 * rng.standard_normal((30, 2))
+    plane = project(before, np.stack([before + long, before + short]))
+    shown = plane.after - plane.before
+    assert plane.share == pytest.approx((shown**2).sum() / (long**2 + short**2).sum(), rel=1e-3)
+    assert plane.share > 0.99
+
+
 def test_arrows_along_one_line_leave_the_other_direction_to_the_states():
     from sadi_lens.plots._arrows import project
 
@@ -187,7 +201,7 @@ def test_effects_are_changes_of_margin_sorted_into_quarters():
         "both hurt: 0",
         "only fixed helps: 1",
     ]
-    # 3 of 4 items do not tell: 2 apart, of which chance allows 1.96 times the root of 4.
+    # 3 of 4 items do not tell.
     assert title(figure) == "Neither rule does more: adaptive is ahead on 3 of 4 items, fixed on 1"
     (x_low, x_high), (y_low, y_high) = figure.layout.xaxis.range, figure.layout.yaxis.range
     assert x_high - x_low == pytest.approx(y_high - y_low)
@@ -202,6 +216,18 @@ def test_the_rule_that_does_more_on_more_items_is_named():
     assert title(plots.example_effects(base, more, less)) == f"Adaptive {said}"
     assert title(plots.example_effects(base, less, more)) == f"Fixed {said}"
     assert title(plots.example_effects(base, base, base)).startswith("Neither rule does more")
+
+
+def test_the_rule_that_does_more_is_told_by_cluster():
+    """12 items of 3 texts all say the same: three coin flips, not twelve."""
+    from sadi_lens import plots
+
+    base, more, less = evaluation(np.zeros(12)), evaluation(np.ones(12)), evaluation(-np.ones(12))
+    assert title(plots.example_effects(base, more, less)).startswith("Adaptive steering does more")
+    shared = replace(base, clusters=np.arange(12) // 4)
+    assert title(plots.example_effects(shared, more, less)) == (
+        "Neither rule does more: adaptive is ahead on 12 of 12 items, fixed on 0"
+    )
 
 
 def test_effects_of_other_items_are_refused():
@@ -438,9 +464,25 @@ def test_rows_of_a_comparison_are_points_with_their_names():
     (point,) = figure.data
     assert (point.x[0], point.y[0]) == (pytest.approx(0.02), pytest.approx(91.4))
     assert list(point.text) == ["SADI head (signed ranking)"]
+    assert "position every_step" in subtitle(figure)
     assert title(figure) == (
         "Best gain and its cost: SADI head (signed ranking) +18.3 points at KL 0.02"
     )
+
+
+def test_a_point_as_good_as_the_unsteered_model_gains_nothing():
+    from sadi_lens import plots
+    from sadi_lens.types.results import SideEffects
+
+    whole = gallery.comparison()
+    base, one, *_ = whole.rows
+    effects = SideEffects(0.1, 1.1, 0, 2, 5, 100, "every_step")
+    rows = (
+        replace(base, accuracy=0.6),
+        replace(one, label="SADI", accuracy=0.6, side_effects=effects),  # 0.6 in float32 is larger
+    )
+    figure = plots.demo_figures({"comparison": replace(whole, rows=rows)})["side_effects"]
+    assert title(figure) == "Best gain and its cost: SADI no gain"
 
 
 def test_curves_of_other_items_or_without_a_point_are_refused():

@@ -195,6 +195,22 @@ def test_the_title_answers_how_many_pairs_are_enough(means, answer, ring):
     assert rings == ([] if ring is None else [ring])
 
 
+def test_the_gain_in_margin_counts_from_the_unsteered_margin():
+    """-0.5 to 1: 0.9 of 1.5 is 1.35, reached where the margin is above 0.85."""
+    from sadi_lens import plots
+
+    curve = gallery.pairs_curves()["SADI head"]
+    margin = np.tile(np.array((0.8, 0.84, 0.9, 0.95, 1.0), dtype=np.float32)[:, None], (1, 20))
+    curve = replace(curve, margin=margin, unsteered_margin=-0.5)
+    figure = plots.pairs_ablation({"SADI": curve}, measure="margin")
+    assert title(figure) == "Pairs needed for 90% of the full gain: 50 of 150"
+    assert "unsteered \u22120.5 nats" in [a.text for a in figure.layout.annotations]
+    old = replace(curve, unsteered_margin=float("nan"))
+    assert title(plots.pairs_ablation({"SADI": old}, measure="margin")) == (
+        "Pairs needed for 90% of the full gain: not known, without the unsteered model"
+    )
+
+
 def test_the_overlap_of_masks_from_fewer_pairs_stops_where_no_pair_is_left():
     from sadi_lens import plots
 

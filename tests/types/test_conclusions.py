@@ -61,6 +61,68 @@ def test_conclusions_say_what_the_numbers_say(comparison):
     )
 
 
+def test_random_masks_are_beaten_only_after_the_correction_for_all_places(comparison):
+    import dataclasses
+
+    from sadi_lens.types.results.conclusions import conclusions
+
+    def said(*p_values):
+        rows = tuple(
+            dataclasses.replace(one, null="null", null_p=p, layer_null="")
+            for one, p in zip(comparison.rows[1:], p_values, strict=False)
+        )
+        found = dataclasses.replace(comparison, rows=(comparison.rows[0], *rows), contrasts=())
+        return conclusions(found)
+
+    assert said(0.03)[0].startswith("The mask of sadi-head beats random masks")
+    assert said(0.03, 0.04)[0] == (
+        "The mask of sadi-head is not told apart from random masks (null): 1 of 3 do as well "
+        "(p = 0.030 [0.068, 0.932], Holm p = 0.060 of 2)."
+    )
+    assert said(0.02, 0.9)[0].startswith("The mask of sadi-head beats random masks")
+
+
+def test_a_method_is_set_against_its_own_controls_alone(comparison):
+    """A fixed vector on the units of another method, that pushes as far as that one, is no control of this one."""
+    import dataclasses
+
+    from sadi_lens.types.results.conclusions import conclusions
+
+    others = tuple(
+        dataclasses.replace(comparison.rows[2], label=label, control_of=of)
+        for label, of in (("matched-norm, sadi-effect", "sadi-effect"), ("sadi-effect", ""))
+    )
+    rows = (*comparison.rows, *others)
+    pairs = (
+        ("sadi-head", "matched-norm, sadi-effect"),
+        ("sadi-effect", "matched-norm, sadi-effect"),
+        ("sadi-head", "matched-norm"),
+        ("sadi-effect", "matched-norm"),
+        ("sadi-effect", "random"),
+    )
+    contrasts = tuple(
+        dataclasses.replace(comparison.contrasts[0], first=first, second=second)
+        for first, second in pairs
+    )
+
+    def said(**changes):
+        changed = tuple(
+            dataclasses.replace(one, **changes) if one.label == "matched-norm" else one
+            for one in rows
+        )
+        blank = tuple(dataclasses.replace(one, null="") for one in changed)
+        lines = conclusions(dataclasses.replace(comparison, rows=blank, contrasts=contrasts))
+        return [(line.split()[0], line.split("(")[1].split(")")[0]) for line in lines]
+
+    own = ("sadi-effect", "matched-norm, sadi-effect")
+    assert ("sadi-head", "matched-norm, sadi-effect") not in said()
+    assert sorted(said(control_of="sadi-head")) == [
+        own,
+        ("sadi-effect", "random"),
+        ("sadi-head", "matched-norm"),
+    ]
+
+
 def test_no_difference_is_said_only_inside_the_margin(comparison):
     import dataclasses
 
@@ -114,6 +176,26 @@ def test_no_row_no_conclusion(comparison):
 
     bare = dataclasses.replace(comparison, rows=comparison.rows[:1], contrasts=())
     assert conclusions(bare) == ()
+
+
+def test_what_is_not_known_is_blank_in_the_tables(comparison):
+    """Free text has no margin, and a finished intervention no accuracy on dev."""
+    import dataclasses
+
+    import numpy as np
+
+    from sadi_lens.types.results.table import COMPARED_COLUMNS, compared_rows
+
+    nan = float("nan")
+    rows = tuple(
+        dataclasses.replace(one, margin=nan, dev_accuracy=nan, n_candidates=0)
+        for one in comparison.rows
+    )
+    nulls = (dataclasses.replace(comparison.nulls[0], margins=np.full(3, nan)),)
+    found = compared_rows(dataclasses.replace(comparison, rows=rows, nulls=nulls))
+    assert "nan" not in str(found)
+    cells = dict(zip(COMPARED_COLUMNS, found[1], strict=True))
+    assert (cells["dev (tried)"], cells["margin (nats)"]) == ("", "")
 
 
 def test_the_tables_are_text(comparison):

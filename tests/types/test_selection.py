@@ -59,6 +59,35 @@ def test_ties_of_the_stable_pick_go_to_the_gentler_cell():
     assert (stable.k, stable.strength) == (1, 1.0)
 
 
+def test_axes_ascend_in_whatever_order_they_were_tried(tmp_path):
+    import sadi_lens as sl
+
+    accuracy = np.array([[0.80, 0.10, 0.50], [0.10, 0.50, 0.77], [0.10, 0.79, 0.77]])
+    correct = np.random.default_rng(0).random((3, 3, 4)) < 0.5
+    items = {"n": 4, "unsteered_correct": np.ones(4, bool)}
+    sweep = grid(
+        accuracy,
+        correct=correct,
+        balanced_accuracy=accuracy / 2,
+        standard_errors=accuracy / 9,
+        **items,
+    )
+    rows, columns = [2, 0, 1], [1, 2, 0]
+    turned = np.ix_(rows, columns)
+    mixed = grid(
+        accuracy[turned],
+        ks=(3, 1, 2),
+        strengths=(2.0, 3.0, 1.0),
+        correct=correct[turned],
+        balanced_accuracy=accuracy[turned] / 2,
+        standard_errors=accuracy[turned] / 9,
+        **items,
+    )
+    assert mixed == sweep
+    assert mixed.stable() == sweep.stable()
+    assert sl.load(sl.save(mixed, tmp_path / "sweep")) == sweep
+
+
 def test_a_cliff_is_said_in_the_reason():
     sweep = grid([[0.8, 0.6]], valid_rate=np.array([[0.49, 0.51]]))
     assert sweep.cliffs().tolist() == [[True, False]]
@@ -86,6 +115,43 @@ def test_selection_of_noise_is_all_optimism():
     assert found.held_out == pytest.approx(0.5, abs=0.04)
     assert found.held_out_gain == pytest.approx(found.held_out - 0.5, abs=0.01)
     assert cells == correct[..., 0].size
+
+
+def copies(n_clusters=20, size=10, cells=48):
+    """Equally good cells of pure coin flips on items of which each stands ``size`` times, in any order."""
+    rng = np.random.default_rng(3)
+    codes = rng.permutation(np.repeat(np.arange(n_clusters), size))
+    correct = (rng.random((cells, n_clusters)) < 0.5)[:, codes]
+    n = codes.size
+    return {
+        "n": n,
+        "correct": correct.reshape(6, 8, n),
+        "unsteered_correct": np.arange(n) % 2 == 0,
+        "clusters": codes,
+    }
+
+
+def test_selection_keeps_clusters_whole():
+    """Largest of 48 normals: about 2.2 standard deviations of the mean of 10 texts, not of 100 items."""
+    items = copies()
+    found = grid(items["correct"].mean(axis=2), **items).selection(n_splits=400)
+    assert found.optimism == pytest.approx(2.2 * math.sqrt(0.25 / 10), abs=0.08)
+    assert found.held_out == pytest.approx(0.5, abs=0.06)
+    few = copies(n_clusters=3, size=4)
+    with pytest.raises(ValueError, match="at least 4 clusters of items, got 3"):
+        grid(few["correct"].mean(axis=2), **few).selection()
+
+
+def test_the_stable_region_is_one_standard_error_by_cluster_deep(tmp_path):
+    import sadi_lens as sl
+
+    errors = np.array([[0.10, 0.02, 0.02], [0.02, 0.02, 0.02]])
+    sweep = grid([[0.80, 0.71, 0.69], [0.5, 0.77, float("nan")]], standard_errors=errors)
+    assert sweep.stable_region().tolist() == [[True, True, False], [False, True, False]]
+    assert "3 cells lie within one standard error (10.0 points)" in sweep.best().reason
+    assert sl.load(sl.save(sweep, tmp_path / "sweep")) == sweep
+    with pytest.raises(ValueError, match=r"clusters of Sweep \(thing\) must be .*, got \[3\]"):
+        sl.save(grid([[0.5]], clusters=np.arange(3)), tmp_path / "wrong")
 
 
 def test_selection_of_a_real_effect_has_no_optimism():

@@ -29,6 +29,7 @@ from sadi_lens.plots import export
 from sadi_lens.types.base import NotFiniteError
 from sadi_lens.types.data import Task
 from sadi_lens.types.results import Evaluation
+from sadi_lens.types.results.selection import MIN_SPLIT
 from sadi_lens.types.store import save
 
 
@@ -186,7 +187,9 @@ def _run(cell: Cell, inputs: Inputs) -> dict[str, Any]:
         "mask": getattr(chosen.intervention, "mask", None),
         "sweep": grid,
         "choice": chosen.choice,
-        "selection": grid.selection() if grid is not None and grid.n >= 4 else None,
+        "selection": grid.selection()
+        if grid is not None and grid.n_independent >= MIN_SPLIT
+        else None,
         "differences": differences if "differences" in experiment.figures else None,
         **_test(cell, inputs, task, chosen.intervention, seconds),
     }

@@ -1,7 +1,7 @@
 """Whether steering helped, in a few sentences that cover every adaptive method of a comparison."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from sadi_lens.plots._layout import counted, percent, signed
@@ -28,7 +28,8 @@ def verdict(comparison: Comparison) -> Verdict:
     """Whether the adaptive methods of a comparison helped, by how much, and whether random units do too.
 
     All of them, not the best one: picking the winner on the test items would flatter it. Where there are several,
-    their tests are the ones corrected for all methods compared. Without an adaptive method, the first one that steers.
+    their tests are the ones corrected for all methods compared,
+    and for all places among random masks. Without an adaptive method, the first one that steers.
 
     Args:
         comparison: The unsteered model first.
@@ -92,21 +93,30 @@ def _unit(comparison: Comparison, row: MethodRow) -> str:
         return NO_NULL
     head = (
         "Which units are scaled matters"
-        if row.null_p < ALPHA
+        if (corrected := comparison.null_holm())[row.label, row.null] < ALPHA
         else "It is not shown that the choice of units matters"
     )
     count = f"{null.as_good(row.accuracy):,} of {null.n:,} random masks of the same size do at least as well"
-    return f"{head}: {count} ({p_label(row.null_p)})."
+    p = p_label(row.null_p) + _holm(corrected, row)
+    return f"{head}: {count} ({p})."
+
+
+def _holm(corrected: Mapping[tuple[str, str], float], row: MethodRow) -> str:
+    """The corrected p-value of a row's place, where there are several."""
+    n = len(corrected)
+    return f", Holm {p_label(corrected[row.label, row.null])} of {n}" if n > 1 else ""
 
 
 def _units(comparison: Comparison, rows: Sequence[MethodRow]) -> str:
     """The same for several methods that have a null."""
     found: dict[bool, list[str]] = {True: [], False: []}
+    corrected = comparison.null_holm()
     for row in rows:
         null = null_of(comparison, row)
         if null is not None and not math.isnan(row.null_p):
             words = f"{null.as_good(row.accuracy):,} of {null.n:,} random masks do at least as well"
-            found[row.null_p < ALPHA].append(f"{row.label} ({words})")
+            words += _holm(corrected, row)
+            found[corrected[row.label, row.null] < ALPHA].append(f"{row.label} ({words})")
     if not found[True] and not found[False]:
         return NO_NULL
     again = "it is not shown" if found[True] else "It is not shown that the choice of units matters"

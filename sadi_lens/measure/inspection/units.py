@@ -82,10 +82,12 @@ def sign_flip_null(
     generator = np.random.default_rng(seed)
     signs = generator.choice(np.array([-1, 1], dtype=np.float32), size=(draws, values.shape[0]))
     maxima = np.full(draws, -np.inf, dtype=np.float32)
+    magnitudes = np.zeros(draws, dtype=np.float32)
     step = max(1, 2**24 // draws)
     for start in range(0, values.shape[1], step):
         means = signs @ values[:, start : start + step] / np.float32(values.shape[0])
         maxima = np.maximum(maxima, means.max(axis=1))
+        magnitudes = np.maximum(magnitudes, np.maximum(means.max(axis=1), -means.min(axis=1)))
     return SignFlipNull(
         differences.component,
         differences.model,
@@ -93,6 +95,7 @@ def sign_flip_null(
         maxima,
         differences.task,
         seed,
+        magnitudes,
     )
 
 

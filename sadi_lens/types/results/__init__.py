@@ -15,9 +15,10 @@ from sadi_lens.types.results.inspection import (
 )
 from sadi_lens.types.results.receipts import CheckReport, CheckRow, Edit, Receipt
 from sadi_lens.types.results.rows import Contrast, GroupResult, MethodRow, SideEffects
+from sadi_lens.types.results.selection import Selection
 from sadi_lens.types.results.shards import Shard
 from sadi_lens.types.results.stability import PairsCurve, Stability
-from sadi_lens.types.results.sweep import Selection, Sweep
+from sadi_lens.types.results.sweep import Sweep
 from sadi_lens.types.results.units import Pruned, PruneStep, SignAgreement, UnitEffects
 from sadi_lens.types.results.written import Written
 

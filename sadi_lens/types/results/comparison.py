@@ -38,6 +38,7 @@ class Comparison(ArrayEq):
     component: str
     """What the methods edit; empty if they differ."""
     position: str
+    """Where methods act that name no position of their own."""
     n: int
     chance: float
     """Accuracy of guessing; NaN for free text."""
@@ -49,6 +50,10 @@ class Comparison(ArrayEq):
     """What was left out, and why."""
     n_clusters: int = 0
     """Clusters of items that are not independent; 0 where every item is."""
+    scoring: str = ""
+    """``Evaluation.scoring`` of the rows; empty where it was not kept."""
+    is_one_position: bool = True
+    """Whether all rows act at ``position``."""
 
     def __post_init__(self) -> None:
         if not (math.isnan(self.chance) or 0 <= self.chance <= 1):
@@ -118,6 +123,8 @@ class Comparison(ArrayEq):
             contrasts=_contrasts(evaluations, reference, pairs),
             notes=tuple(notes),
             n_clusters=0 if base.clusters is None else len(set(base.clusters.tolist())),
+            scoring=base.scoring,
+            is_one_position=all(one.position == base.position for one in evaluations),
         )
 
     def row(self, label: str) -> MethodRow:
@@ -152,6 +159,16 @@ class Comparison(ArrayEq):
             raise ValueError(f"label must be of a steered row, got {label!r}")
         return detectable(row.n_effective, (row.mended + row.broken) / self.n)
 
+    def null_holm(self) -> dict[tuple[str, str], float]:
+        """(label of a row, label of its null) -> its p-value there with Holm's correction over all of them."""
+        places = {
+            (row.label, label): p
+            for row in self.rows
+            for label, p in ((row.null, row.null_p), (row.layer_null, row.layer_null_p))
+            if label and not math.isnan(p)
+        }
+        return dict(zip(places, holm(list(places.values())), strict=True))
+
     def by_group(self) -> "pd.DataFrame":
         """One row a method and group of items (such as the cue): n, accuracy, gain, items mended and broken."""
         import pandas as pd
@@ -166,6 +183,12 @@ class Comparison(ArrayEq):
             columns=("label", *columns),
         )
 
+    def _error(self, row: MethodRow) -> float:
+        """Standard error of an accuracy; NaN where items share clusters and it was not kept."""
+        if math.isnan(row.standard_error) and not self.n_clusters:
+            return standard_error(row.accuracy, self.n)
+        return row.standard_error
+
     def frame(self) -> "pd.DataFrame":
         """One row a method."""
         import pandas as pd
@@ -177,7 +200,7 @@ class Comparison(ArrayEq):
                     "accuracy": row.accuracy,
                     "low": row.interval.low,
                     "high": row.interval.high,
-                    "standard_error": standard_error(row.accuracy, self.n),
+                    "standard_error": self._error(row),
                     "gain": row.gain,
                     "gain_low": row.gain_interval.low,
                     "gain_high": row.gain_interval.high,

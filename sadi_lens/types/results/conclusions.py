@@ -32,30 +32,47 @@ def conclusions(comparison: Comparison) -> tuple[str, ...]:
     Does scaling that follows the input beat a fixed push of the same size? Do the chosen units beat random ones? Which
     gains are no gains in knowledge? "Does not beat" is said only where the interval of the difference ends below
     ``MARGIN``.
+
+    A method is set against its own controls alone. Its contrasts with those of other methods answer none of the three
+    questions and are left out; Holm's correction of a contrast counts them all the same (``Contrast.n_family``).
     """
     found = [
         _against(comparison, one, words)
         for name, words in CONTROLS.items()
         for one in comparison.contrasts
-        if one.second.split(",")[0] == name
+        if _is_own(comparison, one, name)
     ]
+    corrected = comparison.null_holm()
     for row in comparison.rows:
         for label, p in ((row.null, row.null_p), (row.layer_null, row.layer_null_p)):
-            found += [_among(comparison, row, label, p)] if label else []
+            if (row.label, label) in corrected:
+                found.append(_among(comparison, row, label, p))
         found += [_harm(comparison, row)] if row.kind == "adaptive" and row.groups else []
     found += [f"{row.label} {row.verdict}." for row in comparison.rows if row.verdict]
     return tuple(found)
 
 
+def _is_own(comparison: Comparison, one: Contrast, name: str) -> bool:
+    """Whether the second method is a control of that name, and of the first method where it is of one."""
+    owner = comparison.row(one.second).control_of
+    if one.second == name:
+        return owner in ("", one.first)
+    return one.second == f"{name}, {one.first}"
+
+
 def _among(comparison: Comparison, row: MethodRow, label: str, p: float) -> str:
-    """The place of a row among the random masks of a null."""
+    """The place of a row among the random masks of a null; a verdict only after the correction for all such places."""
     band = next(null for null in comparison.nulls if null.label == label)
     low, high = band.p_interval(row.accuracy)
-    words = "beats" if p < ALPHA else "is not told apart from"
-    more = "" if not low < ALPHA < high else "; more masks would settle it"
+    family = comparison.null_holm()
+    corrected = family[row.label, label]
+    words = "beats" if corrected < ALPHA else "is not told apart from"
+    factor = corrected / p
+    more = "; more masks would settle it" if factor * low < ALPHA < factor * high else ""
+    several = f", Holm p = {corrected:.3f} of {len(family)}" if len(family) > 1 else ""
     return (
         f"The mask of {row.label} {words} random masks ({band.label}): {band.as_good(row.accuracy)} of {band.n} do as "
-        f"well (p = {p:.3f} [{low:.3f}, {high:.3f}]{more})."
+        f"well (p = {p:.3f} [{low:.3f}, {high:.3f}]{several}{more})."
     )
 
 

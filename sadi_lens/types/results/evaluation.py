@@ -1,5 +1,6 @@
 """One intervention on a list of samples, and random masks on the same list."""
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,9 @@ from sadi_lens.types.results.guards import Guards, Picks
 from sadi_lens.types.stats import (
     Interval,
     count_interval,
+    effective_size,
     empirical_p,
     proportion_interval,
-    standard_error,
 )
 
 if TYPE_CHECKING:
@@ -75,8 +76,9 @@ class Evaluation(ArrayEq):
 
     @property
     def standard_error(self) -> float:
-        """Standard error of the accuracy."""
-        return standard_error(self.accuracy, self.n)
+        """Standard error of the accuracy, by cluster where items share one."""
+        size, _ = effective_size(self.correct.astype(float), self.clusters)
+        return math.sqrt(self.accuracy * (1 - self.accuracy) / size)
 
     @property
     def margin(self) -> float:

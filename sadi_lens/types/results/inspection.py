@@ -1,7 +1,7 @@
 """What a close look at a model gives: activations, shifts of them, a generation token by token."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -57,17 +57,37 @@ class SignFlipNull(ArrayEq):
     """Largest signed mean over all units, one a draw (activation units)."""
     task: str = ""
     seed: int = 0
+    magnitudes: Any = None
+    """Largest magnitude of a mean over all units, one a draw; None where it was not kept."""
 
     @property
     def threshold(self) -> float:
-        """95th percentile of the maxima: a unit above it stands out after looking at all units."""
+        """95th percentile of the maxima: a unit above it is larger than chance allows, after looking at all units."""
         return float(np.quantile(self.maxima, 0.95))
+
+    @property
+    def threshold_of_magnitude(self) -> float:
+        """95th percentile of the magnitudes: a unit beyond it, on either side, differs more than chance allows.
+
+        Where they were not kept, the 97.5th percentile of the maxima: chance is symmetric, so that at most 5% of draws
+        go beyond it on either side.
+        """
+        if self.magnitudes is None:
+            return float(np.quantile(self.maxima, 0.975))
+        return float(np.quantile(self.magnitudes, 0.95))
 
     def frame(self) -> "pd.DataFrame":
         """One row a draw."""
         import pandas as pd
 
-        return pd.DataFrame({"component": self.component, "maximum": self.maxima, "n": self.n})
+        return pd.DataFrame(
+            {
+                "component": self.component,
+                "maximum": self.maxima,
+                "magnitude": float("nan") if self.magnitudes is None else self.magnitudes,
+                "n": self.n,
+            }
+        )
 
 
 @dataclass(frozen=True, eq=False)

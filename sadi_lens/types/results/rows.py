@@ -132,6 +132,10 @@ class MethodRow(ArrayEq):
     """Independent items that would give as precise a gain; NaN for the unsteered model."""
     groups: tuple[GroupResult, ...] = ()
     """The same by group of items (cue); empty where items have none."""
+    standard_error: float = float("nan")
+    """Of the accuracy, by cluster where items share one; NaN where it was not kept."""
+    control_of: str = ""
+    """Label of the method whose choice it is built from; empty where it made its own."""
 
     def __post_init__(self) -> None:
         unknown = ("null_p", "layer_null_p", "holm_p", "dev_accuracy")
@@ -194,6 +198,7 @@ def row_of(
         broken=int(broken.sum()),
         n_effective=float("nan") if one is base else size,
         groups=_groups(one, mended, broken),
+        standard_error=one.standard_error,
         **given,
     )
 

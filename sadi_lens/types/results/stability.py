@@ -85,6 +85,8 @@ class PairsCurve(ArrayEq):
     split: str = "unknown"
     unsteered_accuracy: float = float("nan")
     seed: int = 0
+    unsteered_margin: float = float("nan")
+    """Mean margin of the unsteered model (nats); NaN where it was not kept."""
 
     def frame(self) -> "pd.DataFrame":
         """One row a size and draw."""

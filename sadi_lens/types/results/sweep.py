@@ -10,30 +10,23 @@ from jaxtyping import Bool, Float
 from sadi_lens.types.base import ArrayEq
 from sadi_lens.types.model import ModelInfo
 from sadi_lens.types.results.choice import Choice, valid_floor
+from sadi_lens.types.results.selection import MIN_SPLIT, Selection, split_halves
 from sadi_lens.types.stats import standard_error
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True)
-class Selection:
-    """Split-half estimate of the optimism of a best-of-grid accuracy."""
-
-    n_splits: int
-    chosen: float
-    """Mean accuracy of the chosen cell on the half it was chosen on."""
-    held_out: float
-    """Mean accuracy of the same cell on the other half."""
-    optimism: float
-    """``chosen - held_out``: what choosing alone adds, at half the items."""
-    held_out_gain: float
-    """``held_out`` minus the unsteered accuracy on the same half."""
+CELLS = ("accuracy", "margin", "valid_rate", "correct", "balanced_accuracy", "standard_errors")
+"""Arrays of a sweep that begin with the axes [k strength]."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sweep(ArrayEq):
-    """Accuracy, margin and valid-answer rate over K x strength, on the same items as the unsteered model."""
+    """Accuracy, margin and valid-answer rate over K x strength, on the same items as the unsteered model.
+
+    Both axes ascend, in whatever order they were given.
+    """
 
     component: str
     ranking: str
@@ -64,6 +57,26 @@ class Sweep(ArrayEq):
     balanced_accuracy: Any = None
     """Array [k strength] of ``Picks.balanced_accuracy``; None where the task has no few answers to count."""
     unsteered_balanced_accuracy: float = float("nan")
+    clusters: Any = None
+    """Int array [item]: number of each item's cluster; None where no two items share one."""
+    standard_errors: Any = None
+    """Array [k strength]: standard error of each accuracy, by cluster; None where items are independent."""
+
+    def __post_init__(self) -> None:
+        axes = {"ks": self.ks, "strengths": self.strengths}
+        if all(list(axis) == sorted(axis) for axis in axes.values()):
+            return
+        orders = [np.argsort(axis, kind="stable") for axis in axes.values()]
+        for name in CELLS:
+            if (values := getattr(self, name)) is not None:
+                object.__setattr__(self, name, np.asarray(values)[np.ix_(*orders)])
+        for name, axis in axes.items():
+            object.__setattr__(self, name, tuple(sorted(axis)))
+
+    @property
+    def n_independent(self) -> int:
+        """Clusters of items; items, where no two share one."""
+        return self.n if self.clusters is None else len(set(np.asarray(self.clusters).tolist()))
 
     def frame(self) -> "pd.DataFrame":
         """One row a cell."""
@@ -173,11 +186,17 @@ class Sweep(ArrayEq):
         Raises:
             ValueError: If no cell was finished.
         """
-        best = float(self.accuracy[self.best_cell(min_valid=min_valid)])
+        place = self.best_cell(min_valid=min_valid)
         kept = self._kept(min_valid)
         with np.errstate(invalid="ignore"):  # NaN (an unfinished cell) is outside
-            near = self.accuracy >= best - standard_error(best, self.n) - 1e-12
+            near = self.accuracy >= float(self.accuracy[place]) - self._error(place) - 1e-12
         return near & kept if kept.any() else near
+
+    def _error(self, place: tuple[int, int]) -> float:
+        """Standard error of the accuracy of a cell."""
+        if self.standard_errors is not None:
+            return float(self.standard_errors[place])
+        return standard_error(float(self.accuracy[place]), self.n)
 
     def stable(self, *, min_valid: float | None = None) -> Choice:
         """The cell of the stable region whose neighbourhood is best: the one farthest from a cliff.
@@ -219,35 +238,24 @@ class Sweep(ArrayEq):
     def selection(self, *, n_splits: int = 200, seed: int = 0) -> "Selection":
         """How much of the best accuracy is selection: choose on one half of the items, measure on the other.
 
+        Items of one cluster stay in one half.
+
         Raises:
-            ValueError: If the items were not kept, or there are fewer than 4.
+            ValueError: If the items were not kept, or there are fewer than 4 (or 4 clusters).
         """
         if self.correct is None or self.unsteered_correct is None:
             raise ValueError("selection() needs the items: sweep(..., keep_items=True)")
-        if self.n < 4:
-            raise ValueError(f"selection() needs at least 4 items, got {self.n}")
+        if self.n_independent < MIN_SPLIT:
+            of = "items" if self.clusters is None else "clusters of items"
+            raise ValueError(
+                f"selection() needs at least {MIN_SPLIT} {of}, got {self.n_independent}"
+            )
         cells = np.asarray(self.correct, dtype=float).reshape(-1, self.n)
         base = np.asarray(self.unsteered_correct, dtype=float)
-        rng = np.random.default_rng(seed)
-        found: list[tuple[float, float, float]] = []
-        for _ in range(n_splits):
-            order = rng.permutation(self.n)
-            halves = order[: self.n // 2], order[self.n // 2 :]
-            for here, there in (halves, halves[::-1]):
-                chosen = int(cells[:, here].mean(axis=1).argmax())
-                found.append(
-                    (
-                        float(cells[chosen, here].mean()),
-                        float(cells[chosen, there].mean()),
-                        float(base[there].mean()),
-                    )
-                )
-        seen, held_out, unsteered = (float(one) for one in np.mean(found, axis=0))
-        return Selection(n_splits, seen, held_out, seen - held_out, held_out - unsteered)
+        return split_halves(cells, base, self.clusters, n_splits=n_splits, seed=seed)
 
     def _choice(self, row: int, column: int, reason: str, min_valid: float | None) -> Choice:
-        best = float(self.accuracy[self.best_cell(min_valid=min_valid)])
-        error = standard_error(best, self.n)
+        error = self._error(self.best_cell(min_valid=min_valid))
         region, cliffs = self.stable_region(min_valid=min_valid), self.cliffs()
         reason += (
             f"; {int(region.sum())} cells lie within one standard error ({100 * error:.1f} points)"

@@ -99,7 +99,7 @@ def method_rows(comparison: Comparison) -> list[tuple[str, ...]]:
             "" if row is base else points_text(row.gain, row.gain_interval),
             "" if row is base else f"{row.mended} / {row.broken}",
             null_text(comparison, row),
-            f"{row.margin:+.2f}",
+            number_text(row.margin, "+.2f"),
             f"{row.valid_rate:.0%}",
         )
         for row in comparison.rows
@@ -114,7 +114,7 @@ def method_rows(comparison: Comparison) -> list[tuple[str, ...]]:
                 points_text(median - base.accuracy),
                 "",
                 "",
-                f"{np.median(null.margins):+.2f}",
+                number_text(float(np.median(null.margins)), "+.2f"),
                 "",
             )
         )
@@ -124,14 +124,17 @@ def method_rows(comparison: Comparison) -> list[tuple[str, ...]]:
 def compared_rows(comparison: Comparison) -> list[tuple[str, ...]]:
     """``COMPARED_COLUMNS``: the method rows with what dev said and the corrected p-value."""
     rows = method_rows(comparison)
-    extra = [
-        (f"{row.dev_accuracy:.1%} ({row.n_candidates})", number_text(row.holm_p, ".2g"))
-        for row in comparison.rows
-    ]
+    extra = [(_dev_text(row), number_text(row.holm_p, ".2g")) for row in comparison.rows]
     extra += [("", "")] * len(comparison.nulls)
     return [
         (*row[:2], dev, *row[2:5], p, *row[5:]) for row, (dev, p) in zip(rows, extra, strict=True)
     ]
+
+
+def _dev_text(row: MethodRow) -> str:
+    """Accuracy on dev and the number of candidates tried there; nothing where it was not run."""
+    own = number_text(row.dev_accuracy, ".1%")
+    return own and f"{own} ({row.n_candidates})"
 
 
 def guard_rows(comparison: Comparison) -> list[tuple[str, ...]]:
