@@ -19,6 +19,7 @@ import numpy as np
 from sadi_lens.engine.intervention import AffineIntervention, Intervention
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, ArrayEq, require_one_of
 from sadi_lens.types.model import HookedModel, ModelInfo, n_units, unit_shape
+from sadi_lens.types.reading import read_text
 from sadi_lens.types.store import CONFIG, load, save
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -260,6 +261,6 @@ def _require_unique_names(config: Path) -> None:
         return found
 
     try:
-        json.loads(config.read_text(encoding="utf-8"), object_pairs_hook=refuse_twice)
+        json.loads(read_text(config), object_pairs_hook=refuse_twice)
     except json.JSONDecodeError as error:
         raise ValueError(f"{config} is not JSON: {error}") from error
