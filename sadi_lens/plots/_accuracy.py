@@ -18,6 +18,7 @@ from sadi_lens.plots._layout import (
 )
 from sadi_lens.plots._null import null_of, p_label
 from sadi_lens.plots._theme import SYMBOLS, Theme, require_theme
+from sadi_lens.types.checks import checked
 from sadi_lens.types.results import Comparison, MethodRow, NullBand
 from sadi_lens.types.results.choice import valid_floor
 
@@ -28,6 +29,7 @@ _ACCURACY, _GAIN, _VALID, _P = 14, 80, 228, 290
 _LEGENDS = {"adaptive": "adaptive scaling", "fixed": "fixed vector", "other": "other"}
 
 
+@checked()
 def method_accuracy(
     comparison: Comparison, *, theme: str = "light", size: str = "page"
 ) -> go.Figure:
@@ -68,11 +70,8 @@ def method_accuracy(
     _add_heads(figure, colors, comparison)
     low, high = _range(comparison)
     items = f"{comparison.n:,} {comparison.split} items"
-    figure.update_xaxes(
-        title=f"accuracy on {escape(items)}",
-        range=[100 * low, 100 * high],
-        ticksuffix="%",
-    )
+    title = f"accuracy on {escape(items)}"
+    figure.update_xaxes(title=title, range=[100 * low, 100 * high], ticksuffix="%")
     figure.update_yaxes(
         tickvals=[], range=[len(lines) - 0.65, -0.75], showgrid=False, showticklabels=False
     )

@@ -21,6 +21,7 @@ from sadi_lens.plots._layout import (
     require_finite,
 )
 from sadi_lens.plots._theme import Theme, require_theme
+from sadi_lens.types.checks import checked
 from sadi_lens.types.results import Evaluation
 
 MAX_DOTS = 1200
@@ -29,6 +30,7 @@ _OUTCOMES = ((True, "right", "circle", "adaptive"), (False, "wrong", "x", "unste
 """Is the answer right, its word, marker, and the kind whose colour it takes."""
 
 
+@checked()
 def example_effects(
     unsteered: Evaluation,
     adaptive: Evaluation,

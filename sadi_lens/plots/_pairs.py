@@ -18,6 +18,7 @@ from sadi_lens.plots._layout import (
 )
 from sadi_lens.plots._theme import DASHES, MARKERS, Theme, faded, require_theme
 from sadi_lens.types.base import require_one_of
+from sadi_lens.types.checks import checked
 from sadi_lens.types.results import PairsCurve
 
 _MEASURES = {
@@ -36,6 +37,7 @@ _OVERLAPS = {
 }
 
 
+@checked()
 def pairs_ablation(
     curves: Mapping[str, PairsCurve],
     *,
