@@ -185,11 +185,6 @@ class Asked:
         return load_task(self.data)
 
 
-def lines_of(path: Path) -> list[str]:
-    """Lines of a text file that are not blank."""
-    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-
-
 def _require_words(model: Any, task: "Task") -> None:
     """Refuse a task of which the model knows no item's words: its numbers would say nothing."""
     unknown = model.tokenizer.unk_token_id

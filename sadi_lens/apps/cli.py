@@ -23,7 +23,6 @@ from sadi_lens.apps._loading import (
     TaskName,
     Writing,
     is_large,
-    lines_of,
     writing_task,
 )
 from sadi_lens.apps._printing import console, print_comparison, print_table
@@ -127,7 +126,9 @@ def compare(
     """Every way to steer side by side: chosen on dev with one budget, scored once on the same test items."""
     asked = Asked(model, task, data, sizes, chat_template, dtype, position, scoring)
     _require_places(out, png)
-    texts = None if neutral is None else lines_of(neutral)
+    from sadi_lens.tasks.files import read_lines
+
+    texts = None if neutral is None else read_lines(neutral)
     loaded, loaded_task, notes = asked.load()
     say(*notes)
     from sadi_lens.measure.comparing import compare as run
@@ -150,9 +151,8 @@ def compare(
         progress=console.is_terminal,
     )
     print_comparison(comparison)
-    results = {"comparison": comparison}
-    say(f"results: {write_json(results, out / 'results.json')}")
-    _draw(results, out / "figures", png=png)
+    say(f"results: {write_json({'comparison': comparison}, out / 'results.json')}")
+    _draw({"comparison": comparison}, out / "figures", png=png)
 
 
 @command("figures demo/results.json --out figures")

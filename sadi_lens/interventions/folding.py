@@ -25,6 +25,7 @@ from sadi_lens.types.base import require_one_of
 from sadi_lens.types.checks import as_path, checked
 from sadi_lens.types.files import partial, remove_abandoned, replace_folder, require_place
 from sadi_lens.types.model import COMPONENTS, HookedModel, ModelInfo
+from sadi_lens.types.reading import read_text
 from sadi_lens.types.seals import parse_sealed, sealed_json, sha256_of
 
 FOLDABLE = ("head", "neuron")
@@ -96,7 +97,7 @@ def _require_place(path: Path, overwrite: bool) -> None:
     if path.is_symlink() or not path.is_dir():
         raise FileExistsError(f"{path} is not a folder; it is left alone. Give another place")
     try:
-        written = parse_sealed((path / FILES).read_text(encoding="utf-8"), path / FILES)["files"]
+        written = parse_sealed(read_text(path / FILES), path / FILES)["files"]
         names = {one.name for one in path.iterdir() if one.is_file() and not one.is_symlink()}
         others = {one.name for one in path.iterdir()} - names
         foreign = sorted(others | (names ^ {FILES, *written}))

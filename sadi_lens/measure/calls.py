@@ -19,6 +19,7 @@ from jaxtyping import Bool
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.text import fitting, warn_unknown
 from sadi_lens.measure.picks import joined_picks
+from sadi_lens.types.answers import normalise
 from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.checks import check_value
 from sadi_lens.types.data import Sample, cluster_codes, items_hash, samples_hash
@@ -234,6 +235,28 @@ def are_texts(samples: Sequence[Sample]) -> bool:
     if len({sample.target is not None for sample in samples}) > 1:
         raise ValueError("samples must all have choices or all have a target, got both kinds")
     return samples[0].target is not None
+
+
+def require_told_apart(samples: Sequence[Sample], scoring: str) -> None:
+    """Refuse a right and a wrong choice that are one text once an answer is compared (``normalise``).
+
+    Raises:
+        ValueError: If ``scoring`` compares texts, and some item has two such choices.
+    """
+    if scoring not in ("generation", "teacher_forced"):
+        return
+    for row, one in enumerate(samples):
+        texts = [normalise(choice) for choice in one.choices]
+        for wrong in one.wrong if one.choices else ():
+            same = [
+                at for at, text in enumerate(texts) if at not in one.wrong and text == texts[wrong]
+            ]
+            if same:
+                raise ValueError(
+                    f"choices {one.choices[same[0]]!r} (right) and {one.choices[wrong]!r} (wrong) of samples[{row}] "
+                    "are the same answer without case, punctuation and articles, as "
+                    f"scoring={scoring!r} compares them; use scoring='sum', or other choices"
+                )
 
 
 def split_of(samples: Sequence[Sample]) -> str:

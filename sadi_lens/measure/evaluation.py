@@ -17,6 +17,7 @@ from sadi_lens.measure.calls import (
     fitting_samples,
     joined,
     kept,
+    require_told_apart,
     split_of,
 )
 from sadi_lens.measure.outcomes import Origin, choice_outcomes, score_choices
@@ -180,6 +181,7 @@ def _call(
             given, or an intervention is for another model.
     """
     are_texts(samples)
+    require_told_apart(samples, settings.scoring)
     if not interventions:
         raise ValueError("interventions must hold at least 1 (None is the unsteered model), got 0")
     info = ModelInfo.of(model)

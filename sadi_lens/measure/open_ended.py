@@ -139,6 +139,7 @@ def open_ended_scores(
     return pd.DataFrame(columns)
 
 
+@checked()
 def load_classifier(folder: str | Path, *, label: str | None = None) -> Classifier:
     """A sequence classifier from a local folder, as a function from texts to probabilities.
 

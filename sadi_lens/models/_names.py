@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sadi_lens.models.known import EMBEDDED, KNOWN, KnownModel
+from sadi_lens.types.reading import read_text
 
 _GGUF_MAGIC = b"GGUF"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
@@ -172,7 +173,7 @@ def adapter_base(folder: str) -> str:
         raise FileNotFoundError(f"adapter folder {folder!r} has no weights (adapter_model.*)")
     file = Path(folder) / "adapter_config.json"
     try:
-        base = json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path")
+        base = json.loads(read_text(file)).get("base_model_name_or_path")
     except (ValueError, AttributeError) as error:
         raise ValueError(f"{file} is not a JSON object: {error}") from error
     if not isinstance(base, str) or not base:

@@ -18,6 +18,7 @@ from sadi_lens.plots._layout import (
 )
 from sadi_lens.plots._null import null_of, p_label
 from sadi_lens.plots._theme import SYMBOLS, Theme, require_theme
+from sadi_lens.types.checks import checked
 from sadi_lens.types.results import Comparison, MethodRow, NullBand
 from sadi_lens.types.results.choice import valid_floor
 
@@ -25,11 +26,14 @@ _ROW = 46
 """Pixels of a row: its label, and below it its mark."""
 _ACCURACY, _GAIN, _VALID, _P = 14, 80, 228, 290
 """Pixels right of the plot area at which the text columns start."""
-_VALIDITY = {"exact_match": "the text is not empty", "generation": "the text is one of the answers"}
-"""What a valid answer is, by scoring, where text is generated."""
+_VALID_TEXT = {
+    "exact_match": "the text is not empty",
+    "generation": "the text is one of the answers",
+}
 _LEGENDS = {"adaptive": "adaptive scaling", "fixed": "fixed vector", "other": "other"}
 
 
+@checked()
 def method_accuracy(
     comparison: Comparison, *, theme: str = "light", size: str = "page"
 ) -> go.Figure:
@@ -70,11 +74,8 @@ def method_accuracy(
     _add_heads(figure, colors, comparison)
     low, high = _range(comparison)
     items = f"{comparison.n:,} {comparison.split} items"
-    figure.update_xaxes(
-        title=f"accuracy on {escape(items)}",
-        range=[100 * low, 100 * high],
-        ticksuffix="%",
-    )
+    title = f"accuracy on {escape(items)}"
+    figure.update_xaxes(title=title, range=[100 * low, 100 * high], ticksuffix="%")
     figure.update_yaxes(
         tickvals=[], range=[len(lines) - 0.65, -0.75], showgrid=False, showticklabels=False
     )
@@ -96,10 +97,9 @@ def _note(comparison: Comparison) -> tuple[str, ...]:
         f"bars: 95% Wilson interval{by}",
         f"gain: 95% interval paired by item{by and f', {by.strip()}'}",
         "random masks: 5 to 95% shaded, median as a line" if comparison.nulls else "",
-        f"valid: {_VALIDITY.get(comparison.scoring, 'the most likely next token begins an answer')}",
+        f"valid: {_VALID_TEXT.get(comparison.scoring, 'the most likely next token begins an answer')}",
         f"steered at {where(comparison.component)}" if comparison.component else "",
-        f"position {comparison.position}"
-        + ("" if comparison.is_one_position else ", unless a row says another"),
+        f"position {comparison.position}{'' if comparison.is_one_position else ', unless a row says another'}",
     )
 
 

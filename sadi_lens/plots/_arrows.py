@@ -18,6 +18,7 @@ from sadi_lens.plots._layout import (
     where,
 )
 from sadi_lens.plots._theme import Theme, require_theme
+from sadi_lens.types.checks import checked
 from sadi_lens.types.results import ActivationShifts
 
 MAX_ARROWS = 80
@@ -40,6 +41,7 @@ class Plane(NamedTuple):
     """Share of the squared length of all arrows, as long as they are, that lies in the plane."""
 
 
+@checked()
 def steering_arrows(
     shifts: ActivationShifts, *, theme: str = "light", size: str = "page"
 ) -> go.Figure:

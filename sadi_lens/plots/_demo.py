@@ -12,7 +12,7 @@ from sadi_lens.plots._layers import units_by_layer
 from sadi_lens.plots._maps import difference_heatmap
 from sadi_lens.plots._side_effects import cost_curves, side_effect_curve
 from sadi_lens.plots._sweep import sweep_heatmap
-from sadi_lens.types.checks import check_value
+from sadi_lens.types.checks import check_value, checked
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.results import Comparison, Sweep
@@ -39,6 +39,7 @@ KINDS: dict[str, Any] = {
 }
 
 
+@checked()
 def demo_figures(
     results: Mapping[str, Any], *, theme: str = "light", size: str = "page"
 ) -> dict[str, go.Figure]:

@@ -18,6 +18,7 @@ from sadi_lens.plots._layout import (
     units_of,
 )
 from sadi_lens.plots._theme import Theme, require_theme
+from sadi_lens.types.checks import checked
 from sadi_lens.types.differences import UnitDifferences
 from sadi_lens.types.model import COMPONENTS, unit_label
 
@@ -26,6 +27,7 @@ _OVERLAP = 1.25
 """Height of a half-violin in rows: a little over one, as in a ridge plot."""
 
 
+@checked()
 def difference_distributions(
     unit_differences: UnitDifferences, *, theme: str = "light", size: str = "page"
 ) -> go.Figure:

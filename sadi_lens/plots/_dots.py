@@ -10,6 +10,7 @@ from sadi_lens.plots._heatmap import ink_on
 from sadi_lens.plots._layout import MINUS, Margin, escape, finish, float32, require_finite
 from sadi_lens.plots._theme import Theme, require_theme
 from sadi_lens.types.base import require_one_of
+from sadi_lens.types.checks import checked
 
 _CELL = 48
 _SPAN = 1.3
@@ -20,6 +21,7 @@ MAX_DOTS = 64
 """Dots of one panel; with more their numbers cannot be read."""
 
 
+@checked()
 def dot_grid(
     panels: Mapping[str, Any],
     masks: Mapping[str, Any] | None = None,

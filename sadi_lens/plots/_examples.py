@@ -20,6 +20,7 @@ from sadi_lens.plots._layout import (
     require_finite,
 )
 from sadi_lens.plots._theme import Theme, require_theme
+from sadi_lens.types.checks import checked
 from sadi_lens.types.paired import mcnemar_p
 from sadi_lens.types.results import Evaluation
 from sadi_lens.types.stats import ALPHA
@@ -30,6 +31,7 @@ _OUTCOMES = ((True, "right", "circle", "adaptive"), (False, "wrong", "x", "unste
 """Is the answer right, its word, marker, and the kind whose colour it takes."""
 
 
+@checked()
 def example_effects(
     unsteered: Evaluation,
     adaptive: Evaluation,

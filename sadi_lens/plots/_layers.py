@@ -17,6 +17,7 @@ from sadi_lens.plots._layout import (
     units_of,
 )
 from sadi_lens.plots._theme import Theme, require_theme
+from sadi_lens.types.checks import checked
 from sadi_lens.types.masks import Mask
 
 _PANEL, _GAP = 96, 44
@@ -25,6 +26,7 @@ _SHOWN = 3
 """Masks that a title names."""
 
 
+@checked()
 def units_by_layer(
     masks: Mapping[str, Mask], *, theme: str = "light", size: str = "page"
 ) -> go.Figure:

@@ -28,6 +28,7 @@ from sadi_lens.plots._unit_map import (
     require_same_units,
     set_colours,
 )
+from sadi_lens.types.checks import checked
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import COMPONENTS, unit_label
@@ -36,6 +37,7 @@ from sadi_lens.types.results import SignFlipNull
 RANGE_QUANTILE = 0.995
 
 
+@checked()
 def difference_heatmap(
     differences: ActivationDifferences,
     mask: Mask | None = None,

@@ -20,12 +20,14 @@ from sadi_lens.plots._layout import (
     wrap,
 )
 from sadi_lens.plots._theme import Theme, require_theme
+from sadi_lens.types.checks import checked
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.stats import jaccard_chance
 
 _CELL, _LABEL = 74, 190
 
 
+@checked()
 def mask_overlap(
     masks: Mapping[str, Mask], *, theme: str = "light", size: str = "page"
 ) -> go.Figure:

@@ -19,6 +19,7 @@ from sadi_lens.plots._layout import (
 )
 from sadi_lens.plots._theme import DASHES, MARKERS, Theme, faded, require_theme
 from sadi_lens.types.base import require_one_of
+from sadi_lens.types.checks import checked
 from sadi_lens.types.results import PairsCurve
 
 _MEASURES = {
@@ -37,6 +38,7 @@ _OVERLAPS = {
 }
 
 
+@checked()
 def pairs_ablation(
     curves: Mapping[str, PairsCurve],
     *,

@@ -6,6 +6,8 @@ import plotly.graph_objects as go
 
 from sadi_lens.plots._layout import Margin, escape, finish, named, signed
 from sadi_lens.plots._theme import require_theme
+from sadi_lens.types.base import require_columns
+from sadi_lens.types.checks import checked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 _ROW = 26
 
 
+@checked()
 def head_paths(paths: "pd.DataFrame", *, theme: str = "light", size: str = "page") -> go.Figure:
     """Mean change of the margin under each edit of the same heads, as dots with 95% intervals.
 
@@ -25,6 +28,7 @@ def head_paths(paths: "pd.DataFrame", *, theme: str = "light", size: str = "page
         ValueError: If there is no edited row.
     """
     colors = require_theme(theme, size)
+    require_columns("paths", paths, ("edit", "margin", "low", "high", "n"))
     rows = paths[paths["edit"] != "unsteered"]
     if not len(rows):
         raise ValueError("head_paths needs at least one edited row, got 0")
@@ -43,6 +47,9 @@ def head_paths(paths: "pd.DataFrame", *, theme: str = "light", size: str = "page
     figure.update_xaxes(title="change of the margin (nats)")
     order = [escape(edit) for edit in rows["edit"]]
     figure.update_yaxes(categoryorder="array", categoryarray=order[::-1], showgrid=False)
+    absent = [one for one in ("scaled", "direct") if not (rows["edit"] == one).any()]
+    if absent:
+        raise ValueError(f"paths must hold the edits scaled and direct; {absent[0]!r} is missing")
     about = paths.attrs
     whole, direct = (
         float(rows.loc[rows["edit"] == one, "margin"].iloc[0]) for one in ("scaled", "direct")

@@ -18,6 +18,7 @@ from sadi_lens.plots._layout import (
 )
 from sadi_lens.plots._theme import Theme, faded, require_theme
 from sadi_lens.plots._unit_map import require_same_pairs
+from sadi_lens.types.checks import checked
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.model import COMPONENTS, unit_label
 from sadi_lens.types.results import SignFlipNull
@@ -27,6 +28,7 @@ MAX_POINTS = 1600
 _SWAPPED = "when right and wrong are swapped at random in each pair"
 
 
+@checked()
 def rank_curve(
     differences: ActivationDifferences,
     k: int | None = None,

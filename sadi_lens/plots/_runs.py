@@ -8,26 +8,52 @@ import plotly.graph_objects as go
 from sadi_lens.plots._layout import Margin, escape, finish, named, percent
 from sadi_lens.plots._pairs import ENOUGH, add_level, add_mean, needed, pairs_title, set_axes
 from sadi_lens.plots._theme import Theme, require_theme
+from sadi_lens.types.base import require_columns
+from sadi_lens.types.checks import checked
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_COLUMNS = (
+    "model",
+    "task",
+    "method",
+    "component",
+    "n_pairs_used",
+    "seed",
+    "accuracy",
+    "n",
+    "chance",
+)
+_ONE = ("model", "task", "scoring", "shots")
+"""Columns with one value: rows of several would be averaged."""
+_VARIED = ("ranking", "position", "negatives", "pair_task")
+"""Columns beside method and component that make a line of their own where they differ."""
 
+
+@checked()
 def accuracy_by_pairs(
     results: "pd.DataFrame", *, theme: str = "light", size: str = "page"
 ) -> go.Figure:
     """Mean accuracy over seeds against the number of pairs, one line a method and component; seeds as dots.
 
     Args:
-        results: Rows of one task and scoring: model, task, method, component, n_pairs_used, accuracy, n, chance; the
-            unsteered row gives the base line.
+        results: Rows of one model, task, scoring and number of shots: model, task, method, component, n_pairs_used,
+            seed, accuracy, n, chance; the unsteered row gives the base line. Rows of another ranking, position, kind
+            of negatives or task of the pairs get a line of their own.
         theme: ``"light"`` or ``"dark"``.
         size: ``"page"``, or ``"talk"`` for text that is read from the last row.
 
     Raises:
-        ValueError: If there is no steered row.
+        ValueError: If there is no steered row, a column is missing, or rows are of several models, tasks, scorings or
+            numbers of shots.
     """
     colors = require_theme(theme, size)
+    require_columns("results", results, _COLUMNS)
+    for name in (one for one in _ONE if one in results):
+        values = results[name].unique()
+        if len(values) > 1:
+            raise ValueError(f"results must be of one {name}, got {list(values)}; draw each apart")
     steered = results[results["method"] != "unsteered"]
     if not len(steered):
         raise ValueError("accuracy_by_pairs needs at least one steered row, got 0")
@@ -35,8 +61,10 @@ def accuracy_by_pairs(
     floor = 100 * float(base["accuracy"].iloc[0]) if len(base) else float("nan")
     figure = go.Figure()
     said: dict[str, str] = {}
-    for index, (key, rows) in enumerate(steered.groupby(["method", "component"], sort=False)):
-        label = ", ".join(str(part) for part in key)
+    keys = ["method", "component"]
+    keys += [one for one in _VARIED if one in steered and steered[one].nunique() > 1]
+    for index, (key, rows) in enumerate(steered.groupby(keys, sort=False)):
+        label = ", ".join(str(part) for part in key if part != "")
         means = rows.groupby("n_pairs_used")["accuracy"].mean()
         sizes, mean = means.index.to_numpy(dtype=int), 100 * means.to_numpy(dtype=np.float32)
         _add_seeds(figure, colors, rows, index)

@@ -20,9 +20,11 @@ from sadi_lens.plots._layout import (
     where,
 )
 from sadi_lens.plots._theme import DASHES, SYMBOLS, Theme, require_theme
+from sadi_lens.types.checks import checked
 from sadi_lens.types.results import Comparison, SideEffectCurve
 
 
+@checked()
 def side_effect_curve(
     curves: Sequence[SideEffectCurve], *, theme: str = "light", size: str = "page"
 ) -> go.Figure:

@@ -28,12 +28,14 @@ from sadi_lens.plots._layout import (
     where,
 )
 from sadi_lens.plots._theme import Theme, require_theme
+from sadi_lens.types.checks import checked
 from sadi_lens.types.results import Choice, Sweep
 
 MAX_NUMBERS = 130
 """Cells up to which each shows its accuracy."""
 
 
+@checked()
 def sweep_heatmap(
     sweep: Sweep, *, choice: Choice | None = None, theme: str = "light", size: str = "page"
 ) -> go.Figure:

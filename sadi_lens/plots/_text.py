@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sadi_lens.plots._layout import MINUS, float32, signed
+from sadi_lens.types.checks import checked
 from sadi_lens.types.results import GenerationTrace
 
 LIMIT = 3.0
@@ -46,6 +47,7 @@ class HtmlTable:
         return self.text
 
 
+@checked()
 def compare_text(traces: Sequence[GenerationTrace]) -> HtmlTable:
     """Continuations of one prompt, one row a trace, token by token.
 

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from sadi_lens.plots._layout import Margin, counted, finish, token_text
 from sadi_lens.plots._theme import MONOSPACE, Theme, faded, require_theme
+from sadi_lens.types.checks import checked
 from sadi_lens.types.results import TokenRoles
 
 FOLD = 60
@@ -27,6 +28,7 @@ class _Token(NamedTuple):
     right: float
 
 
+@checked()
 def token_strip(
     roles: TokenRoles | Sequence[TokenRoles], *, theme: str = "light", size: str = "page"
 ) -> go.Figure:

@@ -19,6 +19,7 @@ from sadi_lens.plots._layout import (
     units_of,
 )
 from sadi_lens.plots._theme import SYMBOLS, Theme, require_theme
+from sadi_lens.types.checks import checked
 from sadi_lens.types.results import GenerationTrace
 
 MAX_TOKENS = 400
@@ -26,6 +27,7 @@ MAX_TOKENS = 400
 _DOMAINS = ((0.70, 1.0), (0.44, 0.62), (0.0, 0.36))
 
 
+@checked()
 def generation_trace(
     trace: GenerationTrace, *, theme: str = "light", size: str = "page"
 ) -> go.Figure:

@@ -13,7 +13,7 @@ from plotly.offline import get_plotlyjs
 
 from sadi_lens.plots._bare import bare
 from sadi_lens.plots._theme import FONT
-from sadi_lens.types.checks import as_path
+from sadi_lens.types.checks import as_path, checked
 from sadi_lens.types.files import (
     partial,
     remove_abandoned,
@@ -61,6 +61,7 @@ div.drawing {{ overflow-x: auto; margin: 0 -20px; }}
 """
 
 
+@checked()
 def export(
     figures: Mapping[str, go.Figure],
     out: str | Path,

@@ -10,11 +10,13 @@ from typing import Any
 import plotly.graph_objects as go
 
 from sadi_lens.plots.export import CONFIG, NO_BROWSER
+from sadi_lens.types.checks import checked
 
 SCALE = 1
 """Pixels of the PNG per layout pixel; JupyterLab shows it at this size until the interactive figure replaces it."""
 
 
+@checked()
 def show(figure: go.Figure, *, png: bool = True) -> None:
     """Display a figure in a notebook as one output in three formats: Plotly, PNG, and its title as text.
 

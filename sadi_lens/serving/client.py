@@ -13,7 +13,7 @@ import numpy as np
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.passes import valid_answers
 from sadi_lens.engine.text import EncodedItem, cut_item, encode
-from sadi_lens.measure.calls import are_texts, split_of
+from sadi_lens.measure.calls import are_texts, require_told_apart, split_of
 from sadi_lens.measure.outcomes import ChoiceScores, Origin, choice_outcomes, text_outcome
 from sadi_lens.measure.picks import Answers
 from sadi_lens.serving.asked import LENGTH_KEY, NAME_KEY
@@ -175,6 +175,7 @@ class VLLMEngine:
         require_one_of("scoring", scoring, SCORINGS)
         require_one_of("position", position, POSITIONS)
         is_text = are_texts(samples)
+        require_told_apart(samples, scoring)
         is_one = table is None or isinstance(table, str)
         named = [table] if table is None or isinstance(table, str) else list(table)
         labels = [label] if isinstance(label, str) else label or [*map(self._label, named)]

@@ -3,7 +3,7 @@
 It says the same as ``sadi_lens.engine.positions`` says from attention masks; no torch, no vLLM.
 """
 
-from sadi_lens.types.base import POSITIONS, require_one_of
+from sadi_lens.types.base import POSITIONS, require_count, require_one_of
 
 
 def first_edited(position: str, prompt_length: int) -> int:
@@ -21,8 +21,7 @@ def first_edited(position: str, prompt_length: int) -> int:
         (4, 0)
     """
     require_one_of("position", position, POSITIONS)
-    if prompt_length < 1:
-        raise ValueError(f"prompt_length must be at least 1, got {prompt_length}")
+    require_count("prompt_length", prompt_length)
     return 0 if position == "all" else prompt_length - (position != "generated")
 
 
@@ -48,6 +47,8 @@ def edited_span(position: str, prompt_length: int, computed: int, n_new: int) ->
         [(3, 3), (1, 2), (0, 1)]
     """
     first = first_edited(position, prompt_length)
+    require_count("computed", computed, 0)
+    require_count("n_new", n_new, 0)
     start = min(max(0, first - computed), n_new)
     if position != "last_prompt":
         return start, n_new

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from sadi_lens.serving.checkpoint import checkpoint_folder, checkpoint_info
 from sadi_lens.serving.plugin import environment
 from sadi_lens.serving.tables import read_tables
+from sadi_lens.types.checks import checked
 
 EXTENSION = "sadi_lens.serving.extension.SteeredWorker"
 
@@ -24,6 +25,7 @@ class Launch(NamedTuple):
     """One line of Python that asks it, unsteered and steered."""
 
 
+@checked()
 def launch(
     model: str,
     tables: Sequence[Path],

@@ -18,8 +18,11 @@ import numpy as np
 
 from sadi_lens.engine.intervention import AffineIntervention, Intervention
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, ArrayEq, require_one_of
+from sadi_lens.types.checks import as_path, checked, require_fields
 from sadi_lens.types.model import HookedModel, ModelInfo, n_units, unit_shape
+from sadi_lens.types.reading import read_text
 from sadi_lens.types.store import CONFIG, load, save
+from sadi_lens.types.wording import short
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What a table may be called: a request names it as ``NAME@POSITION``."""
@@ -51,7 +54,7 @@ class SteeringTable(ArrayEq):
     """Hash of component, layers and numbers; made where it is not given."""
 
     def __post_init__(self) -> None:
-        require_one_of("position", self.position, POSITIONS)
+        require_fields(self)
         shape = (len(self.layers), width(self.model, self.component))
         if list(self.layers) != sorted({*self.layers}) or not all(
             0 <= layer < self.model.n_layers for layer in self.layers
@@ -63,6 +66,8 @@ class SteeringTable(ArrayEq):
             values = getattr(self, name)
             if values is None:
                 continue
+            if not isinstance(values, np.ndarray):
+                raise TypeError(f"{name} must be a NumPy array or None, got {short(values)}")
             if values.dtype != np.float32 or values.shape != shape:
                 raise ValueError(
                     f"{name} must be float32 [layer width] = {shape}, got {values.dtype} {values.shape}"
@@ -138,6 +143,7 @@ def table_of(
     )
 
 
+@checked()
 def export_tables(
     interventions: Mapping[str, Intervention],
     folder: Folder,
@@ -177,7 +183,7 @@ def export_tables(
     require_one_of("position", position, POSITIONS)
     tables: dict[str, SteeringTable] = {}
     for name, one in interventions.items():
-        if not NAME.fullmatch(name):
+        if not NAME.fullmatch(str(name)):
             raise ValueError(
                 f"a table's name must be 1 to 64 letters, digits, '.', '_' or '-', got {name!r}"
             )
@@ -188,6 +194,7 @@ def export_tables(
     return save(tables, folder)
 
 
+@checked()
 def read_tables(
     folder: Folder | Sequence[Folder],
     *,
@@ -214,7 +221,7 @@ def read_tables(
     if not folders:
         raise ValueError("folder must name at least 1 folder of tables, got none")
     found: dict[str, SteeringTable] = {}
-    for path in map(Path, folders):
+    for path in (as_path("folder", one) for one in folders):
         for name, table in _read(path, model, allow_other_weights).items():
             if name in found:
                 raise ValueError(f"two tables are called {name!r}; the second is in {path}")
@@ -260,6 +267,6 @@ def _require_unique_names(config: Path) -> None:
         return found
 
     try:
-        json.loads(config.read_text(encoding="utf-8"), object_pairs_hook=refuse_twice)
+        json.loads(read_text(config), object_pairs_hook=refuse_twice)
     except json.JSONDecodeError as error:
         raise ValueError(f"{config} is not JSON: {error}") from error

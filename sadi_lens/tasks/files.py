@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from sadi_lens.tasks.sources import Rows, rows_of, rows_of_parts, whole
+from sadi_lens.types.reading import read_bytes
 from sadi_lens.types.wording import short
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
@@ -104,13 +105,23 @@ def _suffix(path: Path) -> str:
 
 
 def _unpacked(path: Path) -> bytes:
-    data = path.read_bytes()
+    data = read_bytes(path)
     if data[:2] != b"\x1f\x8b":
         return data
     try:
         return gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} cannot be unpacked: {error}") from error
+
+
+def read_lines(path: Path) -> list[str]:
+    """Lines of a text file that are not blank, in any encoding that ``read_rows`` takes.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is no text.
+    """
+    return [line for line in _decoded(path, _unpacked(path)).splitlines() if line.strip()]
 
 
 def _decoded(path: Path, data: bytes) -> str:

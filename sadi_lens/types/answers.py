@@ -8,7 +8,7 @@ import regex
 SCORINGS = {
     "sum": "log-probability of the choice, summed over its tokens",
     "per_token": "mean log-probability of the choice's tokens",
-    "per_byte": "log-probability of the choice per byte of its text (acc_norm of lm-evaluation-harness is per character)",
+    "per_byte": "log-probability of the choice per byte of its text (lm-evaluation-harness: acc_norm, per character)",
     "pmi": "log-probability of the choice minus the same after the prompt's last line alone (Holtzman et al., 2021)",
     "teacher_forced": "the most likely tokens spell the right answer, each given the right answer before it",
     "generation": "the greedy continuation is the right answer",

@@ -72,6 +72,17 @@ def not_one_of(name: str, value: str, allowed: Iterable[str]) -> ValueError:
     return ValueError(f"{name} must be one of {known}, got {value!r}{hint}")
 
 
+def require_columns(name: str, frame: Any, columns: Sequence[str]) -> None:
+    """Check that a value is a data frame with these columns."""
+    if not (hasattr(frame, "groupby") and hasattr(frame, "columns")):
+        raise TypeError(f"{name} must be a data frame, got {type(frame).__name__}")
+    lacking = [one for one in columns if one not in frame.columns]
+    if lacking:
+        raise ValueError(
+            f"{name} must have the columns {', '.join(columns)}; it lacks {', '.join(lacking)}"
+        )
+
+
 def require_count(name: str, value: object, least: int = 1) -> None:
     """Check that a value is a whole number of at least ``least``."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):

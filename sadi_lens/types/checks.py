@@ -291,6 +291,7 @@ def as_path(name: str, value: Any) -> Path:
     if not text or "\0" in text:
         raise ValueError(f"{name} must be a path, got {short(text)}")
     try:
+        os.fsencode(text)
         return Path(text).expanduser()
-    except RuntimeError as error:  # no such user
-        raise ValueError(f"{name} {text!r}: {error}") from error
+    except (RuntimeError, UnicodeEncodeError) as error:  # no such user; half of a character
+        raise ValueError(f"{name} must be a path, got {short(text)}: {error}") from error

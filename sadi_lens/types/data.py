@@ -2,13 +2,15 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int
 
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.checks import require_fields
+from sadi_lens.types.wording import short
 
 SPLITS = ("pairs", "dev", "test")
 
@@ -48,6 +50,7 @@ class ContrastivePair:
 
     def __post_init__(self) -> None:
         require_fields(self)
+        _require_whole_characters(self)
         for name in ("positive", "negative"):
             if not getattr(self, name):
                 raise ValueError(
@@ -107,6 +110,7 @@ class Sample:
 
     def __post_init__(self) -> None:
         require_fields(self)
+        _require_whole_characters(self)
         if self.split is not None:
             require_one_of("split", self.split, SPLITS)
         where = f"(prompt {self.prompt[-40:]!r})"
@@ -170,6 +174,7 @@ class Task:
 
     def __post_init__(self) -> None:
         require_fields(self)
+        _require_whole_characters(self)
         # An item is a prompt with one of its answers: sharing one of those is sharing the item.
         items = {
             "pairs": {
@@ -189,6 +194,17 @@ class Task:
                     f"{first} and {second} of task {self.name!r} must be disjoint, "
                     f"{len({prompt for prompt, _ in shared})} prompts stand in both, first "
                     f"{shared[0][0][-60:]!r} (rows {first} = {second}: {named})"
+                )
+
+
+def _require_whole_characters(thing: Any) -> None:
+    """Refuse half of a surrogate pair in a text: no tokenizer reads it, and no file can hold it."""
+    for one in fields(thing):
+        value = getattr(thing, one.name)
+        for text in value if isinstance(value, tuple) else (value,):
+            if isinstance(text, str) and any("\ud800" <= letter <= "\udfff" for letter in text):
+                raise ValueError(
+                    f"{one.name} holds half of a character (a lone surrogate): {short(text)}; mend the file it is from"
                 )
 
 

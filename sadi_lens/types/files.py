@@ -103,14 +103,7 @@ def require_place(path: Path, is_ours: Callable[[Path], bool] = is_sealed) -> No
         is_ours: Whether a file that is there may be replaced.
     """
     _require_ours(path, is_ours)
-    folder = path.parent
-    while not os.path.lexists(folder):
-        folder = folder.parent
-    if not folder.is_dir():
-        raise NotADirectoryError(
-            f"{folder} is not a folder, so {path} cannot be written; {_REMEDY}"
-        )
-    probe = partial(folder / path.name)
+    probe = partial(require_parent(path) / path.name)
     try:
         probe.touch()
     except OSError as error:
@@ -118,6 +111,18 @@ def require_place(path: Path, is_ours: Callable[[Path], bool] = is_sealed) -> No
     finally:
         with contextlib.suppress(OSError):
             probe.unlink(missing_ok=True)
+
+
+def require_parent(path: Path) -> Path:
+    """The nearest folder above ``path`` that is there; refused where something else is in its place."""
+    folder = path.parent
+    while not os.path.lexists(folder):
+        folder = folder.parent
+    if not folder.is_dir():
+        raise NotADirectoryError(
+            f"{folder} is not a folder, so {path} cannot be written; {_REMEDY}"
+        )
+    return folder
 
 
 def require_room(path: Path, n_bytes: int = 1 << 20) -> None:
@@ -143,6 +148,7 @@ def write_whole(path: Path, data: bytes, is_ours: Callable[[Path], bool] = is_se
         OSError: If it cannot be written, or holds what this library did not write; what was there is left.
     """
     _require_ours(path, is_ours)
+    require_parent(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_abandoned(path)

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sadi_lens.types.reading import read_bytes, read_text, require_regular
+
 _COMMENT = re.compile(rb"<!-- sadi_lens sha256 ([0-9a-f]{64}) -->\n\Z")
 
 
@@ -23,6 +25,7 @@ def sha256(data: bytes) -> str:
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file in hexadecimal."""
+    require_regular(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -45,11 +48,11 @@ def is_sealed(path: Path) -> bool:
     """Whether a file is as this library wrote it: one of ``seal``, or (``.json``) of ``sealed_json``."""
     if path.suffix == ".json":
         try:
-            parse_sealed(path.read_text(encoding="utf-8"), path)
+            parse_sealed(read_text(path), path)
         except ValueError:
             return False
         return True
-    data = path.read_bytes()
+    data = read_bytes(path)
     if path.suffix == ".png":
         end = _png_end(data)
         at = max(end - len(_png_chunk("")) - 64, 0)

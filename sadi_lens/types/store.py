@@ -23,12 +23,14 @@ from sadi_lens.types.files import (
     is_partial,
     partial,
     remove_abandoned,
+    require_parent,
     sync,
     write_or_keep,
     write_whole,
 )
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import HookedModel, ModelInfo
+from sadi_lens.types.reading import read_bytes, read_text
 from sadi_lens.types.seals import parse_sealed, sealed_json, sha256
 
 FORMAT_VERSION = 2
@@ -93,7 +95,8 @@ def _write_first(path: Path, name: str, data: bytes, text: bytes) -> None:
             raise FileExistsError(
                 f"{path} was made by another process meanwhile; save again"
             ) from error
-        raise type(error)(error.errno, f"cannot write {path}: {error.strerror or error}") from error
+        reason = str(error) if error.errno is None else os.strerror(error.errno)
+        raise type(error)(error.errno, f"cannot write {path}: {reason}") from error
     finally:
         shutil.rmtree(new, ignore_errors=True)
 
@@ -101,6 +104,7 @@ def _write_first(path: Path, name: str, data: bytes, text: bytes) -> None:
 def require_folder(path: Path) -> None:
     """Refuse a place for ``save`` that holds anything but a saved object; to be called before anything is computed."""
     if not os.path.lexists(path):
+        require_parent(path)
         return
     try:
         _parse(path / CONFIG)
@@ -182,7 +186,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     if not isinstance(name, str) or not _ARRAYS.fullmatch(name):
         raise ValueError(f"{path / CONFIG} names no arrays file, got {name!r}")
     try:
-        data = (path / name).read_bytes()
+        data = read_bytes(path / name)
     except FileNotFoundError as error:
         if _parse(path / CONFIG)["arrays"] != name:
             return _read(path)
@@ -259,11 +263,7 @@ def _header() -> dict[str, Any]:
 
 
 def _parse(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    config = parse_sealed(text, path, require=_require_format)
+    config = parse_sealed(read_text(path), path, require=_require_format)
     if "object" not in config:
         raise ValueError(f"{path} is incomplete: it holds no object")
     return config

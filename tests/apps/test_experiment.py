@@ -463,3 +463,52 @@ def test_the_pairs_figure_has_a_line_a_component_and_the_unsteered_line():
     assert figure.layout.title.text == "Pairs needed for 90% of the full gain: no gain with 20"
     with pytest.raises(ValueError, match="at least one steered row"):
         accuracy_by_pairs(pd.DataFrame(rows[:1]))
+
+
+def test_the_pairs_figure_averages_over_seeds_alone():
+    import pandas as pd
+
+    from sadi_lens.plots import accuracy_by_pairs
+
+    row = {"model": "m", "task": "t", "scoring": "sum", "shots": 0, "method": "sadi", "component": "head", "n": 50,
+           "ranking": "signed", "n_pairs_used": 10, "chance": 0.5, "seed": 0, "accuracy": 0.4}  # fmt: skip
+    for name, other in (("model", "m2"), ("task", "t2"), ("scoring", "pmi"), ("shots", 4)):
+        with pytest.raises(ValueError, match=f"results must be of one {name}, got"):
+            accuracy_by_pairs(pd.DataFrame([row, {**row, name: other}]))
+    figure = accuracy_by_pairs(pd.DataFrame([row, {**row, "ranking": "effect", "accuracy": 0.6}]))
+    lines = {one.name: one.y[0] for one in figure.data if one.mode == "lines+markers"}
+    assert lines == pytest.approx({"sadi, head, signed": 40, "sadi, head, effect": 60})
+    with pytest.raises(
+        ValueError, match=r"results must have the columns .*; it lacks seed, accuracy"
+    ):
+        accuracy_by_pairs(pd.DataFrame([row]).drop(columns=["seed", "accuracy"]))
+    with pytest.raises(TypeError, match="results must be a data frame, got list"):
+        accuracy_by_pairs([row])
+
+
+def test_figures_of_several_models_and_scorings_are_apart(head_differences):
+    import pandas as pd
+
+    import sadi_lens as sl
+    from sadi_lens.apps.experiments.cells import cells_of
+    from sadi_lens.apps.experiments.figures import figures_of
+
+    experiment = sl.apps.Experiment.from_dict(
+        {"name": "x", "tasks": "hints", "models": ["a", "b"], "scorings": ["sum", "pmi"],
+         "figures": ["layers", "differences", "pairs"]}
+    )  # fmt: skip
+    held = {"sweep": None, "choice": None, "differences": head_differences}
+    cells = [cell for cell in cells_of(experiment) if cell.method == "sadi"]
+    masks = [sl.top_k_mask(head_differences, k) for k in (2, 3)]
+    found = {one: {**held, "mask": mask} for one, mask in zip(cells, masks, strict=True)}
+    rows = [
+        {"model": cell.model, "task": "hints", "shots": 0, "scoring": scoring, "method": "sadi", "component": "head",
+         "n_pairs_used": 10, "seed": 0, "accuracy": 0.5, "n": 8, "chance": 0.5}
+        for cell in cells for scoring in ("sum", "pmi")
+    ]  # fmt: skip
+    figures = figures_of(experiment, found, {"results": pd.DataFrame(rows)})
+    assert sorted(figures) == sorted(
+        f"{what}_hints-{model}{more}"
+        for model in "ab"
+        for what, more in (("layers", ""), ("differences", "_head"), ("pairs", ""))
+    )

@@ -809,3 +809,23 @@ def test_one_text_and_one_random_mask_are_enough(llama, samples, differences):
         sl.measure.null_band(llama, samples, mask, float("nan"), tune_on=samples, progress=False)
     with pytest.raises(TypeError, match=r"max_new_tokens must be a whole number, got 1\.5"):
         sl.evaluate(llama, [sample], max_new_tokens=1.5)
+
+
+@pytest.mark.parametrize("scoring", ["generation", "teacher_forced"])
+@pytest.mark.parametrize("wrong", [" Bread.", " the bread", " bread\u200b", " \uff42read"])
+def test_a_wrong_choice_that_reads_as_the_right_one_is_refused_where_texts_are_compared(
+    embedded, scoring, wrong
+):
+    import sadi_lens as sl
+
+    task = sl.load_task("hints")
+    prompt = task.test[0].prompt
+    for answer in (0, 1):
+        sample = sl.Sample(prompt, (" bread", wrong), answer)
+        with pytest.raises(
+            ValueError, match=rf"samples\[1\] are the same answer .*scoring={scoring!r}"
+        ):
+            sl.evaluate(embedded["model"], [task.test[0], sample], scoring=scoring, progress=False)
+    also = sl.Sample(prompt, (" bread", wrong, " meat"), 0, also_right=(1,))
+    if scoring == "generation":
+        assert sl.evaluate(embedded["model"], [also], scoring=scoring, progress=False).n == 1

@@ -46,3 +46,9 @@ def test_every_edit_is_a_dot_with_its_interval(table):
     assert "The heads write +0.50 of +2.00 nats straight to the logits" in text
     with pytest.raises(ValueError, match="at least one edited row, got 0"):
         head_paths(table[:1])
+    with pytest.raises(
+        ValueError, match="must hold the edits scaled and direct; 'direct' is missing"
+    ):
+        head_paths(table[:2])
+    with pytest.raises(ValueError, match="it lacks low"):
+        head_paths(table.drop(columns="low"))

@@ -922,3 +922,39 @@ def test_a_draw_that_ties_with_the_method_counts_as_good():
     )
     tied = comparison(rows=rows, nulls=(band,))
     assert title(plots.method_accuracy(tied)).endswith("2 of 3 random masks do as well")
+
+
+def test_every_figure_refuses_another_kind_of_thing_by_name():
+    import inspect
+
+    import torch
+
+    from sadi_lens import plots
+
+    things = [
+        None,
+        3,
+        1.5,
+        True,
+        "x",
+        b"x",
+        [3],
+        {"a": 3},
+        np.ones(3),
+        torch.ones(2),
+        object(),
+        {1, 2},
+        iter([]),
+    ]
+    lenient = {"demo_figures": dict, "export": dict}  # any results; what they hold is drawn or not
+    for name in plots.__all__:
+        draw = getattr(plots, name)
+        if not inspect.isfunction(draw):
+            continue
+        needed = [p for p in inspect.signature(draw).parameters.values() if p.default is p.empty]
+        for thing in things:
+            if isinstance(thing, lenient.get(name, ())):
+                continue
+            given = {p.name: "t" if p.kind is p.KEYWORD_ONLY else thing for p in needed}
+            with pytest.raises((TypeError, ValueError), match="must"):
+                draw(**given)

@@ -90,8 +90,8 @@ def test_a_rank_curve_refuses_k_out_of_range_and_the_null_of_another_component()
     from sadi_lens import plots
 
     one = gallery.differences()
-    for k in (0, 81):
-        with pytest.raises(ValueError, match=rf"k must be in \[1, 80\] .* got {k}"):
+    for k, bound in ((0, "at least 1"), (81, r"in \[1, 80\] \(units with a value\)")):
+        with pytest.raises(ValueError, match=f"k must be {bound}, got {k}"):
             plots.rank_curve(one, k)
     with pytest.raises(ValueError, match="null must be of component 'head' on tiny, got 'neuron'"):
         plots.rank_curve(one, null=gallery.sign_flip_null(component="neuron"))

@@ -80,3 +80,13 @@ def test_refuses_an_unknown_position_and_an_empty_prompt():
         edited_span("last_promt", 5, 0, 1)
     with pytest.raises(ValueError, match="prompt_length must be at least 1, got 0"):
         edited_span("all", 0, 0, 1)
+
+
+def test_lengths_that_are_no_whole_numbers_are_refused():
+    from sadi_lens.serving import edited_span
+
+    good = {"prompt_length": 5, "computed": 0, "n_new": 5}
+    for name, least in (("prompt_length", 1), ("computed", 0), ("n_new", 0)):
+        for value in (1.5, True, "1", None, least - 1):
+            with pytest.raises(ValueError, match=f"{name} must be"):
+                edited_span("all", **{**good, name: value})

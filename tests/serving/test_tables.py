@@ -212,3 +212,34 @@ def test_nothing_foreign_is_overwritten_and_own_tables_are_replaced_whole(heads,
         sl.serving.export_tables({"d": heads}, folder)
     assert (folder / "notes.txt").read_text() == "mine"
     assert {one.name for one in tmp_path.iterdir()} == {"t"}
+
+
+def test_another_kind_of_argument_is_refused_by_name(tmp_path, model):
+    import numpy as np
+
+    import sadi_lens as sl
+
+    info = sl.types.ModelInfo.of(model)
+    sadi = sl.MaskedScaling(sl.Mask.from_units("head", [(1, 0)], info), 2.0)
+    given = {"component": "head", "layers": (1,), "scale": np.ones((1, info.d_model), np.float32), "shift": None,
+             "position": "all", "label": "x", "model": info}  # fmt: skip
+    table = sl.serving.SteeringTable(**given)
+    assert sl.serving.SteeringTable(**{**given, "layers": [1]}) == table
+    wrong = {"component": [3, ["head"]], "layers": [3, "1", (1.5,), (True,), None, {1}], "scale": [3, "x", [[1.0]]],
+             "label": [3, None], "model": [None, 3, model], "dtype": [3]}  # fmt: skip
+    for name, values in wrong.items():
+        for value in values:
+            with pytest.raises((TypeError, ValueError), match=rf"{name}.* must be"):
+                sl.serving.SteeringTable(**{**given, name: value})
+    for value in ([sadi], sadi, None, 3, "x", {3: sadi}, {"a": 3}):
+        with pytest.raises((TypeError, ValueError), match=r"must|cannot be a table"):
+            sl.serving.export_tables(value, tmp_path / "out")
+    for name, value in (("model", 3), ("dtype", 3), ("folder", 3)):
+        with pytest.raises(TypeError, match=f"{name} must be"):
+            sl.serving.export_tables(
+                **{"interventions": {"a": sadi}, "folder": tmp_path / "out", name: value}
+            )
+    for value in (3, None, b"x", {"a"}, [3], [""]):
+        with pytest.raises((TypeError, ValueError), match=r"folder.* must"):
+            sl.serving.read_tables(value)
+    assert not list(tmp_path.iterdir())

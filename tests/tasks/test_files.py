@@ -314,3 +314,25 @@ def test_personas_come_from_rows():
     assert sl.load_task([row]).pairs == (
         sl.ContrastivePair("Be kind. I", " am", " am", "Be rude. I"),
     )
+
+
+def test_half_of_a_character_is_refused_with_its_line(tmp_path):
+    import sadi_lens as sl
+
+    path = tmp_path / "mine.jsonl"
+    row = {"prompt": "a", "choices": [" x", " y"], "answer": 0}
+    bad = [
+        {**row, "prompt": "a\ud800"},
+        {**row, "choices": [" x", " \udc00"]},
+        {"prompt": "a", "target": "\ud800"},
+        {**row, "cluster": "\ud800"},
+    ]
+    bad += [{"prompt": "a", "positive": " b", "negative": " \ud800"}]
+    for one in bad:
+        path.write_text(f"{json.dumps(row)}\n{json.dumps(one)}")
+        with pytest.raises(ValueError, match=r"mine.jsonl, line 2: \w+ holds half of a character"):
+            sl.load_task(path)
+    path.write_text(json.dumps({**row, "prompt": "\U0001f600"}))
+    assert sl.load_task(path).test[0].prompt == "\U0001f600"
+    with pytest.raises(ValueError, match="name holds half of a character"):
+        sl.load_task(path, name="\ud800")

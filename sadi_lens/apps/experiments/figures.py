@@ -1,7 +1,7 @@
 """Which figures a run draws."""
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sadi_lens.apps.experiments.cells import UNSTEERED, Cell, base_of
 from sadi_lens.apps.experiments.experiment import Experiment
@@ -34,18 +34,27 @@ def figures_of(
         if "sweeps" in wanted and cell.method == "sadi":
             figures[f"sweep_{cell.id}"] = sweep_heatmap(one["sweep"], choice=one["choice"])
         if one.get("mask") is not None and cell.method == "sadi":
-            masks.setdefault(cell.task, {})[cell.label] = one["mask"]
+            name = named(experiment, cell.task, cell.model, cell.shots)
+            masks.setdefault(name, {})[cell.label] = one["mask"]
             if "differences" in wanted and one.get("differences") is not None:
-                key = f"differences_{cell.task}_{cell.component}"
+                key = f"differences_{name}_{cell.component}"
                 figures.setdefault(key, difference_heatmap(one["differences"], one["mask"]))
     if "layers" in wanted:
-        for task, by_label in masks.items():
-            figures[f"layers_{task}"] = units_by_layer(by_label)
+        for name, by_label in masks.items():
+            figures[f"layers_{name}"] = units_by_layer(by_label)
     if "pairs" in wanted and "results" in tables:
         results = tables["results"]
-        for task in results["task"].unique():
-            figures[f"pairs_{task}"] = accuracy_by_pairs(results[results["task"] == task])
+        first = results[results["scoring"] == experiment.scorings[0]]
+        for key, rows in first.groupby(["task", "model", "shots"], sort=False):
+            name = named(experiment, *cast("tuple[str, str, int]", key))
+            figures[f"pairs_{name}"] = accuracy_by_pairs(rows)
     return {re.sub(r"[^A-Za-z0-9_-]+", "_", name): figure for name, figure in figures.items()}
+
+
+def named(experiment: Experiment, task: str, model: str, shots: int) -> str:
+    """What a figure of these rows is called: the task, and what there are several of."""
+    name = task if len(experiment.models) == 1 else f"{task}-{model}"
+    return f"{name}-{shots}shot" if shots else name
 
 
 def comparisons(experiment: Experiment, found: dict[Cell, dict[str, Any]]) -> dict[str, Comparison]:
@@ -61,8 +70,7 @@ def comparisons(experiment: Experiment, found: dict[Cell, dict[str, Any]]) -> di
         if not all(found[cell].get("test") for cell in rows):
             continue
         components = {cell.component for cell in cells}
-        name = base.task if len(experiment.models) == 1 else f"{base.task}-{base.model}"
-        name += f"-{base.shots}shot" if base.shots else ""
+        name = named(experiment, base.task, base.model, base.shots)
         result[name] = Comparison.of(
             tuple(found[cell]["test"][scoring] for cell in rows),
             chance=found[base]["chance"],

@@ -12,6 +12,7 @@ from typing import Any
 
 from sadi_lens.types.checks import as_path
 from sadi_lens.types.files import is_partial, remove_partials, require_place, write_whole
+from sadi_lens.types.reading import read_text
 from sadi_lens.types.seals import is_sealed, parse_sealed, sealed_json, sha256, sha256_of
 
 # What config.json carries so that a folder is known as one of a run.
@@ -108,7 +109,7 @@ class RunFolder:
 
     def _is_marked(self) -> bool:
         try:
-            held = json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
+            held = json.loads(read_text(self.path / CONFIG))
         except (OSError, ValueError, RecursionError):
             return False
         return isinstance(held, dict) and held.get("format") == FORMAT
@@ -225,7 +226,7 @@ class RunFolder:
         path = self.path / WRITTEN
         if not path.is_file():
             return {}
-        return parse_sealed(path.read_text(encoding="utf-8"), path)["files"]
+        return parse_sealed(read_text(path), path)["files"]
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -237,7 +238,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON ({error}); give a new folder") from error
     if not isinstance(held, dict):

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -17,6 +16,8 @@ from sadi_lens.measure.methods import Material
 from sadi_lens.models import load_model
 from sadi_lens.tasks import balance_pairs, make_pairs, with_chat_template, with_examples
 from sadi_lens.tasks.contrast import balance_warning, right_answer
+from sadi_lens.tasks.files import read_lines
+from sadi_lens.types.checks import as_path
 from sadi_lens.types.data import ContrastivePair, Sample, Task, samples_hash
 from sadi_lens.types.model import HookedModel, ModelInfo
 
@@ -104,7 +105,7 @@ class Inputs:
                 scores = evaluate(self.model(cell.model), items, progress=False).choice_scores
             texts: list[str] = []
             if self.experiment.toxic_texts:
-                texts = Path(self.experiment.toxic_texts).read_text(encoding="utf-8").splitlines()
+                texts = read_lines(as_path("toxic_texts", self.experiment.toxic_texts))
             pairs = make_pairs(
                 items, cell.negatives, seed=cell.seed, choice_scores=scores, texts=texts
             )

@@ -8,6 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from sadi_lens.types.base import require_one_of
+from sadi_lens.types.reading import read_text
 
 
 def read_yaml(path: Path) -> Mapping[str, Any]:
@@ -16,9 +17,10 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
     Raises:
         ValueError: If it is not YAML, a key stands twice, or it holds something else than keys and values.
     """
+    text = read_text(path)
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _OnceLoader)
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+        values = yaml.load(text, _OnceLoader)
+    except (yaml.YAMLError, ValueError) as error:
         raise ValueError(f"{path} is not YAML: {error}") from error
     except RecursionError as error:
         raise ValueError(f"{path} is not YAML: too deeply nested") from error
