@@ -16,7 +16,7 @@ from sadi_lens.plots._layout import (
     signed,
     where,
 )
-from sadi_lens.plots._null import null_of, p_label
+from sadi_lens.plots._null import null_of, p_label, with_nulls
 from sadi_lens.plots._theme import SYMBOLS, Theme, require_theme
 from sadi_lens.types.checks import checked
 from sadi_lens.types.results import Comparison, MethodRow, NullBand
@@ -52,7 +52,7 @@ def method_accuracy(
     colors = require_theme(theme, size)
     if not comparison.rows:
         raise ValueError("method_accuracy needs at least one row, got 0")
-    lines = _lines(comparison)
+    lines = with_nulls(comparison)
     figure = go.Figure()
     base = comparison.rows[0]
     for value, color, dash in (
@@ -101,16 +101,6 @@ def _note(comparison: Comparison) -> tuple[str, ...]:
         f"steered at {where(comparison.component)}" if comparison.component else "",
         f"position {comparison.position}{'' if comparison.is_one_position else ', unless a row says another'}",
     )
-
-
-def _lines(comparison: Comparison) -> list[MethodRow | NullBand]:
-    """Methods in order, each followed by the null it was placed in; other nulls at the end."""
-    lines: list[MethodRow | NullBand] = []
-    owners = {id(null_of(comparison, row)): row for row in reversed(comparison.rows)}
-    for row in comparison.rows:
-        lines.append(row)
-        lines += [null for null in comparison.nulls if owners.get(id(null)) is row]
-    return lines + [null for null in comparison.nulls if id(null) not in owners]
 
 
 def _add_label(figure: go.Figure, theme: Theme, line: MethodRow | NullBand, y: int) -> None:

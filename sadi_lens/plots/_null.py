@@ -11,3 +11,13 @@ def null_of(comparison: Comparison, row: MethodRow) -> NullBand | None:
 def p_label(p: float) -> str:
     """An empirical p-value to the digits that it has."""
     return f"p = {p:.3f}" if p >= 0.001 else f"p = {p:.1g}"
+
+
+def with_nulls(comparison: Comparison) -> list[MethodRow | NullBand]:
+    """Methods in order, each followed by the null it was placed in; other nulls at the end."""
+    lines: list[MethodRow | NullBand] = []
+    owners = {id(null_of(comparison, row)): row for row in reversed(comparison.rows)}
+    for row in comparison.rows:
+        lines.append(row)
+        lines += [null for null in comparison.nulls if owners.get(id(null)) is row]
+    return lines + [null for null in comparison.nulls if id(null) not in owners]
