@@ -14,9 +14,10 @@ from sadi_lens.measure.outcomes import Origin
 from sadi_lens.measure.picks import Answers
 from sadi_lens.measure.shards import hash_of_items
 from sadi_lens.types.checks import checked
-from sadi_lens.types.data import ContrastivePair, Sample, items_hash
+from sadi_lens.types.data import ContrastivePair, Sample, cluster_codes, items_hash
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.results import Evaluation, NullBand, Shard, Sweep
+from sadi_lens.types.stats import clustered_error
 
 
 @checked()
@@ -168,6 +169,10 @@ def _sweep(values: Sequence[Sweep], parts: _Parts) -> Sweep:
         balanced["unsteered_balanced_accuracy"] = float(
             np.mean([unsteered[rows].mean() for rows in strata])
         )
+    clusters = cluster_codes([one.cluster for one in parts.items])
+    errors = None
+    if clusters is not None:
+        errors = np.apply_along_axis(clustered_error, 2, correct, clusters)
     shares = ("accuracy", "valid_rate", "unsteered_accuracy", "unsteered_valid_rate")
     return replace(
         values[0],
@@ -176,6 +181,8 @@ def _sweep(values: Sequence[Sweep], parts: _Parts) -> Sweep:
         correct=correct,
         unsteered_correct=unsteered,
         chance=chance_of(parts.items),
+        clusters=clusters,
+        standard_errors=errors,
         **{name: whole(name, parts.share) for name in shares},
         **{name: whole(name, parts.mean) for name in ("margin", "unsteered_margin")},
         **balanced,

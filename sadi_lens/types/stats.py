@@ -139,6 +139,15 @@ def standard_error(accuracy: float, n: int) -> float:
     return math.sqrt(accuracy * (1 - accuracy) / n)
 
 
+def clustered_error(
+    correct: Bool[np.ndarray, " item"], clusters: Int[np.ndarray, " item"] | None
+) -> float:
+    """Standard error of an accuracy at the effective number of items."""
+    accuracy = float(correct.mean())
+    size, _ = effective_size(correct.astype(float), clusters)
+    return math.sqrt(accuracy * (1 - accuracy) / size)
+
+
 def jaccard_chance(n: int, k: int, other: int | None = None) -> float:
     """Mean Jaccard index of two random sets of ``k`` and ``other`` (default ``k``) among ``n``.
 

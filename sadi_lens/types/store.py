@@ -95,7 +95,7 @@ def _write_first(path: Path, name: str, data: bytes, text: bytes) -> None:
             raise FileExistsError(
                 f"{path} was made by another process meanwhile; save again"
             ) from error
-        reason = str(error) if error.errno is None else os.strerror(error.errno)
+        reason = error.strerror or str(error)
         raise type(error)(error.errno, f"cannot write {path}: {reason}") from error
     finally:
         shutil.rmtree(new, ignore_errors=True)

@@ -108,15 +108,15 @@ def test_in_a_grid_a_cell_that_overflows_is_wrong_and_said_and_its_neighbours_ar
     import sadi_lens as sl
 
     settings = {"scoring": scoring, "progress": False, "max_new_tokens": 3, "keep_items": True}
-    strengths = [1.0, size, 2.0]
+    strengths = [1.0, 2.0, size]
     with pytest.warns(UserWarning, match="4 of 4 items could not be scored under 'SADI hidden"):
         found = sl.sweep(llama, samples, differences["hidden"], [2, 4], strengths, **settings)
-    assert not found.correct[:, 1].any()
-    assert (found.valid_rate[:, 1] == 0).all()
-    assert np.isnan(found.margin[:, 1]).all()
+    assert not found.correct[:, 2].any()
+    assert (found.valid_rate[:, 2] == 0).all()
+    assert np.isnan(found.margin[:, 2]).all()
     alone = sl.sweep(llama, samples, differences["hidden"], [2, 4], [1.0, 2.0], **settings)
-    np.testing.assert_array_equal(found.correct[:, [0, 2]], alone.correct)
-    np.testing.assert_allclose(found.margin[:, [0, 2]], alone.margin, atol=2e-5)
+    np.testing.assert_array_equal(found.correct[:, :2], alone.correct)
+    np.testing.assert_allclose(found.margin[:, :2], alone.margin, atol=2e-5)
     assert found.unsteered_margin == pytest.approx(alone.unsteered_margin, abs=2e-5, nan_ok=True)
 
 

@@ -54,7 +54,7 @@ def conclusions(comparison: Comparison) -> tuple[str, ...]:
 
 def _is_own(comparison: Comparison, one: Contrast, name: str) -> bool:
     """Whether the second method is a control of that name, and of the first method where it is of one."""
-    owner = comparison.row(one.second).control_of
+    owner = next((row.control_of for row in comparison.rows if row.label == one.second), "")
     if one.second == name:
         return owner in ("", one.first)
     return one.second == f"{name}, {one.first}"

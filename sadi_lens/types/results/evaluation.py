@@ -1,6 +1,5 @@
 """One intervention on a list of samples, and random masks on the same list."""
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,8 @@ from sadi_lens.types.paired import paired_interval
 from sadi_lens.types.results.guards import Guards, Picks
 from sadi_lens.types.stats import (
     Interval,
+    clustered_error,
     count_interval,
-    effective_size,
     empirical_p,
     proportion_interval,
 )
@@ -77,8 +76,7 @@ class Evaluation(ArrayEq):
     @property
     def standard_error(self) -> float:
         """Standard error of the accuracy, by cluster where items share one."""
-        size, _ = effective_size(self.correct.astype(float), self.clusters)
-        return math.sqrt(self.accuracy * (1 - self.accuracy) / size)
+        return clustered_error(self.correct, self.clusters)
 
     @property
     def margin(self) -> float:
