@@ -13,7 +13,7 @@ texts are run in batches (``sadi_lens.engine.whole_texts``).
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -129,8 +129,8 @@ class TreeScorer:
 
     def _order(self, index: int) -> tuple[bool, int]:
         """Those that may join later first, by the layer where they do."""
-        one = self.interventions[index]
-        return (not isinstance(one, AffineIntervention), min(one.layers, default=0) if one else 0)
+        one: Any = self.interventions[index]  # it has layers, otherwise it is idle
+        return not isinstance(one, AffineIntervention), min(one.layers)
 
     def batches(self, items: Sequence[EncodedItem]) -> Iterator[ItemScores]:
         """Scores of every item, a few at a time, shortest first; in smaller passes where memory runs out."""
@@ -169,7 +169,7 @@ class TreeScorer:
         loads = [copy_load(item) for item in items]
         at_once = max(1, min(len(self.interventions) + 1, int(1 / max(loads))))
         return at_once, [
-            min(1.0, max(at_once * load, len(item.prompt) / tokens))
+            max(at_once * load, len(item.prompt) / tokens)
             for load, item in zip(loads, items, strict=True)
         ]
 

@@ -77,7 +77,7 @@ class AUSteer(AffineIntervention):
         size = np.divide(np.abs(mean), spread, out=np.full_like(mean, np.inf), where=spread > 0)
         share = np.maximum(up, down)
         # Last key first: largest share, then largest size, then lower layer and unit.
-        order = np.lexsort((-np.where(mean == 0, 0, size).ravel(), -share.ravel()))
+        order = np.lexsort((-size.ravel(), -share.ravel()))
         gain = np.zeros(up.size)
         gain[order[:k]] = np.where(up >= down, up, -down).ravel()[order[:k]]
         return cls(gain.reshape(up.shape), strength, component)

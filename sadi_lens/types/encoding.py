@@ -224,9 +224,7 @@ def _decode_object(values: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> 
 def _decode_array(values: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     dtype, shape = _dtype(values["dtype"]), values["shape"]
     if isinstance(values["array"], list):
-        flat = values["array"]
-        if dtype.kind == "f":
-            flat = [_float(one) for one in flat]
+        flat = [_float(one) for one in values["array"]]
         return np.array(flat, dtype=dtype).reshape(shape)
     found = arrays[values["array"]]
     if list(found.shape) != shape or found.dtype != dtype.newbyteorder("<"):

@@ -431,3 +431,16 @@ def test_no_memory_is_not_taken_for_an_architecture_that_takes_no_tree(monkeypat
         with pytest.raises(torch.OutOfMemoryError):
             runner.shares_prefix(10)
     assert runner.shares_prefix(10)
+
+
+def test_how_near_the_bridge_a_model_must_be_is_a_matter_of_its_dtype():
+    """A share of the size: 1e-4 in float32, 5% in float16, 20% in bfloat16."""
+    import torch
+
+    from sadi_lens.engine.twin import agree
+
+    for dtype, share in ((torch.float32, 1e-4), (torch.float16, 0.05), (torch.bfloat16, 0.2)):
+        want = torch.tensor([1.0, -2.0, 4.0], dtype=dtype)
+        assert agree(want.float() * (1 + 0.9 * share), want)
+        assert not agree(want.float() * (1 + 1.1 * share), want)
+        assert not agree(want * torch.nan, want)

@@ -167,6 +167,46 @@ def test_prompts_may_be_tokens_or_messages(llama):
             sl.generate(llama, [bad])
 
 
+def test_messages_end_where_the_answer_begins(llama):
+    """The template's own words before an answer are part of the prompt."""
+    import sadi_lens as sl
+
+    template = "{{ messages[0]['content'] }}{% if add_generation_prompt %} is{% endif %}"
+    chat = [{"role": "user", "content": "the ball"}]
+    try:
+        llama.tokenizer.chat_template = template
+        (found,) = sl.generate(llama, chat, max_new_tokens=1, return_tokens=True)
+    finally:
+        llama.tokenizer.chat_template = None
+    assert list(found.prompt) == llama.tokenizer("the ball is", add_special_tokens=False).input_ids
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_a_model_in_training_mode_writes_nothing(llama, use_cache):
+    import sadi_lens as sl
+
+    llama.original_model.training = True
+    try:
+        with pytest.raises(ValueError, match="must be in eval mode"):
+            sl.generate(llama, "the ball", max_new_tokens=1, use_cache=use_cache)
+    finally:
+        llama.original_model.training = False
+
+
+def test_a_condition_is_read_at_the_end_of_a_prompt_of_one_token(llama):
+    """CAST below every similarity always pushes, as a fixed vector does."""
+    import numpy as np
+
+    import sadi_lens as sl
+
+    push = 20 * np.random.default_rng(0).normal(size=32)
+    cast = sl.interventions.CAST(push, 1, np.ones(32), 0, -2.0, 1.0)
+    fixed = sl.VectorAddition(push, 1, 1.0)
+    settings = {**options(), "position": "every_step"}
+    texts = [sl.generate(llama, [[12]], one, **settings) for one in (None, fixed, cast)]
+    assert texts[0] != texts[1] == texts[2]
+
+
 def test_stop_strings_need_no_tokenizer_and_stop_each_row_alone(llama):
     import sadi_lens as sl
 
@@ -372,3 +412,17 @@ def test_a_batch_of_repeated_prompts_reads_each_prompt_once(llama, differences, 
     with pytest.raises(ValueError, match="sets \\['past_key_values'\\] itself"):
         sl.generate(llama, ["the ball", "the ball"], max_new_tokens=2, past_key_values=3)
     assert shapes == [(1, 2)]
+
+
+def test_rows_of_one_prompt_run_it_once(llama, differences):
+    import sadi_lens as sl
+
+    shapes = []
+    table = llama.raw_model.model.embed_tokens
+    handle = table.register_forward_pre_hook(lambda _m, args: shapes.append(tuple(args[0].shape)))
+    try:
+        settings = options(max_new_tokens=2)
+        sl.generate(llama, ["the ball is"] * 3, kinds(differences), **settings)
+    finally:
+        handle.remove()
+    assert shapes[-3:] == [(1, 3), (3, 1), (3, 1)]

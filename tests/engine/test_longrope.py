@@ -95,6 +95,15 @@ def test_an_item_on_both_sides_is_refused(model):
         sl.evaluate(model, [sample], progress=False)
 
 
+def test_an_item_just_beyond_the_boundary_is_not(model):
+    import sadi_lens as sl
+
+    prompt = "the" + " red" * 11
+    assert len(model.tokenizer(prompt)["input_ids"]) == 13
+    sample = sl.Sample(prompt, (" blue", " blue hat"), 0)
+    assert sl.evaluate(model, [sample], progress=False).n == 1
+
+
 def test_a_divergence_is_the_sum_over_texts_alone(model):
     import sadi_lens as sl
     from sadi_lens.measure.neutral import divergence

@@ -144,3 +144,56 @@ def test_half_of_a_character_is_refused(llama):
 
     with pytest.raises(ValueError, match="a prompt or answer holds half of a character"):
         sl.generate(llama, "the \ud800", max_new_tokens=1)
+
+
+def test_the_end_that_a_tokenizer_puts_behind_a_text_is_left_off():
+    from tokenizers import processors
+
+    from sadi_lens.engine.text import encode
+
+    tokenizer, plain = word_tokenizer(bos=False), word_tokenizer(bos=False)
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A <eos>", special_tokens=[("<eos>", tokenizer.eos_token_id)]
+    )
+    assert tokenizer("the")["input_ids"][1:] == [tokenizer.eos_token_id]
+    for text in ("the", "the ball", "the ball<eos>"):
+        ids = encode(tokenizer, text)
+        assert ids[: len(plain(text)["input_ids"])] == plain(text)["input_ids"]
+        assert (ids[-1] == tokenizer.eos_token_id) == text.endswith("<eos>")
+
+
+def test_the_lengths_of_an_item_are_those_of_its_shortest_and_longest_text():
+    from sadi_lens.engine.text import EncodedItem
+
+    assert EncodedItem((1, 2, 3), ((4, 5), (6,), (7, 8, 9))).lengths == (4, 6)
+    assert EncodedItem((1, 2, 3)).lengths == (3, 3)
+
+
+def test_a_text_may_fill_the_context(llama):
+    import sadi_lens as sl
+
+    full = "the" + " red" * 62  # 64 tokens with BOS
+    assert sl.interventions.tail_thresholds(llama, [full]).shape == (3,)
+    with pytest.raises(ValueError, match="must fit the context of 64 tokens, got 65"):
+        sl.interventions.tail_thresholds(llama, [full + " red"])
+
+
+def test_a_model_that_names_no_context_takes_any_length(llama, monkeypatch):
+    import sadi_lens as sl
+
+    monkeypatch.setattr(llama.cfg, "n_ctx", None)
+    (found,) = sl.generate(llama, LONG, max_new_tokens=2, return_tokens=True)
+    assert len(found.prompt) > 64
+
+
+def test_a_tokenizer_without_padding_gives_the_same_scores(llama, samples):
+    import sadi_lens as sl
+
+    expected = sl.evaluate(llama, samples, progress=False).choice_scores
+    before = llama.tokenizer.pad_token
+    llama.tokenizer.pad_token = None
+    try:
+        found = sl.evaluate(llama, samples, progress=False).choice_scores
+    finally:
+        llama.tokenizer.pad_token = before
+    assert found == pytest.approx(expected, abs=1e-6, nan_ok=True)

@@ -127,6 +127,17 @@ def test_only_a_folder_that_it_wrote_and_nobody_changed_is_replaced(llama, tmp_p
     }  # fmt: skip
 
 
+def test_a_link_to_a_folder_of_ours_is_left_alone(llama, tmp_path):
+    import sadi_lens as sl
+
+    folded = sl.interventions.export_folded(llama, scaling(llama, "head"), tmp_path / "folded")
+    link = tmp_path / "link"
+    link.symlink_to(folded)
+    with pytest.raises(FileExistsError, match="link is not a folder; it is left alone"):
+        sl.interventions.export_folded(llama, scaling(llama, "head"), link, overwrite=True)
+    assert link.is_symlink()
+
+
 @pytest.mark.parametrize("words", ["I/O error: No space left on device (os error 28)", "Errno"])
 def test_a_full_disk_leaves_the_old_checkpoint_and_is_one_clear_error(
     llama, tmp_path, monkeypatch, words

@@ -177,6 +177,29 @@ def test_spherical_steering_turns_part_of_the_way_and_keeps_the_length():
     assert torch.equal(full.edit(vector(half, side), 0), vector(half, side))
 
 
+def test_spherical_steering_ends_at_mu_however_strong():
+    import torch
+
+    import sadi_lens as sl
+
+    strong = sl.interventions.SphericalSteering(np.array([1.0, 0.0]), 0, 5.0)
+    turned = strong.edit(vector(-1, math.sqrt(3)), 0)
+    torch.testing.assert_close(turned, vector(2, 0), atol=1e-6, rtol=0)
+
+
+def test_a_direction_a_little_too_long_gives_numbers_near_its_poles():
+    """Its cosine with what points nearly along it is above 1, and against it below -1."""
+    import torch
+
+    import sadi_lens as sl
+
+    steer = sl.interventions.SphericalSteering(np.array([1.00005, 0.0]), 0)
+    assert torch.equal(steer.edit(vector(1, 1e-3), 0), vector(1, 1e-3))
+    # The other way a half turn leads past mu by as much as it began beside -mu.
+    turned = steer.edit(vector(-1, 1e-3), 0)
+    torch.testing.assert_close(turned, vector(1, 0), atol=2e-3, rtol=0)
+
+
 def test_spherical_steering_grows_with_the_probability_of_wrong():
     """d = softmax(kappa c, -kappa c) difference; t = strength (d - beta) / (1 - beta), by hand for kappa 1."""
     import torch
@@ -230,6 +253,17 @@ def test_cast_fires_on_the_similarity_with_its_projection():
         edited = cast.edit(torch.zeros(2, 3, 2), 1, prompt_end([3.0, 4.0], [3.0, -4.0]))
         assert edited[:, :, 0].tolist() == [[2.0 * fired] * 3 for fired in expected]
     assert cast.source(1) == 0
+
+
+@pytest.mark.parametrize("above", [True, False])
+def test_cast_at_its_threshold_does_not_fire(above):
+    """h is at a right angle to c, so its similarity is 0."""
+    import torch
+
+    import sadi_lens as sl
+
+    cast = sl.interventions.CAST(np.ones(2), 1, np.array([0.0, 1.0]), 0, 0.0, 2.0, above)
+    assert not cast.fires(torch.tensor([[3.0, 0.0]])).any()
 
 
 def test_the_threshold_of_cast_is_the_one_with_the_best_f1():

@@ -17,6 +17,9 @@ def test_a_threshold_by_hand():
     assert _threshold(z, weight, 0.2) == pytest.approx(1.0, abs=1e-6)
     assert _threshold(z, weight, 0.02) == pytest.approx(0.1, abs=1e-6)
     assert _threshold(z, weight, 0.4) == pytest.approx(3.0, abs=1e-6)
+    # Outputs 3 and 1 in one direction: the tail without the first carries 0.25, no more than 0.25.
+    z, weight = torch.tensor([[3.0, 1.0]]), torch.tensor([[1.0], [1.0]])
+    assert _threshold(z, weight, 0.25) == pytest.approx(3.0, abs=1e-6)
     # Opposite outputs cancel in the tail: of 1, 1 and -1 (norms 1, 0.9, 0.9) the last two leave nothing out.
     z, weight = torch.tensor([[1.0, 0.9, -0.9]]), torch.tensor([[1.0], [1.0], [1.0]])
     assert _threshold(z, weight, 0.2) == pytest.approx(1.0, abs=1e-6)

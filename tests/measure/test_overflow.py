@@ -135,6 +135,31 @@ def test_half_precision_overflows_where_it_ends():
         sl.generate(model, TEXTS, sl.MaskedScaling(mask, 1e7), max_new_tokens=2)
 
 
+def test_what_overflows_behind_its_edit_leaves_the_others_as_alone():
+    """The steered heads are numbers in float16, what the layer makes of them is none."""
+    import torch
+    from factories import random_llama
+
+    import sadi_lens as sl
+    from sadi_lens.engine.scoring import score_answers
+    from sadi_lens.engine.text import encode_item
+
+    hf, tokenizer = random_llama()
+    model = sl.load_model(hf.to(torch.float16), tokenizer=tokenizer)
+    mask = sl.Mask.from_units("head", [(0, 1)], model)
+    items = [encode_item(model, text, (" red", " blue")) for text in TEXTS]
+
+    def scores(*strengths):
+        several = [sl.MaskedScaling(mask, strength) for strength in strengths]
+        found = list(score_answers(model, items, several, "last_prompt"))
+        order = np.argsort([index for one in found for index in one.indices])
+        return np.concatenate([one.logprobs for one in found], axis=1)[:, order]
+
+    together = scores(1.0, 3e4, 2.0, 5e4)
+    assert np.isnan(together[[1, 3]]).all()
+    np.testing.assert_allclose(together[[0, 2]], scores(1.0, 2.0), atol=0.05)
+
+
 def test_a_model_with_norms_that_have_a_bias_is_refused_too():
     """GPT-2's norms hand on their bias, so its logits do not even look flat."""
     import torch

@@ -286,6 +286,21 @@ def test_austeer_counts_pairs(llama, pairs):
         sl.interventions.AUSteer.from_pairs(llama, pairs, 97, component="head", **QUIET)
 
 
+def test_austeer_takes_the_most_even_of_values_with_one_share(llama, pairs):
+    """Of those that are larger (or smaller) in every pair, those with the largest mean in standard deviations."""
+    import sadi_lens as sl
+
+    size = np.zeros((3, 4, 8))
+    for layer in range(3):
+        right, wrong, _ = pair_values(llama, pairs, "head", layer)
+        difference = (right - wrong).astype(float)
+        is_even = (difference > 0).all(axis=0) | (difference < 0).all(axis=0)
+        size[layer] = is_even * np.abs(difference.mean(axis=0)) / difference.std(axis=0)
+    for k in range(1, int((size > 0).sum()), 3):
+        steer = sl.interventions.AUSteer.from_pairs(llama, pairs, k, component="head", **QUIET)
+        assert set(np.flatnonzero(steer.gain)) == set((-size).ravel().argsort()[:k])
+
+
 def test_iti_reads_directions_and_spread_off_the_pairs(llama, pairs, differences):
     import sadi_lens as sl
 

@@ -180,6 +180,8 @@ def test_an_object_whose_parts_contradict_each_other_is_refused(head_differences
         ({"type": "os"}, "unknown type 'os'"),
         ({"mean": {"array": "99", "dtype": "<f4", "shape": [3, 4]}}, "it lacks '99'"),
         ({"task": {"float": "1e5"}}, "is not a number"),
+        ({"mean": {"array": ["1e5"] * 12, "dtype": "<f4", "shape": [3, 4]}}, "is not a number"),
+        ({"mean": {"array": ["7"] * 12, "dtype": "<i8", "shape": [3, 4]}}, "is not a number"),
     ):
         other = {**config, "object": {**config["object"], **change}}
         (path / "config.json").write_text(sealed_json(other))

@@ -270,3 +270,14 @@ def test_a_mask_is_shown_by_the_names_of_its_units():
     )
     many = sl.top_k_mask(differences_of([[float(-unit) for unit in range(20)]]), 14)
     assert str(many).endswith("L0H11 and 2 more")
+
+
+def test_the_warning_of_other_weights_names_the_line_that_checks(info):
+    import dataclasses
+
+    import sadi_lens as sl
+
+    scaling = sl.MaskedScaling(sl.Mask.from_units("head", [(0, 0)], info), 1.0)
+    with pytest.warns(UserWarning, match="same shape but other weights") as caught:
+        scaling.check(dataclasses.replace(info, fingerprint="f" * 16))
+    assert caught[0].filename == __file__

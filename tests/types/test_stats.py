@@ -142,3 +142,19 @@ def test_clusters_are_numbered_and_lonely_items_are_none():
 
     assert cluster_codes(["x", "y", "x", None, None]).tolist() == [0, 1, 0, 2, 3]
     assert cluster_codes(["x", None, None, "y"]) is None
+
+
+def test_five_clusters_that_differ_are_enough_to_see_that_items_are_apart():
+    """Ten clusters of two items; in some one item is right, in the others none."""
+    import numpy as np
+
+    from sadi_lens.types.stats import effective_size
+
+    clusters = np.repeat(np.arange(10), 2)
+    right = np.zeros((10, 2))
+    right[:5, 0] = 1
+    # Mean 1/4: sums of the rest are 5 times 0.5 and 5 times -0.5, squares of the items 20 * 3/16.
+    expected = 20 * (20 * 3 / 16) / (10 * 0.25 * 10 / 9)
+    assert effective_size(right.ravel(), clusters)[0] == pytest.approx(expected)
+    right[4] = 0
+    assert effective_size(right.ravel(), clusters)[0] == pytest.approx(10)
