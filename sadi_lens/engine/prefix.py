@@ -268,9 +268,11 @@ def _mask(mask: Any, kept: int, total: int, axis: int) -> Any:
 
 
 def _positions(values: Any, kept: int, total: int, axis: int) -> Any:
-    """[row pos] or [row pos d], perhaps several in a tuple: cosines and sines."""
+    """[row pos], [row pos d] or [pos], perhaps several in a tuple: cosines and sines."""
     if isinstance(values, tuple):
         return tuple(_positions(one, kept, total, axis) for one in values)
     if not isinstance(values, Tensor):
         return values
+    if values.ndim == 1:
+        return values[:kept] if axis else values
     return values.narrow(axis, 0, kept) if values.shape[axis] == total else values

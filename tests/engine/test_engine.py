@@ -444,3 +444,14 @@ def test_how_near_the_bridge_a_model_must_be_is_a_matter_of_its_dtype():
         assert agree(want.float() * (1 + 0.9 * share), want)
         assert not agree(want.float() * (1 + 1.1 * share), want)
         assert not agree(want * torch.nan, want)
+
+
+def test_positions_without_a_row_axis_are_cut_along_the_tokens_alone():
+    import torch
+
+    from sadi_lens.engine.prefix import _positions
+
+    values = torch.arange(5)
+    assert _positions(values, 3, 5, 1).tolist() == [0, 1, 2]
+    assert _positions(values, 3, 5, 0).tolist() == [0, 1, 2, 3, 4]
+    assert _positions((values[None],), 3, 5, 1)[0].tolist() == [[0, 1, 2]]
