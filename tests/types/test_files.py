@@ -74,7 +74,7 @@ def test_a_copy_that_cannot_be_kept_either_leaves_nothing(tmp_path, monkeypatch)
     (tmp_path / "temporary").mkdir()
     for temporary in ("temporary", "missing"):
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / temporary))
-        with pytest.raises(OSError, match="cannot write .*; make room") as caught:
+        with pytest.raises(OSError, match=r"cannot write .*; make room") as caught:
             files.write_or_keep(tmp_path / "out" / ("x" * 300), b"data")
         assert "Nothing is lost" not in str(caught.value)
         assert names(tmp_path / "out") == names(tmp_path / "temporary") == []
