@@ -70,3 +70,14 @@ def test_a_wrong_field_is_named(info, make, message):
 
     with pytest.raises(ValueError, match=message):
         make(sl, sl.Mask.from_units("head", [(0, 0)], info))
+
+
+@pytest.mark.parametrize("name", ["CAST", "HouseholderRotation", "AUSteer"])
+def test_reading_pairs_shows_a_bar_unless_told_not_to(llama, pairs, capsys, name):
+    import sadi_lens as sl
+
+    make = getattr(sl.interventions, name).from_pairs
+    make(llama, pairs, 1, progress=False)
+    assert not capsys.readouterr().err
+    make(llama, pairs, 1)
+    assert "pairs: 100%" in capsys.readouterr().err
