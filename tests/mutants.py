@@ -7,7 +7,9 @@ run which line; a change meets the tests of its line alone, those of its module'
 
 import argparse
 import ast
+import contextlib
 import copy
+import importlib
 import itertools
 import json
 import os
@@ -225,6 +227,13 @@ def learn(place: Path) -> Known:
         watch = coverage.Coverage(data_file=None, source=[str(package)])
         noted = Noted(watch)
         watch.start()
+        sys.path.insert(0, str(place))
+        for one in sorted(
+            package.rglob("*.py")
+        ):  # otherwise its first test alone would run its top level
+            name = ".".join(one.relative_to(place).with_suffix("").parts).removesuffix(".__init__")
+            with contextlib.suppress(ImportError):  # of an extra that is not installed
+                importlib.import_module(name)
         end = pytest_in(place, noted, [str(ROOT / one) for one in TESTS])
         watch.stop()
         data = watch.get_data()

@@ -71,3 +71,49 @@ def _refuse_training(model: HookedModel) -> None:
         f"model must be in eval mode; found training mode at {name or 'the top'}. "
         "Call model.eval() first."
     )
+
+
+def weights_in_use(model: Any) -> list[Any] | None:
+    """Which tensors bridge and raw model hold, and how often each was written to; None if one cannot be used."""
+    if model.__dict__.get("raw_model") is None or getattr(model, "compatibility_mode", False):
+        return None
+    outer = model.original_model  # the bridge has its parts, not itself
+    if outer._forward_pre_hooks or outer._forward_hooks:
+        return None
+    if outer.training or outer.base_model.training:
+        return None
+    found: list[Any] = []
+    seen: set[int] = set()
+    is_of_bridge = (
+        False  # the last one goes first: what comes after ``model`` is no part of the raw model
+    )
+    waiting: list[Any] = [model, model.__dict__["raw_model"]]
+    # Every module once; at every call, so without the nested generators of ``modules()``.
+    while waiting:
+        module = waiting.pop()
+        if module is None or id(module) in seen:
+            continue
+        seen.add(id(module))
+        own = module.__dict__
+        if "fwd_hooks" in own:  # a hook point, which has no parts
+            hooks = (*own["fwd_hooks"], *own["bwd_hooks"])
+            if hooks and not all(one.is_permanent for one in hooks):
+                return None
+            continue
+        is_of_bridge = is_of_bridge or module is model
+        if module.training or (is_of_bridge and _is_hooked(module)):
+            return None
+        waiting.extend(own["_modules"].values())
+        for one in own["_parameters"].values():
+            if one is not None:
+                version = None if one.is_inference() else one._version
+                found.append((one.data_ptr(), one.device, version))
+    return found
+
+
+def _is_hooked(module: Any) -> bool:
+    """Whether a torch hook is on a module that is not one of TransformerLens's own."""
+    hooks = (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
+    return any(
+        not str(getattr(one, "__module__", "")).startswith("transformer_lens") for one in hooks
+    )

@@ -24,7 +24,7 @@ from typing import Any
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sadi_lens.engine.hooks import FlatHook, attached, on_point, require_eval
+from sadi_lens.engine.hooks import FlatHook, attached, on_point, require_eval, weights_in_use
 from sadi_lens.engine.passes import rope_boundary
 from sadi_lens.engine.twin import Site, computes_the_same, sites_of, takes_trees
 from sadi_lens.types.model import HookedModel, Kept, ModelInfo, gate_hook, hook_name
@@ -252,7 +252,7 @@ def runner_of(model: HookedModel) -> Runner:
         ValueError: If the model is in training mode.
     """
     with owned(model):
-        kept, weights = Kept.of(model), _weights(model)
+        kept, weights = Kept.of(model), weights_in_use(model)
         if weights is not None and (kept.checked is None or kept.checked[0] != weights):
             bridge, sites = Runner(model), sites_of(model)
             raw = bridge if sites is None else RawRunner(model, sites)
@@ -261,38 +261,4 @@ def runner_of(model: HookedModel) -> Runner:
         found = Runner(model) if weights is None else kept.checked[1]
     if not isinstance(found, RawRunner):  # otherwise that was looked at
         require_eval(model)
-    return found
-
-
-def _weights(model: Any) -> list[Any] | None:
-    """Which tensors bridge and raw model hold, and how often each was written to; None if one cannot be used."""
-    if model.__dict__.get("raw_model") is None or getattr(model, "compatibility_mode", False):
-        return None
-    outer = model.original_model  # the bridge has its parts, not itself
-    if outer._forward_pre_hooks or outer._forward_hooks:
-        return None
-    if outer.training or outer.base_model.training:
-        return None
-    found: list[Any] = []
-    seen: set[int] = set()
-    waiting: list[Any] = [model, model.__dict__["raw_model"]]
-    # Every module once; at every call, so without the nested generators of ``modules()``.
-    while waiting:
-        module = waiting.pop()
-        if module is None or id(module) in seen:
-            continue
-        seen.add(id(module))
-        own = module.__dict__
-        if "fwd_hooks" in own:  # a hook point, which has no parts
-            hooks = (*own["fwd_hooks"], *own["bwd_hooks"])
-            if hooks and not all(one.is_permanent for one in hooks):
-                return None
-            continue
-        if module.training:
-            return None
-        waiting.extend(own["_modules"].values())
-        for one in own["_parameters"].values():
-            if one is not None:
-                version = None if one.is_inference() else one._version
-                found.append((one.data_ptr(), one.device, version))
     return found

@@ -22,6 +22,7 @@ def counted(model):
                     found.append([])
                 found[-1].append(args[0].shape[0] * args[0].shape[1])
 
+            hook.__module__ = "transformer_lens"  # a user's hook would make the bridge run
             return hook
 
         return [
@@ -455,3 +456,37 @@ def test_positions_without_a_row_axis_are_cut_along_the_tokens_alone():
     assert _positions(values, 3, 5, 1).tolist() == [0, 1, 2]
     assert _positions(values, 3, 5, 0).tolist() == [0, 1, 2, 3, 4]
     assert _positions((values[None],), 3, 5, 1)[0].tolist() == [[0, 1, 2]]
+
+
+@pytest.mark.parametrize("part", ["blocks.1", "blocks.0.mlp"])
+@pytest.mark.parametrize("when", ["register_forward_hook", "register_forward_pre_hook"])
+def test_a_torch_hook_on_a_part_of_the_bridge_runs(samples, part, when):
+    """The Hugging Face model would not run it; after its removal that one serves again."""
+    import torch
+    from factories import random_llama
+
+    import sadi_lens as sl
+    from sadi_lens.engine.runner import RawRunner, runner_of
+
+    hf, tokenizer = random_llama()
+    model = sl.load_model(hf, tokenizer=tokenizer)
+    before = sl.evaluate(model, samples, progress=False).choice_scores
+    assert isinstance(runner_of(model), RawRunner)
+
+    def tripled(value):
+        if isinstance(value, tuple):
+            return (value[0] * 3, *value[1:])
+        return value * 3
+
+    handle = getattr(model.get_submodule(part), when)(lambda _, *given: tripled(given[-1]))
+    try:
+        found = sl.evaluate(model, samples, progress=False).choice_scores
+        ids = model.tokenizer(samples[2].prompt, return_tensors="pt")["input_ids"]
+        with torch.no_grad():
+            logprobs = model(ids)[0, -1].log_softmax(dim=-1)
+    finally:
+        handle.remove()
+    hat = model.tokenizer(samples[2].choices[0], add_special_tokens=False)["input_ids"][0]
+    assert found[2, 0] == pytest.approx(float(logprobs[hat]), abs=2e-5)
+    assert not np.allclose(found, before, equal_nan=True)
+    assert isinstance(runner_of(model), RawRunner)
