@@ -74,7 +74,10 @@ def _refuse_training(model: HookedModel) -> None:
 
 
 def weights_in_use(model: Any) -> list[Any] | None:
-    """Which tensors bridge and raw model hold, and how often each was written to; None if one cannot be used."""
+    """Which tensors bridge and raw model hold, and how often each was written to.
+
+    None where the raw model cannot stand for the bridge: hooks of someone else that it would not run, training mode.
+    """
     if model.__dict__.get("raw_model") is None or getattr(model, "compatibility_mode", False):
         return None
     outer = model.original_model  # the bridge has its parts, not itself
@@ -84,10 +87,9 @@ def weights_in_use(model: Any) -> list[Any] | None:
         return None
     found: list[Any] = []
     seen: set[int] = set()
-    is_of_bridge = (
-        False  # the last one goes first: what comes after ``model`` is no part of the raw model
-    )
+    # The last one goes first: what comes from ``model`` on is no part of the raw model, which would not run its hooks.
     waiting: list[Any] = [model, model.__dict__["raw_model"]]
+    is_of_bridge = False
     # Every module once; at every call, so without the nested generators of ``modules()``.
     while waiting:
         module = waiting.pop()

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sadi_lens.types.base import ArrayEq
+from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import ModelInfo, n_units, unit_shape
 
@@ -241,6 +242,14 @@ def require_values(info: ModelInfo, component: str, d: int, what: str) -> None:
     needed = unit_shape(info, component)[1]
     if d != needed:
         raise ValueError(f"{what} {d} values a unit, {info.name} has {needed} ({info.shape})")
+
+
+def require_same_component(mask: Mask, differences: ActivationDifferences) -> None:
+    """Refuse differences of other units than those of a mask."""
+    if differences.component != mask.component:
+        raise ValueError(
+            f"differences must be of the mask's component {mask.component!r}, got {differences.component!r}"
+        )
 
 
 def require_layer(layer: int, n_layers: int) -> None:

@@ -14,6 +14,7 @@ from sadi_lens.engine.intervention import (
     Masked,
     PerPrompt,
     match_component,
+    require_same_component,
 )
 from sadi_lens.interventions.swapped import SwappedPrompt
 from sadi_lens.types.checks import checked, float_array, require_fields
@@ -53,11 +54,7 @@ class MeanAblation(Masked, AffineIntervention):
         Raises:
             ValueError: If the differences are of another component or shape than the mask.
         """
-        if differences.component != mask.component:
-            raise ValueError(
-                f"differences must be of the mask's component {mask.component!r}, "
-                f"got {differences.component!r}"
-            )
+        require_same_component(mask, differences)
         return cls(mask, differences.prompt_mean)
 
     @property

@@ -12,6 +12,7 @@ from sadi_lens.engine.intervention import (
     Masked,
     require_layer,
     require_not_heads,
+    require_same_component,
     require_values,
     require_width,
 )
@@ -102,11 +103,7 @@ class MaskedAddition(Masked, AffineIntervention):
             ValueError: If ``match`` is unknown, shapes differ, or the direction to rescale is zero.
         """
         require_one_of("match", match, MATCHES)
-        if differences.component != mask.component:
-            raise ValueError(
-                f"differences must be of the mask's component {mask.component!r}, "
-                f"got {differences.component!r}"
-            )
+        require_same_component(mask, differences)
         if differences.mean.shape != mask.selected.shape:
             raise ValueError(
                 f"differences are {differences.mean.shape} [layer unit], the mask is "

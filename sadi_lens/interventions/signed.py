@@ -11,6 +11,7 @@ from sadi_lens.engine.intervention import (
     Masked,
     Placing,
     match_component,
+    require_same_component,
     require_values,
     warn_of_rounding,
 )
@@ -84,11 +85,7 @@ class SignedScaling(Masked, Placing):
         Raises:
             ValueError: If the differences are of another component or shape than the mask.
         """
-        if differences.component != mask.component:
-            raise ValueError(
-                f"differences must be of the mask's component {mask.component!r}, "
-                f"got {differences.component!r}"
-            )
+        require_same_component(mask, differences)
         return cls(mask, differences.vector, strength, opposed)
 
     @property

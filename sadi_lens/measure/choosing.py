@@ -246,8 +246,8 @@ def _offer(
         raise UnavailableError(f"{name!r} chose nothing that it could be a control of")
     material.require_own_tokens(dev if method.per_prompts else ())
     build = partial(method.build, material, followed.intervention)
-    made_of = build(dev if method.per_samples else [one.prompt for one in dev])
-    built = check_value(f"what build of {method.name!r} gives", made_of, Intervention)
+    given = dev if method.per_samples else [one.prompt for one in dev]
+    built = check_value(f"what build of {method.name!r} gives", build(given), Intervention)
     made = Candidate(built, followed.k, followed.strength)
     return [replace(made, rebuild=build) if method.per_prompts or method.per_samples else made]
 

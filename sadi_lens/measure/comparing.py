@@ -167,7 +167,7 @@ def run_plan(
     details = {
         one.name: {
             "kind": one.method.kind,
-            "control_of": (one.method.of or f"sadi-{material.component}")
+            "control_of": one.method.follows(material.component)
             if isinstance(one.method, Control)
             else "",
             "settings": plan.words(one) if plan.words else _label(one, plan.settings.position),

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
-from sadi_lens.plots._layout import Margin, escape, finish, named, signed
+from sadi_lens.plots._layout import Margin, counted, escape, finish, named, signed
 from sadi_lens.plots._theme import require_theme
 from sadi_lens.types.base import require_columns
 from sadi_lens.types.checks import checked
@@ -60,7 +60,7 @@ def head_paths(paths: "pd.DataFrame", *, theme: str = "light", size: str = "page
         title=f"The heads write {signed(direct, '.2f')} of {signed(whole, '.2f')} nats straight to the logits",
         facts=(
             named("task", about.get("task", "")),
-            f"{int(rows['n'].iloc[0])} {about.get('split', '')} items".replace("  ", " "),
+            counted(int(rows["n"].iloc[0]), f"{about.get('split', '')} item".strip()),
             named("steering", about.get("label", "")),
             named("model", about.get("model", "")),
         ),

@@ -175,8 +175,8 @@ def test_an_answer_in_one_cluster_alone_still_gives_an_interval(n_answers):
     assert high - low == pytest.approx(2 * 1.96 * error, rel=0.25)
 
 
-def test_an_area_that_most_resamples_do_not_have_is_no_verdict():
-    """ "Maybe" is listed as a choice of one item, wrongly: most resamples have no pair of items for it."""
+def test_an_area_that_some_resamples_do_not_have_keeps_its_interval():
+    """The answer maybe is listed wrongly in one item: a third of the resamples has no pair of items for it."""
     from sadi_lens.types.results import Guards
 
     rng = np.random.default_rng(1)
@@ -189,7 +189,7 @@ def test_an_area_that_most_resamples_do_not_have_is_no_verdict():
     base = picks(right, chosen, evidence * 0.1, names=("yes", "no", "maybe"))
     steered = picks(right, right, evidence, names=("yes", "no", "maybe"))
     found = Guards.of(steered, base)
-    assert np.isfinite(found.auc_interval).all() == np.isfinite(found.auc_interval.low)
+    assert np.isfinite(found.auc_interval).all()
     assert "nan" not in found.numbers
     assert "nan" not in found.verdict(found.balanced_interval)
 

@@ -28,8 +28,8 @@ def verdict(comparison: Comparison) -> Verdict:
     """Whether the adaptive methods of a comparison helped, by how much, and whether random units do too.
 
     All of them, not the best one: picking the winner on the test items would flatter it. Where there are several,
-    their tests are the ones corrected for all methods compared,
-    and for all places among random masks. Without an adaptive method, the first one that steers.
+    their tests are the ones corrected for all methods compared, and for all places among random masks. Without an
+    adaptive method, the first one that steers.
 
     Args:
         comparison: The unsteered model first.
