@@ -113,9 +113,12 @@ def weights_in_use(model: Any) -> list[Any] | None:
     return found
 
 
+# Who puts hooks on that change nothing: a forward pass of transformers that returns hidden states or attentions leaves
+# its own behind for good.
+_OBSERVERS = ("transformer_lens", "transformers.utils.output_capturing")
+
+
 def _is_hooked(module: Any) -> bool:
-    """Whether a torch hook is on a module that is not one of TransformerLens's own."""
+    """Whether a torch hook is on a module that neither TransformerLens nor transformers put there to observe."""
     hooks = (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
-    return any(
-        not str(getattr(one, "__module__", "")).startswith("transformer_lens") for one in hooks
-    )
+    return any(not str(getattr(one, "__module__", "")).startswith(_OBSERVERS) for one in hooks)

@@ -490,3 +490,23 @@ def test_a_torch_hook_on_a_part_of_the_bridge_runs(samples, part, when):
     assert found[2, 0] == pytest.approx(float(logprobs[hat]), abs=2e-5)
     assert not np.allclose(found, before, equal_nan=True)
     assert isinstance(runner_of(model), RawRunner)
+
+
+def test_hooks_that_transformers_leaves_behind_to_observe_keep_the_raw_model(samples):
+    """A forward pass that returns hidden states or attentions leaves hooks on the layers for good."""
+    from factories import random_llama
+
+    import sadi_lens as sl
+    from sadi_lens.engine.runner import RawRunner, runner_of
+
+    hf, tokenizer = random_llama()
+    model = sl.load_model(hf, tokenizer=tokenizer)
+    before = sl.evaluate(model, samples, progress=False).choice_scores
+    ids = model.tokenizer(samples[2].prompt, return_tensors="pt")["input_ids"]
+    for inner in (model.original_model, model.__dict__["raw_model"]):
+        inner(ids, output_hidden_states=True, output_attentions=True)
+    left = [one for part in model.modules() for one in part._forward_hooks.values()]
+    assert any("output_capturing" in str(getattr(one, "__module__", "")) for one in left)
+    assert isinstance(runner_of(model), RawRunner)
+    found = sl.evaluate(model, samples, progress=False).choice_scores
+    np.testing.assert_array_equal(found, before)
