@@ -4,8 +4,9 @@ The words for positions, and how they are found in a padded or cached batch: ``s
 """
 
 import math
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, ContextDecorator, contextmanager
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -136,15 +137,40 @@ def _watched(runner: Runner, passes: _Passes) -> Generator[None]:
             handle.remove()
 
 
+class _Steered(ContextDecorator):
+    """A ``with`` that can be entered again: each time anew."""
+
+    def __init__(
+        self, model: HookedModel, apply: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        self._model, self._apply = model, apply
+        self._entered: list[AbstractContextManager[None]] = []
+
+    def __enter__(self) -> HookedModel:
+        one = self._apply()
+        one.__enter__()
+        self._entered.append(one)
+        return self._model
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        if not self._entered:
+            raise RuntimeError("steer(...) is left without having been entered")
+        return self._entered.pop().__exit__(kind, error, trace)
+
+
 @checked()
-@contextmanager
 def steer(
     model: HookedModel,
     intervention: Intervention | None,
     *,
     position: str = DEFAULT_POSITION,
     prompt_lengths: Sequence[int] | Int[Tensor, " row"] | None = None,
-) -> Generator[HookedModel]:
+) -> AbstractContextManager[HookedModel]:
     """Steer every TransformerLens call inside the ``with``; the model is left as it was, also on an error.
 
     Left-padded batches need their ``attention_mask``, as for any TransformerBridge call. A pass without KV cache is
@@ -175,11 +201,14 @@ def steer(
         >>> [bool((steered[0, at] == plain[0, at]).all()) for at in (-2, -1)]  # only the last prompt token
         [True, False]
     """
-    tracker = PositionTracker(position, prompt_lengths=prompt_lengths)
     label = "" if intervention is None else intervention.label
-    steered_by = label or "an intervention"
-    with applied(Runner(model), [intervention], tracker, steered_by=steered_by, refuses=True):
-        yield model
+
+    def apply() -> AbstractContextManager[None]:
+        tracker = PositionTracker(position, prompt_lengths=prompt_lengths)
+        steered_by = label or "an intervention"
+        return applied(Runner(model), [intervention], tracker, steered_by=steered_by, refuses=True)
+
+    return _Steered(model, apply)
 
 
 @checked()

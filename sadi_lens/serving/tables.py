@@ -27,6 +27,9 @@ from sadi_lens.types.wording import short
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What a table may be called: a request names it as ``NAME@POSITION``."""
 
+DTYPES = ("float32", "float16", "bfloat16")
+"""Those of the models that tables steer."""
+
 Folder = str | Path
 
 
@@ -55,6 +58,8 @@ class SteeringTable(ArrayEq):
 
     def __post_init__(self) -> None:
         require_fields(self)
+        if self.dtype is not None:
+            require_one_of("dtype", self.dtype, DTYPES)
         shape = (len(self.layers), width(self.model, self.component))
         if list(self.layers) != sorted({*self.layers}) or not all(
             0 <= layer < self.model.n_layers for layer in self.layers

@@ -236,7 +236,10 @@ def _csv_rows(path: Path, text: str, separator: str | None) -> Iterator[tuple[st
                 )
             yield where, {name: cell or None for name, cell in zip(header, cells, strict=True)}
     except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num + given}: {error}") from error
+        remedy = (
+            "; write texts as long as this to JSONL or Parquet" if "limit" in str(error) else ""
+        )
+        raise ValueError(f"{path}, line {reader.line_num + given}: {error}{remedy}") from error
 
 
 def _separator(text: str) -> str:

@@ -96,14 +96,18 @@ def _exists(path: Path) -> bool:
         raise ValueError(f"source {short(str(path))} is no path: {error.strerror}") from error
 
 
+def names_file(name: str) -> bool:
+    """Whether ``name`` is that of a file or folder of rows, there or not."""
+    return Path(name).suffix in (*SUFFIXES, ".gz") or "/" in name or "\\" in name
+
+
 def _refuse_options(options: Mapping[str, Any]) -> None:
     if options:
         raise ValueError(f"only the task 'suggest' has options, got {sorted(options)}")
 
 
 def _by_name(name: str, own: set[str], options: Mapping[str, Any]) -> Task:
-    is_file = Path(name).suffix in (*SUFFIXES, ".gz") or "/" in name or "\\" in name
-    if is_file and name not in BENCHMARKS:
+    if names_file(name) and name not in BENCHMARKS:
         raise FileNotFoundError(f"task file {name} does not exist")
     require_one_of("task", name, [*EMBEDDED_TASKS, "suggest", *BENCHMARKS])
     if own:

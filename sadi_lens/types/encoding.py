@@ -8,7 +8,7 @@ A dict with text keys is ``{"dict": {...}}``, with other keys ``{"pairs": [[key,
 import importlib
 import math
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -210,15 +210,32 @@ def _decode(values: Any, arrays: Mapping[str, np.ndarray]) -> Any:
 
 def _decode_object(values: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Any:
     name = values["type"]
-    if name not in MODULES:
+    if not isinstance(name, str) or name not in MODULES:
         raise ValueError(f"it holds an unknown type {name!r}; known: {sorted(MODULES)}")
     given = {key: _decode(value, arrays) for key, value in values.items() if key != "type"}
+    kind = _class(name)
+    _require_fields_of(kind, given)
     try:
-        thing = _class(name)(**given)
+        thing = kind(**given)
     except TypeError as error:
         raise ValueError(f"{name} cannot be read: {error}") from error
     require_invariants(thing, name)
     return thing
+
+
+def _require_fields_of(kind: Any, given: Mapping[str, Any]) -> None:
+    known = _fields(kind)
+    other = [key for key in given if key not in known]
+    if is_dataclass(kind):
+        needed = {one.name for one in fields(kind) if one.default is one.default_factory is MISSING}
+    else:
+        needed = {*known} - {*getattr(kind, "_field_defaults", ())}
+    lacking = [key for key in known if key in needed and key not in given]
+    for what, names in (("lacks", lacking), ("has the unknown", other)):
+        if names:
+            raise ValueError(
+                f"{kind.__name__} {what} {', '.join(map(repr, names))}: it was written by another version, or changed"
+            )
 
 
 def _decode_array(values: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -169,7 +169,7 @@ def load(
             f"path {path} holds no {CONFIG}; it is not a saved sadi_lens object"
         )
     config, arrays = _read(path)
-    thing = decode(config["object"], arrays, str(path))
+    thing = decode(config["object"], arrays, _source(path, config))
     if model is not None:
         for one in _objects(thing):
             _require_same_model(one, ModelInfo.of(model), path, allow_other_weights)
@@ -233,7 +233,8 @@ def read_json(path: str | Path) -> dict[str, Any]:
     path = as_path("path", path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; `sadi-lens demo` writes one")
-    found = decode(_parse(path)["object"], {}, str(path))
+    config = _parse(path)
+    found = decode(config["object"], {}, _source(path, config))
     if not isinstance(found, dict):
         raise ValueError(f"{path} holds {type(found).__name__}, not the results of a run")
     return found
@@ -269,15 +270,22 @@ def _parse(path: Path) -> dict[str, Any]:
     return config
 
 
+def _source(path: Path, config: Mapping[str, Any]) -> str:
+    return f"{path}, written by sadi_lens {_written_by(config)},"
+
+
+def _written_by(config: Mapping[str, Any]) -> str:
+    found = config.get("versions")
+    return str(found.get("sadi_lens", "?")) if isinstance(found, dict) else "?"
+
+
 def _require_format(config: Mapping[str, Any], path: Path) -> None:
     if config.get("format") != "sadi_lens":
         raise ValueError(f"{path} was not written by sadi_lens (no format mark)")
     if config.get("format_version") != FORMAT_VERSION:
-        versions = config.get("versions")
-        written = versions.get("sadi_lens", "?") if isinstance(versions, dict) else "?"
         raise ValueError(
             f"{path} has format version {config.get('format_version')}, this library reads {FORMAT_VERSION}; it was "
-            f"written by sadi_lens {written}"
+            f"written by sadi_lens {_written_by(config)}"
         )
 
 

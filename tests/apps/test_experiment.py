@@ -512,3 +512,33 @@ def test_figures_of_several_models_and_scorings_are_apart(head_differences):
         for model in "ab"
         for what, more in (("layers", ""), ("differences", "_head"), ("pairs", ""))
     )
+
+
+@pytest.mark.parametrize("name", ["mine.csv", "mine.tsv", "mine.parquet", "mine.jsonl.gz", "mine"])
+def test_rows_of_ones_own_are_taken_in_every_format_that_load_task_reads(name, tmp_path):
+    import pandas as pd
+
+    import sadi_lens as sl
+
+    written = tmp_path / "written.jsonl"
+    sl.tasks.write_task(sl.load_task("hints"), written)
+    rows = [json.loads(line) for line in written.read_text().splitlines()]
+    path = tmp_path / name
+    if name == "mine":
+        path.mkdir()
+        written.rename(path / "rows.jsonl")
+    elif path.suffix == ".parquet":
+        pd.DataFrame(rows).to_parquet(path)
+    elif path.suffix == ".gz":
+        pd.DataFrame(rows).to_json(path, orient="records", lines=True)
+    else:
+        texts = [
+            {key: one if isinstance(one, str) else json.dumps(one) for key, one in row.items()}
+            for row in rows
+        ]
+        pd.DataFrame(texts).to_csv(path, index=False, sep="\t" if path.suffix == ".tsv" else ",")
+    spec = sl.apps.TaskSpec(str(path))
+    assert (spec.is_file, spec.label) == (True, "mine")
+    own, wanted = spec.load(), sl.load_task("hints")
+    assert own.pairs == wanted.pairs
+    assert [one.prompt for one in own.test] == [one.prompt for one in wanted.test]

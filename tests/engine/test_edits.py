@@ -51,3 +51,33 @@ def test_rows_of_a_pass_have_their_own_scale_shift_or_neither():
     assert after[:, 0].tolist() == [[5, 7]] * 3
     for column in (1, 2):
         assert after[:, column].tolist() == [[10, 7], [5, 7], [5, 10]]
+
+
+def test_one_steer_is_entered_again_and_inside_itself(llama):
+    """Each entry applies the intervention anew; what is left unentered says so."""
+    import torch
+
+    import sadi_lens as sl
+
+    ids = torch.tensor([llama.tokenizer("the ball is")["input_ids"]])
+    mask = sl.Mask.from_units("head", [(1, 2)], llama)
+    once, twice = sl.MaskedScaling(mask, 1.0), sl.MaskedScaling(mask, 3.0)  # (1 + 1)^2 = 1 + 3
+    steered = sl.steer(llama, once)
+    with torch.no_grad():
+        plain = llama(ids)
+        found = []
+        for _ in range(2):
+            with steered as model:
+                assert model is llama
+                found.append(llama(ids))
+        with steered, steered:
+            inside = llama(ids)
+        with sl.steer(llama, twice):
+            wanted = llama(ids)
+        after = llama(ids)
+    assert torch.equal(*found)
+    assert not torch.equal(found[0], plain)
+    torch.testing.assert_close(inside, wanted)
+    assert torch.equal(after, plain)
+    with pytest.raises(RuntimeError, match="without having been entered"):
+        steered.__exit__(None, None, None)

@@ -125,6 +125,9 @@ def test_tables_are_refused_on_another_model_component_or_dtype(heads, info, tmp
     assert list(read(folder, model=info, dtype="float32")) == ["polite"]
     with pytest.raises(ValueError, match="for a model in float32, this one is in bfloat16"):
         read(folder, dtype="bfloat16")
+    with pytest.raises(ValueError, match=r"dtype must be one of .*float32.*, got 'x'"):
+        sl.serving.export_tables({"polite": heads}, tmp_path / "x", dtype="x")
+    assert not (tmp_path / "x").exists()
 
 
 def test_an_expert_model_has_no_neurons_for_a_table(info):

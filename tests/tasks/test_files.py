@@ -207,6 +207,11 @@ def test_a_wrong_field_is_named_with_its_row(row, message):
         ("a.json", b'{"train": [], "validation": []}', "splits .* name one"),
         ("a.csv", b"prompt,target\na,b\na,b,c\n", "line 3: 3 cells, the header has 2"),
         ("a.csv", b'prompt,target\na,"b\n', "line 2: unexpected end of data"),
+        (
+            "a.csv",
+            b"prompt,target\n" + b"a" * 140_000 + b",b\n",
+            "field limit .131072.; write .* JSONL",
+        ),
         ("a.csv", b"prompt,prompt\na,b\n", "line 1: the column 'prompt' stands twice"),
         ("a.csv", b"", "task 'a' has no rows: .*a.csv holds none"),
         (

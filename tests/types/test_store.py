@@ -226,9 +226,21 @@ def test_bad_artifacts_are_refused(things, tmp_path):
     with pytest.raises(ValueError, match=r"config\.json is damaged or was changed"):
         sl.load(path)
     write_sealed(path / "config.json", config)
-    with pytest.raises(ValueError, match=r"Mask cannot be read: .*colour"):
+    theirs = "written by sadi_lens 9.9.9, cannot be read"
+    config["versions"]["sadi_lens"] = "9.9.9"
+    write_sealed(path / "config.json", config)
+    with pytest.raises(ValueError, match=f"{theirs}: Mask has the unknown 'colour'"):
         sl.load(path)
     del config["object"]["colour"]
+    kept = config["object"].pop("component")
+    write_sealed(path / "config.json", config)
+    with pytest.raises(ValueError, match=f"{theirs}: Mask lacks 'component'"):
+        sl.load(path)
+    config["object"] |= {"component": kept, "type": []}
+    write_sealed(path / "config.json", config)
+    with pytest.raises(ValueError, match=rf"{theirs}: it holds an unknown type \[\]"):
+        sl.load(path)
+    config["object"]["type"] = "Mask"
     write_sealed(path / "config.json", config)
     (arrays,) = path.glob("arrays-*.safetensors")
     arrays.write_bytes(b"nonsense")

@@ -21,6 +21,7 @@ from sadi_lens.measure.choosing import RULES
 from sadi_lens.measure.methods import METHODS, Method
 from sadi_lens.tasks import BENCHMARKS, EMBEDDED_TASKS, NEGATIVES, load_benchmark, load_task
 from sadi_lens.tasks.benchmarks import DUPLICATES
+from sadi_lens.tasks.loading import names_file
 from sadi_lens.types.answers import SCORINGS
 from sadi_lens.types.base import POSITIONS, require_count, require_one_of
 from sadi_lens.types.checks import as_path
@@ -114,13 +115,13 @@ class TaskSpec:
 
     @property
     def is_file(self) -> bool:
-        """Whether the rows are a user's own."""
-        return Path(self.name).suffix in (".jsonl", ".json")
+        """Whether the rows are a user's own: a file, or a folder of splits, as ``load_task`` reads it."""
+        return names_file(self.name) and self.name not in BENCHMARKS
 
     @property
     def label(self) -> str:
         """Name in tables."""
-        name = Path(self.name).stem if self.is_file else self.name
+        name = Path(self.name.removesuffix(".gz")).stem if self.is_file else self.name
         return f"{name}-{self.subset}" if self.subset else name
 
     def load(self, data: str | None = None) -> Task:
