@@ -214,7 +214,7 @@ def _decode_object(values: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> 
         raise ValueError(f"it holds an unknown type {name!r}; known: {sorted(MODULES)}")
     given = {key: _decode(value, arrays) for key, value in values.items() if key != "type"}
     kind = _class(name)
-    _require_fields_of(kind, given)
+    _require_fields_of(kind, name, given)
     try:
         thing = kind(**given)
     except TypeError as error:
@@ -223,7 +223,7 @@ def _decode_object(values: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> 
     return thing
 
 
-def _require_fields_of(kind: Any, given: Mapping[str, Any]) -> None:
+def _require_fields_of(kind: Any, name: str, given: Mapping[str, Any]) -> None:
     known = _fields(kind)
     other = [key for key in given if key not in known]
     if is_dataclass(kind):
@@ -234,7 +234,7 @@ def _require_fields_of(kind: Any, given: Mapping[str, Any]) -> None:
     for what, names in (("lacks", lacking), ("has the unknown", other)):
         if names:
             raise ValueError(
-                f"{kind.__name__} {what} {', '.join(map(repr, names))}: it was written by another version, or changed"
+                f"{name} {what} {', '.join(map(repr, names))}: it was written by another version, or changed"
             )
 
 
