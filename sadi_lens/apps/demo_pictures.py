@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from sadi_lens.apps._loading import MOST_UNITS
 from sadi_lens.find.differences import unit_differences
 from sadi_lens.interventions import MaskedScaling
 from sadi_lens.measure.calls import kept
@@ -19,8 +20,6 @@ SHOWN_UNITS = 12
 """Units whose distribution is drawn."""
 SHOWN_PROMPTS = 60
 """Prompts that get an arrow."""
-MOST_UNITS = 4096
-"""Components that are not steered are kept and drawn if they have no more units; others would swell the results."""
 
 
 def pictured(material: Material, task: Task, adaptive: Chosen, fixed: Chosen) -> dict[str, Any]:

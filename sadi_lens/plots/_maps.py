@@ -22,6 +22,7 @@ from sadi_lens.plots._unit_map import (
     UnitValues,
     draw_units,
     empty_fact,
+    grey_fact,
     pooling_fact,
     ranks_of,
     require_same_pairs,
@@ -84,11 +85,11 @@ def difference_heatmap(
     return finish(
         figure,
         colors,
-        title=_title(mean, differences.component, mask, null),
+        title=difference_finding(mean, differences.component, mask, null),
         facts=difference_facts(differences),
         note=(
             "blue: larger on the right answer, red: on the wrong one",
-            "" if null is None else f"grey: at most {threshold:.2g}, {_below(null)}",
+            grey_fact(null),
             pooling_fact(mean.shape[1], COMPONENTS[differences.component].unit),
             f"{TIMES} no finite value ({missing:,} of {mean.size:,})" if missing else "",
             empty_fact(mask),
@@ -100,7 +101,9 @@ def difference_heatmap(
     )
 
 
-def _title(mean: np.ndarray, component: str, mask: Mask | None, null: SignFlipNull | None) -> str:
+def difference_finding(
+    mean: np.ndarray, component: str, mask: Mask | None, null: SignFlipNull | None
+) -> str:
     """What stands out: from the null if there is one, else what the mask takes, else the largest."""
     if null is not None:
         above = int((np.abs(mean) > null.threshold_of_magnitude).sum())  # NaN is not above
@@ -128,11 +131,6 @@ def _largest(values: np.ndarray, component: str) -> str:
     """Name and value of the unit of largest magnitude."""
     layer, unit = np.unravel_index(int(np.nanargmax(np.abs(values))), values.shape)
     return f"{unit_label(component, int(layer), int(unit))}, {signed(float(values[layer, unit]), '.3g')}"
-
-
-def _below(null: SignFlipNull) -> str:
-    draws = f"{null.maxima.size:,} draws with right and wrong swapped at random"
-    return f"no further from 0 than the largest means of 95% of {draws}"
 
 
 def _unit_values(differences: ActivationDifferences, mean: np.ndarray) -> UnitValues:

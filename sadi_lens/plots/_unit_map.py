@@ -222,6 +222,15 @@ def require_same_pairs(differences: ActivationDifferences, null: SignFlipNull | 
         )
 
 
+def grey_fact(null: SignFlipNull | None) -> str:
+    """What is grey because of a null; nothing without one."""
+    if null is None:
+        return ""
+    draws = f"95% of {null.maxima.size:,} draws with right and wrong swapped at random"
+    most = f"{null.threshold_of_magnitude:.2g}"
+    return f"grey: at most {most}, no further from 0 than the largest means of {draws}"
+
+
 def require_same_units(component: str, shape: tuple[int, ...], mask: Mask) -> None:
     """Check that a mask is of the component and shape that are drawn.
 

@@ -169,7 +169,7 @@ def load(
             f"path {path} holds no {CONFIG}; it is not a saved sadi_lens object"
         )
     config, arrays = _read(path)
-    thing = decode(config["object"], arrays, _source(path, config))
+    thing = decode(config["object"], arrays, f"{path}, written by {_writer(config)},")
     if model is not None:
         for one in _objects(thing):
             _require_same_model(one, ModelInfo.of(model), path, allow_other_weights)
@@ -201,10 +201,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 def _objects(thing: Any) -> Iterator[Any]:
     """Every object in dicts, lists and tuples."""
-    if isinstance(thing, dict):
-        yield from _objects(list(thing.values()))
-    elif type(thing) in (list, tuple):
-        for one in thing:
+    if isinstance(thing, dict) or type(thing) in (list, tuple):
+        for one in thing.values() if isinstance(thing, dict) else thing:
             yield from _objects(one)
     else:
         yield thing
@@ -234,7 +232,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; `sadi-lens demo` writes one")
     config = _parse(path)
-    found = decode(config["object"], {}, _source(path, config))
+    found = decode(config["object"], {}, f"{path}, written by {_writer(config)},")
     if not isinstance(found, dict):
         raise ValueError(f"{path} holds {type(found).__name__}, not the results of a run")
     return found
@@ -270,23 +268,18 @@ def _parse(path: Path) -> dict[str, Any]:
     return config
 
 
-def _source(path: Path, config: Mapping[str, Any]) -> str:
-    return f"{path}, written by sadi_lens {_written_by(config)},"
-
-
-def _written_by(config: Mapping[str, Any]) -> str:
+def _writer(config: Mapping[str, Any]) -> str:
     found = config.get("versions")
-    return str(found.get("sadi_lens", "?")) if isinstance(found, dict) else "?"
+    return f"sadi_lens {found.get('sadi_lens', '?') if isinstance(found, dict) else '?'}"
 
 
 def _require_format(config: Mapping[str, Any], path: Path) -> None:
     if config.get("format") != "sadi_lens":
         raise ValueError(f"{path} was not written by sadi_lens (no format mark)")
-    if config.get("format_version") != FORMAT_VERSION:
-        raise ValueError(
-            f"{path} has format version {config.get('format_version')}, this library reads {FORMAT_VERSION}; it was "
-            f"written by sadi_lens {_written_by(config)}"
-        )
+    found = config.get("format_version")
+    if found != FORMAT_VERSION:
+        theirs = f"{path}, written by {_writer(config)}, has format version {found}"
+        raise ValueError(f"{theirs}, this library reads {FORMAT_VERSION}")
 
 
 def _require_same_model(thing: Any, info: ModelInfo, path: Path, allow: bool) -> None:

@@ -515,9 +515,37 @@ def test_a_large_model_gets_a_third_of_the_cells(monkeypatch):
     common = {"position": "last_prompt", "scoring": "sum", "progress": False}
     full = making.answering(model, small, "head", **common)
     assert (full.ks, len(full.strengths)) == ((1, 2, 4, 6, 8, 10), 9)
+    assert full.recipe.null is not None
+    assert (full.recipe.null.n, full.recipe.null.component) == (4, "head")
     monkeypatch.setattr(making, "is_large", lambda _model: True)
     few = making.answering(model, small, "head", **common)
     assert (few.ks, few.strengths) == ((2, 6, 10), (0, 1, 2, 3, 5, 8))
+
+
+def test_units_within_the_null_are_grey_and_the_finding_counts_the_others(
+    explorer, llama, task, differences, tmp_path
+):
+    import sadi_lens as sl
+    from sadi_lens.apps.explorer.data import grid_data
+    from sadi_lens.apps.explorer.page import explorer_html
+
+    mean = differences["head"].mean
+    most = float(np.sort(np.abs(mean), axis=None)[-3])  # two heads lie beyond it
+    info = differences["head"].model
+    null = sl.types.results.SignFlipNull(
+        "head", info, 4, np.full(20, 9.0), magnitudes=np.full(20, most)
+    )
+    grid = replace(explorer.grid(progress=False), null=null)
+    grey = grid_data(grid)["elements"]["grey"]
+    np.testing.assert_array_equal(
+        [[one == "1" for one in line] for line in grey], np.abs(mean) <= most
+    )
+    assert sum(line.count("0") for line in grey) == 2
+    assert f"2 of {mean.size} heads differ more than chance allows" in explorer_html(grid)
+    assert "differ more than chance" not in explorer_html(replace(grid, null=None))
+    assert sl.load(sl.save(grid, tmp_path / "grid")) == grid
+    with pytest.raises(ValueError, match="null must be of component 'neuron'"):
+        sl.apps.SteeringExplorer(llama, task, differences["neuron"], null=null)
 
 
 def test_a_tab_of_other_strengths_or_several_ks_is_refused(

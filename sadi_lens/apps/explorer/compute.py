@@ -77,6 +77,7 @@ def compute_grid(
         margin=cells.table([one.margin for one in found]),
         valid_rate=cells.table([one.valid_rate for one in found]),
         differences=differences,
+        null=recipe.null,
         units=tuple((int(a), int(b)) for a, b in zip(layers, units, strict=True)),
         random_units=tuple(recipe.mask("random", k).units for k in ks),
         prompts=(),

@@ -14,7 +14,7 @@ from sadi_lens.plots._theme import THEMES
 from sadi_lens.plots._unit_map import MAX_CELLS, strongest
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.model import COMPONENTS, unit_label
-from sadi_lens.types.results import ExplorerGrid, PromptGrid
+from sadi_lens.types.results import ExplorerGrid, PromptGrid, SignFlipNull
 from sadi_lens.types.results.explorer import METHODS
 
 MAX_DOTS = 480
@@ -64,7 +64,7 @@ def grid_data(grid: ExplorerGrid) -> dict[str, Any]:
             for layer, unit in units
         },
         "letter": COMPONENTS[grid.component].letter,
-        "elements": _elements(grid.differences),
+        "elements": _elements(grid.differences, grid.null),
         "prompts": [_prompt(one, grid) for one in grid.prompts],
         "pushes": None
         if grid.pushes is None
@@ -133,7 +133,7 @@ def _tenths(change: np.ndarray, one: PromptGrid) -> Any:
     return cells.tolist()
 
 
-def _elements(differences: ActivationDifferences) -> dict[str, Any]:
+def _elements(differences: ActivationDifferences, null: SignFlipNull | None) -> dict[str, Any]:
     """Mean difference of every unit; of thousands, the largest of each run of units."""
     mean = float32(differences.mean)
     require_finite(mean, f"the explorer of {differences.component!r} on {differences.model.name}")
@@ -143,9 +143,19 @@ def _elements(differences: ActivationDifferences) -> dict[str, Any]:
         edges, winner = strongest(mean)
         shown = np.take_along_axis(mean, winner, axis=1)
     limit = symmetric_range(shown, RANGE_QUANTILE)
+    grey = 0.0 if null is None else null.threshold_of_magnitude
+    limit = max(limit, 1.25 * grey)  # as the figure of the differences
     # A three-hundredth of the range is finer than a colour.
     digits = max(0, math.ceil(-math.log10(limit / 300)))
-    return {"edges": edges.tolist(), "values": rounded(shown, digits), "limit": limit}
+    is_grey = (
+        np.abs(np.nan_to_num(shown, nan=np.inf)) <= grey if grey else np.zeros(shown.shape, bool)
+    )
+    return {
+        "edges": edges.tolist(),
+        "values": rounded(shown, digits),
+        "limit": limit,
+        "grey": ["".join("01"[int(one)] for one in line) for line in is_grey],
+    }
 
 
 def _tail(prompt: str) -> str:

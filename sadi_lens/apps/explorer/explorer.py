@@ -11,6 +11,7 @@ from sadi_lens.engine.hooks import require_eval
 from sadi_lens.interventions.fixed import MATCHES
 from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.sweeps import KS, STRENGTHS
+from sadi_lens.plots._unit_map import require_same_pairs
 from sadi_lens.types.answers import SCORINGS
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
 from sadi_lens.types.checks import as_path
@@ -18,7 +19,7 @@ from sadi_lens.types.data import Sample, Task
 from sadi_lens.types.files import require_place
 from sadi_lens.types.masks import top_k_mask
 from sadi_lens.types.model import HookedModel, ModelInfo
-from sadi_lens.types.results import ExplorerGrid
+from sadi_lens.types.results import ExplorerGrid, SignFlipNull
 from sadi_lens.types.scores import RANKINGS
 
 
@@ -46,6 +47,7 @@ class SteeringExplorer:
         seed: Seed of the random units: ``random_mask(differences, k, seed=seed)``.
         max_new_tokens: Length of the continuations.
         prepend_bos: See ``sadi_lens.engine.text.encode``.
+        null: ``sign_flip_null`` of the same pairs: units that do not exceed it are grey.
 
     Raises:
         TypeError: If ``differences`` is the dict of all components, or ``prompts`` is one text.
@@ -69,6 +71,7 @@ class SteeringExplorer:
         seed: int = 0,
         max_new_tokens: int = 16,
         prepend_bos: bool | None = None,
+        null: SignFlipNull | None = None,
     ) -> None:
         require_eval(model)
         require_one_of("position", position, POSITIONS)
@@ -103,7 +106,8 @@ class SteeringExplorer:
         if not all(math.isfinite(one) for one in strengths):
             raise ValueError(f"strengths must be finite, got {list(strengths)}")
         self.strengths = _ascending("strengths", [float(one) for one in strengths], also=0.0)
-        self.recipe = Recipe(differences, ranking, match, seed)
+        require_same_pairs(differences, null)
+        self.recipe = Recipe(differences, ranking, match, seed, null)
         for k in (self.ks[0], self.ks[-1]):
             top_k_mask(differences, k, ranking=ranking).check(ModelInfo.of(model))
         self.prompts = chosen

@@ -1,13 +1,17 @@
 """The explorers of the command line: one that answers, sized to the model, and one that writes."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from sadi_lens.apps._loading import is_large
+from sadi_lens.apps._loading import MOST_UNITS, is_large
 from sadi_lens.apps.explorer.explorer import SteeringExplorer
 from sadi_lens.find.differences import activation_differences
+from sadi_lens.measure.inspection import all_unit_differences, sign_flip_null
 from sadi_lens.measure.sweeps import KS, STRENGTHS
-from sadi_lens.types.data import Task
+from sadi_lens.types.data import ContrastivePair, Task
+from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.model import HookedModel
+from sadi_lens.types.results import SignFlipNull
 
 LARGE = {"strengths": STRENGTHS[1:6], "n_prompts": 6, "max_new_tokens": 12}
 """What a large model is run on, with every second K: a third of the cells, minutes on a CPU."""
@@ -34,8 +38,9 @@ def answering(
     if is_large(model):
         ks = [k for k in KS[component][1::2] if k <= found[component].mean.size]
         sizes = {**LARGE, "ks": ks}
+    null = _null(model, task.pairs, found[component], progress)
     return SteeringExplorer(
-        model, task, found[component], position=position, scoring=scoring, **sizes
+        model, task, found[component], position=position, scoring=scoring, null=null, **sizes
     )
 
 
@@ -47,12 +52,9 @@ def writing_beside(main: SteeringExplorer, task: Task, *, progress: bool) -> Ste
         task: With pairs and prompts.
         progress: Show bars.
     """
+    pairs = task.pairs[:WRITING_PAIRS]
     found = activation_differences(
-        main.model,
-        task.pairs[:WRITING_PAIRS],
-        components=["hidden"],
-        task=task.name,
-        progress=progress,
+        main.model, pairs, components=["hidden"], task=task.name, progress=progress
     )
     return SteeringExplorer(
         main.model,
@@ -63,4 +65,17 @@ def writing_beside(main: SteeringExplorer, task: Task, *, progress: bool) -> Ste
         n_prompts=4,
         position="every_step",
         max_new_tokens=30,
+        null=_null(main.model, pairs, found["hidden"], progress),
     )
+
+
+def _null(
+    model: HookedModel,
+    pairs: Sequence[ContrastivePair],
+    found: ActivationDifferences,
+    progress: bool,
+) -> SignFlipNull | None:
+    if found.mean.size > MOST_UNITS or len(pairs) < 2:
+        return None
+    own = all_unit_differences(model, pairs, found.component, task=found.task, progress=progress)
+    return sign_flip_null(own)

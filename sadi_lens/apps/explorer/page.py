@@ -8,7 +8,8 @@ from sadi_lens.apps.explorer.data import grid_data
 from sadi_lens.apps.explorer.strata import in_words
 from sadi_lens.apps.web import render
 from sadi_lens.plots._layout import counted, difference_note, where
-from sadi_lens.plots._unit_map import pooling_fact
+from sadi_lens.plots._maps import difference_finding
+from sadi_lens.plots._unit_map import grey_fact, pooling_fact
 from sadi_lens.types.model import COMPONENTS
 from sadi_lens.types.results import ExplorerGrid
 from sadi_lens.types.results.explorer import KEPT_VALID
@@ -54,7 +55,7 @@ def explorer_html(grid: ExplorerGrid, writing: ExplorerGrid | None = None) -> st
         kept=f"{KEPT_VALID:.0%}",
         menus=[_menu(one) for one in grids],
         maps=_maps(grid),
-        notes=[_note(one) for one in grids],
+        notes=[(_finding(one), _note(one)) for one in grids],
         writing_unit=COMPONENTS[writing.component].unit if writing else "",
         data=[grid_data(one) for one in grids],
         settings=_settings(grid),
@@ -87,12 +88,20 @@ def _maps(grid: ExplorerGrid) -> list[tuple[str, str]]:
     ]
 
 
+def _finding(grid: ExplorerGrid) -> str:
+    """What stands out of the null; nothing without one."""
+    if grid.null is None:
+        return ""
+    return difference_finding(grid.differences.mean, grid.component, None, grid.null)
+
+
 def _note(grid: ExplorerGrid) -> str:
     """How the map of units is read."""
     n_units = grid.differences.mean.shape[1]
     facts = (
         "blue: larger on the right answer, red: on the wrong one",
         f"mean of {counted(grid.differences.n, 'pair')}",
+        grey_fact(grid.null),
         difference_note(grid.component),
         pooling_fact(n_units, COMPONENTS[grid.component].unit),
     )

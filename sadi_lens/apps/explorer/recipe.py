@@ -7,6 +7,7 @@ from sadi_lens.interventions import MaskedAddition, MaskedScaling
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask, random_mask, top_k_mask
+from sadi_lens.types.results import SignFlipNull
 from sadi_lens.types.results.explorer import METHODS
 
 
@@ -18,6 +19,8 @@ class Recipe:
     ranking: str = "signed"
     match: str = "norm"
     seed: int = 0
+    null: SignFlipNull | None = None
+    """Of the same pairs; decides no mask."""
 
     def mask(self, method: str, k: int) -> Mask:
         """The units that a method edits.

@@ -199,8 +199,8 @@ class LiveExplorer:
         return figure
 
     def _elements(self) -> Any:
-        differences = self.explorer.recipe.differences
-        figure = difference_heatmap(differences, theme=self.theme.name)
+        recipe = self.explorer.recipe
+        figure = difference_heatmap(recipe.differences, null=recipe.null, theme=self.theme.name)
         for color, width in ((self.theme.paper, 5), (self.theme.ink, 2)):
             if self._is_boxed:
                 figure.add_scatter(mode="lines", line={"color": color, "width": width})

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from sadi_lens.types.base import ArrayEq, require_one_of
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.model import ModelInfo
+from sadi_lens.types.results.inspection import SignFlipNull
 from sadi_lens.types.results.sweep import Sweep
 
 KEPT_VALID = 0.9
@@ -131,6 +132,8 @@ class ExplorerGrid(ArrayEq):
     answers: tuple[str, ...] = ()
     """Its right answer."""
     pushes: PushGrid | None = None
+    null: SignFlipNull | None = None
+    """Of the pairs behind ``differences``; None where it was not drawn."""
 
     def outcomes(self) -> Bool[np.ndarray, "item 3"]:
         """Whether each dev sample is right at ``cell``: unsteered, with adaptive scaling, with the fixed vector."""

@@ -11,6 +11,8 @@
     const [[from, low], [to, high]] = [stops[next - 1], stops[next]];
     return mix(rgb(low), rgb(high), (at - from) / (to - from));
   };
+  /** Without hue, as light as before: what chance gives. */
+  const pale = ([r, g, b]) => Array(3).fill(Math.round(0.299 * r + 0.587 * g + 0.114 * b));
   const css = (color) => `rgb(${color.join()})`;
   /** Whether white reads better on a colour than black (WCAG: where its luminance is below 0.18). */
   const isDark = (color) => {
@@ -78,7 +80,7 @@
   const showElements = () => {
     const { elements, unit, units, randomUnits, ks } = grid();
     const k = ks.length === 1 ? 0 : state.k;
-    const { edges, values, limit } = elements;
+    const { edges, values, limit, grey } = elements;
     const last = edges.at(-1);
     const width = Math.max(240, by("elements").clientWidth);
     const [left, top, foot] = [38, 4, 34];
@@ -91,7 +93,7 @@
     values.forEach((line, layer) => line.forEach((value, column) => {
       const one = svg("rect", {
         x: x(edges[column]), y: top + layer * h, width: Math.max(0.5, x(edges[column + 1]) - x(edges[column]) - gap), height: h - gap,
-        fill: value === null ? Page.css("gap") : css(colour(value / limit)),
+        fill: value === null ? Page.css("gap") : css(grey[layer][column] === "1" ? pale(colour(value / limit)) : colour(value / limit)),
       });
       one.append(svg("title", {}, `layer ${layer}, ${unit} ${edges[column]}${edges[column + 1] - edges[column] > 1 ? `\u2013${edges[column + 1] - 1}, furthest` : ""}: ${value ?? "not finite"}`));
       drawing.append(one);
