@@ -81,3 +81,18 @@ def test_one_steer_is_entered_again_and_inside_itself(llama):
     assert torch.equal(after, plain)
     with pytest.raises(RuntimeError, match="without having been entered"):
         steered.__exit__(None, None, None)
+
+
+def test_one_value_for_all_rows_is_no_value_per_row():
+    import torch
+
+    from sadi_lens.engine.positions import PositionTracker
+
+    tracker = PositionTracker("all")
+    tracker.begin(4, 3, 0, None)
+    assert tracker.per_row(torch.tensor([1, 2])).tolist() == [1, 1, 2, 2]
+    for wrong, given in ((torch.tensor(7), 0), (torch.zeros(0), 0), (torch.zeros(3), 3)):
+        with pytest.raises(
+            ValueError, match=f"prompts must match the batch: got {given} for 4 rows"
+        ):
+            tracker.per_row(wrong)

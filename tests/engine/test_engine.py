@@ -458,6 +458,37 @@ def test_positions_without_a_row_axis_are_cut_along_the_tokens_alone():
     assert _positions((values[None],), 3, 5, 1)[0].tolist() == [[0, 1, 2]]
 
 
+def test_a_mask_that_is_no_tensor_is_left_as_it_is():
+    """Of a forward that takes a mapping of masks by kind of layer."""
+    from sadi_lens.engine.prefix import _mask
+
+    kinds = {"full_attention": None}
+    assert _mask(kinds, 2, 4, 1) is kinds
+
+
+def test_a_weight_written_to_in_place_and_one_that_counts_no_writes_are_told():
+    import torch
+    from factories import random_llama
+
+    import sadi_lens as sl
+    from sadi_lens.engine.hooks import weights_in_use
+    from sadi_lens.engine.runner import RawRunner, runner_of
+
+    hf, tokenizer = random_llama()
+    model = sl.load_model(hf, tokenizer=tokenizer)
+    before = weights_in_use(model)
+    assert weights_in_use(model) == before
+    weight = model.__dict__["raw_model"].lm_head.weight
+    with torch.no_grad():
+        weight[0, 0] += 1
+    assert weights_in_use(model) != before
+    assert isinstance(runner_of(model), RawRunner)
+    with torch.inference_mode():
+        unwritten = sl.load_model(random_llama()[0], tokenizer=tokenizer)
+    assert all(version is None for *_, version in weights_in_use(unwritten))
+    assert isinstance(runner_of(unwritten), RawRunner)
+
+
 @pytest.mark.parametrize("part", ["blocks.1", "blocks.0.mlp"])
 @pytest.mark.parametrize("when", ["register_forward_hook", "register_forward_pre_hook"])
 def test_a_torch_hook_on_a_part_of_the_bridge_runs(samples, part, when):

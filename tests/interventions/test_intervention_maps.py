@@ -545,3 +545,23 @@ def test_signed_scaling_in_bfloat16_rounds_once_as_masked_scaling_does():
     small = sl.interventions.SignedScaling(mask, np.ones((3, 32, 1)), 0.003, opposed="leave")
     with pytest.warns(UserWarning, match="finer than torch.bfloat16 can express"):
         small.edit(h, 1)
+
+
+def test_the_gate_of_inferaligner_opens_above_zero_alone():
+    """g = 1 if A s + b > 0, else 0."""
+    import torch
+
+    import sadi_lens as sl
+
+    gate = sl.interventions.InferAlignerGate(
+        np.ones((1, 2), np.float32),
+        np.array([[1.0, 0.0]], np.float32),
+        np.array([-1.0], np.float32),
+        (0,),
+        1.0,
+    )
+    assert gate.fires(torch.tensor([[1.0, 5.0], [1.5, 5.0], [0.5, 5.0]]), 0).tolist() == [
+        False,
+        True,
+        False,
+    ]

@@ -261,3 +261,14 @@ def test_arrays_of_another_artifact_are_refused(head_differences, tmp_path):
     shutil.copy(theirs, mine)
     with pytest.raises(ValueError, match=r"cannot be read: it does not have the checksum"):
         sl.load(one)
+
+
+def test_what_is_nested_a_hundred_deep_is_kept_and_one_more_refused(tmp_path):
+    from sadi_lens.types.store import load, save
+
+    def nested(depth):
+        return 1 if not depth else [nested(depth - 1)]
+
+    assert load(save(nested(100), tmp_path / "kept")) == nested(100)
+    with pytest.raises(ValueError, match="nested deeper than 100 levels"):
+        save(nested(101), tmp_path / "refused")

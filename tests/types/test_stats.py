@@ -99,6 +99,10 @@ def test_standard_error_of_a_proportion():
         standard_error(0.5, 0)
     with pytest.raises(ValueError, match=r"n_correct must be in \[0, n\]"):
         count_interval(6, 5)
+    with pytest.raises(ValueError, match="n at least 1, got 0 of 0"):
+        count_interval(0, 0)
+    # Wilson by hand: (1 / (1 + z^2), 1).
+    assert tuple(count_interval(1, 1)) == pytest.approx((1 / (1 + 1.959964**2), 1.0), abs=1e-6)
 
 
 def test_a_value_that_is_not_a_number_has_no_p_and_a_draw_that_is_none_counts_against():

@@ -292,3 +292,7 @@ def test_a_list_of_numbers_stands_on_one_line_and_text_that_looks_like_one_is_le
     assert found["deep"] == values["deep"]
     assert (found["array"] == values["array"]).all()
     assert path.read_text().count("\n") < 60
+    tenth = {"float32": np.array([0.1], np.float32), "float64": np.array([float(np.float32(0.1))])}
+    text = write_json(tenth, tmp_path / "tenth.json").read_text()
+    assert text.count("[0.1]") == 1  # as few digits as give it back
+    assert text.count("0.10000000149011612") == 1
