@@ -88,7 +88,7 @@ def steering_arrows(g: Ground) -> Any:
 
 
 def difference_heatmap(g: Ground) -> Any:
-    """Which heads tell a right answer from a wrong one?"""
+    """Which heads does a mask take, and where do they lie?"""
     return sl.plots.difference_heatmap(g.differences, g.mask)
 
 
