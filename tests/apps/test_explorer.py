@@ -548,6 +548,27 @@ def test_units_within_the_null_are_grey_and_the_finding_counts_the_others(
         sl.apps.SteeringExplorer(llama, task, differences["neuron"], null=null)
 
 
+def test_the_sweep_of_a_grid_is_that_of_sweep_with_its_clusters(llama, task, differences):
+    import sadi_lens as sl
+
+    dev = [replace(one, cluster=str(at // 2)) for at, one in enumerate(task.dev)]
+    options = {"ks": [1, 3], "strengths": STRENGTHS}
+    made = sl.apps.SteeringExplorer(
+        llama, replace(task, dev=tuple(dev)), differences["head"], max_new_tokens=1, **options
+    )
+    found = made.grid(progress=False).sweep("adaptive")
+    wanted = sl.sweep(
+        llama, dev, differences["head"], [1, 3], STRENGTHS, keep_items=True, progress=False
+    )
+    assert found.n_independent == wanted.n_independent < len(dev)
+    for name in ("accuracy", "standard_errors", "correct", "unsteered_correct", "clusters"):
+        at = slice(None)
+        if name in ("accuracy", "standard_errors", "correct"):
+            at = (slice(None), [found.strengths.index(one) for one in wanted.strengths])
+        np.testing.assert_array_equal(getattr(found, name)[at], getattr(wanted, name), err_msg=name)
+    assert found.best().k == wanted.best().k
+
+
 def test_a_tab_of_other_strengths_or_several_ks_is_refused(
     explorer, llama, task, differences, tmp_path
 ):

@@ -78,6 +78,10 @@ def compute_grid(
         valid_rate=cells.table([one.valid_rate for one in found]),
         differences=differences,
         null=recipe.null,
+        clusters=found[0].clusters if found else None,
+        standard_errors=None
+        if not found or found[0].clusters is None
+        else cells.table([one.standard_error for one in found]),
         units=tuple((int(a), int(b)) for a, b in zip(layers, units, strict=True)),
         random_units=tuple(recipe.mask("random", k).units for k in ks),
         prompts=(),

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -110,7 +111,7 @@ class ExplorerGrid(ArrayEq):
     strengths: tuple[float, ...]
     accuracy: Float[np.ndarray, "method k strength"]
     low: Float[np.ndarray, "method k strength"]
-    """Lower end of the 95% Wilson interval of the accuracy."""
+    """Lower end of the 95% interval of the accuracy (``proportion_interval``; by cluster where samples share one)."""
     high: Float[np.ndarray, "method k strength"]
     margin: Float[np.ndarray, "method k strength"]
     valid_rate: Float[np.ndarray, "method k strength"]
@@ -134,6 +135,10 @@ class ExplorerGrid(ArrayEq):
     pushes: PushGrid | None = None
     null: SignFlipNull | None = None
     """Of the pairs behind ``differences``; None where it was not drawn."""
+    clusters: Any = None
+    """Int array [item]: number of each dev sample's cluster; None where no two share one."""
+    standard_errors: Any = None
+    """Array [method k strength]: standard error of each accuracy, by cluster; None where samples are independent."""
 
     def outcomes(self) -> Bool[np.ndarray, "item 3"]:
         """Whether each dev sample is right at ``cell``: unsteered, with adaptive scaling, with the fixed vector."""
@@ -179,4 +184,8 @@ class ExplorerGrid(ArrayEq):
             unsteered_margin=float(self.margin[at, 0, unsteered]),
             unsteered_valid_rate=float(self.valid_rate[at, 0, unsteered]),
             chance=self.chance,
+            correct=self.correct[at],
+            unsteered_correct=self.correct[at, 0, unsteered],
+            clusters=self.clusters,
+            standard_errors=None if self.standard_errors is None else self.standard_errors[at],
         )
