@@ -13,10 +13,13 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-WIDTH, HEIGHT = 1120, 640
+WIDTH, HEIGHT = 1120, 2400
+"""Of the window: no need to scroll."""
 SMALLER = 0.72
 PAUSE, STEP = 1600, 450
 """Milliseconds on the first and last frame, and on the others."""
+SHOWN = "#controls, section:has(.dots)"
+"""From the top of the first of these to the bottom of the last."""
 SET = """at => {
     const slider = document.getElementById('strength');
     slider.value = at;
@@ -33,14 +36,18 @@ def frames(page_file: Path) -> list[Image.Image]:
         browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
         page.goto(page_file.resolve().as_uri())
-        page.evaluate("document.getElementById('controls').scrollIntoView()")
+        places = [one.bounding_box() or {} for one in page.locator(SHOWN).all()]
+        top = min(one["y"] for one in places) - 12
+        bottom = max(one["y"] + one["height"] for one in places) + 12
+        clip = {"x": 0.0, "y": top, "width": float(WIDTH), "height": bottom - top}
         last = int(page.get_attribute("#strength", "max") or 0)
         found = []
         for step in range(last + 1):
             page.evaluate(SET, step)
             page.wait_for_timeout(120)
-            picture = Image.open(io.BytesIO(page.screenshot()))
-            found.append(picture.resize((round(WIDTH * SMALLER), round(HEIGHT * SMALLER))))
+            picture = Image.open(io.BytesIO(page.screenshot(clip=clip)))
+            size = (round(picture.width * SMALLER), round(picture.height * SMALLER))
+            found.append(picture.resize(size))
         browser.close()
     return found
 
