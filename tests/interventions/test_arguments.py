@@ -81,3 +81,30 @@ def test_reading_pairs_shows_a_bar_unless_told_not_to(llama, pairs, capsys, name
     assert not capsys.readouterr().err
     make(llama, pairs, 1)
     assert "pairs: 100%" in capsys.readouterr().err
+
+
+def test_what_is_not_given_is_what_the_docstrings_and_papers_say():
+    """ITI: alpha 15; ActAdd: coefficient 5; spherical steering: kappa 20, beta 0.1; AUSteer: 100 units."""
+    import inspect
+
+    import sadi_lens as sl
+
+    rooms = sl.interventions
+    expected = {
+        rooms.ITI.from_pairs: {"strength": 15.0},
+        rooms.ActAdd.from_prompts: {"strength": 5.0},
+        rooms.AUSteer.from_pairs: {"k": 100, "strength": 1.0},
+        rooms.CAST.from_pairs: {"strength": 1.0},
+        rooms.HouseholderRotation.from_pairs: {"strength": 1.0},
+        rooms.InferAlignerGate.from_prompts: {"strength": 1.0},
+        rooms.InferAlignerGate.from_differences: {"strength": 1.0},
+        rooms.SphericalSteering.from_differences: {
+            "strength": 1.0,
+            "kappa": 20.0,
+            "threshold": 0.1,
+        },
+        rooms.TDA.from_prompts: {"cett": 0.2},
+    }
+    for make, values in expected.items():
+        defaults = inspect.signature(make).parameters
+        assert {name: defaults[name].default for name in values} == values, make

@@ -296,3 +296,27 @@ def test_a_list_of_numbers_stands_on_one_line_and_text_that_looks_like_one_is_le
     text = write_json(tenth, tmp_path / "tenth.json").read_text()
     assert text.count("[0.1]") == 1  # as few digits as give it back
     assert text.count("0.10000000149011612") == 1
+
+
+def test_only_a_folder_that_cannot_be_synced_is_taken_as_it_is(monkeypatch, tmp_path):
+    """Some file systems refuse to sync a folder (EINVAL, ENOTSUP); every other refusal is an error."""
+    import errno
+
+    from sadi_lens.types import files
+
+    (tmp_path / "one").write_text("x")
+    for place, code, is_refused in (
+        (tmp_path, errno.EINVAL, False),
+        (tmp_path, errno.EIO, True),
+        (tmp_path / "one", errno.EINVAL, True),
+    ):
+
+        def fail(_number, code=code):
+            raise OSError(code, "no")
+
+        monkeypatch.setattr(files.os, "fsync", fail)
+        if is_refused:
+            with pytest.raises(OSError, match="no"):
+                files.sync(place)
+        else:
+            files.sync(place)
