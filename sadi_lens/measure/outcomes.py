@@ -204,7 +204,7 @@ def text_outcome(
     """Generated texts, matched with what counts as right; those in ``broken`` came of logits that are not finite."""
     _say_broken(label, broken)
     is_text = samples[0].target is not None
-    accepted = [_accepted(sample) for sample in samples]
+    accepted = [accepted_texts(sample) for sample in samples]
     correct = np.array([matches(*one) for one in zip(texts, accepted, strict=True)]) & ~broken
     scoring = "exact_match" if is_text else "generation"
     return replace(origin.of(samples), scoring=scoring).result(
@@ -225,7 +225,8 @@ def text_outcome(
     )
 
 
-def _accepted(sample: Sample) -> tuple[str, ...]:
+def accepted_texts(sample: Sample) -> tuple[str, ...]:
+    """What counts as the right text of a sample."""
     if sample.target is not None:
         return (sample.target, *sample.aliases)
     assert sample.answer is not None
@@ -264,14 +265,7 @@ def _outcome(
     is_grid: bool,
 ) -> Evaluation:
     scores = found.scores
-    row = np.arange(len(samples))
-    right = scores[row, [sample.answer or 0 for sample in samples]]
-    is_wrong = wrong_choices(samples, scores.shape[1])
-    wrong = np.where(is_wrong, scores, -np.inf).max(axis=1)
-    with np.errstate(invalid="ignore"):  # inf - inf is a broken item
-        margins = (right - wrong).astype(np.float32)
-    is_broken = np.isnan(margins)
-    margins[~is_wrong.any(axis=1)] = np.nan  # nothing to be ahead of
+    margins, is_broken = margins_of(samples, scores)
     if is_broken.any() and not is_grid:
         where = f"{int(is_broken.sum())} of {len(samples)} items, first {int(is_broken.argmax())}"
         raise NotFiniteError("the model's output", label, where)
@@ -286,6 +280,20 @@ def _outcome(
         scores=scores,
         picks=answers and answers.by_scores(scores, correct),
     )
+
+
+def margins_of(
+    samples: Sequence[Sample], scores: Float[np.ndarray, "item choice"]
+) -> tuple[Float[np.ndarray, " item"], Bool[np.ndarray, " item"]]:
+    """How far the right choice of each item is ahead of the best wrong one, and which items could not be scored."""
+    right = scores[np.arange(len(samples)), [sample.answer or 0 for sample in samples]]
+    is_wrong = wrong_choices(samples, scores.shape[1])
+    wrong = np.where(is_wrong, scores, -np.inf).max(axis=1)
+    with np.errstate(invalid="ignore"):  # inf - inf is a broken item
+        margins = (right - wrong).astype(np.float32)
+    is_broken = np.isnan(margins)
+    margins[~is_wrong.any(axis=1)] = np.nan  # nothing to be ahead of
+    return margins, is_broken
 
 
 def _say_broken(label: str, broken: Bool[np.ndarray, " item"]) -> None:

@@ -908,7 +908,7 @@ def test_a_comparison_without_nulls_chance_or_margins_is_drawn():
     assert title(figure) == "Unsteered accuracy 60.0%"
     assert "random" not in subtitle(figure)
     assert "margin" not in figure.data[0].hovertemplate
-    with pytest.raises(ValueError, match="at least one row, got 0"):
+    with pytest.raises(ValueError, match="at least one row, the unsteered model, got 0"):
         plots.method_accuracy(comparison(rows=()))
 
 

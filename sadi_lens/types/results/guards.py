@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from sadi_lens.types.base import ArrayEq
+from sadi_lens.types.invariants import Consistent
 from sadi_lens.types.stats import CONFIDENCE, Interval
 
 N_RESAMPLES = 1000
@@ -20,7 +21,7 @@ NAN = float("nan")
 
 
 @dataclass(frozen=True, eq=False)
-class Picks(ArrayEq):
+class Picks(Consistent, ArrayEq):
     """Which answer every item gets, of the few that a task chooses among."""
 
     names: tuple[str, ...]
@@ -109,7 +110,7 @@ class Picks(ArrayEq):
 
 
 @dataclass(frozen=True)
-class Guards:
+class Guards(Consistent):
     """What stands beside the accuracy of a method: its answers, and its gain where no favourite helps.
 
     Intervals are paired, percentile bootstrap (95%) over the items of each right answer; over clusters, where items
