@@ -8,6 +8,8 @@ import numpy as np
 
 from sadi_lens.types.checks import MOST
 
+KINDS = ("unsteered", "adaptive", "fixed", "random", "other")
+"""What a row of a comparison is; colours follow it."""
 CLOSE = 1e-6
 """Means of the same items may differ by rounding, never by an item: there are at most a million."""
 
@@ -30,6 +32,8 @@ def _evaluation(thing: Any) -> Iterator[str]:
 
 
 def _picks(thing: Any) -> Iterator[str]:
+    if not thing.right.size:
+        yield "right must hold at least 1 item, got 0"
     for name, least in (("right", 0), ("chosen", -1)):
         values = getattr(thing, name)
         if values.size and not (least <= values.min() and values.max() < len(thing.names)):
@@ -37,6 +41,19 @@ def _picks(thing: Any) -> Iterator[str]:
                 f"{name} must be in [{least}, {len(thing.names) - 1}], places in names, got "
                 f"[{values.min()}, {values.max()}]"
             )
+
+    if thing.evidence.shape[1:] != (len(thing.names),):
+        yield f"evidence must be [item answer] of {len(thing.names)} answers, got {list(thing.evidence.shape)}"
+
+
+def _guards(thing: Any) -> Iterator[str]:
+    if not thing.shares:
+        yield "shares must hold at least 1 answer, got 0"
+
+
+def _kind(thing: Any) -> Iterator[str]:
+    if thing.kind not in KINDS:
+        yield f"kind must be one of {sorted(KINDS)}, got {thing.kind!r}"
 
 
 def _null_band(thing: Any) -> Iterator[str]:
@@ -52,8 +69,11 @@ def _sweep(thing: Any) -> Iterator[str]:
             yield f"{axis} must differ and be at least 1, got {list(values)}"
     cells = (("correct", "accuracy"), ("unsteered_correct", "unsteered_accuracy"))
     for items, share in cells:
-        if getattr(thing, items) is not None:
-            mean, held = np.mean(getattr(thing, items), axis=-1), getattr(thing, share)
+        values, held = getattr(thing, items), getattr(thing, share)
+        if values is not None and np.asarray(values).dtype != np.bool_:
+            yield f"{items} must be a bool array, got {np.asarray(values).dtype}"
+        elif values is not None:
+            mean = np.mean(values, axis=-1)
             yield from _same(share, held, mean, f"the mean of {items}")
 
 
@@ -64,6 +84,10 @@ def _differences(thing: Any) -> Iterator[str]:
 
 
 def _method_row(thing: Any) -> Iterator[str]:
+    yield from _kind(thing)
+    for name in ("null_p", "layer_null_p"):
+        if getattr(thing, name) <= 0:
+            yield f"{name} must be above 0: the method itself counts as a draw, got {getattr(thing, name)}"
     for one in thing.groups:
         if one.mended + one.broken > one.n:
             yield f"mended and broken of group {one.name!r} must be at most its n, {one.n}"
@@ -126,8 +150,10 @@ def _clusters(values: Any) -> Iterator[str]:
     if values is None:
         return
     array = np.asarray(values)
-    if array.dtype.kind not in "iu" or (array.size and array.min() < 0):
-        yield f"clusters must be whole numbers from 0, got {array.dtype} from {array.min()}"
+    if array.dtype.kind not in "iu":
+        yield f"clusters must be whole numbers, got {array.dtype}"
+    elif array.size and not 0 <= array.min() <= array.max() <= MOST:
+        yield f"clusters must be in [0, {MOST}], got [{array.min()}, {array.max()}]"
 
 
 def _same(name: str, held: Any, mean: Any, what: str) -> Iterator[str]:
@@ -153,11 +179,14 @@ _RULES: dict[str, Callable[[Any], Iterator[str]]] = {
     "ActivationShifts": _shifts,
     "Comparison": _comparison,
     "Evaluation": _evaluation,
+    "GenerationTrace": _kind,
+    "Guards": _guards,
     "Interval": _interval,
     "MethodRow": _method_row,
     "NullBand": _null_band,
     "Picks": _picks,
     "Shard": _shard,
+    "SideEffectCurve": _kind,
     "SideEffects": _side_effects,
     "Sweep": _sweep,
 }

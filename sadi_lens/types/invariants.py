@@ -8,6 +8,7 @@ from typing import Any, Union, get_args, get_origin
 
 import numpy as np
 
+from sadi_lens.types.base import not_one_of
 from sadi_lens.types.checks import as_array
 from sadi_lens.types.contradictions import contradictions
 from sadi_lens.types.model import COMPONENTS, ModelInfo, n_units
@@ -27,8 +28,7 @@ SOME = {"Sweep": ("n",), "ActivationDifferences": ("n",), "Shard": ("n", "count"
 """Numbers of what a result rests on: at least 1."""
 FINITE = {"ActivationDifferences": ("mean", "vector", "prompt_mean", "prompt_rms"), "Choice": ("strength",),
           "NullBand": ("strength",), "Sweep": ("strengths", "unsteered_accuracy"),
-          "UnitDifferences": ("values",),
-          "UnitActivations": ("positive", "negative"), "SignFlipNull": ("maxima",),
+          "SignFlipNull": ("maxima",),
           "UnitEffects": ("strength",)}  # fmt: skip
 LENGTHS = {
     "k": "ks",
@@ -38,6 +38,8 @@ LENGTHS = {
     "size": "sizes",
 }
 """Axis of an array -> the field that names its places."""
+DRAWN = "ActivationDifferences"
+"""May lack values, or be a part of a model's, where it is only drawn; what is saved or merged may not."""
 COMMON = {"layer", "unit", "d", "item", "flip", "draw", "pair", "prompt", *LENGTHS}
 """Axes that have one length in all arrays of an object; those of another name may differ."""
 
@@ -77,6 +79,7 @@ def require_invariants(thing: Any, where: str = "") -> None:
     """
     kind = type(thing)
     what = f"{kind.__name__} ({where})" if where else kind.__name__
+    is_whole = bool(where) or kind.__name__ != DRAWN
     hints = (
         {one.name: one.type for one in fields(kind)} if is_dataclass(kind) else kind.__annotations__
     )
@@ -89,9 +92,11 @@ def require_invariants(thing: Any, where: str = "") -> None:
             raise ValueError(f"{name} of {what} must be at least {least}, got {_words(value)}")
         if name in PROBABILITIES and not _is_probability(value):
             raise ValueError(f"{name} of {what} must be in [0, 1], got {_words(value)}")
-        if name in FINITE.get(kind.__name__, ()) and not np.isfinite(value).all():
+        if name == "component" and value not in ("", *COMPONENTS):
+            raise not_one_of(f"component of {what}", value, COMPONENTS)
+        if is_whole and name in FINITE.get(kind.__name__, ()) and not np.isfinite(value).all():
             raise ValueError(f"{name} of {what} must be finite, got NaN or infinity")
-    _require_shapes(thing, hints, what)
+    _require_shapes(thing, hints, what, is_whole=is_whole)
     for fault in contradictions(thing):
         raise ValueError(f"{what} contradicts itself: {fault}")
 
@@ -135,11 +140,13 @@ def _is_probability(value: Any) -> bool:
     return bool((np.isnan(values) | ((values >= -1e-9) & (values <= 1 + 1e-9))).all())
 
 
-def _require_shapes(thing: Any, hints: Mapping[str, Any], what: str) -> None:
+def _require_shapes(thing: Any, hints: Mapping[str, Any], what: str, *, is_whole: bool) -> None:
     """Every axis has one length, in all arrays of an object and against its model."""
     axes = {name: hint.dim_str.split() for name, hint in hints.items() if hasattr(hint, "dim_str")}
     axes |= UNTYPED.get(type(thing).__name__, {})
-    sizes = _sizes(thing, {"layer", "unit"} <= {one for dims in axes.values() for one in dims})
+    sizes: dict[str, int] = {}
+    if is_whole:
+        sizes = _sizes(thing, {"layer", "unit"} <= {one for dims in axes.values() for one in dims})
     for name, dims in axes.items():
         value = getattr(thing, name)
         if value is None:
@@ -192,4 +199,5 @@ def _words(value: Any) -> str:
     if isinstance(value, float) and math.isnan(value):
         return "NaN"
     text = value.__name__ if isinstance(value, type) else str(value)
+    text = repr(value) if isinstance(value, str) else text
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -282,7 +282,7 @@ def test_a_shard_that_holds_something_else_is_refused(calls, name):
         ("null", {"accuracies": lambda x: x[:4], "margins": lambda x: x[:4]}, "must hold 5 draws"),
         ("pairs", {"n": 4}, "must be of 3 items, got n = 4"),
         ("pairs", {"component": "neuron"}, "of ActivationDifferences"),
-        ("pairs", {"mean": lambda x: x[:1]}, "mean of ActivationDifferences"),
+        ("pairs", {"mean": lambda x: x[:1]}, "std of ActivationDifferences must be"),
         ("pairs", {"std": lambda x: -x - 1}, "std must not be negative"),
         ("pairs", {"read_at": "letter"}, "read_at of shard 1/3"),
         ("pairs", {"merged_boundaries": -4}, "merged_boundaries of ActivationDifferences"),
@@ -298,8 +298,8 @@ def test_results_that_do_not_follow_from_their_own_items_are_refused(calls, name
     if name == "text":  # texts that are wrong, counted as right
         new["correct"] = np.ones(3, bool)
         new["picks"] = None
-    made = replace(old, **new)
     with pytest.raises(ValueError, match=said):
+        made = replace(old, **new)
         sl.measure.merge(tampered(parts, value={"head": made} if name == "pairs" else made), items)
 
 

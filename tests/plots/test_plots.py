@@ -278,7 +278,7 @@ info = ModelInfo("toy", "Toy", 2, 3, 4, 12, 48, "x")
 one = np.ones((2, 3, 1), dtype=np.float32)
 mean = np.array([[1, 2, 3], [-1, 0, 1]], dtype=np.float32)
 figure = plots.difference_heatmap(
-    ActivationDifferences("head", info, 9, mean, mean, one, one, np.ones((2, 3), dtype=np.float32))
+    ActivationDifferences("head", info, 9, mean, abs(mean), one, one, np.ones((2, 3), dtype=np.float32))
 )
 figure.to_html(include_plotlyjs=False)
 print(

@@ -269,6 +269,8 @@ def _auc(
     """Mann and Whitney's U of every answer as a share of all pairs of items, then the mean over the answers."""
     from scipy import stats
 
+    if np.unique(right).size < 2:  # a resample of clusters may hold one answer alone
+        return np.full(len(evidence), NAN)
     found: list[np.ndarray] = []
     # Of two answers, what speaks for one speaks against the other: their areas are one.
     for answer in np.unique(right)[: -1 if evidence.shape[-1] == 2 else None]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class UnitActivations(ArrayEq):
+class UnitActivations(Consistent, ArrayEq):
     """Activations of a few named units on the right and on the wrong answer of every pair."""
 
     component: str
