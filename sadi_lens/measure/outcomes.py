@@ -12,11 +12,11 @@ from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.scoring import score_answers
 from sadi_lens.engine.text import EncodedItem, encode_item, require_tokenizer
 from sadi_lens.measure.calls import Settings
-from sadi_lens.measure.picks import Answers, Spelling
+from sadi_lens.measure.picks import Answers, Spelling, accepted_texts, margins_of
 from sadi_lens.tasks.contrast import right_answer
 from sadi_lens.types.answers import matches, neutral_prompt
 from sadi_lens.types.base import NotFiniteError
-from sadi_lens.types.data import Sample, cluster_codes, items_hash, wrong_choices
+from sadi_lens.types.data import Sample, cluster_codes, items_hash
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import Evaluation, Picks
 
@@ -225,14 +225,6 @@ def text_outcome(
     )
 
 
-def accepted_texts(sample: Sample) -> tuple[str, ...]:
-    """What counts as the right text of a sample."""
-    if sample.target is not None:
-        return (sample.target, *sample.aliases)
-    assert sample.answer is not None
-    return tuple(sample.choices[index] for index in (sample.answer, *sample.also_right))
-
-
 def choice_outcomes(
     samples: Sequence[Sample],
     labels: Sequence[str],
@@ -280,20 +272,6 @@ def _outcome(
         scores=scores,
         picks=answers and answers.by_scores(scores, correct),
     )
-
-
-def margins_of(
-    samples: Sequence[Sample], scores: Float[np.ndarray, "item choice"]
-) -> tuple[Float[np.ndarray, " item"], Bool[np.ndarray, " item"]]:
-    """How far the right choice of each item is ahead of the best wrong one, and which items could not be scored."""
-    right = scores[np.arange(len(samples)), [sample.answer or 0 for sample in samples]]
-    is_wrong = wrong_choices(samples, scores.shape[1])
-    wrong = np.where(is_wrong, scores, -np.inf).max(axis=1)
-    with np.errstate(invalid="ignore"):  # inf - inf is a broken item
-        margins = (right - wrong).astype(np.float32)
-    is_broken = np.isnan(margins)
-    margins[~is_wrong.any(axis=1)] = np.nan  # nothing to be ahead of
-    return margins, is_broken
 
 
 def _say_broken(label: str, broken: Bool[np.ndarray, " item"]) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from sadi_lens.measure.outcomes import accepted_texts, margins_of
+from sadi_lens.measure.picks import accepted_texts, margins_of
 from sadi_lens.types.answers import matches
 from sadi_lens.types.data import Sample, items_hash
 from sadi_lens.types.differences import ActivationDifferences
