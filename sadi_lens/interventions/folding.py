@@ -24,13 +24,11 @@ from sadi_lens.engine.twin import input_rows
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.checks import as_path, checked
 from sadi_lens.types.files import partial, remove_abandoned, replace_folder, require_place
+from sadi_lens.types.folded import FILES, FORMAT, changed_files, files_of
 from sadi_lens.types.model import COMPONENTS, HookedModel, ModelInfo
-from sadi_lens.types.reading import read_text
-from sadi_lens.types.seals import parse_sealed, sealed_json, sha256_of
+from sadi_lens.types.seals import sealed_json, sha256_of
 
 FOLDABLE = ("head", "neuron")
-FILES = "sadi_lens.json"
-"""Names every file of a folded checkpoint with its hash: the folder may be replaced as long as they hold."""
 
 
 @checked()
@@ -97,16 +95,12 @@ def _require_place(path: Path, overwrite: bool) -> None:
     if path.is_symlink() or not path.is_dir():
         raise FileExistsError(f"{path} is not a folder; it is left alone. Give another place")
     try:
-        written = parse_sealed(read_text(path / FILES), path / FILES)["files"]
+        written = files_of(path)
         names = {one.name for one in path.iterdir() if one.is_file() and not one.is_symlink()}
         others = {one.name for one in path.iterdir()} - names
         foreign = sorted(others | (names ^ {FILES, *written}))
-        foreign += [
-            name
-            for name, digest in sorted(written.items())
-            if not foreign and sha256_of(path / name) != digest
-        ]
-    except (OSError, ValueError, KeyError, AttributeError):
+        foreign = foreign or changed_files(path, written)
+    except (OSError, ValueError):
         foreign = [FILES]
     if foreign:
         raise FileExistsError(
@@ -214,7 +208,7 @@ def _write(
     model.tokenizer.save_pretrained(folder)
     (folder / "README.md").write_text(_card(record), encoding="utf-8")
     files = {one.name: sha256_of(one) for one in sorted(folder.iterdir())}
-    text = sealed_json({"format": "sadi_lens folded", "files": files})
+    text = sealed_json({"format": FORMAT, "files": files})
     (folder / FILES).write_text(text, encoding="utf-8")
 
 

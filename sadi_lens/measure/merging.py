@@ -11,8 +11,10 @@ import numpy as np
 
 from sadi_lens.measure.calls import chance_of, split_of
 from sadi_lens.measure.outcomes import Origin
+from sadi_lens.measure.parts import KINDS, require_parts
 from sadi_lens.measure.picks import Answers
 from sadi_lens.measure.shards import hash_of_items
+from sadi_lens.types.base import require_one_of
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import ContrastivePair, Sample, cluster_codes, items_hash
 from sadi_lens.types.differences import ActivationDifferences
@@ -32,7 +34,8 @@ def merge(shards: Sequence[Shard], items: Sequence[Sample] | Sequence[Contrastiv
         The type of their ``value``: differences, an evaluation or a list of them, a sweep or a null.
 
     Raises:
-        ValueError: If a shard is missing or comes twice (each is named), or they are of different calls or items.
+        ValueError: If a shard is missing or comes twice (each is named), they are of different calls or items, or what
+            one holds does not follow from its items.
 
     Example:
         >>> parts = [
@@ -53,6 +56,7 @@ def merge(shards: Sequence[Shard], items: Sequence[Sample] | Sequence[Contrastiv
             raise ValueError(f"shards are of different calls: {name} is {' and '.join(values)}")
     if first.items != hash_of_items(items):
         raise ValueError(f"items must be those of the shards; got {len(items)} others")
+    require_one_of("call", first.call, KINDS)
     numbers = [one.index for one in shards]
     twice = sorted({one for one in numbers if numbers.count(one) > 1})
     if twice:
@@ -61,6 +65,7 @@ def merge(shards: Sequence[Shard], items: Sequence[Sample] | Sequence[Contrastiv
     if missing:
         raise ValueError(f"shards are missing: {_named(missing, first.count)}; run them first")
     ordered = sorted(shards, key=lambda one: one.index)
+    require_parts(ordered, items)
     return _merged([one.value for one in ordered], _Parts(items, [one.n for one in ordered]))
 
 
@@ -93,6 +98,11 @@ class _Parts:
     def share(self, values: Sequence[Any]) -> Any:
         """The same of shares of items, which are counts: exact, so that ties stay ties."""
         counts = [np.rint(np.asarray(v) * n) for v, n in zip(values, self.sizes, strict=True)]
+        for at, (value, n) in enumerate(zip(values, self.sizes, strict=True)):
+            if not np.allclose(np.asarray(value) * n, counts[at], atol=1e-6):
+                raise ValueError(
+                    f"shard {at}/{len(counts)} holds shares that are none of its {n} items; run it again"
+                )
         return np.sum(counts, axis=0) / len(self.items)
 
 

@@ -12,11 +12,11 @@ from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.scoring import score_answers
 from sadi_lens.engine.text import EncodedItem, encode_item, require_tokenizer
 from sadi_lens.measure.calls import Settings
-from sadi_lens.measure.picks import Answers, Spelling
+from sadi_lens.measure.picks import Answers, Spelling, accepted_texts, margins_of
 from sadi_lens.tasks.contrast import right_answer
 from sadi_lens.types.answers import matches, neutral_prompt
 from sadi_lens.types.base import NotFiniteError
-from sadi_lens.types.data import Sample, cluster_codes, items_hash, wrong_choices
+from sadi_lens.types.data import Sample, cluster_codes, items_hash
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import Evaluation, Picks
 
@@ -204,7 +204,7 @@ def text_outcome(
     """Generated texts, matched with what counts as right; those in ``broken`` came of logits that are not finite."""
     _say_broken(label, broken)
     is_text = samples[0].target is not None
-    accepted = [_accepted(sample) for sample in samples]
+    accepted = [accepted_texts(sample) for sample in samples]
     correct = np.array([matches(*one) for one in zip(texts, accepted, strict=True)]) & ~broken
     scoring = "exact_match" if is_text else "generation"
     return replace(origin.of(samples), scoring=scoring).result(
@@ -223,13 +223,6 @@ def text_outcome(
         picks=answers and answers.by_texts(texts, samples, correct),
         texts=texts,
     )
-
-
-def _accepted(sample: Sample) -> tuple[str, ...]:
-    if sample.target is not None:
-        return (sample.target, *sample.aliases)
-    assert sample.answer is not None
-    return tuple(sample.choices[index] for index in (sample.answer, *sample.also_right))
 
 
 def choice_outcomes(
@@ -264,14 +257,7 @@ def _outcome(
     is_grid: bool,
 ) -> Evaluation:
     scores = found.scores
-    row = np.arange(len(samples))
-    right = scores[row, [sample.answer or 0 for sample in samples]]
-    is_wrong = wrong_choices(samples, scores.shape[1])
-    wrong = np.where(is_wrong, scores, -np.inf).max(axis=1)
-    with np.errstate(invalid="ignore"):  # inf - inf is a broken item
-        margins = (right - wrong).astype(np.float32)
-    is_broken = np.isnan(margins)
-    margins[~is_wrong.any(axis=1)] = np.nan  # nothing to be ahead of
+    margins, is_broken = margins_of(samples, scores)
     if is_broken.any() and not is_grid:
         where = f"{int(is_broken.sum())} of {len(samples)} items, first {int(is_broken.argmax())}"
         raise NotFiniteError("the model's output", label, where)

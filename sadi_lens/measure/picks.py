@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from sadi_lens.engine.text import EncodedItem
 from sadi_lens.engine.whole_texts import ItemScores
 from sadi_lens.types.answers import matches, normalise
-from sadi_lens.types.data import Sample
+from sadi_lens.types.data import Sample, wrong_choices
 from sadi_lens.types.results import Picks
 
 MAX_ANSWERS = 10
@@ -136,3 +136,25 @@ def joined_picks(one: Picks, two: Picks, order: Int[np.ndarray, " item"]) -> Pic
         )
     )
     return Picks(one.names, right, chosen, evidence)
+
+
+def accepted_texts(sample: Sample) -> tuple[str, ...]:
+    """What counts as the right text of a sample."""
+    if sample.target is not None:
+        return (sample.target, *sample.aliases)
+    assert sample.answer is not None
+    return tuple(sample.choices[index] for index in (sample.answer, *sample.also_right))
+
+
+def margins_of(
+    samples: Sequence[Sample], scores: Float[np.ndarray, "item choice"]
+) -> tuple[Float[np.ndarray, " item"], Bool[np.ndarray, " item"]]:
+    """How far the right choice of each item is ahead of the best wrong one, and which items could not be scored."""
+    right = scores[np.arange(len(samples)), [sample.answer or 0 for sample in samples]]
+    is_wrong = wrong_choices(samples, scores.shape[1])
+    wrong = np.where(is_wrong, scores, -np.inf).max(axis=1)
+    with np.errstate(invalid="ignore"):  # inf - inf is a broken item
+        margins = (right - wrong).astype(np.float32)
+    is_broken = np.isnan(margins)
+    margins[~is_wrong.any(axis=1)] = np.nan  # nothing to be ahead of
+    return margins, is_broken

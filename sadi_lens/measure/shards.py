@@ -8,6 +8,7 @@ import hashlib
 import inspect
 import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -127,14 +128,23 @@ def _checked(index: int, count: int) -> tuple[int, int]:
 
 def _from_environment() -> tuple[int, int]:
     here = os.environ
+
+    def number(name: str) -> int:
+        text = here.get(name, "")
+        if not re.fullmatch(r"[0-9]{1,9}", text):
+            raise ValueError(
+                f"shard is 'auto', and {name} must be a whole number, got {text!r}; give the shard as 'I/N'"
+            )
+        return int(text)
+
     if "RANK" in here and "WORLD_SIZE" in here:
-        return int(here["RANK"]), int(here["WORLD_SIZE"])
+        return number("RANK"), number("WORLD_SIZE")
     if "SLURM_ARRAY_TASK_ID" not in here:
         raise ValueError(
             "shard is 'auto', and neither RANK and WORLD_SIZE nor SLURM_ARRAY_TASK_ID is set; give it as 'I/N'"
         )
     index, count, first, last = (
-        int(here[f"SLURM_ARRAY_TASK_{name}"]) for name in ("ID", "COUNT", "MIN", "MAX")
+        number(f"SLURM_ARRAY_TASK_{name}") for name in ("ID", "COUNT", "MIN", "MAX")
     )
     if (first, last) != (0, count - 1):  # such as a task that is submitted again alone
         raise ValueError(

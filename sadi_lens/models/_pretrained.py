@@ -5,6 +5,7 @@ bridge): it is what the self-check compares with and what an export starts from.
 """
 
 import copy
+import json
 import logging
 import pickle  # for the name of its error; nothing is unpickled
 import warnings
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 from sadi_lens.models._boot import (
@@ -43,6 +45,11 @@ from sadi_lens.types.model import Kept
 from sadi_lens.types.wording import short
 
 logger = logging.getLogger(__name__)
+_OF_ANOTHER_FORM = (
+    *(AttributeError, KeyError, TypeError, SafetensorError, StrictDataclassError, RuntimeError),
+    *(json.JSONDecodeError, UnicodeDecodeError),
+)
+"""What transformers and tokenizers raise for files that are damaged or contradict each other."""
 
 
 def bridge_from(
@@ -153,7 +160,9 @@ def load_pretrained(
             f"the weights of {label} ({place}) are a pickle that holds more than tensors; it was not run. Use "
             "*.safetensors, or save the weights alone"
         ) from error
-    except (AttributeError, KeyError, TypeError, SafetensorError) as error:  # files of another form
+    except _OF_ANOTHER_FORM as error:
+        if isinstance(error, RuntimeError) and "mismatched_sizes" not in str(error):
+            raise
         raise ValueError(
             f"{label} ({place}) cannot be loaded, a file of it is damaged or of another form: "
             f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -17,6 +17,7 @@ from sadi_lens.models._names import (
 )
 from sadi_lens.models.gguf import converted
 from sadi_lens.types.checks import checked
+from sadi_lens.types.folded import require_as_written
 
 if TYPE_CHECKING:
     import torch
@@ -67,8 +68,8 @@ def load_model(
             (each is named), or the package of a known model is not installed.
         OSError: If a Hub name cannot be reached or found, or the cache folder cannot be written or is full.
         ImportError: If an adapter is given and PEFT is not installed.
-        ValueError: If the model cannot be steered here (encoders, Falcon 40B class, unknown architectures), or a GGUF
-            file is cut, changed or cannot be read by transformers.
+        ValueError: If the model cannot be steered here (encoders, Falcon 40B class, unknown architectures), a file of
+            a folded checkpoint was changed, or a GGUF file is cut, changed or cannot be read by transformers.
         RuntimeError: If the self-check fails, with the numbers.
 
     Example:
@@ -112,5 +113,6 @@ def _plan(name: str | os.PathLike[str], *, needs_tokenizer: bool) -> Plan:
         base = Source(base.name, str(converted(base)), "folder")
     tokenizer = adapter if adapter and has_tokenizer(adapter) else base.place
     if base.kind == "folder":
+        require_as_written(Path(base.place))
         require_files(Path(base.place), needs_tokenizer=needs_tokenizer and tokenizer != adapter)
     return Plan(named.name, base, tokenizer, adapter, licence)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sadi_lens.types.base import ArrayEq, unit_frame
+from sadi_lens.types.invariants import Consistent
 from sadi_lens.types.model import ModelInfo
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class ActivationDifferences(ArrayEq):
+class ActivationDifferences(Consistent, ArrayEq):
     """Moments of A(x y+) - A(x y-) at the last token of the text, over contrastive pairs.
 
     The paper's D (Wang et al., ICLR 2025), plus what a control needs to know about A itself
@@ -66,7 +67,7 @@ class ActivationDifferences(ArrayEq):
 
 
 @dataclass(frozen=True, eq=False)
-class UnitDifferences(ArrayEq):
+class UnitDifferences(Consistent, ArrayEq):
     """Per-pair differences of a few named units (for distribution figures)."""
 
     component: str

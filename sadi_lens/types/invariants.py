@@ -8,21 +8,53 @@ from typing import Any, Union, get_args, get_origin
 
 import numpy as np
 
+from sadi_lens.types.base import not_one_of
+from sadi_lens.types.checks import as_array
+from sadi_lens.types.contradictions import contradictions
 from sadi_lens.types.model import COMPONENTS, ModelInfo, n_units
 
 PROBABILITIES = ("accuracy", "accuracies", "valid_rate", "unsteered_accuracy", "unsteered_valid_rate", "chance",
                  "dev_accuracy", "mcnemar_p", "holm_p", "null_p", "layer_null_p", "majority", "balanced_accuracy",
-                 "unsteered_balanced_accuracy", "auc")  # fmt: skip
-FINITE = {"ActivationDifferences": ("mean", "vector", "prompt_mean", "prompt_rms")}
-LENGTHS = {"k": "ks", "strength": "strengths", "token": "tokens", "method": "methods"}
+                 "unsteered_balanced_accuracy", "auc", "agreement", "repetition", "frequency", "bootstrap",
+                 "split_half", "jaccard_all", "jaccard_disjoint", "held_out", "top_probability",
+                 "probability")  # fmt: skip
+COUNTS = ("k", "ks", "n", "n_pairs", "n_cells", "n_texts", "n_tokens", "n_candidates", "n_clusters", "n_splits",
+          "n_prompt", "passes", "runs", "skipped", "merged_boundaries", "mended", "broken", "index", "count", "sizes",
+          "layer", "unit")  # fmt: skip
+"""Whole numbers that are never negative."""
+SOME = {"Sweep": ("n",), "ActivationDifferences": ("n",), "Shard": ("n", "count"), "Contrast": ("n_family",),
+        "GroupResult": ("n",), "Comparison": ("n",), "SignAgreement": ("n",), "SideEffectCurve": ("n",),
+        "PairsCurve": ("k", "n_pairs", "sizes"), "Selection": ("n_splits",), "Stability": ("n_pairs",)}  # fmt: skip
+"""Numbers of what a result rests on: at least 1."""
+FINITE = {"ActivationDifferences": ("mean", "vector", "prompt_mean", "prompt_rms"), "Choice": ("strength",),
+          "NullBand": ("strength",), "Sweep": ("strengths", "unsteered_accuracy"),
+          "SignFlipNull": ("maxima",),
+          "UnitEffects": ("strength",)}  # fmt: skip
+LENGTHS = {
+    "k": "ks",
+    "strength": "strengths",
+    "token": "tokens",
+    "method": "methods",
+    "size": "sizes",
+}
 """Axis of an array -> the field that names its places."""
-COMMON = {"layer", "unit", "d", "item", "flip", *LENGTHS}
-"""Axes that have one length in all arrays of an object; draws, say, may differ."""
+DRAWN = "ActivationDifferences"
+"""May lack values, or be a part of a model's, where it is only drawn; what is saved or merged may not."""
+COMMON = {"layer", "unit", "d", "item", "flip", "draw", "pair", "prompt", *LENGTHS}
+"""Axes that have one length in all arrays of an object; those of another name may differ."""
+
+
+class Consistent:
+    """A frozen dataclass that cannot be built from parts that contradict each other."""
+
+    def __post_init__(self) -> None:
+        require_invariants(self)
 
 
 UNTYPED = {
     "Mask": {"selected": ["layer", "unit"]},
     "Scores": {"values": ["layer", "unit"]},
+    "Evaluation": {"clusters": ["item"]},
     "SignFlipNull": {"magnitudes": ["flip"]},
     "Sweep": {
         "correct": ["k", "strength", "item"],
@@ -35,27 +67,42 @@ UNTYPED = {
 """Axes of arrays that may be given as anything that becomes one."""
 
 
-def require_invariants(thing: Any, where: str) -> None:
-    """Refuse an object whose parts contradict each other."""
+def require_invariants(thing: Any, where: str = "") -> None:
+    """Refuse an object whose parts contradict each other.
+
+    Args:
+        thing: A dataclass or named tuple.
+        where: Where it stands, for the message; empty where it is only being built.
+
+    Raises:
+        ValueError: With the first part that does not fit.
+    """
     kind = type(thing)
+    what = f"{kind.__name__} ({where})" if where else kind.__name__
+    is_whole = bool(where) or kind.__name__ != DRAWN
     hints = (
         {one.name: one.type for one in fields(kind)} if is_dataclass(kind) else kind.__annotations__
     )
     for name, hint in hints.items():
         value = getattr(thing, name)
         if not _fits(value, hint):
-            raise ValueError(
-                f"{name} of {kind.__name__} ({where}) must be {_words(hint)}, got {_words(value)}"
-            )
+            raise ValueError(f"{name} of {what} must be {_words(hint)}, got {_words(value)}")
+        least = 1 if name in SOME.get(kind.__name__, ()) else 0
+        if name in (*COUNTS, *SOME.get(kind.__name__, ())) and not _is_count(value, least):
+            raise ValueError(f"{name} of {what} must be at least {least}, got {_words(value)}")
         if name in PROBABILITIES and not _is_probability(value):
-            raise ValueError(
-                f"{name} of {kind.__name__} ({where}) must be in [0, 1], got {_words(value)}"
-            )
-        if name in FINITE.get(kind.__name__, ()) and not np.isfinite(value).all():
-            raise ValueError(
-                f"{name} of {kind.__name__} ({where}) must be finite, got NaN or infinity"
-            )
-    _require_shapes(thing, hints, where)
+            raise ValueError(f"{name} of {what} must be in [0, 1], got {_words(value)}")
+        if name == "component" and value not in ("", *COMPONENTS):
+            raise not_one_of(f"component of {what}", value, COMPONENTS)
+        if is_whole and name in FINITE.get(kind.__name__, ()) and not np.isfinite(value).all():
+            raise ValueError(f"{name} of {what} must be finite, got NaN or infinity")
+    _require_shapes(thing, hints, what, is_whole=is_whole)
+    for fault in contradictions(thing):
+        raise ValueError(f"{what} contradicts itself: {fault}")
+
+
+def _is_count(value: Any, least: int) -> bool:
+    return all(one >= least for one in (value if isinstance(value, tuple) else (value,)))
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -86,28 +133,31 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _is_probability(value: Any) -> bool:
-    values = np.asarray(value, dtype=float)
+    try:
+        values = np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        return False
     return bool((np.isnan(values) | ((values >= -1e-9) & (values <= 1 + 1e-9))).all())
 
 
-def _require_shapes(thing: Any, hints: Mapping[str, Any], where: str) -> None:
+def _require_shapes(thing: Any, hints: Mapping[str, Any], what: str, *, is_whole: bool) -> None:
     """Every axis has one length, in all arrays of an object and against its model."""
     axes = {name: hint.dim_str.split() for name, hint in hints.items() if hasattr(hint, "dim_str")}
     axes |= UNTYPED.get(type(thing).__name__, {})
-    sizes = _sizes(thing, {"layer", "unit"} <= {one for dims in axes.values() for one in dims})
+    sizes: dict[str, int] = {}
+    if is_whole:
+        sizes = _sizes(thing, {"layer", "unit"} <= {one for dims in axes.values() for one in dims})
     for name, dims in axes.items():
         value = getattr(thing, name)
         if value is None:
             continue
-        shape = np.shape(value)
+        shape = as_array(f"{name} of {what}", value).shape
         wanted = [
             sizes.setdefault(dim, size) if dim in COMMON else size
             for dim, size in zip(dims, shape, strict=False)
         ]
         if len(shape) != len(dims) or list(shape) != wanted:
-            raise ValueError(
-                f"{name} of {type(thing).__name__} ({where}) must be {dims} = {wanted}, got {list(shape)}"
-            )
+            raise ValueError(f"{name} of {what} must be {dims} = {wanted}, got {list(shape)}")
 
 
 def _sizes(thing: Any, has_all_units: bool) -> dict[str, int]:
@@ -149,4 +199,5 @@ def _words(value: Any) -> str:
     if isinstance(value, float) and math.isnan(value):
         return "NaN"
     text = value.__name__ if isinstance(value, type) else str(value)
+    text = repr(value) if isinstance(value, str) else text
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
+from sadi_lens.types.checks import checked
 from sadi_lens.types.stats import CONFIDENCE, Interval, effective_size
 
 POWER = 0.8
@@ -127,6 +128,7 @@ def mcnemar_p(
     return min(1.0, float(p))
 
 
+@checked(n=0)
 def detectable(n: float, discordance: float = USUAL_DISCORDANCE) -> float:
     """Smallest difference of two paired accuracies that a two-sided 5% test finds with 80% power.
 
@@ -156,6 +158,7 @@ def detectable(n: float, discordance: float = USUAL_DISCORDANCE) -> float:
     return min(1.0, max(z * math.sqrt(discordance / n), z * z / n))
 
 
+@checked()
 def power_line(n: int, clusters: Int[np.ndarray, " item"] | None = None) -> str:
     """What so many test items can tell apart, to be read before a run.
 

@@ -127,6 +127,61 @@ def test_only_a_folder_that_it_wrote_and_nobody_changed_is_replaced(llama, tmp_p
     }  # fmt: skip
 
 
+def test_a_folded_checkpoint_that_was_damaged_is_not_loaded(llama, tmp_path):
+    """One bit of a weight or one setting changes every number; the list of hashes knows it."""
+    import sadi_lens as sl
+
+    place = sl.interventions.export_folded(llama, scaling(llama, "head"), tmp_path / "folded")
+
+    def refused(name):
+        with pytest.raises(ValueError, match=f"{name} is damaged, missing or was changed since"):
+            sl.load_model(place)
+
+    for name in ("model.safetensors", "config.json", "tokenizer.json", "generation_config.json"):
+        whole = (place / name).read_bytes()
+        for hurt in (whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:], whole[:50], b""):
+            (place / name).write_bytes(hurt)
+            refused(name)
+        (place / name).unlink()
+        refused(name)
+        (place / name).write_bytes(whole)
+    (place / "README.md").write_text("mine")
+    sl.load_model(place)
+    config = json.loads((place / "config.json").read_text())
+    (place / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 0.1}))
+    refused("config.json")
+    (place / "sadi_lens.json").unlink()  # as the message says
+    sl.load_model(place)
+    for change, said in (
+        ({"hidden_size": 64}, "damaged or of another form: RuntimeError"),
+        ({"num_hidden_layers": "3"}, "damaged or of another form: StrictDataclass"),
+    ):
+        (place / "config.json").write_text(json.dumps({**config, **change}))
+        with pytest.raises(ValueError, match=said):
+            sl.load_model(place)
+    (place / "config.json").write_text(json.dumps(config))
+    (place / "tokenizer_config.json").write_bytes(b"{")
+    with pytest.raises(ValueError, match="damaged or of another form: JSONDecodeError"):
+        sl.load_model(place)
+
+
+def test_a_list_of_files_that_names_none_is_no_permission(llama, tmp_path):
+    import sadi_lens as sl
+    from sadi_lens.types.seals import sealed_json
+
+    place = sl.interventions.export_folded(llama, scaling(llama, "head"), tmp_path / "folded")
+    for values in (
+        {"format": "sadi_lens folded"},
+        *({"format": "sadi_lens folded", "files": one} for one in (None, 3, [], {"a": None})),
+        {"format": "other", "files": {}},
+    ):
+        (place / "sadi_lens.json").write_text(sealed_json(values))
+        with pytest.raises(FileExistsError, match="it is left alone"):
+            sl.interventions.export_folded(llama, scaling(llama, "head"), place, overwrite=True)
+        with pytest.raises(ValueError, match=r"sadi_lens\.json"):
+            sl.load_model(place)
+
+
 def test_a_link_to_a_folder_of_ours_is_left_alone(llama, tmp_path):
     import sadi_lens as sl
 

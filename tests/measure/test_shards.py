@@ -200,6 +200,109 @@ def test_what_cannot_be_merged_is_refused_by_name(model, task, scaling):
         merge([])
 
 
+@pytest.fixture(scope="module")
+def calls(model, task, heads, scaling):
+    """Name of a call -> (its three shards, all items)."""
+    import sadi_lens as sl
+
+    dev, pairs = task.dev[:9], task.pairs[:9]
+
+    def parts(call, items, *args, **options):
+        return [
+            sl.measure.run_shard(call, model, items, *args, shard=(i, N), progress=False, **options)
+            for i in range(N)
+        ]
+
+    return {
+        "evaluate": (parts(sl.evaluate, dev, scaling), dev),
+        "list": (parts(sl.evaluate, dev, [None, scaling]), dev),
+        "text": (parts(sl.evaluate, dev, scaling, scoring="generation", max_new_tokens=2), dev),
+        "sweep": (parts(sl.sweep, dev, heads, [1, 3], [2.0, 5.0]), dev),
+        "null": (parts(sl.measure.null_band, dev, scaling.mask, 5.0, n=5), dev),
+        "pairs": (parts(sl.activation_differences, pairs, components=["head"]), pairs),
+    }
+
+
+def tampered(parts, at=1, **changes):
+    return [replace(one, **changes) if i == at else one for i, one in enumerate(parts)]
+
+
+@pytest.mark.parametrize("name", ["evaluate", "list", "text", "sweep", "null", "pairs"])
+def test_a_shard_that_holds_something_else_is_refused(calls, name):
+    """Changed by hand and saved again, so that its seal is whole: a wrong number must not come of it."""
+    import sadi_lens as sl
+
+    parts, items = calls[name]
+    sl.measure.merge(parts, items)
+    for n in (1, 2, 4):
+        with pytest.raises(ValueError, match=f"shard 1/3 must hold 3 of 9 items, got n = {n}"):
+            sl.measure.merge(tampered(parts, n=n), items)
+    for n in (0, -1, 3.0, True, "3", None):
+        with pytest.raises(ValueError, match="n of Shard must be"):
+            tampered(parts, n=n)
+    for index in (3, -1, 1.0, True, 10**30):
+        with pytest.raises(ValueError, match="index"):
+            tampered(parts, index=index)
+    with pytest.raises(ValueError, match="count must be at most 1000000"):
+        replace(parts[0], count=10**9)
+    with pytest.raises(ValueError, match="call must be one of"):
+        sl.measure.merge([replace(one, call="x") for one in parts], items)
+    others = [value for other in calls.values() for value in (other[0][1].value,)]
+    for value in (None, 3, "x", [], {}, [None], {"head": None}, np.zeros(3), *others):
+        if value is not parts[1].value:
+            with pytest.raises(ValueError, match="shard"):
+                sl.measure.merge(tampered(parts, value=value), items)
+    for value in (None, [], {}):
+        with pytest.raises(ValueError, match="shard 0/3 must hold what"):
+            sl.measure.merge([replace(one, value=value) for one in parts], items)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("evaluate", {"label": "z"}, "label of shard 1/3, value is z, elsewhere"),
+        ("evaluate", {"task": "z"}, "task of shard 1/3"),
+        ("evaluate", {"position": "all"}, "position of shard 1/3"),
+        ("evaluate", {"scoring": "pmi"}, "scoring of shard 1/3"),
+        ("evaluate", {"items": "abcd"}, "is of other items than those of the shard"),
+        ("evaluate", {"choice_scores": lambda x: -x}, "do not follow from choice_scores"),
+        ("evaluate", {"choice_scores": lambda x: x[:, :1]}, "must have 2 choices an item, got 1"),
+        ("evaluate", {"margins": lambda x: x + 1}, "do not follow from choice_scores"),
+        ("evaluate", {"skipped": 2}, "skipped of shard 1/3"),
+        ("text", {"texts": ()}, "a text for each of 3 items, got 0"),
+        ("text", {"texts": ("a", "b", "c")}, "counts texts as right that are not"),
+        ("sweep", {"ks": (1, 4)}, "ks of shard 1/3"),
+        ("sweep", {"strengths": (2.0, 6.0)}, "strengths of shard 1/3"),
+        ("sweep", {"ranking": "effect"}, "ranking of shard 1/3"),
+        ("sweep", {"correct": None}, "lacks the items"),
+        ("sweep", {"valid_rate": lambda x: x * 0 + 0.5}, "shares that are none of its 3 items"),
+        ("null", {"label": "z"}, "label of shard 1/3"),
+        ("null", {"strength": 1.0}, "strength of shard 1/3"),
+        ("null", {"accuracies": lambda x: x * 0 + 0.5}, "shares that are none of its 3 items"),
+        ("null", {"accuracies": lambda x: x[:4], "margins": lambda x: x[:4]}, "must hold 5 draws"),
+        ("pairs", {"n": 4}, "must be of 3 items, got n = 4"),
+        ("pairs", {"component": "neuron"}, "of ActivationDifferences"),
+        ("pairs", {"mean": lambda x: x[:1]}, "std of ActivationDifferences must be"),
+        ("pairs", {"std": lambda x: -x - 1}, "std must not be negative"),
+        ("pairs", {"read_at": "letter"}, "read_at of shard 1/3"),
+        ("pairs", {"merged_boundaries": -4}, "merged_boundaries of ActivationDifferences"),
+    ],
+)
+def test_results_that_do_not_follow_from_their_own_items_are_refused(calls, name, change, said):
+    import sadi_lens as sl
+
+    parts, items = calls[name]
+    value = parts[1].value
+    old = value["head"] if name == "pairs" else value
+    new = {key: one(getattr(old, key)) if callable(one) else one for key, one in change.items()}
+    if name == "text":  # texts that are wrong, counted as right
+        new["correct"] = np.ones(3, bool)
+        new["picks"] = None
+    with pytest.raises(ValueError, match=said):
+        made = replace(old, **new)
+        sl.measure.merge(tampered(parts, value={"head": made} if name == "pairs" else made), items)
+
+
 def test_bad_shards_and_calls_are_refused(model, task):
     import sadi_lens as sl
 
@@ -241,6 +344,13 @@ def test_launchers_say_the_shard(monkeypatch):
     assert sl.measure.shard_of() == (2, 4)
     slurm(3, 1, 3, 3)  # one task of a larger array, submitted again
     with pytest.raises(ValueError, match="1 tasks from 3 to 3"):
+        sl.measure.shard_of()
+    monkeypatch.delenv("SLURM_ARRAY_TASK_COUNT")
+    with pytest.raises(ValueError, match="SLURM_ARRAY_TASK_COUNT must be a whole number, got ''"):
+        sl.measure.shard_of()
+    monkeypatch.setenv("RANK", "one")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="RANK must be a whole number, got 'one'"):
         sl.measure.shard_of()
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")

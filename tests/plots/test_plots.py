@@ -278,7 +278,7 @@ info = ModelInfo("toy", "Toy", 2, 3, 4, 12, 48, "x")
 one = np.ones((2, 3, 1), dtype=np.float32)
 mean = np.array([[1, 2, 3], [-1, 0, 1]], dtype=np.float32)
 figure = plots.difference_heatmap(
-    ActivationDifferences("head", info, 9, mean, mean, one, one, np.ones((2, 3), dtype=np.float32))
+    ActivationDifferences("head", info, 9, mean, abs(mean), one, one, np.ones((2, 3), dtype=np.float32))
 )
 figure.to_html(include_plotlyjs=False)
 print(
@@ -908,7 +908,7 @@ def test_a_comparison_without_nulls_chance_or_margins_is_drawn():
     assert title(figure) == "Unsteered accuracy 60.0%"
     assert "random" not in subtitle(figure)
     assert "margin" not in figure.data[0].hovertemplate
-    with pytest.raises(ValueError, match="at least one row, got 0"):
+    with pytest.raises(ValueError, match="at least one row, the unsteered model, got 0"):
         plots.method_accuracy(comparison(rows=()))
 
 

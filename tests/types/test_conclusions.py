@@ -93,6 +93,7 @@ def test_a_method_is_set_against_its_own_controls_alone(comparison):
         for label, of in (("matched-norm, sadi-effect", "sadi-effect"), ("sadi-effect", ""))
     )
     rows = (*comparison.rows, *others)
+    accuracy = {one.label: one.accuracy for one in rows}
     pairs = (
         ("sadi-head", "matched-norm, sadi-effect"),
         ("sadi-effect", "matched-norm, sadi-effect"),
@@ -101,7 +102,12 @@ def test_a_method_is_set_against_its_own_controls_alone(comparison):
         ("sadi-effect", "random"),
     )
     contrasts = tuple(
-        dataclasses.replace(comparison.contrasts[0], first=first, second=second)
+        dataclasses.replace(
+            comparison.contrasts[0],
+            first=first,
+            second=second,
+            difference=accuracy[first] - accuracy[second],
+        )
         for first, second in pairs
     )
 
@@ -146,9 +152,10 @@ def test_harm_stands_beside_the_gain_and_by_group(comparison):
     from sadi_lens.types.results.table import group_columns, group_rows, power_text
 
     groups = (GroupResult("none", 8, 0.75, 0, 2), GroupResult("wrong", 12, 1.0, 10, 0))
+    none = GroupResult("wrong", 12, 2 / 12, 0, 0)
     base, steered, *rest = comparison.rows
     rows = (
-        dataclasses.replace(base, groups=groups),
+        dataclasses.replace(base, groups=(GroupResult("none", 8, 1.0, 0, 0), none)),
         dataclasses.replace(
             steered, kind="adaptive", mended=10, broken=2, n_effective=20.0, groups=groups
         ),
@@ -162,7 +169,7 @@ def test_harm_stands_beside_the_gain_and_by_group(comparison):
     assert group_columns(found) == ("method", "none (n = 8)", "wrong (n = 12)")
     assert group_rows(found)[1] == ("sadi-head", "75.0% (+0 -2)", "100.0% (+10 -0)")
     frame = found.by_group()
-    assert frame["gain"].tolist() == [-0.25, 10 / 12] * 2
+    assert frame["gain"].tolist() == [0.0, 0.0, -0.25, 10 / 12]
     # 2.8016 sqrt(0.6 / 20)
     assert "n = 20 can tell 48.5 points apart (80% power, at the 60% of items" in power_text(found)
     with pytest.raises(ValueError, match="label must be of a steered row, got 'unsteered'"):

@@ -205,3 +205,13 @@ def test_an_unknown_interval_of_the_area_makes_no_verdict_of_a_gain():
     unknown = replace(found, auc_interval=Interval(float("nan"), float("nan")))
     assert unknown.verdict(found.balanced_interval) == ""
     assert unknown.numbers.endswith(f"to {found.auc:.2f}")
+
+
+def test_a_resample_of_clusters_that_holds_one_answer_alone_has_no_area():
+    """Two clusters, an answer in each: every other resample is of one answer."""
+    from sadi_lens.types.results.guards import Guards
+
+    one = picks([0, 0, 1, 1], [0, 0, 1, 0], two_sided([2.0, 1.0, -1.0, 3.0]))
+    found = Guards.of(one, one, np.array([0, 0, 1, 1]))
+    assert found.balanced_interval == (0, 0)
+    assert found.auc_gain == 0

@@ -23,10 +23,12 @@ def row(**changes):
 
 
 @pytest.mark.parametrize("name", ["accuracy", "valid_rate", "mcnemar_p"])
-@pytest.mark.parametrize("value", [math.nan, -0.1, 1.1, 73, None])
+@pytest.mark.parametrize("value", [math.nan, -0.1, 1.1, 73])
 def test_a_rate_that_is_none_is_refused(name, value):
     with pytest.raises(ValueError, match=rf"{name} of MethodRow must be in \[0, 1\], got {value}"):
         row(**{name: value})
+    with pytest.raises(ValueError, match=rf"{name} of MethodRow must be float, got None"):
+        row(**{name: None})
 
 
 @pytest.mark.parametrize("name", ["null_p", "layer_null_p", "holm_p", "dev_accuracy"])
@@ -66,7 +68,7 @@ def comparison(*rows, **changes):
 def test_a_comparison_refuses_rows_and_bands_that_do_not_belong_together():
     none, one = row(kind="unsteered", label="none"), row()
     for rows, changes, said in (
-        ((none, one), {"chance": 7.0}, r"chance must be in \[0, 1\], or NaN for free text, got 7"),
+        ((none, one), {"chance": 7.0}, r"chance of Comparison must be in \[0, 1\], got 7"),
         ((none, one, one), {}, "rows of a comparison need different labels, got 'a' twice"),
         ((none, row(null="rand")), {}, "null of 'a' must be one of"),
         ((none, row(layer_null="rand")), {}, "layer_null of 'a' must be one of"),

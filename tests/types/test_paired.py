@@ -78,3 +78,20 @@ def test_what_n_can_tell_apart_is_found_four_times_in_five():
     assert 0.74 <= found / 400 <= 0.88
     with pytest.raises(ValueError, match="n must be above 0"):
         detectable(0)
+
+
+def test_sizes_that_are_none_are_refused():
+    from decimal import Decimal
+
+    from sadi_lens.types.paired import detectable, power_line
+
+    for n in (float("nan"), float("inf"), Decimal("NaN"), "3", True):
+        with pytest.raises((ValueError, TypeError), match="n must be"):
+            detectable(n)
+        with pytest.raises((ValueError, TypeError), match="n must be"):
+            power_line(n)
+    for share in (float("nan"), Decimal("NaN"), True):
+        with pytest.raises((ValueError, TypeError), match="discordance must be"):
+            detectable(10, share)
+    with pytest.raises(ValueError, match="n must be at least 1, got 0"):
+        power_line(0)

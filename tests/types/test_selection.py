@@ -62,9 +62,9 @@ def test_ties_of_the_stable_pick_go_to_the_gentler_cell():
 def test_axes_ascend_in_whatever_order_they_were_tried(tmp_path):
     import sadi_lens as sl
 
-    accuracy = np.array([[0.80, 0.10, 0.50], [0.10, 0.50, 0.77], [0.10, 0.79, 0.77]])
     correct = np.random.default_rng(0).random((3, 3, 4)) < 0.5
-    items = {"n": 4, "unsteered_correct": np.ones(4, bool)}
+    accuracy = correct.mean(axis=2)
+    items = {"n": 4, "unsteered_correct": np.arange(4) < 2}
     sweep = grid(
         accuracy,
         correct=correct,
@@ -150,14 +150,20 @@ def test_the_stable_region_is_one_standard_error_by_cluster_deep(tmp_path):
     assert sweep.stable_region().tolist() == [[True, True, False], [False, True, False]]
     assert "3 cells lie within one standard error (10.0 points)" in sweep.best().reason
     assert sl.load(sl.save(sweep, tmp_path / "sweep")) == sweep
-    with pytest.raises(ValueError, match=r"clusters of Sweep \(thing\) must be .*, got \[3\]"):
-        sl.save(grid([[0.5]], clusters=np.arange(3)), tmp_path / "wrong")
+    with pytest.raises(ValueError, match=r"clusters of Sweep must be .*, got \[3\]"):
+        grid([[0.5]], clusters=np.arange(3))
 
 
 def test_selection_of_a_real_effect_has_no_optimism():
     correct = np.zeros((1, 2, 10), dtype=bool)
     correct[0, 1] = True
-    sweep = grid([[0, 1]], n=10, correct=correct, unsteered_correct=np.zeros(10, dtype=bool))
+    sweep = grid(
+        [[0, 1]],
+        n=10,
+        correct=correct,
+        unsteered_correct=np.zeros(10, dtype=bool),
+        unsteered_accuracy=0.0,
+    )
     found = sweep.selection()
     assert (found.chosen, found.held_out, found.optimism, found.held_out_gain) == (1, 1, 0, 1)
 
@@ -167,7 +173,7 @@ def test_selection_needs_the_items():
         grid([[0.5]]).selection()
     with pytest.raises(ValueError, match="at least 4 items, got 2"):
         grid(
-            [[0.5]], n=2, correct=np.ones((1, 1, 2), bool), unsteered_correct=np.ones(2, bool)
+            [[1]], n=2, correct=np.ones((1, 1, 2), bool), unsteered_correct=np.eye(2, dtype=bool)[0]
         ).selection()
 
 
@@ -175,7 +181,10 @@ def test_a_sweep_keeps_its_items_and_is_stored_with_them(tmp_path):
     import sadi_lens as sl
 
     sweep = grid(
-        [[0.5, 0.75]], n=4, correct=np.ones((1, 2, 4), bool), unsteered_correct=np.ones(4, bool)
+        [[0.5, 0.75]],
+        n=4,
+        correct=np.arange(4) < np.array([[[2], [3]]]),
+        unsteered_correct=np.arange(4) < 2,
     )
     assert sl.load(sl.save(sweep, tmp_path / "sweep")) == sweep
     plain = grid([[0.5, 0.75]])

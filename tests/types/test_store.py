@@ -34,7 +34,7 @@ def things(info, head_differences):
     effects = SideEffects(0.5, 1.5, float("nan"), 2.0, 3, 12, "every_step")
     measured = dataclasses.replace(row, side_effects=effects, n_candidates=48, dev_accuracy=0.75)
     other = dataclasses.replace(row, label="b")
-    contrast = Contrast("a", "b", 0.1, Interval(-0.1, 0.3), 0.5, 1.0)
+    contrast = Contrast("a", "b", 0.0, Interval(-0.1, 0.3), 0.5, 1.0)
     return {
         "differences": head_differences,
         "units": __import__("sadi_lens.types.differences", fromlist=["x"]).UnitDifferences(

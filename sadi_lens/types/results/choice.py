@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from sadi_lens.types.invariants import Consistent
+
 MIN_VALID = 0.5
 """Share of the unsteered model's valid-answer rate that a cell keeps if it is to be chosen, where no floor is given."""
 
@@ -25,7 +27,7 @@ def valid_floor(unsteered: float, min_valid: float | None) -> float:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Choice(Consistent):
     """A cell of a sweep and why it was taken."""
 
     k: int

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sadi_lens.types.base import ArrayEq, require_one_of
+from sadi_lens.types.invariants import Consistent
 from sadi_lens.types.model import ModelInfo
 from sadi_lens.types.paired import detectable
 from sadi_lens.types.results.evaluation import Evaluation, NullBand
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison(ArrayEq):
+class Comparison(Consistent, ArrayEq):
     """Methods scored on the same items, the unsteered model first.
 
     A method may change the prompt, or run on weights of its own (``MethodRow.model``; ``notes`` names those rows).
@@ -56,8 +57,7 @@ class Comparison(ArrayEq):
     """Whether all rows act at ``position``."""
 
     def __post_init__(self) -> None:
-        if not (math.isnan(self.chance) or 0 <= self.chance <= 1):
-            raise ValueError(f"chance must be in [0, 1], or NaN for free text, got {self.chance}")
+        super().__post_init__()
         labels = [row.label for row in self.rows]
         twice = [label for label in labels if labels.count(label) > 1]
         if twice:

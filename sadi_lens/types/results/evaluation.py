@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 
 from sadi_lens.types.base import ArrayEq
 from sadi_lens.types.checks import checked
+from sadi_lens.types.invariants import Consistent
 from sadi_lens.types.model import ModelInfo
 from sadi_lens.types.paired import paired_interval
 from sadi_lens.types.results.guards import Guards, Picks
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Evaluation(ArrayEq):
+class Evaluation(Consistent, ArrayEq):
     """One intervention (or none) scored on a list of samples."""
 
     label: str
@@ -154,7 +155,7 @@ def what_changed(steered: Evaluation, base: Evaluation) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class NullBand(ArrayEq):
+class NullBand(Consistent, ArrayEq):
     """Accuracies of random masks of the same K (and per layer), on the same items."""
 
     label: str

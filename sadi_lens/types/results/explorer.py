@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 
 from sadi_lens.types.base import ArrayEq, require_one_of
 from sadi_lens.types.differences import ActivationDifferences
+from sadi_lens.types.invariants import Consistent
 from sadi_lens.types.model import ModelInfo
 from sadi_lens.types.results.inspection import SignFlipNull
 from sadi_lens.types.results.sweep import Sweep
@@ -26,7 +27,7 @@ def strata_of(outcomes: Bool[np.ndarray, "item 3"]) -> dict[tuple[bool, bool, bo
 
 
 @dataclass(frozen=True, eq=False)
-class PromptGrid(ArrayEq):
+class PromptGrid(Consistent, ArrayEq):
     """One prompt under every cell of the grid. Arrays begin [method k strength]."""
 
     prompt: str
@@ -71,7 +72,7 @@ class PromptGrid(ArrayEq):
 
 
 @dataclass(frozen=True, eq=False)
-class PushGrid(ArrayEq):
+class PushGrid(Consistent, ArrayEq):
     """How far and which way adaptive scaling pushes each prompt of a grid, beside the fixed vector.
 
     A push is what is added to the selected units at the last prompt token, all layers together.
@@ -88,7 +89,7 @@ class PushGrid(ArrayEq):
 
 
 @dataclass(frozen=True, eq=False)
-class ExplorerGrid(ArrayEq):
+class ExplorerGrid(Consistent, ArrayEq):
     """Three methods over K x strength: on the dev samples, and prompt by prompt.
 
     Strength 0 is among the strengths: the unsteered model.

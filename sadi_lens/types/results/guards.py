@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from sadi_lens.types.base import ArrayEq
+from sadi_lens.types.invariants import Consistent
 from sadi_lens.types.stats import CONFIDENCE, Interval
 
 N_RESAMPLES = 1000
@@ -20,7 +21,7 @@ NAN = float("nan")
 
 
 @dataclass(frozen=True, eq=False)
-class Picks(ArrayEq):
+class Picks(Consistent, ArrayEq):
     """Which answer every item gets, of the few that a task chooses among."""
 
     names: tuple[str, ...]
@@ -109,7 +110,7 @@ class Picks(ArrayEq):
 
 
 @dataclass(frozen=True)
-class Guards:
+class Guards(Consistent):
     """What stands beside the accuracy of a method: its answers, and its gain where no favourite helps.
 
     Intervals are paired, percentile bootstrap (95%) over the items of each right answer; over clusters, where items
@@ -268,6 +269,8 @@ def _auc(
     """Mann and Whitney's U of every answer as a share of all pairs of items, then the mean over the answers."""
     from scipy import stats
 
+    if np.unique(right).size < 2:  # a resample of clusters may hold one answer alone
+        return np.full(len(evidence), NAN)
     found: list[np.ndarray] = []
     # Of two answers, what speaks for one speaks against the other: their areas are one.
     for answer in np.unique(right)[: -1 if evidence.shape[-1] == 2 else None]:

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sadi_lens.types.base import ArrayEq
+from sadi_lens.types.invariants import Consistent
 from sadi_lens.types.model import ModelInfo
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class UnitActivations(ArrayEq):
+class UnitActivations(Consistent, ArrayEq):
     """Activations of a few named units on the right and on the wrong answer of every pair."""
 
     component: str
@@ -46,7 +47,7 @@ class UnitActivations(ArrayEq):
 
 
 @dataclass(frozen=True, eq=False)
-class SignFlipNull(ArrayEq):
+class SignFlipNull(Consistent, ArrayEq):
     """Largest mean difference of any unit when right and wrong are swapped at random in each pair."""
 
     component: str
@@ -91,7 +92,7 @@ class SignFlipNull(ArrayEq):
 
 
 @dataclass(frozen=True, eq=False)
-class ActivationShifts(ArrayEq):
+class ActivationShifts(Consistent, ArrayEq):
     """One layer's activations at the last prompt token, unsteered and under each method."""
 
     model: ModelInfo
@@ -112,22 +113,6 @@ class ActivationShifts(ArrayEq):
     matched: str = ""
     """How the methods were matched: ``"norm"``, ``"kl"``, ``"coefficient"``, or empty for not at all."""
     task: str = ""
-
-    def __post_init__(self) -> None:
-        n_items, width = self.before.shape
-        if self.after.shape != (len(self.methods), n_items, width):
-            raise ValueError(
-                f"after must be [method item d] = {(len(self.methods), n_items, width)}, "
-                f"got {self.after.shape}"
-            )
-        if len(self.kinds) != len(self.methods):
-            raise ValueError(
-                f"kinds must name one kind a method: {len(self.methods)}, got {len(self.kinds)}"
-            )
-        for name in ("prompts", "groups", "confounds"):
-            given = len(getattr(self, name))
-            if given not in (0, n_items):
-                raise ValueError(f"{name} must be empty or one an item: {n_items}, got {given}")
 
     def frame(self) -> "pd.DataFrame":
         """One row an item and method: norm of the shift, and its cosine with the method's mean shift."""
@@ -160,7 +145,7 @@ class ActivationShifts(ArrayEq):
 
 
 @dataclass(frozen=True, eq=False)
-class GenerationTrace(ArrayEq):
+class GenerationTrace(Consistent, ArrayEq):
     """A continuation token by token: how likely with and without steering, and where it was edited."""
 
     label: str
@@ -183,14 +168,6 @@ class GenerationTrace(ArrayEq):
     edit_norm: Float[np.ndarray, "layer token"]
     """Norm of what was added in each layer at the token that predicts this one (activation units)."""
 
-    def __post_init__(self) -> None:
-        n = len(self.tokens)
-        for name in ("logp_unsteered", "logp", "kl"):
-            if getattr(self, name).shape != (n,):
-                raise ValueError(f"{name} must be [{n}], got {list(getattr(self, name).shape)}")
-        if self.edit_norm.ndim != 2 or self.edit_norm.shape[1] != n:
-            raise ValueError(f"edit_norm must be [layer {n}], got {list(self.edit_norm.shape)}")
-
     def frame(self) -> "pd.DataFrame":
         """One row a token."""
         import pandas as pd
@@ -208,7 +185,7 @@ class GenerationTrace(ArrayEq):
 
 
 @dataclass(frozen=True)
-class TokenRoles:
+class TokenRoles(Consistent):
     """The tokens of one text, and what the method does at each: read it, steer it, or neither."""
 
     model: ModelInfo
@@ -225,6 +202,7 @@ class TokenRoles:
     position: str = "last_prompt"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         n = len(self.tokens)
         if not n:
             raise ValueError(f"tokens must not be empty ({self.label!r})")
@@ -237,7 +215,7 @@ class TokenRoles:
 
 
 @dataclass(frozen=True, eq=False)
-class SideEffectCurve(ArrayEq):
+class SideEffectCurve(Consistent, ArrayEq):
     """One method at growing strength: what it gains on its task and what it changes elsewhere."""
 
     label: str
@@ -258,14 +236,6 @@ class SideEffectCurve(ArrayEq):
     unsteered_accuracy: float
     component: str = ""
     position: str = "last_prompt"
-
-    def __post_init__(self) -> None:
-        for name in ("accuracy", "low", "high", "kl"):
-            if getattr(self, name).shape != (len(self.strengths),):
-                raise ValueError(
-                    f"{name} must be one value a strength: [{len(self.strengths)}], "
-                    f"got {list(getattr(self, name).shape)}"
-                )
 
     def frame(self) -> "pd.DataFrame":
         """One row a strength."""

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from sadi_lens.types.invariants import Consistent
 from sadi_lens.types.model import ModelInfo
 
 if TYPE_CHECKING:
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Edit:
+class Edit(Consistent):
     """One token at which one layer's activation was changed; norms are over the whole hooked tensor there."""
 
     step: int
@@ -27,7 +28,7 @@ class Edit:
 
 
 @dataclass(frozen=True)
-class Receipt:
+class Receipt(Consistent):
     """Everything an intervention changed while one text was generated, measured around its hooks."""
 
     label: str
@@ -53,7 +54,7 @@ class Receipt:
 
 
 @dataclass(frozen=True)
-class CheckRow:
+class CheckRow(Consistent):
     """Two ways to compute the same logits, and how far they came apart."""
 
     name: str
@@ -71,7 +72,7 @@ class CheckRow:
 
 
 @dataclass(frozen=True)
-class CheckReport:
+class CheckReport(Consistent):
     """``check``: ways to run that must agree, and the size of the steering itself to compare with."""
 
     label: str

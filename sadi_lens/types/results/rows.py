@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sadi_lens.types.base import ArrayEq
+from sadi_lens.types.invariants import Consistent
 from sadi_lens.types.paired import mcnemar_p, paired_interval
 from sadi_lens.types.results.evaluation import Evaluation, NullBand
 from sadi_lens.types.results.guards import Guards
@@ -16,7 +17,7 @@ from sadi_lens.types.stats import Interval, effective_size, holm
 
 
 @dataclass(frozen=True, eq=False)
-class SideEffects(ArrayEq):
+class SideEffects(Consistent, ArrayEq):
     """What a method does to neutral text, which it was not meant to change."""
 
     kl: float
@@ -44,7 +45,7 @@ def _require_shares(thing: Any, *names: str, or_nan: Sequence[str] = ()) -> None
 
 
 @dataclass(frozen=True)
-class Contrast:
+class Contrast(Consistent):
     """Two methods on the same items: ``first`` minus ``second``."""
 
     first: str
@@ -60,11 +61,12 @@ class Contrast:
     """Contrasts that the correction is for."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _require_shares(self, "mcnemar_p", "holm_p")
 
 
 @dataclass(frozen=True)
-class GroupResult:
+class GroupResult(Consistent):
     """A method on the items of one group, such as those with a wrong hint."""
 
     name: str
@@ -82,7 +84,7 @@ class GroupResult:
 
 
 @dataclass(frozen=True, eq=False)
-class MethodRow(ArrayEq):
+class MethodRow(Consistent, ArrayEq):
     """One line of a comparison, all numbers on the same items."""
 
     label: str
@@ -138,6 +140,7 @@ class MethodRow(ArrayEq):
     """Label of the method whose choice it is built from; empty where it made its own."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         unknown = ("null_p", "layer_null_p", "holm_p", "dev_accuracy")
         _require_shares(self, "accuracy", "valid_rate", "mcnemar_p", or_nan=unknown)
         ends = (*self.interval, *self.gain_interval)

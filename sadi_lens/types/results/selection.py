@@ -5,12 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from sadi_lens.types.invariants import Consistent
+
 MIN_SPLIT = 4
 """Items, or clusters of them, of which halves can be made."""
 
 
 @dataclass(frozen=True)
-class Selection:
+class Selection(Consistent):
     """Split-half estimate of the optimism of a best-of-grid accuracy, by cluster where items share one."""
 
     n_splits: int

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from sadi_lens.types.base import ArrayEq
+from sadi_lens.types.invariants import Consistent
 
 
 @dataclass(frozen=True, eq=False)
-class Shard(ArrayEq):
+class Shard(Consistent, ArrayEq):
     """What one process computed of a call that several share."""
 
     index: int

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sadi_lens.types.base import ArrayEq
+from sadi_lens.types.invariants import Consistent
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import ModelInfo
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Stability(ArrayEq):
+class Stability(Consistent, ArrayEq):
     """A mask made again from resampled pairs: how often each unit comes back.
 
     Jaccard = units in both masks / units in either. The bootstrap compares with the mask of all pairs, whose pairs it
@@ -28,7 +29,7 @@ class Stability(ArrayEq):
     n_pairs: int
     bootstrap: Float[np.ndarray, " draw"]
     """Jaccard of each bootstrap mask with the mask of all pairs."""
-    split_half: Float[np.ndarray, " draw"]
+    split_half: Float[np.ndarray, " half"]
     """Jaccard of the masks of two random halves."""
     frequency: Float[np.ndarray, "layer unit"]
     """Share of bootstrap masks with the unit."""
@@ -61,7 +62,7 @@ class Stability(ArrayEq):
 
 
 @dataclass(frozen=True, eq=False)
-class PairsCurve(ArrayEq):
+class PairsCurve(Consistent, ArrayEq):
     """Masks made from fewer pairs: how like the mask of all pairs, how like each other, how good."""
 
     component: str

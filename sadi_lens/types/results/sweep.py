@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from sadi_lens.types.base import ArrayEq
+from sadi_lens.types.invariants import Consistent
 from sadi_lens.types.model import ModelInfo
 from sadi_lens.types.results.choice import Choice, valid_floor
 from sadi_lens.types.results.selection import MIN_SPLIT, Selection, split_halves
@@ -22,7 +23,7 @@ CELLS = ("accuracy", "margin", "valid_rate", "correct", "balanced_accuracy", "st
 
 
 @dataclass(frozen=True, eq=False)
-class Sweep(ArrayEq):
+class Sweep(Consistent, ArrayEq):
     """Accuracy, margin and valid-answer rate over K x strength, on the same items as the unsteered model.
 
     Both axes ascend, in whatever order they were given.
@@ -63,6 +64,7 @@ class Sweep(ArrayEq):
     """Array [k strength]: standard error of each accuracy, by cluster; None where items are independent."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         axes = {"ks": self.ks, "strengths": self.strengths}
         if all(list(axis) == sorted(axis) for axis in axes.values()):
             return

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sadi_lens.types.base import ArrayEq, unit_frame
+from sadi_lens.types.invariants import Consistent
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import ModelInfo, unit_label
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class SignAgreement(ArrayEq):
+class SignAgreement(Consistent, ArrayEq):
     """Share of inputs whose activation at the last prompt token has the sign of D, unit by unit.
 
     Scaling pushes a unit along its own activation: where that points against D, a positive strength pushes towards
@@ -40,7 +41,7 @@ class SignAgreement(ArrayEq):
 
 
 @dataclass(frozen=True, eq=False)
-class UnitEffects(ArrayEq):
+class UnitEffects(Consistent, ArrayEq):
     """First-order effect of every selected unit on every sample's margin: strength x slope.
 
     What the unit adds if the margin were linear in it; real runs differ where the network bends.
@@ -82,7 +83,7 @@ class UnitEffects(ArrayEq):
 
 
 @dataclass(frozen=True)
-class PruneStep:
+class PruneStep(Consistent):
     """One unit taken out of the mask, and the effect that was left in a real run."""
 
     layer: int
@@ -97,7 +98,7 @@ class PruneStep:
 
 
 @dataclass(frozen=True, eq=False)
-class Pruned(ArrayEq):
+class Pruned(Consistent, ArrayEq):
     """The smallest mask that greedy removal found to keep a share of the effect, and the way there."""
 
     mask: Mask

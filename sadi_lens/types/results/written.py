@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 
+from sadi_lens.types.invariants import Consistent
 from sadi_lens.types.paired import paired_interval
 from sadi_lens.types.results.evaluation import Evaluation
 from sadi_lens.types.stats import Interval
 
 
 @dataclass(frozen=True)
-class Written:
+class Written(Consistent):
     """Greedy text of a method on the items of a comparison: log-probability and behaviour often part company."""
 
     accuracy: float
