@@ -35,8 +35,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _COUNTS = (
-    "k ks n n_boot n_candidates n_draws n_steps n_tokens sizes draws budget batch batch_size max_new_tokens max_tokens "
-    "prompt_lengths steps epochs rank"
+    "k ks n n_boot n_candidates n_draws n_splits n_steps n_tokens sizes draws budget batch batch_size max_new_tokens "
+    "max_tokens prompt_lengths steps epochs rank"
 )
 _FROM_ZERO = "layer condition_layer steered seed n_null also_right"
 AT_LEAST: dict[str, int] = {

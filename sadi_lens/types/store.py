@@ -9,6 +9,7 @@ import errno
 import os
 import re
 import shutil
+import stat
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -120,7 +121,10 @@ def require_folder(path: Path) -> None:
 
 def _is_own_name(path: Path) -> bool:
     named = path.name == CONFIG or _ARRAYS.fullmatch(path.name) or is_partial(path)
-    return bool(named) and path.is_file() and not path.is_symlink()
+    try:
+        return bool(named) and stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:  # another process that saves here has finished with it
+        return True
 
 
 @contextmanager

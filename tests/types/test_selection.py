@@ -219,3 +219,40 @@ def test_where_no_cell_is_better_the_unsteered_model_is_chosen():
     floor = grid([[0.9, 0.8]], valid_rate=np.zeros((1, 2))).best()
     assert floor.is_unsteered
     assert "2 with more keep fewer than 50% valid answers" in floor.reason
+
+
+def test_numbers_that_are_none_are_refused():
+    from decimal import Decimal
+
+    sweep = grid(
+        [[0.5]], n=4, correct=np.arange(4) < np.array([[[2]]]), unsteered_correct=np.arange(4) < 2
+    )
+    for wrong in (-0.1, 1.1, 73, math.nan, math.inf, "3", True, Decimal("NaN"), [0.5]):
+        for call in (sweep.best, sweep.stable, sweep.best_cell):
+            with pytest.raises((ValueError, TypeError), match="min_valid must be"):
+                call(min_valid=wrong)
+    for wrong in (-1, 2.5, True, "3", None, math.nan, [1]):
+        with pytest.raises((ValueError, TypeError), match="seed must be"):
+            sweep.selection(seed=wrong)
+    for wrong in (0, -1, 10**30, 2.5, True, "3"):
+        with pytest.raises((ValueError, TypeError), match="n_splits must be"):
+            sweep.selection(n_splits=wrong)
+
+
+def test_an_accuracy_in_percent_has_no_place_among_masks():
+    """73 would be above every draw, and its p-value the smallest there is."""
+    import sadi_lens as sl
+
+    null = sl.types.NullBand("n", 3, 5.0, False, np.array([0.5, 0.6, 0.9]), np.zeros(3))
+    for wrong in (73, 73.0, -0.1, math.nan, math.inf, "3", True, None, [0.5], 1j):
+        for call in (null.p_value, null.p_interval, null.as_good):
+            with pytest.raises((ValueError, TypeError), match="accuracy must be"):
+                call(wrong)
+    assert (null.as_good(0.6), null.p_value(np.float32(0.5))) == (2, 1.0)
+
+
+def test_the_warning_of_a_choice_on_test_points_to_the_caller():
+    for name in ("best", "stable"):
+        with pytest.warns(UserWarning, match="chose K and strength on the test split") as caught:
+            getattr(grid([[0.8]], split="test"), name)()
+        assert caught[0].filename == __file__

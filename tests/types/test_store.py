@@ -173,6 +173,24 @@ def test_a_folder_that_holds_anything_else_is_never_replaced(things, tmp_path):
     assert (path / "notes.txt").read_text() == "mine"
 
 
+def test_a_file_that_another_process_has_just_finished_with_is_no_foreign_one(
+    things, tmp_path, monkeypatch
+):
+    """Seen where two processes save to one place: listed, and gone when it was looked at."""
+    from pathlib import Path
+
+    import sadi_lens as sl
+    from sadi_lens.types.files import partial
+
+    place = sl.save(things["mask"], tmp_path / "mask")
+    (arrays,) = place.glob("arrays-*")
+    gone, listed = partial(arrays), Path.iterdir
+    monkeypatch.setattr(
+        Path, "iterdir", lambda self: iter([*listed(self), *([gone] if self == place else [])])
+    )
+    assert sl.load(sl.save(things["scaling"], place)) == things["scaling"]
+
+
 def test_everything_in_a_bundle_is_checked_against_the_model(things, info, tmp_path):
     import dataclasses
 

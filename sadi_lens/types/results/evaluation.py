@@ -185,8 +185,15 @@ class NullBand(Consistent, ArrayEq):
         """Whether each mask made a choice of its own on dev."""
         return self.n_cells > 0
 
+    @checked()
     def as_good(self, accuracy: float) -> int:
-        """Masks that do at least as well."""
+        """Masks that do at least as well.
+
+        Raises:
+            ValueError: If ``accuracy`` is no share, such as one in percent.
+        """
+        if not 0 <= accuracy <= 1:
+            raise ValueError(f"accuracy must be a share in [0, 1], got {accuracy}")
         return int((self.accuracies >= accuracy).sum())
 
     def p_interval(self, accuracy: float) -> Interval:
@@ -195,4 +202,5 @@ class NullBand(Consistent, ArrayEq):
 
     def p_value(self, accuracy: float) -> float:
         """Share of random masks that do at least as well, one-sided, with the +1 correction."""
+        self.as_good(accuracy)  # refuses what is no share
         return empirical_p(accuracy, self.accuracies)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from sadi_lens.types.base import ArrayEq
+from sadi_lens.types.checks import checked
 from sadi_lens.types.invariants import Consistent
 from sadi_lens.types.model import ModelInfo
 from sadi_lens.types.results.choice import Choice, valid_floor
@@ -102,6 +103,7 @@ class Sweep(Consistent, ArrayEq):
             }
         )
 
+    @checked()
     def best_cell(self, *, min_valid: float | None = None) -> tuple[int, int]:
         """Row and column of the best cell of those that keep to the floor of ``best``; of all, if none does.
 
@@ -115,6 +117,7 @@ class Sweep(Consistent, ArrayEq):
         row, column = np.unravel_index(int(found[self._order(found)[0]]), self.accuracy.shape)
         return int(row), int(column)
 
+    @checked()
     def best(self, *, min_valid: float | None = None) -> Choice:
         """The cell with the highest accuracy, or the unsteered model where no cell does better.
 
@@ -200,6 +203,7 @@ class Sweep(Consistent, ArrayEq):
             return float(self.standard_errors[place])
         return standard_error(float(self.accuracy[place]), self.n)
 
+    @checked()
     def stable(self, *, min_valid: float | None = None) -> Choice:
         """The cell of the stable region whose neighbourhood is best: the one farthest from a cliff.
 
@@ -237,6 +241,7 @@ class Sweep(Consistent, ArrayEq):
         with np.errstate(invalid="ignore"):
             return self.valid_rate < valid_floor(self.unsteered_valid_rate, None) - 1e-12
 
+    @checked()
     def selection(self, *, n_splits: int = 200, seed: int = 0) -> "Selection":
         """How much of the best accuracy is selection: choose on one half of the items, measure on the other.
 
@@ -281,6 +286,6 @@ class Sweep(Consistent, ArrayEq):
         warnings.warn(
             f"best() chose K and strength on the {self.split} split; the accuracy it reports is "
             "optimistic. Choose on dev, report on test.",
-            stacklevel=4,
+            stacklevel=5,
         )
         return f"{reason}; chosen on {self.split}, so its accuracy is optimistic"
