@@ -108,3 +108,12 @@ def test_what_is_not_given_is_what_the_docstrings_and_papers_say():
     for make, values in expected.items():
         defaults = inspect.signature(make).parameters
         assert {name: defaults[name].default for name in values} == values, make
+
+
+def test_cast_may_look_at_the_layer_that_it_steers():
+    import sadi_lens as sl
+
+    unit = [1.0, 0.0]
+    assert sl.interventions.CAST(unit, 2, unit, 2, 0.0, 1.0).layers == (2,)
+    with pytest.raises(ValueError, match="must not come after layer 2, got 3"):
+        sl.interventions.CAST(unit, 2, unit, 3, 0.0, 1.0)
