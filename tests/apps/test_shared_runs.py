@@ -144,6 +144,26 @@ def test_a_shard_that_is_being_written_is_held_and_nothing_of_it_removed(busy, r
         runs(busy, shard=(0, 2))
 
 
+def test_a_cell_of_something_else_is_not_put_in_the_tables(runs, tmp_path):
+    """Cells are named by what they are, not by the grid that they were chosen from: copied by hand they look alike."""
+    import shutil
+
+    import sadi_lens as sl
+
+    mine, other = small(tasks=["hints"], methods=["sadi"]), {"strengths": [1, 3]}
+    runs(tmp_path / "run", mine)
+    runs(tmp_path / "other", small(tasks=["hints"], methods=["sadi"], **other))
+    (cell,) = (tmp_path / "run" / "cells").glob("*sadi*")
+    shutil.rmtree(cell)
+    shutil.copytree(tmp_path / "other" / "cells" / cell.name, cell)
+    with pytest.raises(ValueError, match="was run by an experiment of other settings; remove it"):
+        runs(tmp_path / "run", mine, finish=True)
+    for thing in ([1], {"a": 1}, {"cell": sl.load(cell)["cell"]}):
+        sl.save(thing, cell)
+        with pytest.raises(ValueError, match="holds another cell"):
+            runs(tmp_path / "run", mine, finish=True)
+
+
 def test_shards_of_other_settings_are_refused(runs, tmp_path):
     runs(tmp_path, shard=(0, 2))
     with pytest.raises(ValueError, match=r"strengths: \[1.0, 5.0\] -> \[1.0, 6.0\]"):

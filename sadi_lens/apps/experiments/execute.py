@@ -135,7 +135,7 @@ def _finished(cells: Sequence[Cell], inputs: Inputs, *, progress: bool) -> Itera
                     found = _run(cell, inputs)
                 except ValueError as error:
                     raise ValueError(f"{cell.task}, {cell.label}: {error}") from error
-                save(found, folder.cell(cell.id))
+                save({**found, "settings": experiment.digest}, folder.cell(cell.id))
                 bar.update(cost)
             yield cell
 

@@ -1,5 +1,6 @@
 """What an experiment is: axes whose product is the list of cells. Read from YAML, checked before anything runs."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, field, fields
 from pathlib import Path
@@ -28,6 +29,7 @@ from sadi_lens.types.checks import as_path
 from sadi_lens.types.data import SPLITS, Task
 from sadi_lens.types.model import COMPONENTS
 from sadi_lens.types.scores import RANKINGS
+from sadi_lens.types.seals import sha256
 
 GRIDS = tuple(one.name for one in METHODS.values() if isinstance(one, Method) and one.axis)
 """Methods that an experiment can run: those of ``sadi_lens.measure.methods.METHODS`` whose candidates form a grid."""
@@ -242,6 +244,11 @@ class Experiment:
             return cls.from_dict({"name": path.stem, **values})
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path}: {error}") from error
+
+    @property
+    def digest(self) -> str:
+        """Hash of ``settings``: a cell carries that of the experiment that ran it."""
+        return sha256(json.dumps(self.settings(), sort_keys=True).encode())[:16]
 
     def settings(self) -> dict[str, Any]:
         """Everything that decides a number, as plain values; figures and description do not."""

@@ -68,9 +68,15 @@ def write_report(
 
     found = {cell: load(folder.cell(cell.id)) for cell in cells}
     for cell, one in found.items():
-        if one["cell"] != asdict(cell):
+        held = one if isinstance(one, dict) else {}
+        if held.get("cell") != asdict(cell) or not {"test", "open"} & held.keys():
+            what = held.get("cell", type(one).__name__)
             raise ValueError(
-                f"{folder.cell(cell.id)} holds another cell ({one['cell']}); remove it and run again"
+                f"{folder.cell(cell.id)} holds another cell ({what}); remove it and run again"
+            )
+        if held.get("settings", experiment.digest) != experiment.digest:
+            raise ValueError(
+                f"{folder.cell(cell.id)} was run by an experiment of other settings; remove it and run again"
             )
     frames = [part for part in (_items(cell, found[cell]) for cell in cells) if len(part)]
     if frames:
