@@ -9,7 +9,6 @@ import errno
 import os
 import re
 import shutil
-import stat
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -121,10 +120,8 @@ def require_folder(path: Path) -> None:
 
 def _is_own_name(path: Path) -> bool:
     named = path.name == CONFIG or _ARRAYS.fullmatch(path.name) or is_partial(path)
-    try:
-        return bool(named) and stat.S_ISREG(path.lstat().st_mode)
-    except FileNotFoundError:  # another process that saves here has finished with it
-        return True
+    # One that is gone: another process that saves here has finished with it.
+    return bool(named) and not path.is_symlink() and (path.is_file() or not path.exists())
 
 
 @contextmanager
