@@ -120,8 +120,8 @@ def require_folder(path: Path) -> None:
 
 def _is_own_name(path: Path) -> bool:
     named = path.name == CONFIG or _ARRAYS.fullmatch(path.name) or is_partial(path)
-    # One that is gone: another process that saves here has finished with it.
-    return bool(named) and not path.is_symlink() and (path.is_file() or not path.exists())
+    is_gone = not path.exists()  # another process that saves here has finished with it
+    return bool(named) and not path.is_symlink() and (path.is_file() or is_gone)
 
 
 @contextmanager
@@ -287,8 +287,7 @@ def _require_same_model(thing: Any, info: ModelInfo, path: Path, allow: bool) ->
     mask = thing if isinstance(thing, Mask) else getattr(thing, "mask", None)
     made_on = getattr(thing, "model", None) or getattr(mask, "model", None)
     if made_on is None:
-        if hasattr(thing, "check"):
-            thing.check(info)
+        getattr(thing, "check", lambda _: None)(info)
         return
     if made_on.shape != info.shape:
         raise ValueError(

@@ -565,3 +565,18 @@ def test_the_gate_of_inferaligner_opens_above_zero_alone():
         True,
         False,
     ]
+
+
+def test_a_head_agrees_by_its_dot_product_with_the_direction():
+    """1 x 0.5 - 1 x 0.2 > 0: as a whole the head goes along, although each of its parts by size would not."""
+    import torch
+
+    import sadi_lens as sl
+
+    info = sl.types.ModelInfo("toy", "Toy", 1, 1, 2, 2, 4, "0123456789abcdef")
+    mask = sl.Mask.from_units("head", [(0, 0)], info)
+    direction = np.array([[[0.5, -0.2]]], np.float32)
+    signed = sl.interventions.SignedScaling(mask, direction, 1.0, opposed="reverse")
+    given = torch.tensor([[1.0, 1.0], [1.0, 3.0]])[:, None, None]  # 0.3 agrees, -0.1 does not
+    found = signed.edit(given, 0)[:, 0, 0].tolist()
+    assert found == [[2.0, 2.0], [0.0, 0.0]]
