@@ -192,7 +192,7 @@ class NullBand(Consistent, ArrayEq):
         Raises:
             ValueError: If ``accuracy`` is no share, such as one in percent.
         """
-        if not 0 <= accuracy <= 1:
+        if accuracy < 0 or accuracy > 1:
             raise ValueError(f"accuracy must be a share in [0, 1], got {accuracy}")
         return int((self.accuracies >= accuracy).sum())
 
