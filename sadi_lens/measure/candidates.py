@@ -34,14 +34,16 @@ class Candidate:
     """Builds the intervention for the prompts of a run, where it must know them."""
 
     def __post_init__(self) -> None:
-        check_value("intervention", self.intervention, Intervention | None)
+        if self.intervention is not None:
+            check_value("intervention", self.intervention, Intervention)
         check_value("k", self.k, int, 0)
         if not (isinstance(self.strength, float) and math.isnan(self.strength)):
             check_value("strength", self.strength, float)
         check_value("before", self.before, str)
         check_value("words", self.words, str)
         for name in ("build", "rebuild"):
-            check_value(name, getattr(self, name), Callable[..., Any] | None)
+            if getattr(self, name) is not None:
+                check_value(name, getattr(self, name), Callable[..., Any])
 
     def on(self, model: HookedModel) -> HookedModel:
         """The model that it runs on, where ``model`` is the one compared."""

@@ -1,5 +1,6 @@
 """What must hold between the parts of a saved object: types, shapes against the model and each other, ranges."""
 
+import functools
 import math
 import types
 from collections.abc import Mapping
@@ -80,15 +81,13 @@ def require_invariants(thing: Any, where: str = "") -> None:
     kind = type(thing)
     what = f"{kind.__name__} ({where})" if where else kind.__name__
     is_whole = bool(where) or kind.__name__ != DRAWN
-    hints = (
-        {one.name: one.type for one in fields(kind)} if is_dataclass(kind) else kind.__annotations__
-    )
-    for name, hint in hints.items():
+    some = SOME.get(kind.__name__, ())
+    for name, hint in _hints(kind).items():
         value = getattr(thing, name)
         if not _fits(value, hint):
             raise ValueError(f"{name} of {what} must be {_words(hint)}, got {_words(value)}")
-        least = 1 if name in SOME.get(kind.__name__, ()) else 0
-        if name in (*COUNTS, *SOME.get(kind.__name__, ())) and not _is_count(value, least):
+        least = 1 if name in some else 0
+        if (name in COUNTS or name in some) and not _is_count(value, least):
             raise ValueError(f"{name} of {what} must be at least {least}, got {_words(value)}")
         if name in PROBABILITIES and not _is_probability(value):
             raise ValueError(f"{name} of {what} must be in [0, 1], got {_words(value)}")
@@ -96,9 +95,32 @@ def require_invariants(thing: Any, where: str = "") -> None:
             raise not_one_of(f"component of {what}", value, COMPONENTS)
         if is_whole and name in FINITE.get(kind.__name__, ()) and not np.isfinite(value).all():
             raise ValueError(f"{name} of {what} must be finite, got NaN or infinity")
-    _require_shapes(thing, hints, what, is_whole=is_whole)
+    _require_shapes(thing, what, is_whole=is_whole)
     for fault in contradictions(thing):
         raise ValueError(f"{what} contradicts itself: {fault}")
+
+
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:
+    if is_dataclass(kind):
+        return {one.name: one.type for one in fields(kind)}
+    return dict(kind.__annotations__)
+
+
+@functools.cache
+def _axes(kind: Any) -> dict[str, list[str]]:
+    """Name of an array -> names of its axes."""
+    known = {
+        name: hint.dim_str.split()
+        for name, hint in _hints(kind).items()
+        if hasattr(hint, "dim_str")
+    }
+    return known | UNTYPED.get(kind.__name__, {})
+
+
+@functools.cache
+def _parts(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+    return get_origin(hint), get_args(hint)
 
 
 def _is_count(value: Any, least: int) -> bool:
@@ -106,9 +128,11 @@ def _is_count(value: Any, least: int) -> bool:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    origin, args = get_origin(hint), get_args(hint)
     if hint is Any or isinstance(hint, str):
         return True
+    if hint is str:
+        return isinstance(value, str)
+    origin, args = _parts(hint)
     if hasattr(hint, "dim_str"):  # an array type of jaxtyping: dtype and number of axes
         return isinstance(value, np.ndarray) and isinstance(value, hint)
     if hint in (int, float):
@@ -133,6 +157,8 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _is_probability(value: Any) -> bool:
+    if isinstance(value, float):
+        return value != value or -1e-9 <= value <= 1 + 1e-9
     try:
         values = np.asarray(value, dtype=float)
     except (TypeError, ValueError):
@@ -140,10 +166,9 @@ def _is_probability(value: Any) -> bool:
     return bool((np.isnan(values) | ((values >= -1e-9) & (values <= 1 + 1e-9))).all())
 
 
-def _require_shapes(thing: Any, hints: Mapping[str, Any], what: str, *, is_whole: bool) -> None:
+def _require_shapes(thing: Any, what: str, *, is_whole: bool) -> None:
     """Every axis has one length, in all arrays of an object and against its model."""
-    axes = {name: hint.dim_str.split() for name, hint in hints.items() if hasattr(hint, "dim_str")}
-    axes |= UNTYPED.get(type(thing).__name__, {})
+    axes = _axes(type(thing))
     sizes: dict[str, int] = {}
     if is_whole:
         sizes = _sizes(thing, {"layer", "unit"} <= {one for dims in axes.values() for one in dims})
