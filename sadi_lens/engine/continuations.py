@@ -78,7 +78,7 @@ class Watched:
             raise ValueError(f"stop_strings must be texts that are not empty, got {stop!r}")
         self.tokenizer, self.start, self.broken = tokenizer, start, broken
         settings["logits_processor"] = LogitsProcessorList(
-            [self._look, *(settings.get("logits_processor") or ())]  # type: ignore[list-item]
+            [_Processor(self._look), *(settings.get("logits_processor") or ())]  # type: ignore[list-item]
         )
         if self.stop:
             settings["stopping_criteria"] = StoppingCriteriaList(
@@ -105,6 +105,16 @@ class Watched:
         if not self.stop or not self._stops(tokens):
             return tokens
         return next(tokens[:n] for n in range(1, len(tokens) + 1) if self._stops(tokens[:n]))
+
+
+class _Processor:
+    """A function as a logits processor: of a bare one Hugging Face looks the signature up slowly, at every token."""
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
+        self.function = function
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        return self.function(input_ids, scores)
 
 
 def without_end(tokens: list[int], eos: int | Sequence[int] | None) -> list[int]:
