@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -119,10 +120,34 @@ LEFT = ("method", "settings", "answers", "task", "kind", "what it is", "what it 
 def print_rows(
     columns: Sequence[str], rows: Sequence[tuple[str, ...]], *, title: str = "", caption: str = ""
 ) -> None:
-    """A table of cells in words."""
+    """A table of cells in words; in a narrow terminal, where many columns would break words, a paragraph a row."""
+    if console.width < NARROW and len(columns) > FEW:
+        _print_paragraphs(columns, rows, title, caption)
+        return
     table = Table(title=title or None, caption=caption or None)
     for name in columns:
         table.add_column(name, justify="left" if name in LEFT else "right")
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
     console.print(table)
+
+
+NARROW, FEW = 100, 5
+"""Columns of a terminal below which a table of more than so many columns is not drawn as one."""
+
+
+def _print_paragraphs(
+    columns: Sequence[str], rows: Sequence[tuple[str, ...]], title: str, caption: str
+) -> None:
+    if title:
+        console.print(escape(title), style="italic", highlight=False)
+    for first, *cells in rows:
+        console.print(escape(first), style="bold", highlight=False)
+        facts = [
+            f"{escape(name)}\u00a0{escape(cell)}"
+            for name, cell in zip(columns[1:], cells, strict=True)
+            if cell
+        ]
+        console.print(Padding(" \u00b7 ".join(facts), (0, 0, 0, 2)), highlight=False)
+    if caption:
+        console.print(escape(caption), style="dim", highlight=False)

@@ -169,3 +169,29 @@ def test_a_benchmark_is_read_from_its_local_files(tmp_path):
     )
     assert done.exit_code == 0, done.output
     assert "5 pairs, 5 dev, 5 test" in done.output
+
+
+@pytest.mark.parametrize("width", [72, 80, 132])
+def test_a_narrow_terminal_gets_a_paragraph_a_row_and_no_broken_word(width, monkeypatch):
+    import io
+
+    from rich.console import Console
+
+    from sadi_lens.apps import _printing
+
+    out = io.StringIO()
+    monkeypatch.setattr(_printing, "console", Console(file=out, width=width))
+    columns = ("method", "accuracy", "gain", "valid", "null p", "margin (nats)")
+    cells = ("95.0% [78%, 99%]", "+25.0 [+13.8, +40.4]", "65%", "0.010 [0.00, 0.04]", "")
+    rows = [("SADI head (magnitude ranking)", *cells)]
+    _printing.print_rows(columns, rows, title="hints on tiny", caption="gain in points")
+    found = out.getvalue()
+    assert ("\u2502" in found) == (width == 132)
+    assert max(map(len, found.splitlines())) <= width
+    text = " ".join(found.split())
+    for word in ("hints on tiny", "magnitude", *cells[2:4], "gain in points"):
+        assert word in text
+    assert "\u2026" not in found
+    if width < 100:
+        assert "accuracy 95.0% [78%, 99%]" in text
+        assert "margin" not in text  # nothing is said of it
