@@ -15,7 +15,7 @@ from sadi_lens.engine.passes import batches_on_one_side, device_of, pad_id, pad_
 from sadi_lens.engine.prompts import encode_prompt
 from sadi_lens.engine.runner import runner_of
 from sadi_lens.engine.twin import input_rows, sites_of
-from sadi_lens.types.checks import checked, require_fields
+from sadi_lens.types.checks import as_array, checked, require_fields
 from sadi_lens.types.model import HookedModel, ModelInfo
 
 MAX_TOKENS = 1024
@@ -59,7 +59,9 @@ class TDA(PerPrompt):
 
     def __post_init__(self) -> None:
         require_fields(self)
-        kept = np.array(self.kept, dtype=bool)
+        kept = as_array("kept", self.kept)
+        if kept.dtype != np.bool_:
+            raise ValueError(f"kept must be a bool array [prompt layer unit], got {kept.dtype}")
         if kept.ndim != 3 or len(kept) != len(self.prompts) or not len(kept):
             raise ValueError(
                 f"kept must be [prompt layer unit] for {len(self.prompts)} prompts (at least 1), got {kept.shape}"

@@ -152,3 +152,14 @@ def test_other_prompts_and_models_are_refused(llama):
         sl.interventions.tail_thresholds(llama, PROMPTS, cett=1.0)
     with pytest.raises(ValueError, match="kept must be"):
         sl.interventions.TDA(((1,), (2,)), np.ones((1, 3, 48)), 0.2)
+
+
+@pytest.mark.parametrize(
+    "kept", [[[[True]], [[True, False]]], [[[1.0, 0.0]]], [[[0, 1]]], "TF", None]
+)
+def test_what_is_kept_is_said_in_booleans_of_one_shape(kept):
+    import sadi_lens as sl
+
+    with pytest.raises(ValueError, match="kept must be"):
+        sl.interventions.TDA(((1, 2),), kept, 0.2)
+    assert sl.interventions.TDA(((1, 2),), [[[True, False]]], 0.2).kept.shape == (1, 1, 2)
