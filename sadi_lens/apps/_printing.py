@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from sadi_lens.types.results import Comparison
 
 
+NARROW, FEW = 100, 5
+"""Columns of a terminal below which a table of more than so many columns is not drawn as one."""
 INTERVALS = "accuracy: 95% Wilson interval; gain in points: 95% paired score interval"
 
 
@@ -130,10 +132,6 @@ def print_rows(
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
     console.print(table)
-
-
-NARROW, FEW = 100, 5
-"""Columns of a terminal below which a table of more than so many columns is not drawn as one."""
 
 
 def _print_paragraphs(

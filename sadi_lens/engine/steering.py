@@ -202,10 +202,10 @@ def steer(
         [True, False]
     """
     label = "" if intervention is None else intervention.label
+    steered_by = label or "an intervention"
 
     def apply() -> AbstractContextManager[None]:
         tracker = PositionTracker(position, prompt_lengths=prompt_lengths)
-        steered_by = label or "an intervention"
         return applied(Runner(model), [intervention], tracker, steered_by=steered_by, refuses=True)
 
     return _Steered(model, apply)

@@ -12,11 +12,10 @@ from sadi_lens.measure.evaluation import evaluate_all
 from sadi_lens.measure.neutral import divergence, halves_of
 from sadi_lens.types.base import DEFAULT_POSITION, NotFiniteError, require_one_of
 from sadi_lens.types.checks import checked
+from sadi_lens.types.contradictions import KINDS
 from sadi_lens.types.data import Sample
 from sadi_lens.types.model import HookedModel
 from sadi_lens.types.results import SideEffectCurve
-
-KINDS = ("adaptive", "fixed", "random", "other")
 
 
 @checked()
@@ -57,7 +56,7 @@ def side_effect_curve(
         ValueError: If strengths or texts are empty, a text cannot be cut or does not fit, or as ``evaluate``.
     """
     _require_some(strengths, texts)
-    require_one_of("kind", kind, KINDS)
+    require_one_of("kind", kind, KINDS[1:])
     all_made = [made(make, float(strength)) for strength in strengths]
     halves = [halves_of(text) for text in texts]
     settings, cells = Settings(task, position, scoring, prepend_bos), [None, *all_made]

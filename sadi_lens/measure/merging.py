@@ -11,7 +11,7 @@ import numpy as np
 
 from sadi_lens.measure.calls import chance_of, split_of
 from sadi_lens.measure.outcomes import Origin
-from sadi_lens.measure.parts import KINDS, require_parts
+from sadi_lens.measure.parts import RETURNS, require_parts
 from sadi_lens.measure.picks import Answers
 from sadi_lens.measure.shards import hash_of_items
 from sadi_lens.types.base import require_one_of
@@ -56,7 +56,7 @@ def merge(shards: Sequence[Shard], items: Sequence[Sample] | Sequence[Contrastiv
             raise ValueError(f"shards are of different calls: {name} is {' and '.join(values)}")
     if first.items != hash_of_items(items):
         raise ValueError(f"items must be those of the shards; got {len(items)} others")
-    require_one_of("call", first.call, KINDS)
+    require_one_of("call", first.call, RETURNS)
     numbers = [one.index for one in shards]
     twice = sorted({one for one in numbers if numbers.count(one) > 1})
     if twice:

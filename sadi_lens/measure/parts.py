@@ -12,7 +12,7 @@ from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.invariants import require_invariants
 from sadi_lens.types.results import Evaluation, NullBand, Shard, Sweep
 
-KINDS: dict[str, type] = {
+RETURNS: dict[str, type] = {
     "activation_differences": ActivationDifferences,
     "evaluate": Evaluation,
     "sweep": Sweep,
@@ -70,7 +70,7 @@ def results_of(shard: Shard) -> dict[str, Any]:
     Raises:
         ValueError: If they are not what the call returns.
     """
-    kind, value = KINDS[shard.call], shard.value
+    kind, value = RETURNS[shard.call], shard.value
     found = {"value": value}
     if shard.call == "activation_differences":
         found = dict(value) if isinstance(value, Mapping) else {}

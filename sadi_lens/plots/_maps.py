@@ -76,10 +76,7 @@ def difference_heatmap(
         require_same_units(differences.component, mean.shape, mask)
     figure = go.Figure()
     plot, shown = draw_units(figure, colors, _unit_values(differences, mean), mask)
-    limit = symmetric_range(shown, RANGE_QUANTILE)
-    threshold = null.threshold_of_magnitude if null is not None else 0.0
-    if threshold > 0:
-        limit = max(limit, 1.25 * threshold)  # the bar shows where grey ends
+    limit, threshold = colour_range(shown, null)
     set_colours(figure, colors, limit, "mean difference<br>(activation units)", threshold)
     missing = int(np.isnan(mean).sum())
     return finish(
@@ -99,6 +96,13 @@ def difference_heatmap(
         plot=plot,
         margin=Margin(right=BAR_MARGIN),
     )
+
+
+def colour_range(shown: np.ndarray, null: SignFlipNull | None) -> tuple[float, float]:
+    """Magnitude at which colours end, and that up to which they are grey: 0 without a null."""
+    threshold = null.threshold_of_magnitude if null is not None else 0.0
+    # Far enough that the bar shows where grey ends.
+    return max(symmetric_range(shown, RANGE_QUANTILE), 1.25 * threshold), threshold
 
 
 def difference_finding(

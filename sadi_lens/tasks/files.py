@@ -19,7 +19,7 @@ from sadi_lens.tasks.sources import Rows, rows_of, rows_of_parts, whole
 from sadi_lens.types.reading import read_bytes
 from sadi_lens.types.wording import short
 
-SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 """Formats of local files; each may be compressed (``.gz``)."""
 SEPARATORS = ",;\t|"
 _BINARY = {b"PK\x03\x04": "an Excel or zip file", b"SQLite": "an SQLite file", b"\x80": "a pickle"}

@@ -9,7 +9,7 @@ import numpy as np
 from sadi_lens.types.checks import MOST
 
 KINDS = ("unsteered", "adaptive", "fixed", "random", "other")
-"""What a row of a comparison is; colours follow it."""
+"""What a row of a comparison is, the first of them no method; colours follow it."""
 CLOSE = 1e-6
 """Means of the same items may differ by rounding, never by an item: there are at most a million."""
 
@@ -41,7 +41,6 @@ def _picks(thing: Any) -> Iterator[str]:
                 f"{name} must be in [{least}, {len(thing.names) - 1}], places in names, got "
                 f"[{values.min()}, {values.max()}]"
             )
-
     if thing.evidence.shape[1:] != (len(thing.names),):
         yield f"evidence must be [item answer] of {len(thing.names)} answers, got {list(thing.evidence.shape)}"
 

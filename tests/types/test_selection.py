@@ -244,11 +244,21 @@ def test_an_accuracy_in_percent_has_no_place_among_masks():
     import sadi_lens as sl
 
     null = sl.types.NullBand("n", 3, 5.0, False, np.array([0.5, 0.6, 0.9]), np.zeros(3))
-    for wrong in (73, 73.0, -0.1, math.nan, math.inf, "3", True, None, [0.5], 1j):
+    for wrong in (73, 73.0, -0.1, math.inf, "3", True, None, [0.5], 1j):
         for call in (null.p_value, null.p_interval, null.as_good):
             with pytest.raises((ValueError, TypeError), match="accuracy must be"):
                 call(wrong)
     assert (null.as_good(0.6), null.p_value(np.float32(0.5))) == (2, 1.0)
+    assert np.isnan([null.p_value(math.nan), *null.p_interval(math.nan)]).all()
+
+
+def test_a_mask_of_unknown_accuracy_counts_against_the_method_in_count_interval_and_p():
+    import sadi_lens as sl
+
+    null = sl.types.NullBand("n", 3, 5.0, False, np.array([0.5, np.nan, 0.9]), np.zeros(3))
+    assert (null.as_good(0.95), null.p_value(0.95)) == (1, 0.5)
+    low, high = null.p_interval(0.95)
+    assert low < 0.5 < high
 
 
 def test_the_warning_of_a_choice_on_test_points_to_the_caller():

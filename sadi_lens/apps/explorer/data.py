@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from sadi_lens.apps.explorer.strata import in_words, opening
-from sadi_lens.plots._heatmap import symmetric_range
 from sadi_lens.plots._layout import evenly, float32, require_finite
-from sadi_lens.plots._maps import RANGE_QUANTILE
+from sadi_lens.plots._maps import colour_range
 from sadi_lens.plots._theme import THEMES
 from sadi_lens.plots._unit_map import MAX_CELLS, strongest
 from sadi_lens.types.differences import ActivationDifferences
@@ -142,9 +141,7 @@ def _elements(differences: ActivationDifferences, null: SignFlipNull | None) -> 
     if n_units > MAX_CELLS:
         edges, winner = strongest(mean)
         shown = np.take_along_axis(mean, winner, axis=1)
-    limit = symmetric_range(shown, RANGE_QUANTILE)
-    grey = 0.0 if null is None else null.threshold_of_magnitude
-    limit = max(limit, 1.25 * grey)  # as the figure of the differences
+    limit, grey = colour_range(shown, null)
     # A three-hundredth of the range is finer than a colour.
     digits = max(0, math.ceil(-math.log10(limit / 300)))
     is_grey = (

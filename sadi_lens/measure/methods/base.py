@@ -21,6 +21,7 @@ from sadi_lens.measure.sweeps import STRENGTHS, ks_of
 from sadi_lens.tasks.prompts import map_prompts
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
 from sadi_lens.types.checks import check_value
+from sadi_lens.types.contradictions import KINDS
 from sadi_lens.types.data import ContrastivePair, Sample, Task
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask, top_k_mask
@@ -35,7 +36,6 @@ class UnavailableError(ValueError):
     """A method that does not work with this model or tokenizer; ``compare`` leaves it out with a note."""
 
 
-KINDS = ("unsteered", "adaptive", "fixed", "random", "other")
 AXES = ("K", "layer")
 BUDGET = 48
 """Candidates that each method may try on dev: the 6 x 8 grid of K and strength for heads."""

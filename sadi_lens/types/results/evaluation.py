@@ -1,5 +1,6 @@
 """One intervention on a list of samples, and random masks on the same list."""
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -7,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from sadi_lens.types.base import ArrayEq
-from sadi_lens.types.checks import checked
+from sadi_lens.types.checks import check_value, checked
 from sadi_lens.types.invariants import Consistent
 from sadi_lens.types.model import ModelInfo
 from sadi_lens.types.paired import paired_interval
@@ -185,22 +186,28 @@ class NullBand(Consistent, ArrayEq):
         """Whether each mask made a choice of its own on dev."""
         return self.n_cells > 0
 
-    @checked()
     def as_good(self, accuracy: float) -> int:
-        """Masks that do at least as well.
+        """Masks that do at least as well; what is unknown (NaN) counts as such, as in ``p_value``.
 
         Raises:
             ValueError: If ``accuracy`` is no share, such as one in percent.
         """
-        if accuracy < 0 or accuracy > 1:
-            raise ValueError(f"accuracy must be a share in [0, 1], got {accuracy}")
-        return int((self.accuracies >= accuracy).sum())
+        _require_share(accuracy)
+        return int((~(self.accuracies < accuracy)).sum())
 
     def p_interval(self, accuracy: float) -> Interval:
         """95% interval of ``p_value``, exact: what another draw of as many masks could give."""
+        if math.isnan(self.p_value(accuracy)):
+            return Interval(math.nan, math.nan)
         return count_interval(self.as_good(accuracy) + 1, self.n + 1, "clopper_pearson")
 
     def p_value(self, accuracy: float) -> float:
         """Share of random masks that do at least as well, one-sided, with the +1 correction."""
-        self.as_good(accuracy)  # refuses what is no share
+        _require_share(accuracy)
         return empirical_p(accuracy, self.accuracies)
+
+
+def _require_share(accuracy: float) -> None:
+    """Refuse what is no share; NaN, an accuracy that is not known, passes."""
+    if accuracy == accuracy and not 0 <= check_value("accuracy", accuracy, float) <= 1:
+        raise ValueError(f"accuracy must be a share in [0, 1], got {accuracy}")
