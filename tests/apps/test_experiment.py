@@ -514,8 +514,12 @@ def test_figures_of_several_models_and_scorings_are_apart(head_differences):
     )
 
 
-@pytest.mark.parametrize("name", ["mine.csv", "mine.tsv", "mine.parquet", "mine.jsonl.gz", "mine"])
-def test_rows_of_ones_own_are_taken_in_every_format_that_load_task_reads(name, tmp_path):
+@pytest.mark.parametrize(
+    "name", ["mine.csv", "mine.tsv", "mine.parquet", "mine.jsonl.gz", "mine.ndjson", "./mine"]
+)
+def test_rows_of_ones_own_are_taken_in_every_format_that_load_task_reads(
+    name, tmp_path, monkeypatch
+):
     import pandas as pd
 
     import sadi_lens as sl
@@ -524,12 +528,12 @@ def test_rows_of_ones_own_are_taken_in_every_format_that_load_task_reads(name, t
     sl.tasks.write_task(sl.load_task("hints"), written)
     rows = [json.loads(line) for line in written.read_text().splitlines()]
     path = tmp_path / name
-    if name == "mine":
+    if name == "./mine":
         path.mkdir()
         written.rename(path / "rows.jsonl")
     elif path.suffix == ".parquet":
         pd.DataFrame(rows).to_parquet(path)
-    elif path.suffix == ".gz":
+    elif path.suffix in (".gz", ".ndjson"):
         pd.DataFrame(rows).to_json(path, orient="records", lines=True)
     else:
         texts = [
@@ -537,7 +541,8 @@ def test_rows_of_ones_own_are_taken_in_every_format_that_load_task_reads(name, t
             for row in rows
         ]
         pd.DataFrame(texts).to_csv(path, index=False, sep="\t" if path.suffix == ".tsv" else ",")
-    spec = sl.apps.TaskSpec(str(path))
+    monkeypatch.chdir(tmp_path)
+    spec = sl.apps.TaskSpec(name)
     assert (spec.is_file, spec.label) == (True, "mine")
     own, wanted = spec.load(), sl.load_task("hints")
     assert own.pairs == wanted.pairs

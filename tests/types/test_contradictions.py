@@ -10,7 +10,16 @@ import pytest
 def results(info, head_differences):
     """Name -> a result that is whole."""
     import sadi_lens as sl
-    from sadi_lens.types.results import GroupResult, Guards, MethodRow, Picks, SideEffects
+    from sadi_lens.types.results import (
+        ActivationShifts,
+        GenerationTrace,
+        GroupResult,
+        Guards,
+        MethodRow,
+        Picks,
+        SideEffectCurve,
+        SideEffects,
+    )
     from sadi_lens.types.stats import Interval
 
     right, chosen = np.array([0, 1, 0, 1]), np.array([0, 1, 1, -1])
@@ -48,6 +57,24 @@ def results(info, head_differences):
             info, "toy", "test", "head", "last_prompt", 4, 0.5, (base, row), (null,)
         ),
         "differences": head_differences,
+        "shifts": ActivationShifts(
+            *(info, "head", 0, "last_prompt"),
+            np.zeros((4, 8), np.float32),
+            np.zeros((1, 4, 8), np.float32),
+            methods=("SADI",),
+            kinds=("adaptive",),
+            prompts=tuple("abcd"),
+        ),
+        "trace": GenerationTrace(
+            *("a", "adaptive", info, "head", "every_step", "p", ("x", "y")),
+            *(np.zeros(2, np.float32),) * 3,
+            np.zeros((1, 2), np.float32),
+        ),
+        "curve": SideEffectCurve(
+            *("a", "adaptive", info, "toy", "test", 4, (1.0,)),
+            *(np.full(1, 0.5, np.float32),) * 4,
+            0.5,
+        ),
         "sweep": sl.types.Sweep(
             *("head", "signed", "scaling", info, "toy", "dev", "last_prompt", 4, (2,), (1.0, 2.0)),
             *(correct.mean(axis=2), np.zeros((1, 2)), np.ones((1, 2)), 0.5, 0.1, 0.5),
@@ -104,6 +131,10 @@ def results(info, head_differences):
         ("sweep", {"strengths": (1.0, float("nan"))}, "strengths of Sweep must be finite"),
         ("sweep", {"strengths": (1.0,)}, r"accuracy of Sweep must be .*\[1, 1\], got \[1, 2\]"),
         ("sweep", {"component": "x"}, "component of Sweep must be one of"),
+        ("shifts", {"kinds": ()}, "kinds must name one kind a method: 1, got 0"),
+        ("shifts", {"prompts": ("a",)}, "prompts must be empty or one an item: 4, got 1"),
+        ("trace", {"kind": "x"}, "kind must be one of"),
+        ("curve", {"kind": "x"}, "kind must be one of"),
     ],
 )
 def test_parts_that_contradict_each_other_are_refused(results, name, change, said):
@@ -120,3 +151,13 @@ def test_a_contrast_that_is_not_the_difference_of_its_rows_is_refused(results):
         ValueError, match=r"difference of the contrast .* must be .* 0\.25, got -0\.25"
     ):
         replace(results["comparison"], contrasts=(wrong,))
+
+
+def test_an_interval_that_is_upside_down_is_not_saved(tmp_path):
+    """A named tuple is not checked as it is built."""
+    import sadi_lens as sl
+    from sadi_lens.types.stats import Interval
+
+    with pytest.raises(ValueError, match=r"low must not be above high, got 0\.9 and 0\.1"):
+        sl.save(Interval(0.9, 0.1), tmp_path / "it")
+    assert not (tmp_path / "it").exists()
