@@ -1,5 +1,6 @@
 """What a generation gives: text and tokens, cut where it was asked to stop; what is watched and told while it runs."""
 
+import inspect
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -108,13 +109,17 @@ class Watched:
 
 
 class _Processor:
-    """A function as a logits processor: of a bare one Hugging Face looks the signature up slowly, at every token."""
+    """A function as a logits processor."""
 
     def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
         self.function = function
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         return self.function(input_ids, scores)
+
+
+# Hugging Face asks for it at every token, and to work it out takes longer than to look.
+_Processor.__call__.__signature__ = inspect.signature(_Processor.__call__)  # type: ignore[attr-defined]
 
 
 def without_end(tokens: list[int], eos: int | Sequence[int] | None) -> list[int]:

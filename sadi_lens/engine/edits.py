@@ -239,8 +239,9 @@ class Peaks:
         """Keep the largest value in the columns from ... to; of the tokens in ``real``, where it is given."""
         if real is not None:  # padding may hold anything
             after = after.masked_fill(~real[..., None].to(after.device), 0)
-        chosen = after[..., columns[0] : columns[1], :].detach()
-        self._peaks[site] = torch.linalg.vector_norm(chosen, math.inf, dim=(-2, -1))
+        if columns not in ((0, None), (0, after.shape[-2])):
+            after = after[..., columns[0] : columns[1], :]
+        self._peaks[site] = torch.linalg.vector_norm(after.detach(), math.inf, dim=(-2, -1))
 
     def overflow(self) -> tuple[Bool[Tensor, "row ..."], str] | None:
         """Rows that overflowed since this was last asked, and where that began; None where none did.
@@ -251,10 +252,10 @@ class Peaks:
         if not peaks:
             return None
         device = next(iter(peaks.values())).device
-        worst = torch.stack([one.max().to(device) for one in peaks.values()]).tolist()
-        past = {site: one for site, one in zip(peaks, worst, strict=True) if not one <= LARGEST}
-        if not past:
+        if torch.cat([one.to(device).flatten() for one in peaks.values()]).max() <= LARGEST:
             return None
+        worst = {site: float(one.max()) for site, one in peaks.items()}
+        past = {site: one for site, one in worst.items() if not one <= LARGEST}
         endless = [layer for (_, layer), one in past.items() if not one < math.inf]
         rows = torch.zeros(max((one.shape for one in peaks.values()), key=math.prod), device=device)
         for (_, layer), one in peaks.items():  # copies of a tree join layer by layer

@@ -22,11 +22,14 @@ from sadi_lens.types.results import Evaluation, Picks
 
 
 class ChoiceRow(NamedTuple):
-    """Scores of every item under one intervention."""
+    """What every item got under one intervention."""
 
     scores: Float[np.ndarray, "item choice"]
+    margins: Float[np.ndarray, " item"]
+    correct: Bool[np.ndarray, " item"]
     valid: Bool[np.ndarray, " item"]
-    spelled: Bool[np.ndarray, " item"] | None
+    broken: Bool[np.ndarray, " item"]
+    """Could not be scored."""
 
 
 @dataclass
@@ -57,11 +60,12 @@ class ChoiceScores:
         for index, own in enumerate(lengths):
             self.scores[:, index, : len(own)] /= own
 
-    def rows(self, kept: np.ndarray) -> Iterator[ChoiceRow]:
-        """One row an intervention, of the items in ``kept``."""
-        for index in range(len(self.scores)):
-            spelled = None if self.spelled is None else self.spelled[index, kept]
-            yield ChoiceRow(self.scores[index, kept], self.valid[index, kept], spelled)
+    def rows(self, samples: Sequence[Sample], kept: np.ndarray) -> Iterator[ChoiceRow]:
+        """One row an intervention, of the items in ``kept``, which are ``samples``."""
+        scores = self.scores[:, kept]
+        margins, broken = margins_of(samples, scores)
+        correct = (margins > 0) if self.spelled is None else self.spelled[:, kept] & ~broken
+        yield from map(ChoiceRow, scores, margins, correct, self.valid[:, kept] & ~broken, broken)
 
 
 def score_choices(
@@ -242,35 +246,33 @@ def choice_outcomes(
     origin = origin.of(chosen)
     few = answers and answers.take(kept)
     return tuple(
-        _outcome(label, chosen, row, origin, items, few, is_grid)
-        for label, row in zip(labels, found.rows(kept), strict=True)
+        _outcome(label, row, origin, items, few, is_grid)
+        for label, row in zip(labels, found.rows(chosen, kept), strict=True)
     )
 
 
 def _outcome(
     label: str,
-    samples: Sequence[Sample],
-    found: ChoiceRow,
+    row: ChoiceRow,
     origin: Origin,
     items: str,
     answers: Answers | None,
     is_grid: bool,
 ) -> Evaluation:
-    scores = found.scores
-    margins, is_broken = margins_of(samples, scores)
-    if is_broken.any() and not is_grid:
-        where = f"{int(is_broken.sum())} of {len(samples)} items, first {int(is_broken.argmax())}"
+    if row.broken.any() and not is_grid:
+        where = (
+            f"{int(row.broken.sum())} of {row.broken.size} items, first {int(row.broken.argmax())}"
+        )
         raise NotFiniteError("the model's output", label, where)
-    _say_broken(label, is_broken)
-    correct = (margins > 0) if found.spelled is None else found.spelled & ~is_broken
+    _say_broken(label, row.broken)
     return origin.result(
         label,
         items,
-        correct=correct,
-        margins=margins,
-        valid=found.valid & ~is_broken,
-        scores=scores,
-        picks=answers and answers.by_scores(scores, correct),
+        correct=row.correct,
+        margins=row.margins,
+        valid=row.valid,
+        scores=row.scores,
+        picks=answers and answers.by_scores(row.scores, row.correct),
     )
 
 

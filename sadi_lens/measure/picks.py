@@ -147,14 +147,14 @@ def accepted_texts(sample: Sample) -> tuple[str, ...]:
 
 
 def margins_of(
-    samples: Sequence[Sample], scores: Float[np.ndarray, "item choice"]
-) -> tuple[Float[np.ndarray, " item"], Bool[np.ndarray, " item"]]:
+    samples: Sequence[Sample], scores: Float[np.ndarray, "*row item choice"]
+) -> tuple[Float[np.ndarray, "*row item"], Bool[np.ndarray, "*row item"]]:
     """How far the right choice of each item is ahead of the best wrong one, and which items could not be scored."""
-    right = scores[np.arange(len(samples)), [sample.answer or 0 for sample in samples]]
-    is_wrong = wrong_choices(samples, scores.shape[1])
-    wrong = np.where(is_wrong, scores, -np.inf).max(axis=1)
+    right = scores[..., np.arange(len(samples)), [sample.answer or 0 for sample in samples]]
+    is_wrong = wrong_choices(samples, scores.shape[-1])
+    wrong = np.where(is_wrong, scores, -np.inf).max(axis=-1)
     with np.errstate(invalid="ignore"):  # inf - inf is a broken item
         margins = (right - wrong).astype(np.float32)
     is_broken = np.isnan(margins)
-    margins[~is_wrong.any(axis=1)] = np.nan  # nothing to be ahead of
+    margins[..., ~is_wrong.any(axis=1)] = np.nan  # nothing to be ahead of
     return margins, is_broken

@@ -8,6 +8,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from typing_extensions import get_protocol_members, is_protocol
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,3 +121,19 @@ def item_hint(hint: Any) -> Any:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     is_list = origin in (Sequence, list) or (origin is tuple and args[-1] is Ellipsis)
     return args[0] if is_list else None
+
+
+def is_instance(value: Any, kind: type) -> bool:
+    """``isinstance``, where a class is no object of a protocol that its objects follow."""
+    if not is_protocol(kind):
+        return isinstance(value, kind)
+    return _follows(type(value), kind) or (not isinstance(value, type) and isinstance(value, kind))
+
+
+@functools.cache
+def _follows(kind: type, protocol: type) -> bool:
+    """Whether a class has all that a protocol asks for; looking through its objects one by one is slow."""
+    members = get_protocol_members(protocol)
+    return not issubclass(kind, type) and all(
+        getattr(kind, one, None) is not None for one in members
+    )

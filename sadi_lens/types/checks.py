@@ -24,6 +24,7 @@ from sadi_lens.types.base import (
     POSITIONS,
     READ_AT,
     TOO_LONG,
+    is_instance,
     item_hint,
     kinds_of,
     not_one_of,
@@ -200,8 +201,7 @@ def _fitting(value: Any, hint: Any) -> tuple[bool, Any]:
         return _number(value, hint)
     origin = typing.get_origin(hint)
     if isinstance(hint, type) and origin is None:
-        is_class_of_it = isinstance(value, type) and getattr(hint, "_is_protocol", False)
-        return isinstance(value, hint) and not is_class_of_it, value
+        return is_instance(value, hint), value
     item, args = item_hint(hint), typing.get_args(hint)
     if item is not None or origin is tuple:
         return _list(value, origin, args if item is None else item)

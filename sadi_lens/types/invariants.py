@@ -5,7 +5,7 @@ import math
 import types
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, Union, get_args, get_origin
+from typing import Any, NamedTuple, Union, get_args, get_origin
 
 import numpy as np
 
@@ -81,19 +81,17 @@ def require_invariants(thing: Any, where: str = "") -> None:
     kind = type(thing)
     what = f"{kind.__name__} ({where})" if where else kind.__name__
     is_whole = bool(where) or kind.__name__ != DRAWN
-    some = SOME.get(kind.__name__, ())
-    for name, hint in _hints(kind).items():
+    for name, one in _wanted(kind).items():
         value = getattr(thing, name)
-        if not _fits(value, hint):
-            raise ValueError(f"{name} of {what} must be {_words(hint)}, got {_words(value)}")
-        least = 1 if name in some else 0
-        if (name in COUNTS or name in some) and not _is_count(value, least):
-            raise ValueError(f"{name} of {what} must be at least {least}, got {_words(value)}")
-        if name in PROBABILITIES and not _is_probability(value):
+        if not _fits(value, one.hint):
+            raise ValueError(f"{name} of {what} must be {_words(one.hint)}, got {_words(value)}")
+        if one.least is not None and not _is_count(value, one.least):
+            raise ValueError(f"{name} of {what} must be at least {one.least}, got {_words(value)}")
+        if one.is_probability and not _is_probability(value):
             raise ValueError(f"{name} of {what} must be in [0, 1], got {_words(value)}")
         if name == "component" and value not in ("", *COMPONENTS):
             raise not_one_of(f"component of {what}", value, COMPONENTS)
-        if is_whole and name in FINITE.get(kind.__name__, ()) and not np.isfinite(value).all():
+        if is_whole and one.is_finite and not np.isfinite(value).all():
             raise ValueError(f"{name} of {what} must be finite, got NaN or infinity")
     _require_shapes(thing, what, is_whole=is_whole)
     for fault in contradictions(thing):
@@ -105,6 +103,29 @@ def _hints(kind: Any) -> dict[str, Any]:
     if is_dataclass(kind):
         return {one.name: one.type for one in fields(kind)}
     return dict(kind.__annotations__)
+
+
+class _Wanted(NamedTuple):
+    """What a field must be."""
+
+    hint: Any
+    least: int | None
+    is_probability: bool
+    is_finite: bool
+
+
+@functools.cache
+def _wanted(kind: Any) -> dict[str, _Wanted]:
+    some, finite = SOME.get(kind.__name__, ()), FINITE.get(kind.__name__, ())
+    return {
+        name: _Wanted(
+            hint,
+            1 if name in some else 0 if name in COUNTS else None,
+            name in PROBABILITIES,
+            name in finite,
+        )
+        for name, hint in _hints(kind).items()
+    }
 
 
 @functools.cache
@@ -128,13 +149,11 @@ def _is_count(value: Any, least: int) -> bool:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    if hint is Any or isinstance(hint, str):
+    if type(value) is hint or hint is Any or isinstance(hint, str):
         return True
-    if hint is str:
-        return isinstance(value, str)
+    if hasattr(hint, "dim_str"):
+        return isinstance(value, np.ndarray) and _is_array(value.dtype, value.shape, hint)
     origin, args = _parts(hint)
-    if hasattr(hint, "dim_str"):  # an array type of jaxtyping: dtype and number of axes
-        return isinstance(value, np.ndarray) and isinstance(value, hint)
     if hint in (int, float):
         numbers = (int, np.integer) if hint is int else (int, float, np.integer, np.floating)
         return isinstance(value, numbers) and not isinstance(value, bool)
@@ -154,6 +173,12 @@ def _fits(value: Any, hint: Any) -> bool:
             value, Mapping if origin is dict else origin
         )
     return not isinstance(hint, type) or isinstance(value, hint)
+
+
+@functools.lru_cache
+def _is_array(dtype: np.dtype[Any], shape: tuple[int, ...], hint: Any) -> bool:
+    """Whether arrays of this kind are of an array type of jaxtyping: dtype and number of axes."""
+    return isinstance(np.broadcast_to(np.zeros((), dtype), shape), hint)
 
 
 def _is_probability(value: Any) -> bool:

@@ -88,7 +88,7 @@ class Mask(ArrayEq):
         """(layer, unit) of every selected unit, in order."""
         return tuple((layer, unit) for layer, unit in np.argwhere(self.selected).tolist())
 
-    @property
+    @cached_property
     def layers(self) -> tuple[int, ...]:
         """Layers with a selected unit."""
         return tuple(np.flatnonzero(self.selected.any(axis=1)).tolist())

@@ -1,10 +1,13 @@
 """The one place where arguments are checked."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pytest
 from jaxtyping import Float
+
+from sadi_lens.types.base import is_instance
 
 
 def made():
@@ -124,3 +127,28 @@ def test_arrays():
     for wrong in ("abc", [[1], [2, 3]], [1, 2], [], None, object(), [[np.nan]], [[1e99]]):
         with pytest.raises(ValueError, match="v must be"):
             float_array("v", wrong, "layer unit")
+
+
+@runtime_checkable
+class Named(Protocol):
+    name: str
+
+    def say(self) -> str: ...
+
+
+class Person:
+    """Follows by its class but for ``name``, which an object sets for itself."""
+
+    def say(self) -> str:
+        return "hello"
+
+
+def test_a_protocol_is_followed_by_objects_and_not_by_their_class() -> None:
+    named = Person()
+    named.name = "Ann"  # type: ignore[attr-defined]
+    assert is_instance(named, Named) and not is_instance(Person(), Named)
+    whole = type("Whole", (Person,), {"name": "Tom"})
+    assert is_instance(whole(), Named) and not is_instance(whole, Named)
+    mute = type("Mute", (Person,), {"name": "Tom", "say": None})
+    assert not is_instance(mute(), Named)
+    assert is_instance(1, int) and not is_instance("1", int)
