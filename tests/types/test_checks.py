@@ -146,9 +146,12 @@ class Person:
 def test_a_protocol_is_followed_by_objects_and_not_by_their_class() -> None:
     named = Person()
     named.name = "Ann"  # type: ignore[attr-defined]
-    assert is_instance(named, Named) and not is_instance(Person(), Named)
+    assert is_instance(named, Named)
+    assert not is_instance(Person(), Named)
     whole = type("Whole", (Person,), {"name": "Tom"})
-    assert is_instance(whole(), Named) and not is_instance(whole, Named)
+    assert is_instance(whole(), Named)
+    assert not is_instance(whole, Named)
     mute = type("Mute", (Person,), {"name": "Tom", "say": None})
     assert not is_instance(mute(), Named)
-    assert is_instance(1, int) and not is_instance("1", int)
+    assert is_instance(1, int)
+    assert not is_instance("1", int)
