@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from forked import forked
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a forked process, needs os.fork")
@@ -18,7 +19,6 @@ def test_where_two_folders_cannot_be_exchanged_in_one_step_the_old_one_is_restor
     tmp_path, monkeypatch
 ):
     """As on Windows and some network file systems: killed between the two renames, then called again."""
-    import multiprocessing
     from pathlib import Path
 
     from sadi_lens.types import files
@@ -40,8 +40,7 @@ def test_where_two_folders_cannot_be_exchanged_in_one_step_the_old_one_is_restor
         Path.rename = rename
         files.replace_folder(new, place)
 
-    one = multiprocessing.get_context("fork").Process(target=killed)
-    one.start()
+    one = forked(killed)
     one.join()
     assert one.exitcode == 9
     assert not place.exists()

@@ -2,13 +2,13 @@
 
 import dataclasses
 import json
-import multiprocessing
 import os
 import signal
 import time
 
 import numpy as np
 import pytest
+from forked import forked
 
 
 @pytest.fixture(scope="module")
@@ -131,11 +131,9 @@ def test_a_run_killed_at_random_moments_gives_the_same_parquet(runs, tmp_path):
     took = time.monotonic() - start
     assert len(whole) == 1 + 8 + 1
     rng = np.random.default_rng(0)
-    context = multiprocessing.get_context("fork")
     folders, kills = [tmp_path / "killed 0"], 0
     while kills < 10:
-        child = context.Process(target=runs, args=(experiment, folders[-1]))
-        child.start()
+        child = forked(runs, experiment, folders[-1])
         time.sleep(float(rng.uniform(0, took / 6)))
         if child.is_alive():
             os.kill(child.pid, signal.SIGKILL)

@@ -1,11 +1,11 @@
 """A run shared by processes: each does its cells, one may be killed, and the whole is that of one process."""
 
-import multiprocessing
 import os
 import signal
 import time
 
 import pytest
+from forked import forked
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +43,6 @@ def small(**changes):
     )
 
 
-def start(runs, *args, **options):
-    child = multiprocessing.get_context("fork").Process(target=runs, args=args, kwargs=options)
-    child.start()
-    return child
-
-
 def tables(folder):
     """What stands in a finished run, without times."""
     found = {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*.parquet")}
@@ -79,10 +73,10 @@ def test_two_processes_one_killed_and_resumed_give_the_serial_run(runs, tmp_path
     import sadi_lens as sl
 
     serial, shared = runs(tmp_path / "serial"), tmp_path / "shared"
-    first = start(runs, shared, shard=(0, 2))
+    first = forked(runs, shared, shard=(0, 2))
     with monkeypatch.context() as patch:
         saving_slowly(patch, after=1)
-        second = start(runs, shared, shard=(1, 2))
+        second = forked(runs, shared, shard=(1, 2))
     first.join()
     assert first.exitcode == 0
     deadline = time.monotonic() + 60
@@ -114,7 +108,7 @@ def busy(runs, tmp_path, monkeypatch):
     """A folder in which shard 1/2 is being written."""
     with monkeypatch.context() as patch:
         saving_slowly(patch, after=0)
-        child = start(runs, tmp_path, shard=(1, 2))
+        child = forked(runs, tmp_path, shard=(1, 2))
     deadline = time.monotonic() + 60
     while not (tmp_path / "inputs").is_dir() and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -1,37 +1,35 @@
 """Calls shared by several processes give what one process gives."""
 
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from forked import forked
 
 N = 3
-SCRIPT = """
-import os, sys
-from pathlib import Path
-import sadi_lens as sl
 
-room, out = sl.measure, Path(sys.argv[1])
-model, task = sl.load_model("tiny"), sl.load_task("hints")
-index, _ = room.shard_of()
-pairs, dev = task.pairs[:30], task.dev[:21]
-heads = sl.load(out / "heads")
 
-def part(name, *call, **options):
-    place = out / f"{name}-{index}"
-    if not place.exists():
-        sl.save(room.run_shard(*call, **options, progress=False), place)
+def work(model, task, out, rank, half_way=None, hangs=False):
+    """What each of two processes does: its part of the differences, then of a sweep."""
+    import sadi_lens as sl
 
-part("differences", sl.activation_differences, model, pairs, components=["head"])
-if os.environ.get("HANG"):
-    print("half way", flush=True)
-    sys.stdin.read()
-part("sweep", sl.sweep, model, dev, heads, [1, 3], [2.0, 5.0])
-"""
+    os.environ.update(RANK=str(rank), WORLD_SIZE="2")
+    heads = sl.load(out / "heads")
+
+    def part(name, *call, **options):
+        place = out / f"{name}-{rank}"
+        if not place.exists():
+            sl.save(sl.measure.run_shard(*call, **options, progress=False), place)
+
+    part("differences", sl.activation_differences, model, task.pairs[:30], components=["head"])
+    if hangs:
+        half_way.set()
+        time.sleep(600)
+    part("sweep", sl.sweep, model, task.dev[:21], heads, [1, 3], [2.0, 5.0])
 
 
 @pytest.fixture(scope="module")
@@ -364,21 +362,14 @@ def test_two_processes_one_killed_and_resumed(model, task, heads, tmp_path):
 
     sl.save(heads, tmp_path / "heads")
 
-    def start(rank, **more):
-        env = {**os.environ, "RANK": str(rank), "WORLD_SIZE": "2", **more}
-        return subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, str(tmp_path)],
-            env=env,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-
-    first, second = start(0), start(1, HANG="1")
-    assert second.stdout.readline().strip() == b"half way"
-    second.send_signal(signal.SIGKILL)
-    second.communicate()
-    first.communicate()
-    assert (first.returncode, second.returncode) == (0, -signal.SIGKILL)
+    half_way = multiprocessing.Event()
+    first = forked(work, model, task, tmp_path, 0)
+    second = forked(work, model, task, tmp_path, 1, half_way, hangs=True)
+    assert half_way.wait(300)
+    second.kill()
+    second.join()
+    first.join()
+    assert (first.exitcode, second.exitcode) == (0, -signal.SIGKILL)
     kept = (tmp_path / "differences-1" / "config.json").stat().st_mtime_ns
 
     def merged(name, items):
@@ -386,9 +377,9 @@ def test_two_processes_one_killed_and_resumed(model, task, heads, tmp_path):
 
     with pytest.raises(ValueError, match="missing: 1/2"):
         merged("sweep", task.dev[:21])
-    again = start(1)
-    again.communicate()
-    assert again.returncode == 0
+    again = forked(work, model, task, tmp_path, 1)
+    again.join()
+    assert again.exitcode == 0
     assert (tmp_path / "differences-1" / "config.json").stat().st_mtime_ns == kept
     assert_same(merged("differences", task.pairs[:30])["head"], heads)
     serial = sl.sweep(
