@@ -27,7 +27,8 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -p no:nbmake -n 2 --dist 
 test: $(VENV)/.dev
 	$(PYTEST) --doctest-modules --doctest-glob='*.md' tests sadi_lens docs/*.md docs/howto/*.md
 
-# Every case of the laws, every figure at every size and theme, with shapes and types checked at every call.
+# Every case of the laws, every figure at every size and theme, the widget in JupyterLab, a lesson on two other models;
+# with shapes and types checked at every call.
 test-full: $(VENV)/.dev
 	SADI_LENS_SHAPES=1 $(PYTEST) -m "not lab" --doctest-modules tests sadi_lens
 

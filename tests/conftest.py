@@ -1,5 +1,6 @@
 """Fixtures. sadi_lens is imported inside them, so that the shape checker, where asked for, is installed first."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -26,6 +27,12 @@ def check_shapes() -> None:
 
 if os.environ.get("SADI_LENS_SHAPES"):
     check_shapes()
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: statsmodels and plotly collect garbage often, half a second each time otherwise."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -46,6 +46,8 @@ MORE = [
     ("swapped", "head"),
     ("control token", "head"),
 ]
+# One text at a time on the bridge takes seven seconds a position.
+LONG = [("plain", "last_prompt"), ("plain", "all")]
 NEW = [case for case in CASES if case not in BASIC]
 # What hooks cannot see: a clean run, the prompts.
 NOT_BY_HOOKS = ("clamped all", "clamped selected", "swapped")
@@ -563,7 +565,15 @@ def test_sweep_equals_one_evaluate_per_cell(
     )
 
 
-@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize(
+    ("position", "engine"),
+    [
+        pytest.param(position, engine, marks=[pytest.mark.full] * ((engine, position) in LONG))
+        for position in POSITIONS
+        for engine in ENGINES
+    ],
+    indirect=["engine"],
+)
 def test_many_in_one_pass_equal_each_alone(llama, build, samples, engine, position):
     """Rows of one batch with different kinds, components and needs."""
     import numpy as np

@@ -13,6 +13,9 @@ ATOL, RTOL = 1e-5, 2e-6
 # Another way to attend moves the activations by 1e-6 of their size, so the push by that part of the whole length.
 CANCELS = {"llama/cast/mlp_out/push": 3 * 14.85}
 
+MORE = ("llama", "bloom")
+"""``make test-full`` alone: ``tiny`` is a Llama too, and Bloom among the models of ``test_architectures``."""
+
 
 @pytest.fixture(scope="module")
 def frozen():
@@ -20,7 +23,9 @@ def frozen():
         return dict(file)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.full] * (name in MORE)) for name in MODELS]
+)
 def test_the_numbers_are_those_that_were_frozen(frozen, name):
     wanted = {
         key.removeprefix(f"{name}/"): value

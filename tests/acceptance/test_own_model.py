@@ -3,17 +3,15 @@
 import os
 from pathlib import Path
 
-import nbformat
 import pytest
 
 LESSON = Path(__file__).parents[2] / "notebooks" / "06_your_own_model.ipynb"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", [pytest.param("craftgpt-5m", marks=pytest.mark.full), "stories260K"]
-)
+@pytest.mark.full  # the lesson itself runs in ``make lessons``
+@pytest.mark.parametrize("name", ["craftgpt-5m", "stories260K"])
 def test_the_first_page_runs_on_another_model(name, assets, tmp_path, monkeypatch):
+    import nbformat
     from nbclient import NotebookClient
 
     folder = assets / "models" / name

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+FULL = pytest.mark.full
 YAML = "tasks: hints\nks: {head: [2, 4]}\nstrengths: [1, 3]\nmethods: [sadi, random]\n" \
        "sizes: {pairs: 12, dev: 12, test: 12}\n"  # fmt: skip
 
@@ -51,7 +52,9 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [12, 60, 150, 400])
+@pytest.mark.parametrize(
+    "size", [12, pytest.param(60, marks=FULL), 150, pytest.param(400, marks=FULL)]
+)
 def test_a_run_on_a_full_disk_ends_in_one_line_and_goes_on_after_making_room(whole, disk, size):
     place = disk(size)
     done = invoke("run", whole / "full.yaml", "--out", place / "run")
@@ -70,7 +73,7 @@ def test_a_run_on_a_full_disk_ends_in_one_line_and_goes_on_after_making_room(who
 @pytest.mark.parametrize(
     ("command", "sizes"),
     [
-        (["demo", "--n-null", "20", "--no-tune-null"], (60, 400)),
+        pytest.param(["demo", "--n-null", "20", "--no-tune-null"], (60, 400), marks=FULL),
         (["compare", "--n-null", "0", "--budget", "2", "--methods", "sadi-head,random"], (8, 60)),
     ],
     ids=["demo", "compare"],

@@ -67,7 +67,7 @@ def lab(tmp_path_factory):
         server.wait(timeout=30)
 
 
-@pytest.mark.slow
+@pytest.mark.full  # half a minute, most of it JupyterLab's own
 def test_the_widget_fills_and_lives_on_in_jupyterlab(chromium, lab):
     page = chromium.new_context(viewport={"width": 1400, "height": 1300}).new_page()
     page.set_default_timeout(180_000)

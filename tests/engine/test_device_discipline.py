@@ -3,12 +3,13 @@
 The device refuses to mix as CUDA does and computes on the CPU (``pretend_cuda``), so the numbers are those of the CPU.
 """
 
-import functools
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
-from forked import forked
 from pretend_cuda import TORCH, pretend_cuda
 
 pytestmark = pytest.mark.skipif(
@@ -16,18 +17,11 @@ pytestmark = pytest.mark.skipif(
     reason=f"the pretended device is built for a CPU build of torch {TORCH}",
 )
 
-
-def backward(test):
-    """In a process of its own: a backward pass on the CPU fixes autograd's devices for the process."""
-
-    @functools.wraps(test)
-    def run(**fixtures):
-        child = forked(test, **fixtures)
-        child.join()
-        assert child.exitcode == 0
-
-    return run
-
+ALONE = "SADI_LENS_ALONE"
+backward = pytest.mark.skipif(
+    ALONE not in os.environ,
+    reason="a backward pass on the CPU fixes autograd's devices for the process: run by the last test",
+)
 
 POSITIONS = ("last_prompt", "every_step", "all")
 
@@ -294,3 +288,26 @@ def test_folding(models, scaling, tmp_path):
     assert found[0].keys() == found[1].keys()
     for name, want in found[0].items():
         torch.testing.assert_close(found[1][name].cpu(), want)
+
+
+@pytest.mark.skipif(ALONE in os.environ, reason="this is that process")
+def test_what_runs_backward_in_a_process_of_its_own():
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-k",
+            "rankings or pruning",
+            __file__,
+        ],
+        env=os.environ | {ALONE: "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "5 passed" in done.stdout

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 NAMES = ["sadi-head", "fixed-norm", "matched-norm", "bottom-k", "random"]
+BUDGET = 16
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +23,7 @@ def found(planted):
     return sl.compare(
         *planted,
         NAMES,
+        budget=BUDGET,
         n_null=20,
         neutral=["is it sunny ? yes", "it is rainy ? no"],
         progress=False,
@@ -45,7 +47,7 @@ def test_sadi_chooses_the_planted_head_and_scores_what_is_on_paper(planted, foun
     assert found.row("sadi-head").settings.startswith("SADI head, K 1, strength")
     assert found.row("bottom-k").accuracy < 1.0
     assert [row.control_of for row in found.rows] == ["", "", "", "sadi-head", "", ""]
-    assert [row.n_candidates for row in found.rows] == [1, 48, 48, 1, 48, 48]
+    assert [row.n_candidates for row in found.rows] == [1, BUDGET, BUDGET, 1, BUDGET, BUDGET]
     assert all(row.seconds > 0 for row in found.rows)
 
 
@@ -57,7 +59,7 @@ def test_no_test_item_reaches_a_choice(planted, found):
     turned = [dataclasses.replace(one, answer=1 - one.answer) for one in task.test]
     other = tuple(dataclasses.replace(one, prompt="yes " + one.prompt) for one in turned[:7])
     again = sl.compare(
-        model, dataclasses.replace(task, test=other), NAMES, n_null=0, progress=False
+        model, dataclasses.replace(task, test=other), NAMES, budget=BUDGET, n_null=0, progress=False
     )
     for name in ("settings", "dev_accuracy", "n_candidates"):
         first, second = ([getattr(row, name) for row in one.rows] for one in (found, again))
@@ -130,8 +132,8 @@ def test_rows_are_corrected_for_their_number_and_contrasted_with_the_reference(f
 def test_the_null_lets_every_random_mask_choose_as_sadi_did(found):
     null, by_layer = found.nulls
     assert [(one.n, one.n_cells, one.per_layer) for one in found.nulls] == [
-        (20, 48, False),
-        (20, 48, True),
+        (20, BUDGET, False),
+        (20, BUDGET, True),
     ]
     row = found.row("sadi-head")
     assert (row.null, row.layer_null) == (null.label, by_layer.label)

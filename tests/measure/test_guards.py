@@ -191,7 +191,7 @@ def test_a_comparison_says_what_is_written(tiny):
 
     task = sl.load_task("hints")
     small = sl.Task("hints", pairs=task.pairs[:4], dev=task.dev[:4], test=task.test[:30])
-    heads = sl.unit_scores(tiny, task, "head", "effect", progress=False)
+    heads = sl.unit_scores(tiny, task.pairs[:60], "head", "effect", progress=False)
     scaling = sl.MaskedScaling(sl.top_k_mask(heads, 4), strength=12.0)
     options = {"max_new_tokens": 3, "progress": False}
     found = sl.compare(tiny, small, [None, scaling], n_null=0, written=True, **options)

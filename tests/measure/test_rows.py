@@ -230,7 +230,7 @@ def test_null_and_controls_of_a_method_upon_a_text_run_behind_that_text():
     from sadi_lens.measure.nulls import null_band
 
     model, task = sl.load_model("tiny"), sl.load_task("hints")
-    few = sl.Task("hints", pairs=task.pairs[:40], dev=task.dev[:24], test=task.test[:60])
+    few = sl.Task("hints", pairs=task.pairs[:40], dev=task.dev[:24], test=task.test[:24])
     text = "".join(one.prompt + one.positive + "\n\n" for one in task.pairs[100:103])
     seen = []
 
