@@ -27,14 +27,15 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -p no:nbmake -n 2 --dist 
 test: $(VENV)/.dev
 	$(PYTEST) --doctest-modules --doctest-glob='*.md' tests sadi_lens docs/*.md docs/howto/*.md
 
-# Every case of the laws, every figure at every size and theme, the widget in JupyterLab, a lesson on two other models;
-# with shapes and types checked at every call.
+# Every case of the laws, every figure at every size and theme, the widget in JupyterLab, a lesson on two other models.
 test-full: $(VENV)/.dev
-	SADI_LENS_SHAPES=1 $(PYTEST) -m "not lab" --doctest-modules tests sadi_lens
+	$(PYTEST) -m "not lab" --doctest-modules --doctest-glob='*.md' tests sadi_lens docs/*.md docs/howto/*.md
+	SADI_LENS_SHAPES=1 $(PYTEST) -m "not lab" $(COMPUTING)
 
-# Shapes and types checked at every call, in the tests of the rooms that compute.
+# Shapes and types checked at every call, in the tests of the rooms that compute: elsewhere bad types are given on purpose.
+COMPUTING := tests/engine tests/interventions tests/find
 shapes: $(VENV)/.dev
-	SADI_LENS_SHAPES=1 $(PYTEST) tests/engine tests/interventions tests/find
+	SADI_LENS_SHAPES=1 $(PYTEST) $(COMPUTING)
 
 # Steering inside vLLM and lm-evaluation-harness, in an environment of their own (3.5 GB, CPU).
 test-vllm: $(VLLM)/.installed

@@ -15,7 +15,7 @@ from sadi_lens.types.base import require_one_of
 CONFIDENCE = 0.95
 ALPHA = 0.05
 """A method is called outside the null, or different from another, when its p-value is below this."""
-FEW_CLUSTERS = 5
+FEW_CLUSTERS = 3
 """Clusters that must differ from the others before the correlation of their items is believed."""
 MIN_NULL = 20
 """Draws of a null that can give a p-value below ``ALPHA``."""
@@ -39,7 +39,8 @@ def proportion_interval(
 ) -> Interval:
     """Interval of a proportion: Wilson (1927) score, or Clopper and Pearson (1934), which never covers too little.
 
-    With clusters both use the effective number of items and Student's quantile (Korn and Graubard, 1998).
+    With clusters both use the effective number of items and Student's quantile (Korn and Graubard, 1998), see
+    ``effective_size``.
 
     Args:
         correct: Right or wrong.
@@ -102,9 +103,11 @@ def effective_size(
     """How many independent items would give as precise a mean, and the quantile of its 95% interval.
 
     n over the design effect: the cluster-robust variance of the mean (CR1: Liang and Zeger, 1986, times G / (G - 1))
-    over that of independent items. The quantile is Student's with G - 1 degrees of freedom. Where fewer than
-    ``FEW_CLUSTERS`` hold another value than the most frequent one, the correlation of items cannot be seen: then each
-    cluster counts once at most, n^2 / (sum of squared cluster sizes).
+    over that of independent items. The quantile is Student's with Satterthwaite's (1946) degrees of freedom of that
+    variance, 2 V^2 / Var(V) with V the sum of the clusters' squared sums, at most G - 1: one large cluster among small
+    ones, or a few that differ from the others, tell as little as a few. Where fewer than ``FEW_CLUSTERS`` hold another
+    value than the most frequent one, the correlation of items cannot be seen: then each cluster counts once at most,
+    n^2 / (sum of squared cluster sizes).
 
     Args:
         values: One number an item.
@@ -122,15 +125,18 @@ def effective_size(
     if n_clusters < 2:
         return 1.0, math.inf
     rest = values - values.mean()
-    n, size = values.size, math.inf
+    n, size, freedom = values.size, math.inf, n_clusters - 1.0
     found, counts = np.unique(values, return_counts=True)
     if len(set(clusters[values != found[counts.argmax()]].tolist())) < FEW_CLUSTERS:
         size = n * n / float((sizes**2).sum())
     if found.size > 1:
-        sums = np.bincount(clusters, weights=rest)
-        robust = float(sums @ sums) * n_clusters / (n_clusters - 1)
+        squares = np.bincount(clusters, weights=rest) ** 2
+        total = float(squares.sum())
+        robust = total * n_clusters / (n_clusters - 1)
         size = min(size, 2.0 * n, n * float(rest @ rest) / max(robust, 1e-300))
-    return size, float(t.ppf((1 + CONFIDENCE) / 2, n_clusters - 1))
+        spread = float(squares @ squares) - total**2 / n_clusters
+        freedom = min(freedom, 2 * total**2 / max(spread, 1e-300))
+    return size, float(t.ppf((1 + CONFIDENCE) / 2, freedom))
 
 
 def standard_error(accuracy: float, n: int) -> float:

@@ -148,7 +148,7 @@ def test_clusters_are_numbered_and_lonely_items_are_none():
     assert cluster_codes(["x", None, None, "y"]) is None
 
 
-def test_five_clusters_that_differ_are_enough_to_see_that_items_are_apart():
+def test_three_clusters_that_differ_are_enough_to_see_that_items_are_apart():
     """Ten clusters of two items; in some one item is right, in the others none."""
     import numpy as np
 
@@ -156,9 +156,25 @@ def test_five_clusters_that_differ_are_enough_to_see_that_items_are_apart():
 
     clusters = np.repeat(np.arange(10), 2)
     right = np.zeros((10, 2))
-    right[:5, 0] = 1
-    # Mean 1/4: sums of the rest are 5 times 0.5 and 5 times -0.5, squares of the items 20 * 3/16.
-    expected = 20 * (20 * 3 / 16) / (10 * 0.25 * 10 / 9)
+    right[:3, 0] = 1
+    # Mean 0.15: sums of the rest are 3 times 0.7 and 7 times -0.3, squares of the items 20 * 0.15 * 0.85.
+    expected = 20 * 2.55 / (2.1 * 10 / 9)
     assert effective_size(right.ravel(), clusters)[0] == pytest.approx(expected)
-    right[4] = 0
+    right[2] = 0
     assert effective_size(right.ravel(), clusters)[0] == pytest.approx(10)
+
+
+def test_one_large_cluster_leaves_few_degrees_of_freedom():
+    """Six items that are right, and five clusters of two that are wrong."""
+    import numpy as np
+    from scipy.stats import t
+
+    from sadi_lens.types.stats import effective_size
+
+    clusters = np.repeat(np.arange(6), (6, 2, 2, 2, 2, 2))
+    # Mean 3/8: sums of the rest are 3.75 and 5 times -0.75; V = 16.875, Var(V) = 199.3359375 - 16.875^2 / 6 = 151.875.
+    _, quantile = effective_size((clusters == 0).astype(float), clusters)
+    assert quantile == pytest.approx(t.ppf(0.975, 2 * 16.875**2 / 151.875))
+    alike = np.repeat(np.arange(6), 2)  # half of like clusters: no more than one a cluster less one
+    _, quantile = effective_size((alike < 3).astype(float), alike)
+    assert quantile == pytest.approx(t.ppf(0.975, 5))
