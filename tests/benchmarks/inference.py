@@ -1,6 +1,6 @@
 """How often the printed intervals cover and the printed p-values are below 5% where nothing is to be found.
 
-    python tests/benchmarks/inference.py --repeats 2000
+    python tests/benchmarks/inference.py --repeats 10000
 
 Synthetic binary answers with correlated clusters, in the sizes of this library's tasks; and for the random-mask null a
 synthetic model whose units move margins at random, so that a ranking is one more random order. Prints Markdown.
