@@ -159,6 +159,7 @@ def main() -> None:
     parser.add_argument("--test", type=int, help="test items; default all")
     parser.add_argument("--n-null", type=int, default=40)
     parser.add_argument("--methods", default="all", help="all, trained, controls, or names a,b,c")
+    parser.add_argument("--reference", help="method that the others are contrasted with")
     parser.add_argument("--budget", type=int, default=BUDGET)
     parser.add_argument("--position", default="last_prompt")
     parser.add_argument("--out", type=Path, default=Path("runs/suggest"))
@@ -191,6 +192,7 @@ def main() -> None:
         methods,
         budget=arguments.budget,
         position=arguments.position,
+        reference=arguments.reference,
         neutral=list(NEUTRAL),
         n_null=arguments.n_null,
         tune_null=False,
