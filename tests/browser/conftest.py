@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def chromium():
-    """The system's Chromium, headless; skip where there is none. While it is there, an event loop runs in this thread."""
+    """The system's Chromium, headless; skip where there is none. While it is there, this thread has an event loop."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     path = shutil.which("chromium") or shutil.which("google-chrome")
     if path is None:
