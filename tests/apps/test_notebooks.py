@@ -5,7 +5,6 @@ import re
 from itertools import pairwise
 from pathlib import Path
 
-import nbformat
 import numpy as np
 import pytest
 import torch
@@ -18,6 +17,8 @@ MAX_BYTES, MAX_HTML, MAX_CODE_LINES = 1_500_000, 50_000, 80
 
 @pytest.fixture(params=LESSONS, ids=lambda path: path.stem)
 def lesson(request):
+    import nbformat  # two seconds, in every worker if it stood above
+
     return request.param, nbformat.read(request.param, as_version=4)
 
 
@@ -41,6 +42,8 @@ def test_the_lessons_are_there():
 
 
 def test_the_file_is_a_valid_notebook_of_bounded_size(lesson):
+    import nbformat
+
     path, notebook = lesson
     nbformat.validate(notebook)
     assert path.stat().st_size < MAX_BYTES

@@ -9,6 +9,7 @@ import pytest
 
 TASKS = ("hints", "sentiment", "effects", "recall")
 CHOICE_TASKS = TASKS[:3]
+MAIN = TASKS[:2]
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +184,9 @@ def test_the_card_shows_knowledge_that_a_wrong_cue_hides(name, folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.full] * (name not in MAIN)) for name in TASKS]
+)
 def test_the_accuracies_of_the_card_are_reproduced(name, folder, model, tokenizer):
     from train_tiny.card import N_PER_CUE, accuracy
 
