@@ -27,13 +27,14 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -p no:nbmake -n 2 --dist 
 test: $(VENV)/.dev
 	$(PYTEST) --doctest-modules --doctest-glob='*.md' tests sadi_lens docs/*.md docs/howto/*.md
 
+COMPUTING := tests/engine tests/interventions tests/find
+
 # Every case of the laws, every figure at every size and theme, the widget in JupyterLab, a lesson on two other models.
 test-full: $(VENV)/.dev
 	$(PYTEST) -m "not lab" --doctest-modules --doctest-glob='*.md' tests sadi_lens docs/*.md docs/howto/*.md
 	SADI_LENS_SHAPES=1 $(PYTEST) -m "not lab" $(COMPUTING)
 
 # Shapes and types checked at every call, in the tests of the rooms that compute: elsewhere bad types are given on purpose.
-COMPUTING := tests/engine tests/interventions tests/find
 shapes: $(VENV)/.dev
 	SADI_LENS_SHAPES=1 $(PYTEST) $(COMPUTING)
 

@@ -22,6 +22,16 @@ def every_pair(*axes: Sequence[Any]) -> list[Any]:
     return [pytest.param(*row, marks=mark) for row, mark in zip(rows, marks, strict=True)]
 
 
+def all_but(rest: Sequence[Any], values: Sequence[Any]) -> list[Any]:
+    """Values (or tuples of several) as parameters, of which those in ``rest`` run in ``make test-full`` alone."""
+    return [
+        pytest.param(
+            *(one if isinstance(one, tuple) else (one,)), marks=(pytest.mark.full,) * (one in rest)
+        )
+        for one in values
+    ]
+
+
 def _covering(rows: Sequence[tuple[Any, ...]]) -> set[int]:
     """Indices of rows that together hold every pair of values that any row holds; the greedy choice."""
     pairs = [set(combinations(enumerate(row), 2)) for row in rows]

@@ -12,10 +12,9 @@ from functools import partial
 from itertools import zip_longest
 from typing import Any
 
-from sadi_lens.types.data import ChatPrompt, ContrastivePair
+from sadi_lens.types.data import HALF_CHARACTER, ChatPrompt, ContrastivePair
 from sadi_lens.types.model import HookedModel, ModelInfo
 
-_HALVES = re.compile("[\ud800-\udfff]")
 _ROWS_NAMED = 5
 
 
@@ -68,14 +67,14 @@ def encode(tokenizer: Any, text: str, *, prepend_bos: bool | None = None) -> lis
     Raises:
         ValueError: If ``prepend_bos=True`` and the tokenizer has no BOS token.
     """
-    if _HALVES.search(text):
+    if HALF_CHARACTER.search(text):
         raise ValueError(
             f"a prompt or answer holds half of a character (a lone surrogate): {text!r:.60}"
         )
     bos_token, bos = tokenizer.bos_token, tokenizer.bos_token_id
     has_bos_text = bool(bos_token) and text.startswith(bos_token)
-    is_bare = not (has_bos_text or isinstance(text, ChatPrompt))
-    ids: list[int] = list(tokenizer(text, add_special_tokens=is_bare)["input_ids"])
+    is_whole = has_bos_text or isinstance(text, ChatPrompt)
+    ids: list[int] = list(tokenizer(text, add_special_tokens=not is_whole)["input_ids"])
     eos_token, eos = tokenizer.eos_token, tokenizer.eos_token_id
     if eos is not None and len(ids) > 1 and ids[-1] == eos and not text.endswith(eos_token):
         ids = ids[:-1]
@@ -283,7 +282,8 @@ def warn_unknown(model: HookedModel, items: Sequence[Sequence[str]], stacklevel:
         return
     tokenised = partial(tokenizer, add_special_tokens=False)
     rows = [row for row, item in enumerate(items) for _ in item]
-    if not (hits := [at for at, ids in enumerate(tokenised(texts)["input_ids"]) if unknown in ids]):
+    hits = [index for index, ids in enumerate(tokenised(texts)["input_ids"]) if unknown in ids]
+    if not hits:
         return
     found = list(dict.fromkeys(rows[index] for index in hits))
     # As it stands there: with a space before it, the first word of a text may be another token.

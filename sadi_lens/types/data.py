@@ -14,7 +14,7 @@ from sadi_lens.types.checks import require_fields
 from sadi_lens.types.wording import short
 
 SPLITS = ("pairs", "dev", "test")
-_HALF = re.compile("[\ud800-\udfff]")
+HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
 class ChatPrompt(str):
@@ -204,7 +204,7 @@ def _require_whole_characters(thing: Any) -> None:
     for one in fields(thing):
         value = getattr(thing, one.name)
         for text in value if isinstance(value, tuple) else (value,):
-            if isinstance(text, str) and _HALF.search(text):
+            if isinstance(text, str) and HALF_CHARACTER.search(text):
                 raise ValueError(
                     f"{one.name} holds half of a character (a lone surrogate): {short(text)}; mend the file it is from"
                 )

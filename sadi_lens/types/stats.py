@@ -1,6 +1,5 @@
 """Intervals of proportions, Holm's correction and empirical p-values, all on SciPy and statsmodels."""
 
-import functools
 import math
 from collections.abc import Sequence
 from functools import lru_cache
@@ -15,7 +14,7 @@ from sadi_lens.types.base import require_one_of
 CONFIDENCE = 0.95
 ALPHA = 0.05
 """A method is called outside the null, or different from another, when its p-value is below this."""
-FEW_CLUSTERS = 3
+FEW_CLUSTERS = 8
 """Clusters that must differ from the others before the correlation of their items is believed."""
 MIN_NULL = 20
 """Draws of a null that can give a p-value below ``ALPHA``."""
@@ -201,9 +200,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return list(_holm(tuple(p_values))) if p_values else []
 
 
-@functools.lru_cache(
-    1024
-)  # it collects garbage each time: a sixth of a second in a notebook with a model
+# statsmodels collects garbage each time: a sixth of a second in a notebook with a model.
+@lru_cache(1024)
 def _holm(p_values: tuple[float, ...]) -> tuple[float, ...]:
     from statsmodels.stats.multitest import multipletests
 

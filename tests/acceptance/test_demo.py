@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import pytest
+from pairwise import all_but
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +69,7 @@ def test_no_test_item_reaches_the_choice(planted, results):
     )
 
 
-@pytest.mark.parametrize(
-    "component", ["hidden", pytest.param("mlp_out", marks=pytest.mark.full), "neuron"]
-)
+@pytest.mark.parametrize("component", all_but(["mlp_out"], ["hidden", "mlp_out", "neuron"]))
 def test_every_component_runs_and_finds_its_planted_unit(planted, component):
     from sadi_lens.apps.demo import run_demo
     from sadi_lens.models.planted import PLANTED

@@ -7,7 +7,7 @@ import contextlib
 from functools import cache
 
 import pytest
-from pairwise import every_pair
+from pairwise import all_but, every_pair
 
 COMPONENTS = ["head", "hidden", "mlp_out", "neuron"]
 POSITIONS = ["last_prompt", "every_step", "all"]
@@ -47,7 +47,7 @@ MORE = [
     ("control token", "head"),
 ]
 # One text at a time on the bridge takes seven seconds a position.
-LONG = [("plain", "last_prompt"), ("plain", "all")]
+LONG = [("last_prompt", "plain"), ("all", "plain")]
 NEW = [case for case in CASES if case not in BASIC]
 # What hooks cannot see: a clean run, the prompts.
 NOT_BY_HOOKS = ("clamped all", "clamped selected", "swapped")
@@ -567,11 +567,7 @@ def test_sweep_equals_one_evaluate_per_cell(
 
 @pytest.mark.parametrize(
     ("position", "engine"),
-    [
-        pytest.param(position, engine, marks=[pytest.mark.full] * ((engine, position) in LONG))
-        for position in POSITIONS
-        for engine in ENGINES
-    ],
+    all_but(LONG, [(position, engine) for position in POSITIONS for engine in ENGINES]),
     indirect=["engine"],
 )
 def test_many_in_one_pass_equal_each_alone(llama, build, samples, engine, position):

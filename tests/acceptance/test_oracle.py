@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from oracle.calls import MODELS, numbers
 from oracle.make import FROZEN
+from pairwise import all_but
 
 # Log-probabilities are sums in float32, and how rows share a pass decides the order of addition: at most 3e-6 nats of
 # some -13 between whole texts and shared prefixes. Tokens and masks are equal to the bit.
@@ -13,7 +14,7 @@ ATOL, RTOL = 1e-5, 2e-6
 # Another way to attend moves the activations by 1e-6 of their size, so the push by that part of the whole length.
 CANCELS = {"llama/cast/mlp_out/push": 3 * 14.85}
 
-MORE = ("llama", "bloom")
+LATER = ("llama", "bloom")
 """``make test-full`` alone: ``tiny`` is a Llama too, and Bloom among the models of ``test_architectures``."""
 
 
@@ -23,9 +24,7 @@ def frozen():
         return dict(file)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.full] * (name in MORE)) for name in MODELS]
-)
+@pytest.mark.parametrize("name", all_but(LATER, MODELS))
 def test_the_numbers_are_those_that_were_frozen(frozen, name):
     wanted = {
         key.removeprefix(f"{name}/"): value

@@ -5,8 +5,8 @@ import shutil
 import subprocess
 
 import pytest
+from pairwise import all_but
 
-FULL = pytest.mark.full
 YAML = "tasks: hints\nks: {head: [2, 4]}\nstrengths: [1, 3]\nmethods: [sadi, random]\n" \
        "sizes: {pairs: 12, dev: 12, test: 12}\n"  # fmt: skip
 
@@ -52,9 +52,7 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "size", [12, pytest.param(60, marks=FULL), 150, pytest.param(400, marks=FULL)]
-)
+@pytest.mark.parametrize("size", all_but([60, 400], [12, 60, 150, 400]))
 def test_a_run_on_a_full_disk_ends_in_one_line_and_goes_on_after_making_room(whole, disk, size):
     place = disk(size)
     done = invoke("run", whole / "full.yaml", "--out", place / "run")
@@ -73,7 +71,9 @@ def test_a_run_on_a_full_disk_ends_in_one_line_and_goes_on_after_making_room(who
 @pytest.mark.parametrize(
     ("command", "sizes"),
     [
-        pytest.param(["demo", "--n-null", "20", "--no-tune-null"], (60, 400), marks=FULL),
+        pytest.param(
+            ["demo", "--n-null", "20", "--no-tune-null"], (60, 400), marks=pytest.mark.full
+        ),
         (["compare", "--n-null", "0", "--budget", "2", "--methods", "sadi-head,random"], (8, 60)),
     ],
     ids=["demo", "compare"],

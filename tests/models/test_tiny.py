@@ -6,10 +6,10 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
+from pairwise import all_but
 
 TASKS = ("hints", "sentiment", "effects", "recall")
 CHOICE_TASKS = TASKS[:3]
-MAIN = TASKS[:2]
 
 
 @pytest.fixture(scope="module")
@@ -184,9 +184,7 @@ def test_the_card_shows_knowledge_that_a_wrong_cue_hides(name, folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.full] * (name not in MAIN)) for name in TASKS]
-)
+@pytest.mark.parametrize("name", all_but(TASKS[2:], TASKS))
 def test_the_accuracies_of_the_card_are_reproduced(name, folder, model, tokenizer):
     from train_tiny.card import N_PER_CUE, accuracy
 

@@ -35,6 +35,12 @@ def test_intervals_cover_and_p_values_err_as_often_as_they_say(simulation, corre
     assert below <= 0.09
 
 
+def test_rare_errors_in_large_clusters_are_not_covered_too_seldom(simulation):
+    """Few clusters hold them all, and those happen to be unlike: three standard errors of 95% are 2.1 points."""
+    design = simulation.Design("360 items on 36 rules", 360, 36, even=False)
+    assert simulation.coverage_of_accuracy(design, 0.3, 0.95, 1000) >= 0.929
+
+
 def test_without_clusters_the_same_interval_misses_every_third_time(simulation, monkeypatch):
     monkeypatch.setattr(simulation.Design, "codes", lambda *_: None)
     design = simulation.Design("240 items on 60 facts", 240, 60, even=False)

@@ -148,20 +148,20 @@ def test_clusters_are_numbered_and_lonely_items_are_none():
     assert cluster_codes(["x", None, None, "y"]) is None
 
 
-def test_three_clusters_that_differ_are_enough_to_see_that_items_are_apart():
-    """Ten clusters of two items; in some one item is right, in the others none."""
+def test_eight_clusters_that_differ_are_enough_to_see_that_items_are_apart():
+    """Twenty clusters of two items; in some one item is right, in the others none."""
     import numpy as np
 
     from sadi_lens.types.stats import effective_size
 
-    clusters = np.repeat(np.arange(10), 2)
-    right = np.zeros((10, 2))
-    right[:3, 0] = 1
-    # Mean 0.15: sums of the rest are 3 times 0.7 and 7 times -0.3, squares of the items 20 * 0.15 * 0.85.
-    expected = 20 * 2.55 / (2.1 * 10 / 9)
+    clusters = np.repeat(np.arange(20), 2)
+    right = np.zeros((20, 2))
+    right[:8, 0] = 1
+    # Mean 0.2: sums of the rest are 8 times 0.6 and 12 times -0.4, squares of the items 40 * 0.2 * 0.8.
+    expected = 40 * 6.4 / ((8 * 0.36 + 12 * 0.16) * 20 / 19)
     assert effective_size(right.ravel(), clusters)[0] == pytest.approx(expected)
-    right[2] = 0
-    assert effective_size(right.ravel(), clusters)[0] == pytest.approx(10)
+    right[7] = 0
+    assert effective_size(right.ravel(), clusters)[0] == pytest.approx(20)
 
 
 def test_one_large_cluster_leaves_few_degrees_of_freedom():
