@@ -59,7 +59,7 @@ def proportion_interval(
         >>> [round(end, 3) for end in proportion_interval(right)]
         [0.49, 0.943]
         >>> [round(end, 3) for end in proportion_interval(right, clusters=np.arange(10) // 2)]
-        [0.223, 0.982]
+        [0.257, 0.979]
     """
     if not correct.size:
         raise ValueError("an interval needs at least 1 item, got 0")
@@ -101,12 +101,14 @@ def effective_size(
 ) -> tuple[float, float]:
     """How many independent items would give as precise a mean, and the quantile of its 95% interval.
 
-    n over the design effect: the cluster-robust variance of the mean (CR1: Liang and Zeger, 1986, times G / (G - 1))
-    over that of independent items. The quantile is Student's with Satterthwaite's (1946) degrees of freedom of that
-    variance, 2 V^2 / Var(V) with V the sum of the clusters' squared sums, at most G - 1: one large cluster among small
-    ones, or a few that differ from the others, tell as little as a few. Where fewer than ``FEW_CLUSTERS`` hold another
-    value than the most frequent one, the correlation of items cannot be seen: then each cluster counts once at most,
-    n^2 / (sum of squared cluster sizes).
+    n over the design effect: the variance of the mean by cluster over that of independent items. By cluster is the
+    larger of two, which are the same where clusters are of one size: the cluster-robust one (CR1: Liang and Zeger,
+    1986, times G / (G - 1)), and that of a one-way random-effects model, moments from the analysis of variance (Searle,
+    1971). The first does not see how alike the items of one large cluster are, the second takes all clusters to be
+    equally alike. The quantile is Student's with Satterthwaite's (1946) degrees of freedom of the first, 2 V^2 / Var(V)
+    with V the sum of the clusters' squared sums, at most G - 1: one large cluster among small ones tells as little as
+    a few. Where fewer than ``FEW_CLUSTERS`` hold another value than the most frequent one, the correlation of items
+    cannot be seen: then each cluster counts once, n^2 / (sum of squared cluster sizes), with G - 1 degrees of freedom.
 
     Args:
         values: One number an item.
@@ -115,27 +117,36 @@ def effective_size(
     Returns:
         Effective size, at most 2 n; and the quantile, infinite where there is one cluster only.
     """
-    from scipy.stats import t
-
     if clusters is None:
         return float(values.size), _NORMAL
     sizes = np.bincount(clusters)
-    n_clusters = int((sizes > 0).sum())
+    sizes, names = sizes[sizes > 0], np.unique(clusters, return_inverse=True)[1]
+    n, n_clusters = values.size, sizes.size
     if n_clusters < 2:
         return 1.0, math.inf
-    rest = values - values.mean()
-    n, size, freedom = values.size, math.inf, n_clusters - 1.0
     found, counts = np.unique(values, return_counts=True)
-    if len(set(clusters[values != found[counts.argmax()]].tolist())) < FEW_CLUSTERS:
-        size = n * n / float((sizes**2).sum())
-    if found.size > 1:
-        squares = np.bincount(clusters, weights=rest) ** 2
-        total = float(squares.sum())
-        robust = total * n_clusters / (n_clusters - 1)
-        size = min(size, 2.0 * n, n * float(rest @ rest) / max(robust, 1e-300))
-        spread = float(squares @ squares) - total**2 / n_clusters
-        freedom = min(freedom, 2 * total**2 / max(spread, 1e-300))
-    return size, float(t.ppf((1 + CONFIDENCE) / 2, freedom))
+    if np.unique(names[values != found[counts.argmax()]]).size < FEW_CLUSTERS:
+        return n * n / float(sizes @ sizes), _student(n_clusters - 1.0)
+    rest = values - values.mean()
+    squares = np.bincount(names, weights=rest) ** 2
+    total, total_rest = float(squares.sum()), float(rest @ rest)
+    between = float((squares / sizes).sum())
+    variance = total * n_clusters / (n_clusters - 1)
+    if n > n_clusters:
+        within = (total_rest - between) / (n - n_clusters)
+        typical = (n - float(sizes @ sizes) / n) / (n_clusters - 1)
+        shared = (between / (n_clusters - 1) - within) / typical
+        variance = max(variance, n * within + shared * float(sizes @ sizes))
+    spread = float(squares @ squares) - total**2 / n_clusters
+    freedom = min(n_clusters - 1.0, 2 * total**2 / max(spread, 1e-300))
+    return min(2.0 * n, n * total_rest / max(variance, 1e-300)), _student(freedom)
+
+
+@lru_cache(maxsize=4096)
+def _student(freedom: float) -> float:
+    from scipy.stats import t
+
+    return float(t.ppf((1 + CONFIDENCE) / 2, freedom))
 
 
 def standard_error(accuracy: float, n: int) -> float:

@@ -123,9 +123,9 @@ def test_items_of_one_cluster_count_as_what_they_are_worth():
 
     right = np.repeat([True, True, False, True], 5)
     clusters = cluster_codes(np.repeat(["a", "b", "c", "d"], 5).tolist())
-    # Copies: 4 independent items. Sample variance over clusters 3/4 * 1/4 * 4/3, of items 3/4 * 1/4.
+    # Copies, and few clusters differ: 4 items.
     size, quantile = effective_size(right.astype(float), clusters)
-    assert size == pytest.approx(4 * 3 / 4)
+    assert size == pytest.approx(4)
     assert quantile == pytest.approx(t.ppf(0.975, 3))
     p, q = 0.75, quantile
     centre = (p + q**2 / (2 * size)) / (1 + q**2 / size)
@@ -165,16 +165,34 @@ def test_eight_clusters_that_differ_are_enough_to_see_that_items_are_apart():
 
 
 def test_one_large_cluster_leaves_few_degrees_of_freedom():
-    """Six items that are right, and five clusters of two that are wrong."""
+    """Six items that are right, and eight clusters of two of which one is."""
     import numpy as np
     from scipy.stats import t
 
     from sadi_lens.types.stats import effective_size
 
-    clusters = np.repeat(np.arange(6), (6, 2, 2, 2, 2, 2))
-    # Mean 3/8: sums of the rest are 3.75 and 5 times -0.75; V = 16.875, Var(V) = 199.3359375 - 16.875^2 / 6 = 151.875.
-    _, quantile = effective_size((clusters == 0).astype(float), clusters)
-    assert quantile == pytest.approx(t.ppf(0.975, 2 * 16.875**2 / 151.875))
-    alike = np.repeat(np.arange(6), 2)  # half of like clusters: no more than one a cluster less one
-    _, quantile = effective_size((alike < 3).astype(float), alike)
-    assert quantile == pytest.approx(t.ppf(0.975, 5))
+    clusters = np.repeat(np.arange(9), [6, *[2] * 8])
+    right = np.r_[np.ones(6), [1, 0] * 8]
+    # Mean 7/11: sums of the rest are 24/11 and 8 times -3/11; V = 648/121, Var(V) = 332424/11^4 - (648/121)^2 / 9.
+    size, quantile = effective_size(right, clusters)
+    assert quantile == pytest.approx(t.ppf(0.975, 2 * 648**2 / (332424 - 648**2 / 9)))
+    assert size == pytest.approx(22 * (616 / 121) / (648 / 121 * 9 / 8))
+    alike = np.repeat(np.arange(16), 2)  # half of like clusters: no more than one a cluster less one
+    _, quantile = effective_size((alike < 8).astype(float), alike)
+    assert quantile == pytest.approx(t.ppf(0.975, 15))
+
+
+def test_a_large_cluster_is_taken_to_be_as_alike_as_the_small_ones_are():
+    """Sixteen pairs that are right or wrong together, and twelve items of one cluster, half of them right by chance."""
+    import numpy as np
+
+    from sadi_lens.types.stats import effective_size
+
+    clusters = np.repeat(np.arange(17), [12, *[2] * 16])
+    right = np.r_[[1, 0] * 6, np.repeat([1, 0], 16)].astype(float)
+    # Mean squares: within clusters 3 / 27, between them 8 / 16.
+    typical = (44 - 208 / 44) / 16
+    shared = (1 / 2 - 1 / 9) / typical
+    size, _ = effective_size(right, clusters)
+    assert size == pytest.approx(44 * 11 / (44 / 9 + 208 * shared))
+    assert size < 44 * 11 / (16 * 17 / 16) / 2  # the cluster-robust variance alone: 28.5
