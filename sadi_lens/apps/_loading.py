@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 LARGE = 20_000_000
 """Weights from which on a model gets ``LARGE_SIZES``; ``tiny`` has 1 million."""
 LARGE_SIZES = {"pairs": 100, "dev": 60, "test": 150}
-LARGE_NULL = 60
 MOST_UNITS = 4096
 """Units of a component up to which every one is read pair by pair, for a null or to be kept in results."""
 

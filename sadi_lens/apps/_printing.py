@@ -29,16 +29,16 @@ def print_table(results: dict) -> None:
     comparison = results["comparison"]
     settings = results["settings"]
     null_words = (
-        "each with its own K and strength from dev"
+        "each with its own K and strength from dev; p with its 95% interval"
         if settings["tune_null"]
-        else "at SADI's own cell (they never chose, so p is conditional on it, which favours SADI)"
+        else "at SADI's own cell (they never chose, which favours SADI: no p-value)"
     )
     print_rows(
         METHOD_COLUMNS,
         method_rows(comparison),
         title=f"{comparison.task} on {comparison.model.name}: test n = {comparison.n}, K and strength chosen on "
         f"{settings['n_dev']} dev items, mask from {settings['n_pairs']} pairs",
-        caption=f"{INTERVALS}; null p: share of random masks at least as good, {null_words}; "
+        caption=f"{INTERVALS}; random masks that are at least as good: {null_words}; "
         f"{power_text(comparison)}",
     )
     _print_groups(comparison)
@@ -63,8 +63,8 @@ def print_comparison(comparison: "Comparison") -> None:
         compared_rows(comparison),
         title=f"{comparison.task} on {comparison.model.name}: test n = {comparison.n}, position {comparison.position}",
         caption=f"{INTERVALS}; dev: accuracy there of what was chosen among (tried) candidates; Holm p: McNemar's "
-        "mid-p against the unsteered model, corrected for the number of methods; null p [its 95% interval]: share of "
-        f"random masks at least as good; {power_text(comparison)}",
+        "mid-p against the unsteered model, corrected for the number of methods; random masks that are at least as "
+        f"good: p with its 95% interval where they chose on dev, too; {power_text(comparison)}",
     )
     _print_groups(comparison)
     _print_guards(comparison)

@@ -9,7 +9,6 @@ from rich.markup import escape
 from sadi_lens.apps import _lists
 from sadi_lens.apps._app import app, command, say
 from sadi_lens.apps._loading import (
-    LARGE_NULL,
     Asked,
     ChatTemplate,
     Data,
@@ -46,14 +45,14 @@ def demo(
     component: Annotated[str, typer.Option(help="head, hidden, mlp_out or neuron")] = "head",
     out: OutFolder = Path("demo"),
     png: Png = True,
-    n_null: Annotated[
-        int | None,
-        typer.Option(help="Random masks in each null band; default 200, for large models 60"),
-    ] = None,
+    n_null: Annotated[int, typer.Option(help="Random masks in each null band")] = 60,
     tune_null: Annotated[
-        bool,
-        typer.Option(help="Let every random mask choose K and strength on dev, as SADI did (slow)"),
-    ] = False,
+        bool | None,
+        typer.Option(
+            help="Let every random mask choose K and strength on dev, as SADI did: without it no p-value; default: "
+            "yes, for large models no (slow)"
+        ),
+    ] = None,
 ) -> None:
     """From contrastive pairs to a steered model: a table, figures and results.json.
 
@@ -71,7 +70,6 @@ def demo(
         loaded, loaded_task, notes = asked.load()
         say(*notes)
         from sadi_lens.apps.demo import run_demo
-        from sadi_lens.apps.demo_steps import N_NULL
         from sadi_lens.types.store import write_json
 
         results = run_demo(
@@ -80,8 +78,8 @@ def demo(
             component=component,
             position=position,
             scoring=scoring,
-            n_null=(LARGE_NULL if is_large(loaded) else N_NULL) if n_null is None else n_null,
-            tune_null=tune_null,
+            n_null=n_null,
+            tune_null=not is_large(loaded) if tune_null is None else tune_null,
             progress=console.is_terminal,
             say=say,
         )

@@ -46,7 +46,7 @@ def run_demo(
     ks: Sequence[int] | None = None,
     strengths: Sequence[float] = STRENGTHS,
     n_null: int = N_NULL,
-    tune_null: bool = False,
+    tune_null: bool = True,
     seed: int = 0,
     scoring: str = "sum",
     max_new_tokens: int = 4,
@@ -67,7 +67,8 @@ def run_demo(
         strengths: Strengths in the grid.
         n_null: Random masks in a null band, at least ``MIN_NULL``.
         tune_null: Let each random mask go through the same K and strengths on dev and choose, as SADI did: a fair
-            null, but as slow as ``n_null`` sweeps. Otherwise all run at the cell that was chosen for SADI's mask.
+            null, but as slow as ``n_null`` sweeps. Otherwise all run at the cell that was chosen for SADI's mask, and
+            there is no p-value.
         seed: Seed of the random masks.
         scoring: See ``evaluate``.
         max_new_tokens: Room for a free-text answer; choice tasks do not need it.
@@ -89,7 +90,8 @@ def run_demo(
     steps = Steps(say)
 
     def keep(chosen: dict[str, Chosen]) -> list[str]:
-        steps.next(f"test: every choice once, and {n_null} random masks beside each of two")
+        cells = "after a choice of their own on dev" if tune_null else "at the cells of two of them"
+        steps.next(f"test: every choice once, and {n_null} random masks {cells}")
         return _kept(by_ranking, chosen)
 
     plan = Plan(
@@ -264,6 +266,12 @@ def finding(comparison: Comparison, adaptive: str, rival: str) -> str:
     nulls = {null.label: null for null in comparison.nulls}
     as_good, n = nulls[row.null].as_good(row.accuracy), nulls[row.null].n
     corrected = comparison.null_holm()
+    if (row.label, row.null) not in corrected:
+        others = nulls[other.null].as_good(other.accuracy)
+        return head + (
+            f", {rival} to {other.accuracy:.0%}; of {n} random masks at the same cell {as_good} and {others} do as "
+            "well. They did not choose that cell, so this is no test of which units are scaled (tune_null is)."
+        )
     if corrected[row.label, row.null] < ALPHA:
         return head + (
             f"; {as_good} of {n} random masks do as well (p = {row.null_p:.3f}): here the choice of units matters."

@@ -62,7 +62,7 @@ def compare(
         n_null: Random masks in each null band (masks of the same K, and masks with as many units in each layer);
             0 for none. More masks give a finer p-value: its 95% interval stands beside it.
         tune_null: Let each random mask go through SADI's own grid of K and strength on dev, and choose as SADI did.
-            Without it all run at SADI's cell, which is many times as fast and favours SADI: p is then conditional.
+            Without it all run at SADI's cell, which is many times as fast and favours SADI: no p-value is given then.
         neutral: Texts that steering is not meant to change, for the side effects; the first ``N_NEUTRAL`` are used.
             Default: no side effects are measured.
         reference: Label of the method that every other is contrasted with; default SADI on ``component``.

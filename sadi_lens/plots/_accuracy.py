@@ -16,7 +16,7 @@ from sadi_lens.plots._layout import (
     signed,
     where,
 )
-from sadi_lens.plots._null import null_of, p_label, with_nulls
+from sadi_lens.plots._null import as_good, null_of, with_nulls
 from sadi_lens.plots._theme import SYMBOLS, Theme, require_theme
 from sadi_lens.types.checks import checked
 from sadi_lens.types.results import Comparison, MethodRow, NullBand
@@ -69,7 +69,7 @@ def method_accuracy(
             _add_null(figure, colors, line, y)
         else:
             _add_method(figure, colors, line, y, is_first=line.kind not in seen)
-            _add_columns(figure, colors, line, y, base)
+            _add_columns(figure, colors, line, y, base, null_of(comparison, line))
             seen.add(line.kind)
     _add_heads(figure, colors, comparison)
     low, high = _range(comparison)
@@ -183,7 +183,14 @@ def _swarm(x: np.ndarray) -> np.ndarray:
     return side * min(0.09, 0.18 / max(1.0, float(np.abs(side).max())))
 
 
-def _add_columns(figure: go.Figure, theme: Theme, row: MethodRow, y: int, base: MethodRow) -> None:
+def _add_columns(
+    figure: go.Figure,
+    theme: Theme,
+    row: MethodRow,
+    y: int,
+    base: MethodRow,
+    null: NullBand | None,
+) -> None:
     _add_text(figure, percent(row.accuracy), _ACCURACY, y, theme.ink)
     if row is not base:
         gain, low, high = (signed(100 * v, ".1f") for v in (row.gain, *row.gain_interval))
@@ -193,8 +200,8 @@ def _add_columns(figure: go.Figure, theme: Theme, row: MethodRow, y: int, base: 
         _add_text(figure, f"<b>{valid}!</b>", _VALID, y, theme.negative)
     else:
         _add_text(figure, valid, _VALID, y, theme.ink)
-    if not math.isnan(row.null_p):
-        _add_text(figure, p_label(row.null_p), _P, y, theme.ink)
+    if null is not None:
+        _add_text(figure, as_good(null, row, "").replace(" (", "<br>("), _P, y, theme.ink)
 
 
 def _add_text(figure: go.Figure, text: str, shift: int, y: int, color: str) -> None:
@@ -211,7 +218,7 @@ def _add_heads(figure: go.Figure, theme: Theme, comparison: Comparison) -> None:
         _VALID: "valid<br>answers",
     }
     if comparison.nulls:
-        heads[_P] = "p among<br>random"
+        heads[_P] = "random<br>as good"
     for shift, text in heads.items():
         figure.add_annotation(
             x=1, xref="paper", xanchor="left", xshift=shift, y=1, yref="paper", yanchor="bottom",

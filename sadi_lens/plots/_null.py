@@ -9,8 +9,17 @@ def null_of(comparison: Comparison, row: MethodRow) -> NullBand | None:
 
 
 def p_label(p: float) -> str:
-    """An empirical p-value to the digits that it has."""
+    """An empirical p-value to the digits that it has; nothing for NaN."""
+    if p != p:
+        return ""
     return f"p = {p:.3f}" if p >= 0.001 else f"p = {p:.1g}"
+
+
+def as_good(null: NullBand, row: MethodRow, what: str = "random masks") -> str:
+    """How many random masks do as well, with the p-value where there is one."""
+    p = p_label(row.null_p)
+    count = f"{null.as_good(row.accuracy):,} of {null.n:,} {what}".rstrip()
+    return f"{count} ({p})" if p else count
 
 
 def with_nulls(comparison: Comparison) -> list[MethodRow | NullBand]:

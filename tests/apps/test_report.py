@@ -56,6 +56,13 @@ def comparison(info, *rows, nulls=(), n=40):
             "well (p = 0.400).",
         ),
         (
+            {"null": "random"},
+            "helped",
+            "Steering helped: SADI",
+            "Random masks at the method's own cell, which they did not choose, are no test: 1 of 5 random masks of "
+            "the same size do at least as well.",
+        ),
+        (
             {},
             "helped",
             "Steering helped: SADI",
@@ -123,6 +130,11 @@ def test_the_verdict_covers_every_adaptive_row_and_corrects_for_them(info):
         verdict(comparison(info, *several, nulls=(band,))).sentence
     )
     assert "Valid answers: 75.0% and 60.0%, unsteered 75.0%." in found.sentence
+    untested = [replace(one, null_p=float("nan")) for one in rows[1:]]
+    assert (
+        "are no test: SADI (1 of 5 random masks do at least as well), by effect (0 of 5 random masks do at least as "
+        "well). Valid"
+    ) in verdict(comparison(info, *untested, nulls=(band,))).sentence
     # p = 0.01 alone; 0.06 among all that were compared
     weak = (row("SADI", 0.75, holm_p=0.06), row("by effect", 0.95, holm_p=0.001))
     found = verdict(comparison(info, *weak))
@@ -150,7 +162,7 @@ def test_a_cell_without_a_value_is_a_dash_that_sorts_last(info):
     assert table.lead == (1,)
     heads = [head for head, _ in table.columns]
     assert heads == [
-        "method", "accuracy", "gain (points)", "McNemar p", "null p", "margin (nats)", "valid answers"
+        "method", "accuracy", "gain (points)", "McNemar p", "random as good", "margin (nats)", "valid answers"
     ]  # fmt: skip
     unsteered, sadi = table.rows
     assert [cell.text for cell in unsteered] == [

@@ -143,6 +143,24 @@ def test_the_null_lets_every_random_mask_choose_as_sadi_did(found):
     assert row.layer_null_p == by_layer.p_value(row.accuracy)
 
 
+def test_masks_that_did_not_choose_give_no_p_value_to_what_did(planted):
+    import sadi_lens as sl
+
+    model, task = planted
+    found = sl.compare(
+        model, task, ["sadi-head"], n_null=20, tune_null=False, budget=4, progress=False
+    )
+    row, null = found.row("sadi-head"), found.nulls[0]
+    assert (row.n_candidates, null.n_cells, row.null) == (4, 0, null.label)
+    assert np.isnan([row.null_p, row.layer_null_p]).all()
+    # One candidate is no choice.
+    found = sl.compare(
+        model, task, ["sadi-head"], n_null=20, tune_null=False, budget=1, progress=False
+    )
+    row = found.row("sadi-head")
+    assert row.null_p == found.nulls[0].p_value(row.accuracy)
+
+
 def test_random_cells_are_one_order_of_the_units(planted):
     import sadi_lens as sl
     from sadi_lens.measure.nulls import random_cells

@@ -15,7 +15,7 @@ def comparison(info):
             label, accuracy, Interval(0, 1), accuracy - 0.5, Interval(0, 1), 0.01, 1.0, 1.0, **rest
         )
 
-    null = NullBand("null", 3, 5.0, False, np.array([0.5, 0.6, 0.9]), np.zeros(3), n_cells=8)
+    null = NullBand("null", 3, 5.0, False, np.array([0.5, 0.6, 0.9]), np.zeros(3), n_cells=48)
     rows = (
         row("unsteered", 0.5, n_candidates=1, dev_accuracy=0.55),
         row(
@@ -80,6 +80,22 @@ def test_random_masks_are_beaten_only_after_the_correction_for_all_places(compar
         "(p = 0.030 [0.068, 0.932], Holm p = 0.060 of 2)."
     )
     assert said(0.02, 0.9)[0].startswith("The mask of sadi-head beats random masks")
+
+
+def test_random_masks_that_did_not_choose_are_counted_and_give_no_p_value(comparison):
+    import dataclasses
+
+    from sadi_lens.types.results.conclusions import conclusions
+    from sadi_lens.types.results.table import METHOD_COLUMNS, method_rows
+
+    sadi = dataclasses.replace(comparison.rows[1], null_p=float("nan"))
+    found = dataclasses.replace(comparison, rows=(comparison.rows[0], sadi), contrasts=())
+    assert conclusions(found) == (
+        "1 of 3 random masks (null) do as well as sadi-head: no test, since they did not choose on dev as it did.",
+    )
+    assert found.null_holm() == {}
+    cells = dict(zip(METHOD_COLUMNS, method_rows(found)[1], strict=True))
+    assert cells["random as good"] == "1 of 3"
 
 
 def test_a_method_is_set_against_its_own_controls_alone(comparison):
@@ -217,7 +233,7 @@ def test_the_tables_are_text(comparison):
     assert {len(one) for one in rows} == {len(COMPARED_COLUMNS)}
     sadi = dict(zip(COMPARED_COLUMNS, rows[1], strict=True))
     assert (sadi["dev (tried)"], sadi["Holm p"]) == ("95.0% (48)", "0.02")
-    assert sadi["null p"] == "0.500 [0.07, 0.93]"
+    assert sadi["random as good"] == "1 of 3, p 0.500 [0.07, 0.93]"
     assert sadi["gain"] == "+40.0 [+0.0, +100.0]"
     assert rows[0][4] == ""  # no gain over itself
     assert rows[-1][0].startswith("random masks, median of 3")

@@ -177,7 +177,9 @@ def test_one_large_cluster_leaves_few_degrees_of_freedom():
     size, quantile = effective_size(right, clusters)
     assert quantile == pytest.approx(t.ppf(0.975, 2 * 648**2 / (332424 - 648**2 / 9)))
     assert size == pytest.approx(22 * (616 / 121) / (648 / 121 * 9 / 8))
-    alike = np.repeat(np.arange(16), 2)  # half of like clusters: no more than one a cluster less one
+    alike = np.repeat(
+        np.arange(16), 2
+    )  # half of like clusters: no more than one a cluster less one
     _, quantile = effective_size((alike < 8).astype(float), alike)
     assert quantile == pytest.approx(t.ppf(0.975, 15))
 

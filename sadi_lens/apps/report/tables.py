@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sadi_lens.plots._layout import MINUS, percent, signed
+from sadi_lens.plots._null import as_good, null_of
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import unit_label
@@ -74,17 +75,24 @@ def methods(comparison: Comparison, lead: Sequence[str] = ()) -> Table:
             MISSING,
             *(number(row.mcnemar_p, f"{row.mcnemar_p:.2g}") for row in rows[1:]),
         ],
-        "null p": [number(row.null_p, f"{row.null_p:.3f}") for row in rows],
+        "random as good": [_random(comparison, row) for row in rows],
         "margin (nats)": [number(row.margin, signed(row.margin, ".2f")) for row in rows],
         "valid answers": [share(row.valid_rate) for row in rows],
     }
     caption = (
         f"Every method on the same {comparison.n:,} {comparison.split} items. Accuracy: 95% Wilson interval. Gain: "
         "points over the unsteered model, 95% paired score interval, McNemar's mid-p; by cluster where "
-        "items share a fact or text. Null p: share of random "
-        "masks that do at least as well. Margin: log-probability of the right choice minus the best wrong one."
+        "items share a fact or text. Random as good: how many random masks do at least as well, with a p-value where "
+        "they chose on dev as the method did. Margin: log-probability of the right choice minus the best wrong one."
     )
     return _by_method(caption, comparison, columns, lead)
+
+
+def _random(comparison: Comparison, row: MethodRow) -> Cell:
+    null = null_of(comparison, row)
+    if null is None:
+        return MISSING
+    return number(null.as_good(row.accuracy) / null.n, as_good(null, row, ""))
 
 
 def gains(comparison: Comparison, lead: Sequence[str] = ()) -> Table:

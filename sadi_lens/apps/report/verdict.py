@@ -11,6 +11,7 @@ from sadi_lens.types.stats import ALPHA
 
 NAMED = 3
 """Methods that the first sentence gives the numbers of; of more it gives the range."""
+NOT_CHOSEN = "Random masks at the method's own cell, which they did not choose, are no test"
 NO_NULL = "No random masks were drawn, so nothing says whether these units matter."
 
 
@@ -89,14 +90,17 @@ def _numbers(rows: Sequence[MethodRow]) -> str:
 def _unit(comparison: Comparison, row: MethodRow) -> str:
     """Whether random masks of the same size do as well as one method."""
     null = null_of(comparison, row)
-    if null is None or math.isnan(row.null_p):
+    if null is None:
         return NO_NULL
+    corrected = comparison.null_holm()
+    count = f"{null.as_good(row.accuracy):,} of {null.n:,} random masks of the same size do at least as well"
+    if math.isnan(row.null_p):
+        return f"{NOT_CHOSEN}: {count}."
     head = (
         "Which units are scaled matters"
-        if (corrected := comparison.null_holm())[row.label, row.null] < ALPHA
+        if corrected[row.label, row.null] < ALPHA
         else "It is not shown that the choice of units matters"
     )
-    count = f"{null.as_good(row.accuracy):,} of {null.n:,} random masks of the same size do at least as well"
     p = p_label(row.null_p) + _holm(corrected, row)
     return f"{head}: {count} ({p})."
 
@@ -109,22 +113,24 @@ def _holm(corrected: Mapping[tuple[str, str], float], row: MethodRow) -> str:
 
 def _units(comparison: Comparison, rows: Sequence[MethodRow]) -> str:
     """The same for several methods that have a null."""
-    found: dict[bool, list[str]] = {True: [], False: []}
+    found: dict[bool | None, list[str]] = {True: [], False: [], None: []}
     corrected = comparison.null_holm()
     for row in rows:
         null = null_of(comparison, row)
-        if null is not None and not math.isnan(row.null_p):
-            words = f"{null.as_good(row.accuracy):,} of {null.n:,} random masks do at least as well"
-            words += _holm(corrected, row)
-            found[corrected[row.label, row.null] < ALPHA].append(f"{row.label} ({words})")
-    if not found[True] and not found[False]:
-        return NO_NULL
+        if null is None:
+            continue
+        words = f"{null.as_good(row.accuracy):,} of {null.n:,} random masks do at least as well"
+        p = corrected.get((row.label, row.null))
+        words += "" if p is None else _holm(corrected, row)
+        found[None if p is None else p < ALPHA].append(f"{row.label} ({words})")
     again = "it is not shown" if found[True] else "It is not shown that the choice of units matters"
-    heads = {True: "Which units are scaled matters for", False: f"{again} for"}
-    return (
-        "; ".join(f"{heads[key]} {', '.join(found[key])}" for key in (True, False) if found[key])
-        + "."
+    shown = "; ".join(
+        f"{head} for {', '.join(found[key])}"
+        for key, head in ((True, "Which units are scaled matters"), (False, again))
+        if found[key]
     )
+    untested = f"{NOT_CHOSEN}: {', '.join(found[None])}" if found[None] else ""
+    return " ".join(f"{one}." for one in (shown, untested) if one) or NO_NULL
 
 
 def _valid(rows: Sequence[MethodRow], base: MethodRow) -> list[str]:

@@ -47,6 +47,8 @@ def conclusions(comparison: Comparison) -> tuple[str, ...]:
         for label, p in ((row.null, row.null_p), (row.layer_null, row.layer_null_p)):
             if (row.label, label) in corrected:
                 found.append(_among(comparison, row, label, p))
+            elif label:
+                found.append(_beside(comparison, row, label))
         found += [_harm(comparison, row)] if row.kind == "adaptive" and row.groups else []
     found += [f"{row.label} {row.verdict}." for row in comparison.rows if row.verdict]
     return tuple(found)
@@ -73,6 +75,15 @@ def _among(comparison: Comparison, row: MethodRow, label: str, p: float) -> str:
     return (
         f"The mask of {row.label} {words} random masks ({band.label}): {band.as_good(row.accuracy)} of {band.n} do as "
         f"well (p = {p:.3f} [{low:.3f}, {high:.3f}]{several}{more})."
+    )
+
+
+def _beside(comparison: Comparison, row: MethodRow, label: str) -> str:
+    """The same where the masks did not choose as the row did, and there is no p-value."""
+    band = next(null for null in comparison.nulls if null.label == label)
+    return (
+        f"{band.as_good(row.accuracy)} of {band.n} random masks ({band.label}) do as well as {row.label}: no test, "
+        "since they did not choose on dev as it did."
     )
 
 

@@ -167,8 +167,7 @@ class NullBand(Consistent, ArrayEq):
     margins: Float[np.ndarray, " draw"]
     """Mean margin of each draw (nats)."""
     n_cells: int = 0
-    """Cells (K and strength) that each mask chose from on dev, as the method did; 0: all run at the method's own cell,
-    and every p-value is conditional on it, which favours the method."""
+    """Cells (K and strength) that each mask chose from on dev; 0: all run at the method's own cell."""
 
     @property
     def n(self) -> int:
@@ -202,7 +201,11 @@ class NullBand(Consistent, ArrayEq):
         return count_interval(self.as_good(accuracy) + 1, self.n + 1, "clopper_pearson")
 
     def p_value(self, accuracy: float) -> float:
-        """Share of random masks that do at least as well, one-sided, with the +1 correction."""
+        """Share of random masks that do at least as well, one-sided, with the +1 correction.
+
+        A p-value where the method had no choice (a cell that was fixed before), or the masks had the same one; too
+        small otherwise (``MethodRow.null_p`` is NaN then).
+        """
         _require_share(accuracy)
         return empirical_p(accuracy, self.accuracies)
 

@@ -102,11 +102,12 @@ class MethodRow(Consistent, ArrayEq):
     null: str = ""
     """Label of the ``NullBand`` that it is placed in; empty where there is none."""
     null_p: float = float("nan")
-    """Place in that null; NaN where there is none."""
+    """p-value in that null; NaN where there is none, or where the row was chosen on dev and its masks were not: what
+    was chosen does better than what never chose, also where any ranking would have done."""
     layer_null: str = ""
     """Label of the ``NullBand`` of masks with as many units in each layer; empty where there is none."""
     layer_null_p: float = float("nan")
-    """Place in that one."""
+    """p-value in that one, in the same way."""
     settings: str = ""
     """What was chosen on dev, in words."""
     holm_p: float = float("nan")
@@ -191,8 +192,8 @@ def row_of(
         mcnemar_p=mcnemar_p(one.correct, base.correct, base.clusters),
         margin=one.margin,
         valid_rate=one.valid_rate,
-        null_p=bands[band].p_value(one.accuracy) if band else float("nan"),
-        layer_null_p=bands[layers].p_value(one.accuracy) if layers else float("nan"),
+        null_p=_p_among(bands.get(band), one, given),
+        layer_null_p=_p_among(bands.get(layers), one, given),
         guards=Guards.of(one.picks, base.picks, base.clusters)
         if one.picks and base.picks
         else None,
@@ -204,6 +205,14 @@ def row_of(
         standard_error=one.standard_error,
         **given,
     )
+
+
+def _p_among(band: NullBand | None, one: Evaluation, given: Mapping[str, Any]) -> float:
+    """The p-value among random masks, where those chose among as many candidates as the method did."""
+    n_tried = given.get("n_candidates", 0)
+    if band is None or (n_tried > 1 and band.n_cells < n_tried):
+        return float("nan")
+    return band.p_value(one.accuracy)
 
 
 def same_weights(one: Evaluation, other: Evaluation) -> bool:

@@ -9,7 +9,7 @@ from sadi_lens.types.results.comparison import Comparison, MethodRow, SideEffect
 from sadi_lens.types.results.guards import SHOWN
 
 METHOD_COLUMNS = (
-    *("method", "settings", "accuracy", "gain", "mended / broken", "null p"),
+    *("method", "settings", "accuracy", "gain", "mended / broken", "random as good"),
     *("margin (nats)", "valid"),
 )
 COMPARED_COLUMNS = (
@@ -47,14 +47,19 @@ def p_text(p: float) -> str:
 
 
 def null_text(comparison: Comparison, row: MethodRow) -> str:
-    """Place among random masks, and among those with as many units in each layer; nothing where there is none."""
+    """Random masks that do as well, of those with as many units in each layer, too; nothing where there are none.
+
+    With a p-value only where they chose on dev as the method did.
+    """
     texts: list[str] = []
     for label, p in ((row.null, row.null_p), (row.layer_null, row.layer_null_p)):
         if label:
             band = next(one for one in comparison.nulls if one.label == label)
             ends = interval_text(band.p_interval(row.accuracy), ".2f")
-            texts.append(f"{p:.3f} {ends}{' (per layer)' if band.per_layer else ''}")
-    return ", ".join(texts)
+            place = f", p {p:.3f} {ends}" if p == p else ""
+            layers = " (per layer)" if band.per_layer else ""
+            texts.append(f"{band.as_good(row.accuracy)} of {band.n}{layers}{place}")
+    return "; ".join(texts)
 
 
 def power_text(comparison: Comparison) -> str:
