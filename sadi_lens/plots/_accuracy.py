@@ -16,7 +16,7 @@ from sadi_lens.plots._layout import (
     signed,
     where,
 )
-from sadi_lens.plots._null import as_good, null_of, with_nulls
+from sadi_lens.plots._null import null_of, p_label, with_nulls
 from sadi_lens.plots._theme import SYMBOLS, Theme, require_theme
 from sadi_lens.types.checks import checked
 from sadi_lens.types.results import Comparison, MethodRow, NullBand
@@ -201,13 +201,14 @@ def _add_columns(
     else:
         _add_text(figure, valid, _VALID, y, theme.ink)
     if null is not None:
-        _add_text(figure, as_good(null, row, "").replace(" (", "<br>("), _P, y, theme.ink)
+        count = f"{null.as_good(row.accuracy):,} of {null.n:,}"
+        _add_text(figure, "<br>".join(filter(None, (count, p_label(row.null_p)))), _P, y, theme.ink)
 
 
 def _add_text(figure: go.Figure, text: str, shift: int, y: int, color: str) -> None:
     figure.add_annotation(
         x=1, xref="paper", xanchor="left", xshift=shift, y=y, text=text, showarrow=False,
-        font={"color": color, "size": 12},
+        font={"color": color, "size": 12}, align="left",
     )  # fmt: skip
 
 

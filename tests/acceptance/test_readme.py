@@ -24,3 +24,22 @@ def test_the_code_runs(tmp_path, monkeypatch, capsys):
 def test_every_linked_file_exists():
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", README.read_text(encoding="utf-8")):
         assert (README.parent / target).exists(), target
+
+
+def test_the_demo_table_is_that_of_the_run_beside_the_figures():
+    """Accuracies, gains with their intervals and places among random masks, digit for digit."""
+    from sadi_lens.types.results.table import points_text
+    from sadi_lens.types.store import read_json
+
+    text = README.read_text(encoding="utf-8")
+    table = text[text.index("| `sadi-lens demo` |") :].split("\n\n")[0]
+    rows = read_json(README.parent / "figures" / "results.json")["comparison"].rows
+    found = {row.label: row for row in rows}
+    for line, label in (("paper's ranking", "signed"), ("by their effect", "effect")):
+        row = found[f"SADI head ({label} ranking)"]
+        (own,) = [one for one in table.splitlines() if one.startswith("| SADI") and line in one]
+        assert f"| {row.accuracy:.1%} | {points_text(row.gain, row.gain_interval)} |" in own
+        assert f"p {row.null_p:.3f}".rstrip("0") in own
+    fixed = [found[f"fixed, same mask, same {one}"] for one in ("coefficient", "norm", "mean push")]
+    assert " / ".join(f"{100 * one.accuracy:.1f}" for one in fixed) + "%" in table
+    assert " / ".join(f"{100 * one.gain:+.1f}" for one in fixed) in table

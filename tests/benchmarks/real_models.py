@@ -123,7 +123,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--assets", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/real"))
-    parser.add_argument("--null", type=int, default=200)
+    parser.add_argument("--null", type=int, default=60)
     parser.add_argument("--components", nargs="+", default=["head", "neuron", "hidden"])
     arguments = parser.parse_args()
     import torch
@@ -146,8 +146,10 @@ def main() -> None:
             write_json(results, arguments.out / f"{name.replace(' ', '_')}.json")
             sizes_ = f"{len(task.pairs)} pairs, {len(task.dev)} dev, {len(task.test)} test"
             print(f"\n### {name} ({sizes_})\n")  # noqa: T201  # this is a script
-            print("| method | settings | accuracy | gain | null p | margin | valid |")  # noqa: T201
-            print("|---|---|---|---|---|---|---|")  # noqa: T201
+            print(
+                "| method | settings | accuracy | gain | mended / broken | random as good | margin | valid |"
+            )  # noqa: T201
+            print("|---|---|---|---|---|---|---|---|")  # noqa: T201
             for row in method_rows(results["comparison"]):
                 print("| " + " | ".join(row) + " |")  # noqa: T201
             print(f"\n{results['finding']}")  # noqa: T201

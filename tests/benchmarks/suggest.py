@@ -21,6 +21,7 @@ from sadi_lens.measure.methods.sadi import sadi
 from sadi_lens.tasks.suggest import ENDINGS, WORDINGS
 from sadi_lens.tasks.suggest_facts import FACTS
 from sadi_lens.types.results.conclusions import conclusions
+from sadi_lens.types.results.table import null_text
 from sadi_lens.types.store import write_json
 
 ROWS = (
@@ -122,8 +123,9 @@ def texts(model: Any, known: list[str], ending: str, size: int, position: str) -
     return pd.DataFrame(rows).map(lambda cell: " ".join(str(cell).replace("|", "\\|").split()))
 
 
-def cell(row: Any, groups: pd.DataFrame) -> list[str]:
+def cell(row: Any, found: sl.types.Comparison) -> list[str]:
     """One row of the table of methods."""
+    groups = found.by_group()
     own = groups[groups["label"] == row.label].set_index("group")
     gain = row.gain_interval
     written = row.written
@@ -133,7 +135,7 @@ def cell(row: Any, groups: pd.DataFrame) -> list[str]:
         f"{100 * row.accuracy:.1f}",
         "" if row.kind == "unsteered" else f"{100 * row.gain:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]",
         *[f"{100 * own.loc[cue, 'accuracy']:.0f}" for cue in ("none", "right", "wrong")],
-        "" if row.null_p is None or row.null_p != row.null_p else f"{row.null_p:.3f}",
+        null_text(found, row),
         f"{100 * row.valid_rate:.0f}",
         "" if written is None else f"{100 * written.accuracy:.1f}",
         "" if row.side_effects is None else f"{row.side_effects.kl:.2f}",
@@ -158,6 +160,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=80, help="pairs, and dev items to choose on")
     parser.add_argument("--test", type=int, help="test items; default all")
     parser.add_argument("--n-null", type=int, default=40)
+    parser.add_argument("--tune-null", action="store_true", help="let random masks choose on dev")
     parser.add_argument("--methods", default="all", help="all, trained, controls, or names a,b,c")
     parser.add_argument("--reference", help="method that the others are contrasted with")
     parser.add_argument("--budget", type=int, default=BUDGET)
@@ -195,14 +198,23 @@ def main() -> None:
         reference=arguments.reference,
         neutral=list(NEUTRAL),
         n_null=arguments.n_null,
-        tune_null=False,
+        tune_null=arguments.tune_null,
         written=True,
         max_new_tokens=4,
     )
     write_json({"comparison": found}, arguments.out / "results.json")
-    groups = found.by_group()
-    names = ["method", "settings", "all", "gain", "none", "right", "wrong", "null p", "valid"]
-    rows = [cell(row, groups) for row in found.rows]
+    names = [
+        "method",
+        "settings",
+        "all",
+        "gain",
+        "none",
+        "right",
+        "wrong",
+        "random as good",
+        "valid",
+    ]
+    rows = [cell(row, found) for row in found.rows]
     text += markdown(
         pd.DataFrame(rows, columns=[*names, "writes right", "KL on other text", "CPU s"])
     )

@@ -344,36 +344,3 @@ def test_a_snapshot_in_the_hubs_cache_is_called_by_its_hub_name(tmp_path):
     snapshot.mkdir(parents=True)
     (snapshot / "config.json").write_text("{}", encoding="utf-8")
     assert resolve(snapshot).name == "owner/some-model"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "shape", "prompt", "continued"),
-    [
-        ("smollm2", (30, 9, 576, 1536), "The capital of France is", " Paris"),
-        (
-            "gemma3-270m",
-            (18, 4, 640, 2048),
-            "Paris is the capital of",
-            " France",
-        ),
-    ],
-)
-def test_the_known_models_load_and_know_the_capital_of_france(
-    name, shape, prompt, continued, monkeypatch
-):
-    import sadi_lens as sl
-
-    known = sl.models.KNOWN[name]
-    try:
-        known.find()
-    except FileNotFoundError as error:
-        pytest.skip(str(error))
-    monkeypatch.delenv("SADI_LENS_CACHE")
-    model = sl.load_model(name)
-    info, record = sl.types.ModelInfo.of(model), sl.models.load_record(model)
-    assert (info.name, record.licence) == (name, known.licence)
-    assert (info.n_layers, info.n_heads, info.d_model, info.d_mlp) == shape
-    assert record.check.relative < 1e-4
-    (text,) = sl.generate(model, prompt, max_new_tokens=1)
-    assert text == continued

@@ -6,18 +6,43 @@ import pytest
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def smollm2():
-    """The real model, from the user's cache; skipped with the line that installs its weights."""
+def loaded(name):
+    """A known model, from the user's cache; skipped with the line that installs its weights."""
     import sadi_lens as sl
 
     try:
-        sl.models.KNOWN["smollm2"].find()
+        sl.models.KNOWN[name].find()
     except FileNotFoundError as error:
         pytest.skip(str(error))
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("SADI_LENS_CACHE", raising=False)
-        return sl.load_model("smollm2")
+        return sl.load_model(name)
+
+
+@pytest.fixture(scope="module")
+def smollm2():
+    return loaded("smollm2")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "prompt", "continued"),
+    [
+        ("smollm2", (30, 9, 576, 1536), "The capital of France is", " Paris"),
+        ("gemma3-270m", (18, 4, 640, 2048), "Paris is the capital of", " France"),
+    ],
+)
+def test_the_known_models_load_and_know_the_capital_of_france(
+    name, shape, prompt, continued, request
+):
+    import sadi_lens as sl
+
+    model = request.getfixturevalue(name) if name == "smollm2" else loaded(name)
+    info, record = sl.types.ModelInfo.of(model), sl.models.load_record(model)
+    assert (info.name, record.licence) == (name, sl.models.KNOWN[name].licence)
+    assert (info.n_layers, info.n_heads, info.d_model, info.d_mlp) == shape
+    assert record.check.relative < 1e-4
+    (text,) = sl.generate(model, prompt, max_new_tokens=1)
+    assert text == continued
 
 
 def test_it_knows_the_facts_answers_with_a_choice_and_yields_to_a_wrong_suggestion(smollm2):

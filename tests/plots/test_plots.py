@@ -787,7 +787,7 @@ def test_gains_and_null_p_stand_beside_the_rows():
     texts = annotations(plots.method_accuracy(comparison()))
     assert "<b>+20.0</b> [+10.0, +25.0]" in texts
     assert "<b>\u22125.0</b> [\u221215.0, +0.0]" in texts
-    assert "1 of 4<br>(p = 0.400)" in texts  # (1 + 1 draw at least as good) / (1 + 4 draws)
+    assert "1 of 4<br>p = 0.400" in texts  # (1 + 1 draw at least as good) / (1 + 4 draws)
     assert "unsteered 60.0%" in texts
     assert "chance 50.0%" in texts
     assert "5 to 95%: 51.5% to 87.0%" in texts
