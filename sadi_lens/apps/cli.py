@@ -155,13 +155,15 @@ def compare(
 
 @command("figures demo/results.json --out figures")
 def figures(
-    results: Annotated[Path, typer.Argument(help="results.json of a run")],
+    run: Annotated[Path, typer.Argument(help="results.json of a run, or the folder that holds it")],
     out: Annotated[Path | None, typer.Option(help="Folder; default figures/ beside it")] = None,
     png: Png = True,
 ) -> None:
     """Draw every figure again from results.json, without a model."""
+    from sadi_lens.apps.report.build import results_file
     from sadi_lens.types.store import read_json
 
+    results = results_file(run)
     _draw(read_json(results), out or results.parent / "figures", png=png)
 
 

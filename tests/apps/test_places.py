@@ -81,7 +81,7 @@ COMMANDS = {
     "run": ["run", "{home}/mine.yaml", "--model", "/nope"],
     "explorer": ["explorer", "--model", "/nope"],
     "report": ["report", "{home}/old"],
-    "figures": ["figures", "{home}/old/results.json", "--no-png"],
+    "figures": ["figures", "{home}/old", "--no-png"],
 }
 
 

@@ -47,6 +47,21 @@ class Card(NamedTuple):
     note: str
 
 
+def results_file(run: Path) -> Path:
+    """The ``results.json`` that is meant: the file itself, or that of a folder.
+
+    Raises:
+        FileNotFoundError: If a folder holds none.
+    """
+    if not run.is_dir():
+        return run
+    if not (run / RESULTS).is_file():
+        raise FileNotFoundError(
+            f"{run} holds no {RESULTS}; `sadi-lens demo --out {run}` writes one"
+        )
+    return run / RESULTS
+
+
 def write_report(run: str | Path | Mapping[str, Any], path: str | Path | None = None) -> Path:
     """Write the report of a run as one HTML file that needs no network, no model and no kernel.
 
@@ -67,13 +82,7 @@ def write_report(run: str | Path | Mapping[str, Any], path: str | Path | None = 
             raise ValueError("path is needed when the results are given as a dict")
         require_place(as_path("path", path))
         return write_page(report_html(run), path)
-    source = as_path("run", run)
-    if source.is_dir():
-        source = source / RESULTS
-        if not source.is_file():
-            raise FileNotFoundError(
-                f"{run} holds no {RESULTS}; `sadi-lens demo --out {run}` writes one"
-            )
+    source = results_file(as_path("run", run))
     path = source.parent / "report.html" if path is None else as_path("path", path)
     require_place(path)
     results = read_json(source)

@@ -133,7 +133,7 @@ def what_changed(steered: Evaluation, base: Evaluation) -> str:
         >>> scaling = sl.MaskedScaling(sl.top_k_mask(heads, 2), strength=5.0)
         >>> base, steered = sl.evaluate(model, task.dev, [None, scaling], progress=False)
         >>> print(sl.types.what_changed(steered, base).replace(": ", ":\n"))
-        Accuracy 75.0% to 99.6% (+24.6 points [+19.5, +30.5]):
+        Accuracy 75.0% to 99.6% (+24.6 points [+19.1, +31.0]):
         more than another favourite (balanced accuracy 75.0% to 99.6% [+19.5, +29.8], AUC 0.83 to 1.00 [+0.12, +0.22]).
     """
     if steered.items != base.items:
