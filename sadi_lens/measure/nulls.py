@@ -48,7 +48,7 @@ def null_band(
     """Accuracies of ``n`` random masks with the K (and, if asked, the per-layer counts) of ``mask``.
 
     What is left when only the choice of units is taken away. At a cell that was chosen for ``mask`` on dev the p-values
-    are too small (below 5% in 9 to 10% of cases): random masks never chose. With ``tune_on`` each random mask goes
+    are too small (below 5% in 11% of cases): random masks never chose. With ``tune_on`` each random mask goes
     through the same cells there as the method did, and the unsteered model, and is scored at the one it does best
     with. A random mask is then a random order of the units (within each layer, for ``per_layer``), of which each K
     takes the first.

@@ -182,7 +182,7 @@ def main() -> None:
         rates = null_errors(correlation, repeats // 2)
         texts = " | ".join(f"{100 * one:.1f}" for one in rates)
         print(f"| {correlation:g} | {texts} |", flush=True)  # noqa: T201
-    for correlation in (0.3, 1.0):
+    for correlation in (0.1, 0.3, 1.0):
         share = coverage_of_accuracy(LOPSIDED, correlation, 0.7, repeats)
         print(f"\n{LOPSIDED.words}, correlation {correlation}, accuracy 70%: {100 * share:.1f}")  # noqa: T201
 

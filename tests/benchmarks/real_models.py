@@ -15,7 +15,7 @@ from typing import Any
 import sadi_lens as sl
 from sadi_lens.apps.demo import run_demo
 from sadi_lens.engine.text import encode
-from sadi_lens.types.results.table import method_rows
+from sadi_lens.types.results.table import METHOD_COLUMNS, method_rows
 from sadi_lens.types.store import write_json
 
 MOODS = (" happy", " sad")
@@ -146,10 +146,8 @@ def main() -> None:
             write_json(results, arguments.out / f"{name.replace(' ', '_')}.json")
             sizes_ = f"{len(task.pairs)} pairs, {len(task.dev)} dev, {len(task.test)} test"
             print(f"\n### {name} ({sizes_})\n")  # noqa: T201  # this is a script
-            print(
-                "| method | settings | accuracy | gain | mended / broken | random as good | margin | valid |"
-            )  # noqa: T201
-            print("|---|---|---|---|---|---|---|---|")  # noqa: T201
+            print("| " + " | ".join(METHOD_COLUMNS) + " |")  # noqa: T201
+            print("|" + "---|" * len(METHOD_COLUMNS))  # noqa: T201
             for row in method_rows(results["comparison"]):
                 print("| " + " | ".join(row) + " |")  # noqa: T201
             print(f"\n{results['finding']}")  # noqa: T201
