@@ -35,8 +35,9 @@ test-full: $(VENV)/.dev
 	SADI_LENS_SHAPES=1 $(PYTEST) -m "not lab" $(COMPUTING)
 
 # Shapes and types checked at every call, in the tests of the rooms that compute: elsewhere bad types are given on purpose.
+# One process: as fast as two, whose start takes as long as the tests.
 shapes: $(VENV)/.dev
-	SADI_LENS_SHAPES=1 $(PYTEST) $(COMPUTING)
+	SADI_LENS_SHAPES=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -p no:nbmake $(COMPUTING)
 
 # Steering inside vLLM and lm-evaluation-harness, in an environment of their own (3.5 GB, CPU).
 test-vllm: $(VLLM)/.installed
