@@ -272,17 +272,18 @@ def finding(comparison: Comparison, adaptive: str, rival: str) -> str:
             f", {rival} to {other.accuracy:.0%}; of {n} random masks at the same cell {as_good} and {others} do as "
             "well. They did not choose that cell, so this is no test of which units are scaled (tune_null is)."
         )
+    p = {one.label: f"Holm p = {corrected[one.label, one.null]:.3f}" for one in (row, other)}
     if corrected[row.label, row.null] < ALPHA:
         return head + (
-            f"; {as_good} of {n} random masks do as well (p = {row.null_p:.3f}): here the choice of units matters."
+            f"; {as_good} of {n} random masks do as well ({p[adaptive]}): here the choice of units matters."
         )
-    inside = f"the paper's ranking lies inside the random-mask null ({as_good} of {n} do as well, p = {row.null_p:.3f})"
+    inside = f"the paper's ranking lies inside the random-mask null ({as_good} of {n} do as well, {p[adaptive]})"
     if corrected[other.label, other.null] < ALPHA and other.gain > 0 and other.mcnemar_p < ALPHA:
         return head + (
-            f", but {inside}, while {rival} reaches {other.accuracy:.0%} and lies outside (p = {other.null_p:.3f}): "
+            f", but {inside}, while {rival} reaches {other.accuracy:.0%} and lies outside ({p[rival]}): "
             "scaling helps, and the signed mean is not what finds the units."
         )
     return head + (
-        f", but {inside}, and so does the {rival} (p = {other.null_p:.2f}): nothing here shows that it matters "
-        "which units are scaled."
+        f", but {inside}, and so does the {rival} ({p[rival]}): nothing here shows that it matters which units are "
+        "scaled."
     )
