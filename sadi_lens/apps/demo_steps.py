@@ -11,7 +11,7 @@ from sadi_lens.types.data import Task
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import HookedModel, ModelInfo
 
-N_STEPS = 9
+N_STEPS = 7
 """The last one is the figures, which are drawn from the results."""
 N_NULL = 60
 """Random masks in each null band: an empirical p-value no smaller than 1/61."""
@@ -66,18 +66,18 @@ def in_words(seconds: float) -> str:
     """Roughly how long.
 
     >>> from sadi_lens.apps.demo_steps import in_words
-    >>> in_words(8), in_words(130), in_words(9000)
-    ('under a minute', 'about 2 minutes', 'about 2.5 hours')
+    >>> in_words(8), in_words(80), in_words(130), in_words(9000)
+    ('under a minute', 'about a minute', 'about 2 minutes', 'about 2.5 hours')
     """
-    if seconds < 60:
-        return "under a minute"
+    if seconds < 90:
+        return "under a minute" if seconds < 60 else "about a minute"
     if seconds < 90 * 60:
         return f"about {seconds / 60:.0f} minutes"
     return f"about {seconds / 3600:.1f} hours"
 
 
 class Steps:
-    """Says each step once, as ``3 of 9  ...``.
+    """Says each step once, as ``3 of 7  ...``.
 
     Args:
         say: Takes the line.

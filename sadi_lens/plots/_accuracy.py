@@ -286,16 +286,17 @@ def _title(comparison: Comparison) -> str:
 
 
 def _change(who: str, rows: Sequence[MethodRow], base: MethodRow) -> str:
-    """Which way the rows move accuracy, as far as their intervals tell."""
+    """Which way the rows move accuracy, as far as tests and intervals tell."""
     values = [percent(row.accuracy) for row in rows]
     if len(values) > 3:
         low, *_, high = sorted(row.accuracy for row in rows)
         values = [f"{percent(low)} to {percent(high)}"]
     reached, before = " and ".join(values), percent(base.accuracy)
-    if all(row.gain_interval.low > 0 for row in rows):
+    ways = {row.moved(corrected=len(rows) > 1) for row in rows}
+    if ways == {1}:
         return f"{who} lifts accuracy from {before} to {reached}"
-    if all(row.gain_interval.high < 0 for row in rows):
+    if ways == {-1}:
         return f"{who} lowers accuracy from {before} to {reached}"
-    if all(row.gain_interval.low <= 0 <= row.gain_interval.high for row in rows):
+    if ways == {0}:
         return f"{who} changes nothing that can be told from chance: {reached}, unsteered {before}"
     return f"{who} reaches {reached}, unsteered {before}"

@@ -63,12 +63,13 @@ def paired_interval(
         return _score(float(gained), float(lost), n, delta)
 
     found: list[float] = []
+    inside = min(max(estimate, 1e-9 - 1), 1 - 1e-9)  # at -1 and 1 the score is 0 / 0
     for end, target in ((-1.0, quantile), (1.0, -quantile)):
-        edge = end * (1 - 1e-9)
-        if abs(estimate) >= 1 - 1e-9 and estimate * end > 0:
+        if estimate * end >= 1 - 1e-9:
             found.append(end)
             continue
-        outside: Any = brentq(lambda delta, t=target: score(delta) - t, edge, estimate)
+        edge = end * (1 - (1e-12 if abs(estimate) >= 1 - 1e-9 else 1e-9))
+        outside: Any = brentq(lambda delta, t=target: score(delta) - t, edge, inside)
         found.append(float(outside))
     return Interval(*found)
 

@@ -14,8 +14,8 @@ from sadi_lens.types.base import require_one_of
 CONFIDENCE = 0.95
 ALPHA = 0.05
 """A method is called outside the null, or different from another, when its p-value is below this."""
-FEW_CLUSTERS = 8
-"""Clusters that must differ from the others before the correlation of their items is believed."""
+FEW_CLUSTERS, ENOUGH_CLUSTERS = 8, 16
+"""Clusters that must differ from the others before the correlation of their items is looked at, and fully believed."""
 MIN_NULL = 20
 """Draws of a null that can give a p-value below ``ALPHA``."""
 
@@ -109,6 +109,7 @@ def effective_size(
     with V the sum of the clusters' squared sums, at most G - 1: one large cluster among small ones tells as little as
     a few. Where fewer than ``FEW_CLUSTERS`` hold another value than the most frequent one, the correlation of items
     cannot be seen: then each cluster counts once, n^2 / (sum of squared cluster sizes), with G - 1 degrees of freedom.
+    Up to ``ENOUGH_CLUSTERS`` the variance is at least a share of that one, which falls from 1 to 0.
 
     Args:
         values: One number an item.
@@ -125,7 +126,8 @@ def effective_size(
     if n_clusters < 2:
         return 1.0, math.inf
     found, counts = np.unique(values, return_counts=True)
-    if np.unique(names[values != found[counts.argmax()]]).size < FEW_CLUSTERS:
+    n_others = np.unique(names[values != found[counts.argmax()]]).size
+    if n_others < FEW_CLUSTERS:
         return n * n / float(sizes @ sizes), _student(n_clusters - 1.0)
     rest = values - values.mean()
     squares = np.bincount(names, weights=rest) ** 2
@@ -137,8 +139,12 @@ def effective_size(
         typical = (n - float(sizes @ sizes) / n) / (n_clusters - 1)
         shared = (between / (n_clusters - 1) - within) / typical
         variance = max(variance, n * within + shared * float(sizes @ sizes))
+    unseen = max(0.0, (ENOUGH_CLUSTERS - n_others) / (ENOUGH_CLUSTERS - FEW_CLUSTERS))
+    variance = max(variance, unseen * total_rest * float(sizes @ sizes) / n)
     spread = float(squares @ squares) - total**2 / n_clusters
-    freedom = min(n_clusters - 1.0, 2 * total**2 / max(spread, 1e-300))
+    freedom = n_clusters - 1.0
+    if total > 1e-12 * total_rest:  # otherwise clusters are exactly alike
+        freedom = min(freedom, 2 * total**2 / max(spread, 1e-300))
     return min(2.0 * n, n * total_rest / max(variance, 1e-300)), _student(freedom)
 
 

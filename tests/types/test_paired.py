@@ -95,3 +95,17 @@ def test_sizes_that_are_none_are_refused():
             detectable(10, share)
     with pytest.raises(ValueError, match="n must be at least 1, got 0"):
         power_line(0)
+
+
+def test_all_items_gained_or_lost_have_an_interval_whatever_the_clusters():
+    """At a difference of 1 the score is 0 / 0; which side of it rounding falls on depends on the clusters."""
+    from sadi_lens.types.paired import paired_interval
+
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        n = int(rng.integers(20, 400))
+        clusters = np.unique(rng.integers(0, n // 2, n), return_inverse=True)[1]
+        every, none = np.full(n, True), np.full(n, False)
+        low, high = paired_interval(every, none, clusters)
+        assert 0 < low < high == 1
+        assert paired_interval(none, every, clusters) == pytest.approx((-1, -low))

@@ -148,53 +148,71 @@ def test_clusters_are_numbered_and_lonely_items_are_none():
     assert cluster_codes(["x", None, None, "y"]) is None
 
 
-def test_eight_clusters_that_differ_are_enough_to_see_that_items_are_apart():
-    """Twenty clusters of two items; in some one item is right, in the others none."""
+def test_sixteen_clusters_that_differ_are_enough_to_see_that_items_are_apart():
+    """Forty clusters of two items; in some one item is right, in the others none."""
     import numpy as np
 
     from sadi_lens.types.stats import effective_size
 
-    clusters = np.repeat(np.arange(20), 2)
-    right = np.zeros((20, 2))
-    right[:8, 0] = 1
-    # Mean 0.2: sums of the rest are 8 times 0.6 and 12 times -0.4, squares of the items 40 * 0.2 * 0.8.
-    expected = 40 * 6.4 / ((8 * 0.36 + 12 * 0.16) * 20 / 19)
+    clusters = np.repeat(np.arange(40), 2)
+    right = np.zeros((40, 2))
+    right[:16, 0] = 1
+    # Mean 0.2: sums of the rest are 16 times 0.6 and 24 times -0.4, squares of the items 80 * 0.2 * 0.8.
+    expected = 80 * 12.8 / ((16 * 0.36 + 24 * 0.16) * 40 / 39)
     assert effective_size(right.ravel(), clusters)[0] == pytest.approx(expected)
-    right[7] = 0
-    assert effective_size(right.ravel(), clusters)[0] == pytest.approx(20)
+    right[12:] = 0  # half way: at least half of the variance of whole clusters
+    assert effective_size(right.ravel(), clusters)[0] == pytest.approx(80)
+    right[7:] = 0
+    assert effective_size(right.ravel(), clusters)[0] == pytest.approx(40)
+
+
+def test_clusters_that_are_exactly_alike_leave_all_degrees_of_freedom():
+    """One item of each fact right and one wrong: the sums of the clusters do not vary."""
+    import numpy as np
+    from scipy.stats import t
+
+    from sadi_lens.types.stats import effective_size, proportion_interval
+
+    for n_right, size in ((1, 2), (2, 3), (3, 4)):
+        right = np.tile(np.arange(size) < n_right, 50)
+        clusters = np.repeat(np.arange(50), size)
+        found, quantile = effective_size(right.astype(float), clusters)
+        assert (found, quantile) == pytest.approx((2 * right.size, t.ppf(0.975, 49)))
+        low, high = proportion_interval(right, clusters=clusters)
+        assert high - low < 0.2
 
 
 def test_one_large_cluster_leaves_few_degrees_of_freedom():
-    """Six items that are right, and eight clusters of two of which one is."""
+    """Six items that are right, and sixteen clusters of two of which one is."""
     import numpy as np
     from scipy.stats import t
 
     from sadi_lens.types.stats import effective_size
 
-    clusters = np.repeat(np.arange(9), [6, *[2] * 8])
-    right = np.r_[np.ones(6), [1, 0] * 8]
-    # Mean 7/11: sums of the rest are 24/11 and 8 times -3/11; V = 648/121, Var(V) = 332424/11^4 - (648/121)^2 / 9.
+    clusters = np.repeat(np.arange(17), [6, *[2] * 16])
+    right = np.r_[np.ones(6), [1, 0] * 16]
+    # Mean 11/19: sums of the rest are 48/19 and 16 times -3/19; V = 2448/361, and their fourth powers 5309712/361^2.
     size, quantile = effective_size(right, clusters)
-    assert quantile == pytest.approx(t.ppf(0.975, 2 * 648**2 / (332424 - 648**2 / 9)))
-    assert size == pytest.approx(22 * (616 / 121) / (648 / 121 * 9 / 8))
+    assert quantile == pytest.approx(t.ppf(0.975, 2 * 2448**2 / (5309712 - 2448**2 / 17)))
+    assert size == pytest.approx(38 * 3344 / (2448 * 17 / 16))
     alike = np.repeat(
-        np.arange(16), 2
+        np.arange(32), 2
     )  # half of like clusters: no more than one a cluster less one
-    _, quantile = effective_size((alike < 8).astype(float), alike)
-    assert quantile == pytest.approx(t.ppf(0.975, 15))
+    _, quantile = effective_size((alike < 16).astype(float), alike)
+    assert quantile == pytest.approx(t.ppf(0.975, 31))
 
 
 def test_a_large_cluster_is_taken_to_be_as_alike_as_the_small_ones_are():
-    """Sixteen pairs that are right or wrong together, and twelve items of one cluster, half of them right by chance."""
+    """32 pairs that are right or wrong together, and twelve items of one cluster, half of them right by chance."""
     import numpy as np
 
     from sadi_lens.types.stats import effective_size
 
-    clusters = np.repeat(np.arange(17), [12, *[2] * 16])
-    right = np.r_[[1, 0] * 6, np.repeat([1, 0], 16)].astype(float)
-    # Mean squares: within clusters 3 / 27, between them 8 / 16.
-    typical = (44 - 208 / 44) / 16
-    shared = (1 / 2 - 1 / 9) / typical
+    clusters = np.repeat(np.arange(33), [12, *[2] * 32])
+    right = np.r_[[1, 0] * 6, np.repeat([1, 0], 32)].astype(float)
+    # Mean squares: within clusters 3 / 43, between them 16 / 32.
+    typical = (76 - 272 / 76) / 32
+    shared = (1 / 2 - 3 / 43) / typical
     size, _ = effective_size(right, clusters)
-    assert size == pytest.approx(44 * 11 / (44 / 9 + 208 * shared))
-    assert size < 44 * 11 / (16 * 17 / 16) / 2  # the cluster-robust variance alone: 28.5
+    assert size == pytest.approx(76 * 19 / (76 * 3 / 43 + 272 * shared))
+    assert size < 76 * 19 / (32 * 33 / 32) / 1.5  # the cluster-robust variance alone: 43.8

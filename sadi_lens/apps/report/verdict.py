@@ -47,19 +47,12 @@ def verdict(comparison: Comparison) -> Verdict:
             (),
         )
     alone = len(rows) == 1
-    outcomes = [_outcome(row, alone) for row in rows]
+    words = {1: "helped", -1: "hurt", 0: "no change"}
+    outcomes = [words[row.moved(corrected=not alone)] for row in rows]
     outcome = outcomes[0] if len(set(outcomes)) == 1 else "mixed"
     sentence = f"{_head(outcome, outcomes)}: {_numbers(rows)} on {items}; unsteered {percent(base.accuracy)}."
     units = _unit(comparison, rows[0]) if alone else _units(comparison, rows)
     return Verdict(outcome, " ".join((sentence, units, *_valid(rows, base))), rows)
-
-
-def _outcome(row: MethodRow, alone: bool) -> str:
-    p = row.mcnemar_p if alone or math.isnan(row.holm_p) else row.holm_p
-    low, high = row.gain_interval
-    if p >= ALPHA or low <= 0 <= high:
-        return "no change"
-    return "helped" if row.gain > 0 else "hurt"
 
 
 def _head(outcome: str, outcomes: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from sadi_lens.types.paired import mcnemar_p, paired_interval
 from sadi_lens.types.results.evaluation import Evaluation, NullBand
 from sadi_lens.types.results.guards import Guards
 from sadi_lens.types.results.written import Written
-from sadi_lens.types.stats import Interval, effective_size, holm
+from sadi_lens.types.stats import ALPHA, Interval, effective_size, holm
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +154,23 @@ class MethodRow(Consistent, ArrayEq):
     @property
     def verdict(self) -> str:
         """What the gain is, where it is no gain in knowledge; else empty."""
-        return "" if self.guards is None else self.guards.verdict(self.gain_interval)
+        known = self.guards is not None and self.moved(corrected=False) > 0
+        return self.guards.verdict(self.gain_interval) if known else ""  # type: ignore[union-attr]
+
+    def moved(self, *, corrected: bool = True) -> int:
+        """1 where accuracy rose, -1 where it fell, 0 where the data do not say: a test and an interval without 0.
+
+        Args:
+            corrected: By Holm's p, where it is known; otherwise by McNemar's.
+        """
+        p = self.mcnemar_p if not corrected or math.isnan(self.holm_p) else self.holm_p
+        return direction(p, self.gain_interval)
+
+
+def direction(p: float, interval: Interval) -> int:
+    """1 or -1 where a difference is told from zero: p below ``ALPHA`` and an interval without 0; else 0."""
+    low, high = interval
+    return 0 if p >= ALPHA or low <= 0 <= high else (1 if low > 0 else -1)
 
 
 def row_of(
