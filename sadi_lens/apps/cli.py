@@ -104,7 +104,7 @@ def compare(
         str, typer.Option(help="Names separated by commas, of `sadi-lens methods`; default all")
     ] = "",
     component: Annotated[str, typer.Option(help="Of fixed methods, controls and null")] = "head",
-    n_null: Annotated[int, typer.Option(help="Random masks in each null; 0 for none")] = 40,
+    n_null: Annotated[int, typer.Option(help="Random masks in each null; 0 for none")] = 60,
     tune_null: Annotated[
         bool, typer.Option(help="Let every random mask choose K and strength on dev, as SADI did")
     ] = True,

@@ -109,6 +109,8 @@ def run_demo(
         model, task.pairs, task.name, component, position, seed, ks=grid, strengths=strengths
     )
     say(_opening(material, task, plan))
+    for line in plan.nulls.weakness:
+        say(line)
     steps.next(f"differences between right and wrong answers, {len(task.pairs)} pairs")
     _ = material.differences
     steps.next(f"effect of every {component} unit on the margin, {len(task.pairs)} pairs")
@@ -209,7 +211,7 @@ def _results(
     component = material.component
     adaptive, rival = by_ranking["signed"], by_ranking["effect"]
     return {
-        **pictured(material, task, chosen[adaptive], chosen[SAME_NORM]),
+        **pictured(material, task, chosen[adaptive], chosen.get(SAME_NORM)),
         "masks": {
             component: _mask(chosen[adaptive]),
             f"{component}, effect ranking": _mask(chosen[rival]),

@@ -22,14 +22,16 @@ SHOWN_PROMPTS = 60
 """Prompts that get an arrow."""
 
 
-def pictured(material: Material, task: Task, adaptive: Chosen, fixed: Chosen) -> dict[str, Any]:
+def pictured(
+    material: Material, task: Task, adaptive: Chosen, fixed: Chosen | None
+) -> dict[str, Any]:
     """Differences, those of the strongest units pair by pair, their null, and where each rule moves each prompt.
 
     Args:
         material: Of the demo.
         task: Its dev prompts get the arrows.
         adaptive: SADI by the paper's ranking.
-        fixed: The fixed vector of the same mask and norm.
+        fixed: The fixed vector of the same mask and norm; None where there is no push to match.
     """
     model, own, component = material.model, material.own, material.component
     shown = top_k_mask(own, min(SHOWN_UNITS, own.mean.size), ranking="magnitude")
@@ -45,7 +47,7 @@ def pictured(material: Material, task: Task, adaptive: Chosen, fixed: Chosen) ->
         columns = [units.units.index(one) for one in shown.units]
         own_columns = replace(units, units=shown.units, values=units.values[:, columns])
         found |= {"unit_differences": own_columns, "null": sign_flip_null(units)}
-    sadi, push = adaptive.intervention, fixed.intervention
+    sadi, push = adaptive.intervention, None if fixed is None else fixed.intervention
     if isinstance(sadi, MaskedScaling) and push is not None and not adaptive.is_unsteered:
         rules, kinds = {"SADI": sadi, "fixed, same norm": push}, ("adaptive", "fixed")
         prompts = [one.prompt for one in task.dev[:SHOWN_PROMPTS]]

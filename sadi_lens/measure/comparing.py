@@ -36,7 +36,7 @@ def compare(
     position: str = DEFAULT_POSITION,
     budget: int = BUDGET,
     controls: str = "main",
-    n_null: int = 40,
+    n_null: int = 60,
     tune_null: bool = True,
     neutral: Sequence[str] | None = None,
     reference: str | None = None,
@@ -60,7 +60,8 @@ def compare(
         controls: Where no methods are named, whose controls run: ``"main"``: those of SADI on ``component``, and the
             fixed vectors, donors and null of ``sadi-effect``; ``"all"``: of every method that scales a mask.
         n_null: Random masks in each null band (masks of the same K, and masks with as many units in each layer);
-            0 for none. More masks give a finer p-value: its 95% interval stands beside it.
+            0 for none. More masks give a finer p-value: its 95% interval stands beside it. With fewer than 20 a place
+            (a method and a null) none can be told from random masks after Holm's correction.
         tune_null: Let each random mask go through SADI's own grid of K and strength on dev, and choose as SADI did.
             Without it all run at SADI's cell, which is many times as fast and favours SADI: no p-value is given then.
         neutral: Texts that steering is not meant to change, for the side effects; the first ``N_NEUTRAL`` are used.

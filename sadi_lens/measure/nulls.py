@@ -1,5 +1,6 @@
 """The random-mask null: what is left when only the choice of units is taken away."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -157,6 +158,17 @@ class Nulls:
                 f"n_null must be 0 or at least {MIN_NULL}, got {self.n}: fewer cannot reach p < {ALPHA}"
             )
 
+    @property
+    def weakness(self) -> list[str]:
+        """In words, why no place can be told from random masks, where that is so: Holm's correction needs more."""
+        places = len(self.of) + len(self.per_layer_of)
+        if not self.n or not self.tuned or places / (1 + self.n) < ALPHA:
+            return []
+        return [
+            f"{self.n} random masks cannot tell {places} places from them after Holm's correction: it takes "
+            f"{math.ceil(places / ALPHA)}"
+        ]
+
     def cost(self, task: Task, budget: int | None) -> list[str]:
         """What the nulls will take, in words, before they run; nothing where there are none."""
         if not self.n:
@@ -171,7 +183,8 @@ class Nulls:
             if budget is None
             else f", up to {self.n * budget * len(task.dev):,} evaluations a null"
         )
-        return [f"{self.n} random masks go through {cells} on {len(task.dev)} dev items{most}"]
+        words = f"{self.n} random masks go through {cells} on {len(task.dev)} dev items{most}"
+        return [words, *self.weakness]
 
 
 def bands_of(
@@ -198,7 +211,7 @@ def bands_of(
             for c in one.candidates
             if isinstance(c.intervention, MaskedScaling)
         ]
-        cells = grid if nulls.tuned and len(grid) > 1 else None
+        cells = grid if nulls.tuned and grid else None
         for per_layer in (False, True) if one.name in nulls.per_layer_of else (False,):
             same = [(mask.k, strength) for mask, strength in cells or [(sadi.mask, sadi.strength)]]
             owner, own = one.name if per_layer else "", one.candidate
@@ -239,6 +252,8 @@ def _band(
             f"K {ks[0]} to {ks[-1]}",
             f"each with K and strength of its own from {len(cells)}",
         )
+    elif len(cells) == 1:
+        own = f"strength {strength:g} where it does better than nothing on dev"
     elif cells:
         own = f"each at its own of {len(cells)} strengths (conditional on this K)"
     return NullBand(

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from scipy import stats
 
 from sadi_lens.engine.prompts import encode_prompts
 from sadi_lens.engine.twin import input_rows, sites_of
@@ -26,6 +25,8 @@ from sadi_lens.types.checks import checked
 from sadi_lens.types.data import ContrastivePair, Sample, Task
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import HookedModel, ModelInfo, unit_label
+from sadi_lens.types.results import Evaluation
+from sadi_lens.types.stats import mean_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +76,7 @@ def head_paths(
     Returns:
         One row an edit: ``edit`` (``unsteered``, ``scaled``, ``direct``, ``rest``, ``direct, L2H5`` of every head,
         ``mean ablation``, ``resample ablation``), ``margin`` (mean change of the margin against the unsteered model,
-        nats), ``low``, ``high`` (95%, Student's t over items taken as independent), ``accuracy`` (NaN for ``rest``,
+        nats), ``low``, ``high`` (95%, Student's t; by cluster where items share one), ``accuracy`` (NaN for ``rest``,
         which is no run), ``n``. ``sadi_lens.plots.head_paths`` draws it.
 
     Raises:
@@ -108,9 +109,10 @@ def head_paths(
     margins = {name: one.margins - found["unsteered"].margins for name, one in found.items()}
     rows: list[dict[str, Any]] = []
     for name, change in margins.items():
-        rows.append(_row(name, change, found[name].accuracy))
+        rows.append(_row(name, change, found[name]))
         if name == "direct":
-            rows.append(_row("rest", margins["scaled"] - change, float("nan")))
+            rest = _row("rest", margins["scaled"] - change, found[name])
+            rows.append(rest | {"accuracy": float("nan")})
     frame = pd.DataFrame(rows)
     about = {"label": scaling.label, "task": task.name, "model": ModelInfo.of(model).name}
     frame.attrs = {**about, "split": split}
@@ -134,18 +136,15 @@ def _edits(
     }
 
 
-def _row(edit: str, change: np.ndarray, accuracy: float) -> dict[str, Any]:
-    n, mean = change.size, float(change.mean())
-    half = float("nan")
-    if n > 1:
-        half = float(stats.t.ppf(0.975, n - 1) * change.std(ddof=1) / np.sqrt(n))
+def _row(edit: str, change: np.ndarray, one: Evaluation) -> dict[str, Any]:
+    low, high = mean_interval(change, one.clusters)
     return {
         "edit": edit,
-        "margin": mean,
-        "low": mean - half,
-        "high": mean + half,
-        "accuracy": accuracy,
-        "n": n,
+        "margin": float(change.mean()),
+        "low": low,
+        "high": high,
+        "accuracy": one.accuracy,
+        "n": change.size,
     }
 
 

@@ -109,7 +109,7 @@ def effective_size(
     with V the sum of the clusters' squared sums, at most G - 1: one large cluster among small ones tells as little as
     a few. Where fewer than ``FEW_CLUSTERS`` hold another value than the most frequent one, the correlation of items
     cannot be seen: then each cluster counts once, n^2 / (sum of squared cluster sizes), with G - 1 degrees of freedom.
-    Up to ``ENOUGH_CLUSTERS`` the variance is at least a share of that one, which falls from 1 to 0.
+    Up to ``ENOUGH_CLUSTERS``, or half of all, the variance is at least a share of that one, which falls to 0.
 
     Args:
         values: One number an item.
@@ -139,7 +139,8 @@ def effective_size(
         typical = (n - float(sizes @ sizes) / n) / (n_clusters - 1)
         shared = (between / (n_clusters - 1) - within) / typical
         variance = max(variance, n * within + shared * float(sizes @ sizes))
-    unseen = max(0.0, (ENOUGH_CLUSTERS - n_others) / (ENOUGH_CLUSTERS - FEW_CLUSTERS))
+    enough = min(ENOUGH_CLUSTERS, n_clusters / 2)
+    unseen = max(0.0, enough - n_others) / (ENOUGH_CLUSTERS - FEW_CLUSTERS)
     variance = max(variance, unseen * total_rest * float(sizes @ sizes) / n)
     spread = float(squares @ squares) - total**2 / n_clusters
     freedom = n_clusters - 1.0
@@ -148,11 +149,51 @@ def effective_size(
     return min(2.0 * n, n * total_rest / max(variance, 1e-300)), _student(freedom)
 
 
+def stretched(
+    found: Interval, estimate: float, clusters: Int[np.ndarray, " item"] | None
+) -> Interval:
+    """A bootstrap interval of a difference of shares, as wide as the number of clusters that were drawn asks for.
+
+    Percentiles of G resampled clusters are too narrow by t(G - 1) / z sqrt(G / (G - 1)): the ends move away from the
+    estimate by that factor, within [-1, 1]. NaN with fewer than ``FEW_CLUSTERS``; unchanged without clusters.
+    """
+    if clusters is None or math.isnan(found.low):
+        return found
+    n = np.unique(clusters).size
+    if n < FEW_CLUSTERS:
+        return Interval(math.nan, math.nan)
+    factor = _student(n - 1.0) / _NORMAL * math.sqrt(n / (n - 1))
+    low, high = (estimate + factor * (end - estimate) for end in found)
+    return Interval(max(-1.0, low), min(1.0, high))
+
+
 @lru_cache(maxsize=4096)
 def _student(freedom: float) -> float:
     from scipy.stats import t
 
     return float(t.ppf((1 + CONFIDENCE) / 2, freedom))
+
+
+def mean_interval(
+    values: Float[np.ndarray, " item"], clusters: Int[np.ndarray, " item"] | None = None
+) -> Interval:
+    """95% interval of a mean: Student's t; by cluster, at the effective number of items, where items share one.
+
+    NaN for a single item, endless where all items are of one cluster.
+
+    Example:
+        >>> import numpy as np
+        >>> from sadi_lens.types.stats import mean_interval
+        >>> [round(end, 3) for end in mean_interval(np.array([1.0, 2.0, 3.0, 4.0]))]
+        [0.446, 4.554]
+    """
+    mean, n = float(values.mean()), values.size
+    if n < 2:
+        return Interval(math.nan, math.nan)
+    size, quantile = effective_size(values, clusters)
+    quantile = _student(n - 1.0) if clusters is None else quantile
+    half = quantile * float(values.std(ddof=1)) / math.sqrt(size)
+    return Interval(mean - half, mean + half)
 
 
 def standard_error(accuracy: float, n: int) -> float:

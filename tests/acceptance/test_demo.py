@@ -44,6 +44,28 @@ def test_random_masks_hit_the_planted_head_one_time_in_32(results):
     assert row.null_p == pytest.approx((1 + hits.sum()) / 40)
 
 
+def test_a_demo_in_which_scaling_does_not_help_on_dev_says_so(planted):
+    """The right answers of dev are turned round: the planted head makes every cell worse."""
+    from sadi_lens.apps.demo import run_demo
+
+    model, task = planted
+    turned = tuple(dataclasses.replace(one, answer=1 - one.answer) for one in task.dev)
+    said = []
+    found = run_demo(
+        model,
+        dataclasses.replace(task, dev=turned),
+        ks=[1],
+        strengths=[5.0],
+        n_null=20,
+        progress=False,
+        say=said.append,
+    )
+    assert found["choice"].strength == 0
+    assert "shifts" not in found
+    assert "no change that the data can tell from zero" in found["finding"]
+    assert any("20 random masks cannot tell 2 places from them" in line for line in said)
+
+
 def test_no_test_item_reaches_the_choice(planted, results):
     """Turn every answer of the test split round: masks, K and strengths stay what they were."""
     from sadi_lens.apps.demo import run_demo

@@ -59,7 +59,7 @@ def comparison(info, *rows, nulls=(), n=40):
             {"null": "random"},
             "helped",
             "Steering helped: SADI",
-            "Random masks at the method's own cell, which they did not choose, are no test: 1 of 5 random masks of "
+            "Random masks that did not choose on dev as the method did are no test: 1 of 5 random masks of "
             "the same size do at least as well.",
         ),
         (
@@ -236,9 +236,11 @@ def test_every_part_of_a_run_is_in_the_page_and_missing_ones_are_left_out(info, 
         info.fingerprint,
         'id="differences_head"',
         'id="method_accuracy"',
-        "tuned for the method",
     ):
         assert words in page, words
+    assert "without a p-value" not in page
+    one = comparison(info, row("SADI", 0.75, null="random"), nulls=(null(),))
+    assert "it is no test" in report_html({"comparison": one})
     assert 'id="chosen"' not in page
     only = report_html({"differences": {"head": head_differences}})
     assert "does not say whether steering helps" in only

@@ -1,5 +1,7 @@
 """Ablations and direct paths against raw Hugging Face and the planted model."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -139,6 +141,24 @@ def test_the_means_of_an_ablation_are_those_of_its_component(differences):
 def test_one_item_has_no_interval():
     from sadi_lens.measure.paths import _row
 
-    row = _row("scaled", np.array([1.5]), 1.0)
+    row = _row("scaled", np.array([1.5]), SimpleNamespace(clusters=None, accuracy=1.0))
     assert row["margin"] == 1.5
     assert np.isnan([row["low"], row["high"]]).all()
+
+
+def test_items_of_a_cluster_count_as_what_they_are_worth():
+    """Copies: ten of each of twenty items are worth twenty items, as statsmodels has them by cluster."""
+    import statsmodels.api as sm
+
+    from sadi_lens.measure.paths import _row
+
+    own = np.random.default_rng(0).normal(size=20)
+    clusters = np.repeat(np.arange(20), 10)
+    row = _row("scaled", np.repeat(own, 10), SimpleNamespace(clusters=clusters, accuracy=1.0))
+    fit = sm.OLS(np.repeat(own, 10), np.ones(200)).fit(
+        cov_type="cluster", cov_kwds={"groups": clusters, "df_correction": True}, use_t=True
+    )
+    low, high = fit.conf_int()[0]
+    half = (row["high"] - row["low"]) / 2
+    assert half == pytest.approx((high - low) / 2, rel=0.12)  # fewer degrees of freedom than 19
+    assert half > (high - low) / 2 * 0.99

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 
@@ -76,3 +77,76 @@ def test_a_comparison_refuses_rows_and_bands_that_do_not_belong_together():
         with pytest.raises(ValueError, match=said):
             comparison(*rows, **changes)
     assert comparison(none, one).row("a") is one
+
+
+def evaluation(info, n_right, n=120):
+    """The first ``n_right`` of ``n`` items right."""
+    from sadi_lens.types.results import Evaluation
+
+    right = np.arange(n) < n_right
+    return Evaluation(
+        label=f"{n_right} right",
+        model=info,
+        task="toy",
+        split="test",
+        position="last_prompt",
+        scoring="sum",
+        correct=right,
+        margins=np.where(right, 1.0, -1.0).astype(np.float32),
+        valid=np.full(n, True),
+        choice_scores=np.stack(
+            [np.where(right, 0.0, -1.0), np.where(right, -1.0, 0.0)], axis=1
+        ).astype(np.float32),
+        items="the same",
+    )
+
+
+@pytest.mark.parametrize(
+    ("p", "holm", "ends", "alone", "corrected"),
+    [
+        (0.01, 0.04, (0.01, 0.2), 1, 1),
+        (0.01, 0.06, (0.01, 0.2), 1, 0),
+        (
+            0.0625,
+            0.0625,
+            (0.001, 0.083),
+            0,
+            0,
+        ),  # 4 of 120 mended, none broken: an interval without 0, no test
+        (0.01, 0.01, (-0.01, 0.2), 0, 0),
+        (0.01, math.nan, (-0.2, -0.01), -1, -1),
+    ],
+)
+def test_a_difference_is_told_from_zero_by_test_and_interval(p, holm, ends, alone, corrected):
+    from sadi_lens.types.stats import Interval
+
+    one = row(mcnemar_p=p, holm_p=holm, gain_interval=Interval(*ends))
+    assert (one.moved(corrected=False), one.moved()) == (alone, corrected)
+
+
+def test_four_mended_and_none_broken_is_no_change_wherever_it_is_said(info):
+    from sadi_lens.apps.report import verdict
+    from sadi_lens.plots._accuracy import _title
+    from sadi_lens.types.results import Comparison
+
+    base, steered = evaluation(info, 60), evaluation(info, 64)
+    found = Comparison.of([base, steered], details={steered.label: {"kind": "adaptive"}})
+    assert found.rows[1].gain_interval.low > 0
+    assert found.rows[1].mcnemar_p == 0.0625
+    assert "changes nothing that can be told from chance" in _title(found)
+    assert verdict(found).outcome == "no change"
+    from sadi_lens.types.results import what_changed
+
+    assert what_changed(steered, base).endswith("no change that the data can tell from zero.")
+
+
+def test_a_comparison_needs_evaluations_that_were_scored_alike(info):
+    from dataclasses import replace
+
+    from sadi_lens.types.results import Comparison
+
+    with pytest.raises(ValueError, match="must hold at least 1, the unsteered model first; got 0"):
+        Comparison.of([])
+    other = replace(evaluation(info, 64), scoring="per_token")
+    with pytest.raises(ValueError, match="must be scored alike, got 'sum' and 'per_token'"):
+        Comparison.of([evaluation(info, 60), other])

@@ -117,6 +117,31 @@ def test_selection_of_noise_is_all_optimism():
     assert cells == correct[..., 0].size
 
 
+def test_selection_takes_the_unsteered_model_where_best_would():
+    """Every cell breaks items, or valid answers: choosing adds nothing, since nothing is chosen."""
+    rng = np.random.default_rng(0)
+    n = 200
+    correct = rng.random((2, 4, n)) < 0.7
+    base = np.arange(n) % 20 > 0
+    sweep = grid(
+        correct.mean(axis=2), n=n, correct=correct, unsteered_correct=base, unsteered_accuracy=0.95
+    )
+    found = sweep.selection()
+    assert (found.held_out_gain, found.chosen) == pytest.approx((0.0, 0.95), abs=1e-9)
+    correct[1, 2] = True  # the best by far, with every answer invalid
+    valid = np.ones((2, 4))
+    valid[1, 2] = 0.1
+    broken = grid(
+        correct.mean(axis=2),
+        n=n,
+        correct=correct,
+        unsteered_correct=base,
+        unsteered_accuracy=0.95,
+        valid_rate=valid,
+    )
+    assert broken.selection() == found
+
+
 def copies(n_clusters=20, size=10, cells=48):
     """Equally good cells of pure coin flips on items of which each stands ``size`` times, in any order."""
     rng = np.random.default_rng(3)

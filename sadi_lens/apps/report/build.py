@@ -132,8 +132,8 @@ def report_html(results: Mapping[str, Any], *, versions: Mapping[str, str] | Non
         choice=results.get("choice"),
         sections=_sections(results, comparison, said),
         ends=_ends(results, first, versions or {}),
-        is_tuned=comparison is not None and all(null.tuned for null in comparison.nulls),
-        has_null=comparison is not None and bool(comparison.nulls),
+        has_untested=comparison is not None
+        and any(row.null and row.null_p != row.null_p for row in comparison.rows),
     )
 
 

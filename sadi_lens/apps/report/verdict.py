@@ -11,7 +11,8 @@ from sadi_lens.types.stats import ALPHA
 
 NAMED = 3
 """Methods that the first sentence gives the numbers of; of more it gives the range."""
-NOT_CHOSEN = "Random masks at the method's own cell, which they did not choose, are no test"
+NOT_CHOSEN = "Random masks that did not choose on dev as the method did are no test"
+NOT_SHOWN = "It is not shown that the choice of units matters"
 NO_NULL = "No random masks were drawn, so nothing says whether these units matter."
 
 
@@ -89,11 +90,8 @@ def _unit(comparison: Comparison, row: MethodRow) -> str:
     count = f"{null.as_good(row.accuracy):,} of {null.n:,} random masks of the same size do at least as well"
     if math.isnan(row.null_p):
         return f"{NOT_CHOSEN}: {count}."
-    head = (
-        "Which units are scaled matters"
-        if corrected[row.label, row.null] < ALPHA
-        else "It is not shown that the choice of units matters"
-    )
+    is_shown = corrected[row.label, row.null] < ALPHA and row.moved(corrected=False) > 0
+    head = "Which units are scaled matters" if is_shown else NOT_SHOWN
     p = p_label(row.null_p) + _holm(corrected, row)
     return f"{head}: {count} ({p})."
 
@@ -115,8 +113,8 @@ def _units(comparison: Comparison, rows: Sequence[MethodRow]) -> str:
         words = f"{null.as_good(row.accuracy):,} of {null.n:,} random masks do at least as well"
         p = corrected.get((row.label, row.null))
         words += "" if p is None else _holm(corrected, row)
-        found[None if p is None else p < ALPHA].append(f"{row.label} ({words})")
-    again = "it is not shown" if found[True] else "It is not shown that the choice of units matters"
+        found[None if p is None else p < ALPHA and row.moved() > 0].append(f"{row.label} ({words})")
+    again = "it is not shown" if found[True] else NOT_SHOWN
     shown = "; ".join(
         f"{head} for {', '.join(found[key])}"
         for key, head in ((True, "Which units are scaled matters"), (False, again))

@@ -95,9 +95,17 @@ class Comparison(Consistent, ArrayEq):
             notes: What was left out, and why.
 
         Raises:
-            ValueError: If the evaluations are not of the same items, or two have the same label.
+            ValueError: If there is none, they are not of the same items or scored in different ways, or two have the
+                same label.
         """
+        if not evaluations:
+            raise ValueError("evaluations must hold at least 1, the unsteered model first; got 0")
         base = evaluations[0]
+        scorings = list(dict.fromkeys(one.scoring for one in evaluations))
+        if len(scorings) > 1:
+            raise ValueError(
+                f"evaluations of a comparison must be scored alike, got {' and '.join(map(repr, scorings))}"
+            )
         others = ", ".join(one.label for one in evaluations if not same_weights(one, base))
         if others:
             notes = [*notes, f"weights of their own, not those of {base.model.name}: {others}"]

@@ -11,9 +11,10 @@ from sadi_lens.types.base import ArrayEq
 from sadi_lens.types.checks import check_value, checked
 from sadi_lens.types.invariants import Consistent
 from sadi_lens.types.model import ModelInfo
-from sadi_lens.types.paired import paired_interval
+from sadi_lens.types.paired import mcnemar_p, paired_interval
 from sadi_lens.types.results.guards import Guards, Picks
 from sadi_lens.types.stats import (
+    ALPHA,
     Interval,
     clustered_error,
     count_interval,
@@ -119,7 +120,8 @@ class Evaluation(Consistent, ArrayEq):
 def what_changed(steered: Evaluation, base: Evaluation) -> str:
     r"""What an intervention did to the answers, in one sentence: more knowledge, or another favourite.
 
-    Judged by 95% intervals, never by point values: the paired one of the accuracy, and those of ``Guards``.
+    Judged by McNemar's test and 95% intervals, never by point values: the paired interval of the accuracy, and those
+    of ``Guards``.
 
     Args:
         steered: Of an intervention.
@@ -134,7 +136,7 @@ def what_changed(steered: Evaluation, base: Evaluation) -> str:
         >>> base, steered = sl.evaluate(model, task.dev, [None, scaling], progress=False)
         >>> print(sl.types.what_changed(steered, base).replace(": ", ":\n"))
         Accuracy 75.0% to 99.6% (+24.6 points [+19.1, +31.0]):
-        more than another favourite (balanced accuracy 75.0% to 99.6% [+19.5, +29.8], AUC 0.83 to 1.00 [+0.12, +0.22]).
+        more than another favourite (balanced accuracy 75.0% to 99.6% [+19.4, +29.9], AUC 0.83 to 1.00 [+0.12, +0.22]).
     """
     if steered.items != base.items:
         raise ValueError(
@@ -146,7 +148,8 @@ def what_changed(steered: Evaluation, base: Evaluation) -> str:
         f"Accuracy {base.accuracy:.1%} to {steered.accuracy:.1%} ({100 * (steered.accuracy - base.accuracy):+.1f} "
         f"points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}])"
     )
-    if gain.low <= 0 <= gain.high:
+    p = mcnemar_p(steered.correct, base.correct, base.clusters)
+    if p >= ALPHA or gain.low <= 0 <= gain.high:
         return f"{head}: no change that the data can tell from zero."
     if gain.high < 0 or steered.picks is None or base.picks is None:
         return f"{head}."

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from sadi_lens.types.base import ArrayEq
 from sadi_lens.types.invariants import Consistent
-from sadi_lens.types.stats import CONFIDENCE, Interval
+from sadi_lens.types.stats import CONFIDENCE, Interval, stretched
 
 N_RESAMPLES = 1000
 AT_ONCE = 2_000_000
@@ -113,8 +113,9 @@ class Picks(Consistent, ArrayEq):
 class Guards(Consistent):
     """What stands beside the accuracy of a method: its answers, and its gain where no favourite helps.
 
-    Intervals are paired, percentile bootstrap (95%) over the items of each right answer; over clusters, where items
-    share one.
+    Intervals are paired, percentile bootstrap (95%) over the items of each right answer. Where items share a cluster
+    whole clusters are drawn, and the ends are moved away from the gain by t(G - 1) / z sqrt(G / (G - 1)), since so
+    few draws vary too little; fewer than ``FEW_CLUSTERS`` give no interval (NaN).
     """
 
     shares: tuple[tuple[str, float], ...]
@@ -162,15 +163,21 @@ class Guards(Consistent):
             gains = np.concatenate(list(_gains(steered, base, rng)))
         else:
             gains = np.concatenate(list(_gains_by_cluster(steered, base, clusters, rng)))
-        balanced, auc = (_interval(gains[:, at]) for at in (0, 1))
+        differences = (
+            steered.balanced_accuracy - base.balanced_accuracy,
+            steered.auc - base.auc,
+        )
+        balanced, auc = (
+            stretched(_interval(gains[:, at]), one, clusters) for at, one in enumerate(differences)
+        )
         return cls(
             shares=tuple(sorted(steered.shares.items(), key=lambda one: -one[1])),
             majority=steered.majority,
             balanced_accuracy=steered.balanced_accuracy,
-            balanced_gain=steered.balanced_accuracy - base.balanced_accuracy,
+            balanced_gain=differences[0],
             balanced_interval=balanced,
             auc=steered.auc,
-            auc_gain=steered.auc - base.auc,
+            auc_gain=differences[1],
             auc_interval=auc,
             d_prime=steered.d_prime,
             bias=steered.bias,
@@ -188,7 +195,8 @@ class Guards(Consistent):
         Args:
             gain: 95% interval of the gain in accuracy.
         """
-        if gain.low <= 0 or self.auc_interval.low > 0:
+        unknown = math.isnan(self.balanced_interval.low)
+        if unknown or gain.low <= 0 or self.auc_interval.low > 0:
             return ""
         rises = self.balanced_interval.low > 0
         if rises and math.isnan(self.auc_interval.low):
@@ -202,10 +210,8 @@ class Guards(Consistent):
     def numbers(self) -> str:
         """Both gains where no favourite helps, with their intervals."""
         (low, high), before = self.balanced_interval, self.balanced_accuracy - self.balanced_gain
-        words = (
-            f"balanced accuracy {before:.1%} to {self.balanced_accuracy:.1%} "
-            f"[{100 * low:+.1f}, {100 * high:+.1f}]"
-        )
+        ends = "" if math.isnan(low) else f" [{100 * low:+.1f}, {100 * high:+.1f}]"
+        words = f"balanced accuracy {before:.1%} to {self.balanced_accuracy:.1%}{ends}"
         if math.isnan(self.auc):
             return words
         low, high = self.auc_interval

@@ -226,7 +226,7 @@ def row_of(
 def _p_among(band: NullBand | None, one: Evaluation, given: Mapping[str, Any]) -> float:
     """The p-value among random masks, where those chose among as many candidates as the method did."""
     n_tried = given.get("n_candidates", 0)
-    if band is None or (n_tried > 1 and band.n_cells < n_tried):
+    if band is None or band.n_cells < n_tried:
         return float("nan")
     return band.p_value(one.accuracy)
 

@@ -38,23 +38,23 @@ def split_halves(
 
     Args:
         cells: Right (1) or wrong (0) in every cell.
-        base: The same of the unsteered model.
+        base: The same of the unsteered model, which is chosen where no cell does better.
         clusters: Number of each item's cluster; None: items are independent.
         n_splits: Random splits; each half is chosen on once.
         seed: Of the splits.
     """
     codes = np.arange(base.size) if clusters is None else clusters
-    names = np.unique(codes)
+    names, offered = np.unique(codes), np.vstack([base, cells])
     rng = np.random.default_rng(seed)
     found: list[tuple[float, float, float]] = []
     for _ in range(n_splits):
         first = np.isin(codes, rng.permutation(names)[: names.size // 2])
         for here in (first, ~first):
-            chosen = int(cells[:, here].mean(axis=1).argmax())
+            chosen = int(offered[:, here].mean(axis=1).argmax())  # ties go to the first
             found.append(
                 (
-                    float(cells[chosen, here].mean()),
-                    float(cells[chosen, ~here].mean()),
+                    float(offered[chosen, here].mean()),
+                    float(offered[chosen, ~here].mean()),
                     float(base[~here].mean()),
                 )
             )

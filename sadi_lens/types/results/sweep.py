@@ -245,7 +245,8 @@ class Sweep(Consistent, ArrayEq):
     def selection(self, *, n_splits: int = 200, seed: int = 0) -> "Selection":
         """How much of the best accuracy is selection: choose on one half of the items, measure on the other.
 
-        Items of one cluster stay in one half.
+        As ``best`` chooses: among the cells that keep valid answers (on all items), and the unsteered model where none
+        does better; margins, which decide ties there, play no part. Items of one cluster stay in one half.
 
         Raises:
             ValueError: If the items were not kept, or there are fewer than 4 (or 4 clusters).
@@ -257,7 +258,7 @@ class Sweep(Consistent, ArrayEq):
             raise ValueError(
                 f"selection() needs at least {MIN_SPLIT} {of}, got {self.n_independent}"
             )
-        cells = np.asarray(self.correct, dtype=float).reshape(-1, self.n)
+        cells = np.asarray(self.correct, dtype=float).reshape(-1, self.n)[self._kept(None).ravel()]
         base = np.asarray(self.unsteered_correct, dtype=float)
         return split_halves(cells, base, self.clusters, n_splits=n_splits, seed=seed)
 
