@@ -261,12 +261,11 @@ def finding(comparison: Comparison, adaptive: str, rival: str) -> str:
             "(tune_null is)."
         )
     p = {one.label: corrected[one.label, one.null] for one in (row, other)}
-    place = {
-        label: f"{counts[label]} of {n} random masks do as well, Holm p = {p[label]:.3f}"
-        for label in p
-    }
+    place = {label: f"{counts[label]} of {n} do as well, Holm p = {p[label]:.3f}" for label in p}
     if p[adaptive] < ALPHA:
-        return head + f"; {place[adaptive]}: here the choice of units matters."
+        return (
+            f"{head} and beats random masks ({place[adaptive]}): here the choice of units matters."
+        )
     told = f"the paper's ranking is not told apart from random masks ({place[adaptive]})"
     if other.moved(corrected=False) <= 0:
         return head + f", but {told}, and {rival} gains nothing that can be told from zero."

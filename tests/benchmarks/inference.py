@@ -58,6 +58,12 @@ DESIGNS = (
 )
 
 
+LARGE = (
+    (Design("40 clusters of 20", 800, 40, True), 0.95),
+    (Design("60 clusters of 20", 1200, 60, True), 0.97),
+    (Design("100 clusters of 20", 2000, 100, True), 0.97),
+)
+"""Large clusters and an accuracy near 1, where intervals are too narrow."""
 LOPSIDED = Design("100 items: one cluster of 60, twenty of 2", 100, 21, False, (60, *[2] * 20))
 
 
@@ -97,6 +103,25 @@ def coverage_and_errors(
         covered += low <= change[0] - change[1] <= high
         below += mcnemar_p(gained, lost, codes) < ALPHA
     return covered / repeats, below / repeats
+
+
+def skewed_errors(repeats: int, seed: int = 0) -> tuple[float, float]:
+    """No gain, but five clusters of 40 lose a fifth of their items and fifty of 4 gain as many.
+
+    Returns:
+        Share of data sets with McNemar's p below 5%, and with an interval without 0 as well.
+    """
+    rng = np.random.default_rng(seed)
+    clusters = np.repeat(np.arange(55), [*[40] * 5, *[4] * 50])
+    below = both = 0
+    for _ in range(repeats):
+        moved = uniform(rng, clusters, 0.5) < 0.2
+        gained, lost = moved & (clusters >= 5), moved & (clusters < 5)
+        low, high = paired_interval(gained, lost, clusters)
+        is_below = mcnemar_p(gained, lost, clusters) < ALPHA
+        below += is_below
+        both += is_below and not low <= 0 <= high
+    return below / repeats, both / repeats
 
 
 class World:
@@ -182,6 +207,12 @@ def main() -> None:
         rates = null_errors(correlation, repeats // 2)
         texts = " | ".join(f"{100 * one:.1f}" for one in rates)
         print(f"| {correlation:g} | {texts} |", flush=True)  # noqa: T201
+    for design, rate in LARGE:
+        share = coverage_of_accuracy(design, 0.2, rate, repeats)
+        print(f"\n{design.words}, correlation 0.2, accuracy {rate:.0%}: {100 * share:.1f}")  # noqa: T201
+    alone, both = skewed_errors(repeats)
+    shares = f"{100 * alone:.1f}%, with the interval {100 * both:.1f}%"
+    print(f"\nfew lose what many gain: p < .05 in {shares}")  # noqa: T201
     for correlation in (0.1, 0.3, 1.0):
         share = coverage_of_accuracy(LOPSIDED, correlation, 0.7, repeats)
         print(f"\n{LOPSIDED.words}, correlation {correlation}, accuracy 70%: {100 * share:.1f}")  # noqa: T201

@@ -198,7 +198,7 @@ class NullBand(Consistent, ArrayEq):
         return int((~(self.accuracies < accuracy)).sum())
 
     def p_interval(self, accuracy: float) -> Interval:
-        """95% interval of ``p_value``, exact: what another draw of as many masks could give."""
+        """95% interval (Clopper and Pearson) of the ``p_value`` that endlessly many such masks would give."""
         if math.isnan(self.p_value(accuracy)):
             return Interval(math.nan, math.nan)
         return count_interval(self.as_good(accuracy) + 1, self.n + 1, "clopper_pearson")
