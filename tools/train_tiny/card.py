@@ -222,7 +222,7 @@ of the options) decides its split by a hash. Training text uses no content of pa
 
 ## Accuracy without steering
 
-95% Wilson intervals in brackets. Chance is 50% for the first three tasks. Mixed: {mixed}.
+95% Wilson intervals in brackets, items taken as independent; by fact or rule, as `sl.evaluate` gives them, they are wider (effects, dev: 65-81). Chance is 50% for the first three tasks. Mixed: {mixed}.
 
 {accuracies}
 
