@@ -196,10 +196,11 @@ def explorer(
     """Steer a task at every K and strength, and write it as one HTML page: a dot an item, texts, pushes, maps."""
     from sadi_lens.types.files import require_place
     from sadi_lens.types.model import component_name
+    from sadi_lens.types.seals import EXPLORER
 
     asked = Asked(model, task, data, sizes, chat_template, dtype, position, scoring)
     component, text_task = component_name(component), writing_task(writing)
-    require_place(out)
+    require_place(out, EXPLORER)
     loaded, loaded_task, notes = asked.load()
     say(*notes)
     from sadi_lens.apps.explorer.making import answering, writing_beside
@@ -277,8 +278,9 @@ def _require_places(out: Path, png: bool, component: str | None = None) -> None:
     from sadi_lens.plots._demo import demo_figure_names
     from sadi_lens.plots.export import require_places
     from sadi_lens.types.files import require_place
+    from sadi_lens.types.seals import RESULTS
 
-    require_place(out / "results.json")
+    require_place(out / "results.json", RESULTS)
     require_places(demo_figure_names(component), out / "figures", png=png)
 
 
