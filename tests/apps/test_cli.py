@@ -236,7 +236,10 @@ def test_ctrl_c_says_what_the_command_keeps(name, tmp_path, monkeypatch):
     assert words in " ".join(done.output.split())
 
 
-def test_a_file_in_the_place_of_the_steps_is_refused_before_the_work(tmp_path):
+def test_a_file_in_the_place_of_the_steps_is_refused_before_the_work(tmp_path, monkeypatch):
+    from sadi_lens.apps._loading import Asked
+
+    monkeypatch.setattr(Asked, "load", lambda _: pytest.fail("loaded"))
     (tmp_path / "steps").write_text("mine")
     done = invoke("demo", "--out", tmp_path, "--no-png")
     assert done.exit_code == 1
