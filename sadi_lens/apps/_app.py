@@ -20,8 +20,11 @@ app = typer.Typer(
 )
 
 
+LOST = "what was only computed is lost, and the same command begins anew"
+
+
 def command(
-    *examples: str, more: bool = False
+    *examples: str, more: bool = False, stopped: str = LOST
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """A command of the app: what it refuses is one line and exit code 1, Ctrl-C 130, wrong usage 2.
 
@@ -30,6 +33,7 @@ def command(
     Args:
         *examples: For its help.
         more: Options that it does not have are left in the context's ``args``.
+        stopped: What Ctrl-C leaves besides whole files, in words.
     """
 
     def wrap(function: Callable[..., None]) -> Callable[..., None]:
@@ -44,9 +48,7 @@ def command(
             try:
                 function(*args, **kwargs | paths)
             except KeyboardInterrupt as error:
-                console.print(
-                    "\ninterrupted; what was written is kept and complete, run it again to go on"
-                )
+                say(f"\ninterrupted; every file that was written is whole; {stopped}")
                 raise typer.Exit(130) from error
             except typer.Exit:
                 raise

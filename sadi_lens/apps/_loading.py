@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sadi_lens.types.answers import SCORINGS
+
 if TYPE_CHECKING:
     from sadi_lens.types.data import Task
 
@@ -40,9 +42,7 @@ Sizes = Annotated[
 ChatTemplate = Annotated[
     bool, typer.Option(help="Ask through the tokenizer's chat template", show_default=False)
 ]
-Scoring = Annotated[
-    str, typer.Option(help="sum, per_token, pmi, generation or teacher_forced (see evaluate)")
-]
+Scoring = Annotated[str, typer.Option(help=f"One of {', '.join(SCORINGS)} (see evaluate)")]
 Dtype = Annotated[
     str | None, typer.Option(help="float32, bfloat16 or float16; default the model's")
 ]
@@ -117,7 +117,6 @@ class Asked:
 
     def __post_init__(self) -> None:
         from sadi_lens.models._names import resolve
-        from sadi_lens.types.answers import SCORINGS
         from sadi_lens.types.base import POSITIONS, require_one_of
 
         resolve(self.model)

@@ -43,6 +43,8 @@ def print_table(results: dict) -> None:
     )
     _print_groups(comparison)
     _print_guards(comparison)
+    for line in comparison.notes:
+        console.print(escape(line), highlight=False)
 
 
 def print_comparison(comparison: "Comparison") -> None:

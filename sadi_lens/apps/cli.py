@@ -24,6 +24,7 @@ from sadi_lens.apps._loading import (
     is_large,
     writing_task,
 )
+from sadi_lens.apps._outputs import STEPS, draw, require_places
 from sadi_lens.apps._printing import console, print_comparison, print_table
 
 __all__ = ["app"]
@@ -31,7 +32,10 @@ _ = _lists  # its commands are registered by importing it
 
 
 @command(
-    "demo", "demo --model smollm2", "demo --data mine.jsonl --model ./model --sizes 100,60,150"
+    "demo",
+    "demo --model smollm2",
+    "demo --data mine.jsonl --model ./model --sizes 100,60,150",
+    stopped="finished steps are kept in OUT/steps, and the same command goes on from there",
 )
 def demo(
     model: ModelName = "tiny",
@@ -63,10 +67,13 @@ def demo(
 
     asked = Asked(model, task, data, sizes, chat_template, dtype, position, scoring)
     component = component_name(component)
-    _require_places(out, png, component)
+    require_places(out, png, component)
     from sadi_lens.measure.calls import journal
+    from sadi_lens.types.files import require_parent
 
-    with journal(out / "steps"):
+    require_parent(out / STEPS / "step")
+
+    with journal(out / STEPS):
         loaded, loaded_task, notes = asked.load()
         say(*notes)
         from sadi_lens.apps.demo import run_demo
@@ -86,11 +93,14 @@ def demo(
     print_table(results)
     path = write_json(results, out / "results.json")
     say(f"results: {path}")
-    _draw(results, out / "figures", png=png)
+    draw(results, out / "figures", png=png)
     say(f"\n{results['finding']}")
 
 
-@command("compare --model smollm2 --methods sadi-head,sadi-effect,caa", "compare --data mine.jsonl")
+@command(
+    "compare --model smollm2 --methods sadi-head,sadi-effect,caa",
+    "compare --data mine.jsonl --model ./model",
+)
 def compare(
     model: ModelName = "tiny",
     task: TaskName = None,
@@ -123,7 +133,7 @@ def compare(
 ) -> None:
     """Every way to steer side by side: chosen on dev with one budget, scored once on the same test items."""
     asked = Asked(model, task, data, sizes, chat_template, dtype, position, scoring)
-    _require_places(out, png)
+    require_places(out, png)
     from sadi_lens.tasks.files import read_lines
 
     texts = None if neutral is None else read_lines(neutral)
@@ -150,7 +160,7 @@ def compare(
     )
     print_comparison(comparison)
     say(f"results: {write_json({'comparison': comparison}, out / 'results.json')}")
-    _draw({"comparison": comparison}, out / "figures", png=png)
+    draw({"comparison": comparison}, out / "figures", png=png)
 
 
 @command("figures demo/results.json --out figures")
@@ -164,7 +174,7 @@ def figures(
     from sadi_lens.types.store import read_json
 
     results = results_file(run)
-    _draw(read_json(results), out or results.parent / "figures", png=png)
+    draw(read_json(results), out or results.parent / "figures", png=png)
 
 
 @command("report demo")
@@ -196,10 +206,11 @@ def explorer(
     """Steer a task at every K and strength, and write it as one HTML page: a dot an item, texts, pushes, maps."""
     from sadi_lens.types.files import require_place
     from sadi_lens.types.model import component_name
+    from sadi_lens.types.seals import EXPLORER
 
     asked = Asked(model, task, data, sizes, chat_template, dtype, position, scoring)
     component, text_task = component_name(component), writing_task(writing)
-    require_place(out)
+    require_place(out, EXPLORER)
     loaded, loaded_task, notes = asked.load()
     say(*notes)
     from sadi_lens.apps.explorer.making import answering, writing_beside
@@ -212,7 +223,10 @@ def explorer(
     say(f"explorer: {made.to_html(out, writing=beside, progress=shown)}")
 
 
-@command("run small --model tiny --out runs/small")
+@command(
+    "run table4 --model tiny --out runs/table4",
+    stopped="finished cells are kept, and the same command goes on with the others",
+)
 def run(
     experiment: Annotated[str, typer.Argument(help="A YAML file, or the name of an example")],
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/NAME")] = None,
@@ -270,31 +284,3 @@ def serve(
     os.execve(
         found.command[0], found.command, found.environment
     )  # the server takes this process's place
-
-
-def _require_places(out: Path, png: bool, component: str | None = None) -> None:
-    """Refuse before anything is computed what could not be written afterwards."""
-    from sadi_lens.plots._demo import demo_figure_names
-    from sadi_lens.plots.export import require_places
-    from sadi_lens.types.files import require_place
-
-    require_place(out / "results.json")
-    require_places(demo_figure_names(component), out / "figures", png=png)
-
-
-def _draw(results: dict, out: Path, *, png: bool) -> None:
-    from sadi_lens.plots import demo_figures, export
-
-    drawn = {
-        f"{name}{suffix}": figure
-        for theme, suffix in (("light", ""), ("dark", "_dark"))
-        for name, figure in demo_figures(results, theme=theme).items()
-    }
-    if not drawn:
-        held = ", ".join(map(repr, results)) or "nothing"
-        raise ValueError(f"the results hold no part that a figure shows, got {held}")
-    try:
-        export(drawn, out, png=png)
-    except RuntimeError as error:  # no browser: the HTML is there all the same
-        console.print(f"[yellow]{escape(str(error))}[/yellow]", highlight=False)
-    console.print(f"figures: {escape(str(out))} ({len(drawn)})")

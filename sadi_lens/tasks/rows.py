@@ -1,6 +1,7 @@
 """A row of a user's data as a pair or a sample."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -206,22 +207,36 @@ def _index(value: Any, texts: Sequence[str], labels: Sequence[str]) -> int:
     if labels and str(value) in labels:
         return labels.index(str(value))
     same: list[int] = []
+    number: Any = value
     if isinstance(value, str):
         same = [index for index, one in enumerate(texts) if one.strip() == value.strip()]
-        if (
-            value.strip().isdecimal()
-        ):  # a cell of a CSV file; a text and an index at once is refused
-            value = value if same else int(value)
-        elif len(same) == 1:
-            return same[0]
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and value % 1 == 0
-    if is_number and not any(one.isdecimal() for one in labels):  # else a label that is not there
-        return int(value)  # NumPy and data frames make floats of whole numbers
+        number = _whole(value)
+    is_number = isinstance(number, int | float) and not isinstance(number, bool) and number % 1 == 0
+    if is_number and not same and str(int(number)) in labels:
+        return labels.index(str(int(number)))
+    if any(one.isdecimal() for one in labels):  # a number would be a label that is not there
+        is_number = False
+    is_index = is_number and 0 <= number < len(texts)
+    if len(same) == 1 and (not is_index or same == [number]):
+        return same[0]
+    if is_number and not same:
+        return int(number)  # NumPy and data frames make floats of whole numbers
     known = f", its label (one of {short(list(labels))})" if labels else ""
-    both = "; it is an index and a choice's text at once" if same else ""
-    raise TypeError(
-        f"answer must be the index of the right choice{known} or its text, got {short(value)}{both}"
+    both = (
+        "; it is an index and a choice's text at once: give the choices labels"
+        if same and is_index
+        else ""
     )
+    twice = f"; {len(same)} choices have this text" if len(same) > 1 else ""
+    raise TypeError(
+        f"answer must be the index of the right choice{known} or its text, got {short(value)}{both or twice}"
+    )
+
+
+def _whole(text: str) -> int | None:
+    """The whole number that a cell of a CSV file holds, which pandas may have written as a float; else None."""
+    found = re.fullmatch(r"(-?\d{1,18})(\.0*)?", text.strip())
+    return int(found[1]) if found else None
 
 
 def _is_missing(value: Any) -> bool:

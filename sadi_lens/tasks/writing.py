@@ -39,7 +39,7 @@ def write_task(task: Task, path: str | Path) -> Path:
             f"task {task.name!r} is in a chat template; write it as it is and render what load_task reads"
         )
     text = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
-    return write_whole(as_path("path", path), text.encode(), lambda _: False)
+    return write_whole(as_path("path", path), text.encode())
 
 
 def _rows(task: Task) -> Iterator[dict[str, Any]]:

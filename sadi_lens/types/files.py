@@ -1,10 +1,10 @@
 """Everything that writes or removes: nothing of anyone else is touched, and a kill leaves the old or the new.
 
-The rule. A file is replaced only if it carries this library's seal, which is a hash of its own contents: a file that
-someone else made, or changed since, has none and is refused by name. A folder is replaced only if it lists its files
-with their hashes. What is not complete yet lies beside its place under a name that only this library gives
-(``.NAME.HOST.PID.ID.sadi_lens-partial``); only such names are removed again, and only if the process that gave them
-ran on this machine and is gone.
+The rule. A file is replaced only by one of its kind, and only if it carries this library's seal, which is a hash of its
+own contents and names the kind: what someone else made, or changed since, has none and is refused by name, and no page
+takes the place of results. A folder is replaced only if it lists its files with their hashes. What is not complete yet
+lies beside its place under a name that only this library gives (``.NAME.HOST.PID.ID.sadi_lens-partial``); only such
+names are removed again, and only if the process that gave them ran on this machine and is gone.
 """
 
 import contextlib
@@ -22,12 +22,15 @@ from collections.abc import Callable, Iterable
 from errno import EINVAL, ENOSYS, ENOTSUP
 from pathlib import Path
 
-from sadi_lens.types.seals import is_sealed, sha256
+from sadi_lens.types.reading import read_bytes
+from sadi_lens.types.seals import FIGURES, kind_of, may_replace, sha256
 
 _PARTIAL = re.compile(
     r"\.(?P<name>.+)\.(?P<host>[0-9a-f]{8})\.(?P<pid>\d+)\.[0-9a-f]{32}\.sadi_lens-(partial|old)",
     re.DOTALL,
 )
+Kind = str | Callable[[Path], bool] | None
+"""What will be written, or whether a file that is there may be replaced; None: nothing may."""
 _REMEDY = "it is left alone. Move it away or give another place"
 
 
@@ -93,16 +96,17 @@ def _is_gone(name: re.Match[str]) -> bool:
     return name["host"] == _host() and not (is_number and psutil.pid_exists(pid))
 
 
-def require_place(path: Path, is_ours: Callable[[Path], bool] = is_sealed) -> None:
-    """Refuse a place that cannot be written, or that holds what this library did not write.
+def require_place(path: Path, kind: Kind = None) -> None:
+    """Refuse a place that cannot be written, or that holds anything but an earlier file of the same kind.
 
     To be called before anything is computed; nothing is left behind.
 
     Args:
         path: File to be written.
-        is_ours: Whether a file that is there may be replaced.
+        kind: What it will be (``seals.kind_of``), or whether a file that is there may be replaced. Default: what a
+            figure is in a file of this ending.
     """
-    _require_ours(path, is_ours)
+    _require_ours(path, kind or FIGURES.get(path.suffix))
     probe = partial(require_parent(path) / path.name)
     try:
         probe.touch()
@@ -136,18 +140,20 @@ def require_room(path: Path, n_bytes: int = 1 << 20) -> None:
         probe.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, data: bytes, is_ours: Callable[[Path], bool] = is_sealed) -> Path:
+def write_whole(path: Path, data: bytes, is_ours: Callable[[Path], bool] | None = None) -> Path:
     """Write a file beside its place and move it there when it is complete and on the disk.
 
     Args:
         path: File to be written.
         data: Its contents.
-        is_ours: Whether a file that is there may be replaced.
+        is_ours: Whether a file that is there may be replaced. Default: if its seal names the kind that the seal of
+            ``data`` names; without a seal, nothing is replaced.
 
     Raises:
-        OSError: If it cannot be written, or holds what this library did not write; what was there is left.
+        OSError: If it cannot be written, or anything but an earlier file of its kind is there, which is left.
     """
-    _require_ours(path, is_ours)
+    kind = is_ours or kind_of(data)
+    _require_ours(path, kind)
     require_parent(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -156,7 +162,7 @@ def write_whole(path: Path, data: bytes, is_ours: Callable[[Path], bool] = is_se
         try:
             new.write_bytes(data)
             sync(new)
-            _require_ours(path, is_ours)
+            _require_ours(path, kind)
             if path.exists():
                 shutil.copymode(path, new)
             new.replace(path)
@@ -259,7 +265,7 @@ def _exchange(one: Path, other: Path) -> bool:
     raise OSError(number, os.strerror(number), str(other))
 
 
-def _require_ours(path: Path, is_ours: Callable[[Path], bool]) -> None:
+def _require_ours(path: Path, kind: Kind) -> None:
     try:
         mode = path.lstat().st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -274,10 +280,16 @@ def _require_ours(path: Path, is_ours: Callable[[Path], bool]) -> None:
         raise FileExistsError(f"{path} is not a file; {_REMEDY}")
     if not mode & 0o222:
         raise FileExistsError(f"{path} is read-only; {_REMEDY}")
-    if not is_ours(path):
-        raise FileExistsError(
-            f"{path} exists and was not written by sadi_lens, or was changed since; {_REMEDY}"
-        )
+    found = None if callable(kind) else kind_of(read_bytes(path))
+    if kind(path) if callable(kind) else may_replace(kind, found):
+        return
+    if kind is None:
+        raise FileExistsError(f"{path} exists, and this file replaces none; {_REMEDY}")
+    if callable(kind) or found is None:
+        words = "exists and was not written by sadi_lens, or was changed since"
+    else:
+        words = f"is a file of another kind ({found}), which no {kind} replaces"
+    raise FileExistsError(f"{path} {words}; {_REMEDY}")
 
 
 def _named(error: OSError, path: Path) -> OSError:

@@ -1,7 +1,7 @@
-"""Seals: a file that carries the hash of its own contents is as this library wrote it.
+"""Seals: a file that carries the hash of its own contents is as this library wrote it, and says of which kind it is.
 
-Pages and Markdown end with a comment, a PNG has a text chunk, JSON a key. A copy keeps its seal, whatever changes the
-file breaks it.
+Pages and drawings end with a comment that names their kind, a PNG has a text chunk, JSON a key. A copy keeps its seal
+under any name, whatever changes the file breaks it.
 """
 
 import hashlib
@@ -13,9 +13,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sadi_lens.types.reading import read_bytes, read_text, require_regular
+from sadi_lens.types.reading import read_bytes, require_regular
 
-_COMMENT = re.compile(rb"<!-- sadi_lens sha256 ([0-9a-f]{64}) -->\n\Z")
+_COMMENT = re.compile(rb"<!-- sadi_lens (?:([a-z ]+) )?sha256 ([0-9a-f]{64}) -->\n\Z")
+_PNG = b"\x89PNG\r\n\x1a\n"
+REPORT, EXPLORER, PICTURE = "report", "explorer", "picture"
+FIGURES = {".html": "figure", ".svg": "drawing", ".js": "script", ".png": PICTURE}
+"""Ending of a file that a figure is written to -> its kind."""
+RESULTS = "results of a run"
+SAVED = "saved object"
+UNNAMED = "page"
+"""What was sealed by a comment before comments named a kind."""
 
 
 def sha256(data: bytes) -> str:
@@ -30,35 +38,57 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def seal(data: bytes, ending: str) -> bytes:
-    r"""The contents of a page, a drawing (SVG), Markdown or (``.png``) a picture with this library's seal.
+def seal(data: bytes, ending: str, kind: str | None = None) -> bytes:
+    r"""The contents of a file with this library's seal.
+
+    Args:
+        data: A page, a drawing (SVG), JavaScript or a PNG.
+        ending: Of its name, one of ``FIGURES``.
+        kind: What a page is; default that of a figure.
 
     Example:
-        >>> seal(b"<p>", ".html")[:25]
-        b'<p>\n<!-- sadi_lens sha256'
+        >>> seal(b"<p>", ".html", "report")[:32]
+        b'<p>\n<!-- sadi_lens report sha256'
     """
     if ending == ".png":
         at = _png_end(data)
         return data[:at] + _png_chunk(sha256(data)) + data[at:]
     data = data if data.endswith(b"\n") else data + b"\n"
-    return data + f"<!-- sadi_lens sha256 {sha256(data)} -->\n".encode()
+    data += f"<!-- sadi_lens {kind or FIGURES[ending]} sha256 ".encode()
+    return data + f"{sha256(data)} -->\n".encode()
 
 
 def is_sealed(path: Path) -> bool:
-    """Whether a file is as this library wrote it: one of ``seal``, or (``.json``) of ``sealed_json``."""
-    if path.suffix == ".json":
-        try:
-            parse_sealed(read_text(path), path)
-        except ValueError:
-            return False
-        return True
-    data = read_bytes(path)
-    if path.suffix == ".png":
+    """Whether a file is as this library wrote it: one of ``seal``, or of ``sealed_json``."""
+    return kind_of(read_bytes(path)) is not None
+
+
+def kind_of(data: bytes) -> str | None:
+    """What contents are by their own seal, whatever the file is called; None where they have no seal that holds."""
+    if data.startswith(_PNG):
         end = _png_end(data)
         at = max(end - len(_png_chunk("")) - 64, 0)
-        return data[at:end] == _png_chunk(sha256(data[:at] + data[end:]))
-    found = _COMMENT.search(data)
-    return found is not None and found[1].decode() == sha256(data[: found.start()])
+        holds = data[at:end] == _png_chunk(sha256(data[:at] + data[end:]))
+        return PICTURE if holds else None
+    if found := _COMMENT.search(data):
+        kind = found[1]
+        hashed = data[: found.start() if kind is None else found.start(2)]
+        if found[2].decode() != sha256(hashed):
+            return None
+        return UNNAMED if kind is None else kind.decode()
+    try:
+        values = parse_sealed(data.decode(), Path("file"))
+    except ValueError:
+        return None
+    if values["format"] != "sadi_lens":
+        return str(values["format"])
+    return SAVED if "arrays" in values else RESULTS
+
+
+def may_replace(kind: str | None, found: str | None) -> bool:
+    """Whether contents of one kind may take the place of others: of the same kind alone; without a kind of nothing."""
+    is_old = found == UNNAMED and kind in (REPORT, EXPLORER, *FIGURES.values()) and kind != PICTURE
+    return kind is not None and (kind == found or is_old)
 
 
 def _png_end(data: bytes) -> int:

@@ -107,9 +107,9 @@ def require_folder(path: Path) -> None:
         require_parent(path)
         return
     try:
-        _parse(path / CONFIG)
+        _ = _parse(path / CONFIG)["arrays"]
         foreign = [one for one in path.iterdir() if not _is_own_name(one)]
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError):
         foreign = [path]
     if foreign:
         raise FileExistsError(
@@ -215,7 +215,7 @@ def write_json(results: Mapping[str, Any], path: str | Path) -> Path:
     Raises:
         TypeError: If a type would not come back as it was.
         ValueError: If parts contradict each other.
-        OSError: If ``path`` holds what sadi_lens did not write (it is left), or cannot be written: then a copy is
+        OSError: If ``path`` holds anything but earlier results (it is left), or cannot be written: then a copy is
             kept in a temporary folder, which the message names.
     """
     config = sealed_json({**_header(), "object": encode(dict(results), "results", None)})

@@ -31,7 +31,7 @@ def described(hint: Any, *, several: bool = False) -> str:
         return " or ".join(dict.fromkeys(words))
     item = item_hint(hint)
     if item is not None:
-        return f"{'lists' if several else 'a list'} of {described(item, several=True)}"
+        return f"{'lists' if several else 'a list'} of {_items(item)}"
     if typing.get_origin(hint) is tuple:
         inner = ", ".join(described(one) for one in typing.get_args(hint))
         return f"tuples ({inner})" if several else f"a tuple ({inner})"
@@ -49,6 +49,14 @@ def described(hint: Any, *, several: bool = False) -> str:
     article = "an" if name[0] in "AEIOU" else "a"
     one = NAMES.get(name, (f"{article} {name}", f"{name} objects"))
     return one[several]
+
+
+def _items(hint: Any) -> str:
+    """What a list holds, set apart from what may stand in the place of the list."""
+    kinds = [one for one in kinds_of(hint) if one is not type(None)]
+    words = " or ".join(dict.fromkeys(described(one, several=True) for one in kinds))
+    words = f"({words})" if len(kinds) > 1 else words
+    return words if len(kinds) == len(kinds_of(hint)) else f"{words} (some may be None)"
 
 
 def named_parts(name: str, value: Any, kind: Any) -> Iterator[tuple[str, Any, Any]]:

@@ -171,6 +171,98 @@ def test_a_benchmark_is_read_from_its_local_files(tmp_path):
     assert "5 pairs, 5 dev, 5 test" in done.output
 
 
+def commands():
+    """Name -> command, as click has them."""
+    import typer
+
+    from sadi_lens.apps.cli import app
+
+    return typer.main.get_command(app).commands
+
+
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_every_example_of_the_help_can_be_typed_and_names_what_there_is(name):
+    import shlex
+
+    from sadi_lens.apps._loading import Asked
+    from sadi_lens.apps.experiments import Experiment
+    from sadi_lens.measure.methods import METHODS
+    from sadi_lens.types.base import require_one_of
+
+    words, _, examples = commands()[name].epilog.partition(": ")
+    listed = examples.split("; ")
+    assert words == ("Example" if len(listed) == 1 else "Examples")
+    for example in listed:
+        program, command, *arguments = shlex.split(example)
+        assert (program, command) == ("sadi-lens", name)
+        given = commands()[name].make_context(name, arguments).params
+        models = given.get("model") or []
+        for model in [models] if isinstance(models, str) else models:
+            if not model.startswith("./"):  # the reader's own folder
+                Asked(model, scoring=given.get("scoring", "sum"), sizes=given.get("sizes"))
+        for method in filter(None, (given.get("methods") or "").split(",")):
+            require_one_of("methods", method, METHODS)
+        if name == "run":
+            assert Experiment.from_yaml(given["experiment"]).name == given["experiment"]
+        if name == "task":
+            assert Asked("tiny", given["name"]).load_task().name == given["name"]
+
+
+def test_the_help_names_every_way_of_scoring():
+    from sadi_lens.types.answers import SCORINGS
+
+    for name in ("demo", "compare", "explorer"):
+        (option,) = [one for one in commands()[name].params if one.name == "scoring"]
+        assert option.help.startswith(f"One of {', '.join(SCORINGS)} (")
+
+
+@pytest.mark.parametrize("name", ["demo", "compare", "explorer", "run", "report"])
+def test_ctrl_c_says_what_the_command_keeps(name, tmp_path, monkeypatch):
+    import sadi_lens.apps.experiments
+    import sadi_lens.apps.report
+    from sadi_lens.apps._loading import Asked
+
+    def stop(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Asked, "load", stop)
+    monkeypatch.setattr(sadi_lens.apps.experiments, "run_experiment", stop)
+    monkeypatch.setattr(sadi_lens.apps.report, "write_report", stop)
+    given = {"run": ["table4"], "report": [tmp_path]}.get(name, [])
+    done = invoke(name, *given, "--out", tmp_path / "out")
+    assert done.exit_code == 130
+    kept = {"demo": "finished steps are kept in OUT/steps", "run": "finished cells are kept"}
+    words = kept.get(name, "what was only computed is lost, and the same command begins anew")
+    assert words in " ".join(done.output.split())
+
+
+def test_a_file_in_the_place_of_the_steps_is_refused_before_the_work(tmp_path, monkeypatch):
+    from sadi_lens.apps._loading import Asked
+
+    monkeypatch.setattr(Asked, "load", lambda _: pytest.fail("loaded"))
+    (tmp_path / "steps").write_text("mine")
+    done = invoke("demo", "--out", tmp_path, "--no-png")
+    assert done.exit_code == 1
+    assert "steps is not a folder" in " ".join(done.output.split())
+    assert (tmp_path / "steps").read_text() == "mine"
+
+
+def test_the_table_of_a_demo_ends_with_the_notes_of_its_comparison(capsys):
+    from dataclasses import replace
+
+    import sadi_lens as sl
+    from sadi_lens.apps import _printing
+
+    task = sl.load_task("hints")
+    few = sl.Task("hints", pairs=task.pairs[:6], dev=task.dev[:4], test=task.test[:4])
+    found = sl.compare(sl.load_model("tiny"), few, [None], n_null=0, progress=False)
+    noted = replace(found, notes=("caa [layer 3] chose the largest strength of its grid",))
+    settings = {"tune_null": True, "n_dev": 4, "n_pairs": 6}
+    _printing.print_table({"comparison": noted, "settings": settings})
+    printed = capsys.readouterr().out
+    assert printed.rstrip().endswith("caa [layer 3] chose the largest strength of its grid")
+
+
 @pytest.mark.parametrize("width", [72, 80, 132])
 def test_a_narrow_terminal_gets_a_paragraph_a_row_and_no_broken_word(width, monkeypatch):
     import io

@@ -125,7 +125,7 @@ def test_everything_else_that_writes_leaves_the_old_one(
     place = disk(20_000)
     sl.save(mask, place / "saved")
     write_json({"x": 1}, place / "results.json")
-    write_page("<p>old", place / "page.html")
+    write_page("<p>old", place / "page.html", "report")
     export({"f": go.Figure()}, place / "figures", png=False)
     scaling = sl.MaskedScaling(sl.Mask.from_units("head", [(0, 1)], llama), 2.0)
     folded = sl.interventions.export_folded(llama, scaling, place / "folded")
@@ -144,11 +144,11 @@ def test_everything_else_that_writes_leaves_the_old_one(
         lambda: sl.save({"big": big}, place / "saved"),
         lambda: sl.save({"big": big}, place / "other"),
         lambda: write_json({"big": big}, place / "results.json"),
-        lambda: write_page("x" * 1_000_000, place / "page.html"),
+        lambda: write_page("x" * 1_000_000, place / "page.html", "report"),
         lambda: export({"f": go.Figure(go.Scatter(y=big))}, place / "figures", png=False),
         lambda: sl.interventions.export_folded(
             llama, sl.MaskedScaling(scaling.mask, 3.0), folded, overwrite=True
-        ) if size < 60 else write_page("x" * 1_000_000, place / "page.html"),
+        ) if size < 60 else write_page("x" * 1_000_000, place / "page.html", "report"),
     ):  # fmt: skip
         with pytest.raises(OSError, match=r"cannot write .*: No space left on device; make room"):
             write()

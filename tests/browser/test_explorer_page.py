@@ -65,7 +65,9 @@ def explorer(grid, tmp_path_factory):
     from sadi_lens.apps.explorer.page import explorer_html
     from sadi_lens.apps.web import write_page
 
-    return write_page(explorer_html(grid), tmp_path_factory.mktemp("explorer") / "explorer.html")
+    return write_page(
+        explorer_html(grid), tmp_path_factory.mktemp("explorer") / "explorer.html", "explorer"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -552,7 +554,7 @@ def test_a_7b_shape_with_holes_and_equal_tokens_is_drawn(open_page, tmp_path):
     )  # fmt: skip
     text = explorer_html(grid)
     assert len(text) < 400_000
-    path = write_page(text, tmp_path / "seven.html")
+    path = write_page(text, tmp_path / "seven.html", "explorer")
     page = open_page(path, "#k=30&strength=9", width=390)
     check_quiet(page, path)
     assert overflow(page) == 0

@@ -126,7 +126,9 @@ def test_without_a_browser_all_pages_are_written_and_one_error_names_the_picture
     from sadi_lens import plots
     from sadi_lens.types.seals import seal
 
-    (tmp_path / "first.png").write_bytes(seal(b"of an earlier run", ".png"))
+    # The smallest PNG: nothing but its two marks.
+    picture = b"\x89PNG\r\n\x1a\n" + bytes(4) + b"IEND\xaeB`\x82"
+    (tmp_path / "first.png").write_bytes(seal(picture, ".png"))
     with pytest.raises(
         RuntimeError, match=r"2 PNG could not be made: first.png, first_dark.png"
     ) as e:

@@ -70,6 +70,26 @@ def test_csv_of_every_separator_keeps_its_texts(tmp_path, separator, encoding):
     assert sl.load_task(path, columns=NAMES).test == task.test
 
 
+@pytest.mark.parametrize("ending", ["csv", "tsv"])
+def test_what_pandas_writes_of_a_frame_is_what_the_frame_is(tmp_path, ending):
+    """A row without an answer (a target, a pair) makes floats of the others' indices, and text of those in a file."""
+    import pandas as pd
+
+    import sadi_lens as sl
+
+    rows = [
+        {"prompt": "a", "choices": '[" x", " y"]', "answer": 1, "split": "test"},
+        {"prompt": "b", "choices": '[" x", " y"]', "answer": 0, "split": "dev"},
+        {"prompt": "c", "positive": " x", "negative": " y", "split": "pairs"},
+    ]
+    frame, path = pd.DataFrame(rows), tmp_path / f"mine.{ending}"
+    frame.to_csv(path, index=False, sep="\t" if ending == "tsv" else ",")
+    assert ",1.0," in path.read_text().replace("\t", ",")
+    task, held = sl.load_task(path), sl.load_task(frame)
+    assert (task.pairs, task.dev, task.test) == (held.pairs, held.dev, held.test)
+    assert [one.answer for one in (*task.test, *task.dev)] == [1, 0]
+
+
 def test_frames_tables_data_sets_and_dicts(tmp_path):
     import datasets
     import pandas as pd
@@ -162,6 +182,31 @@ def test_answers_as_data_sets_write_them(row, answer):
 
 
 @pytest.mark.parametrize(
+    ("row", "answer"),
+    [
+        ({"choices": [" 7", " 8"], "answer": "8"}, 1),  # no index of two choices
+        ({"choices": [" 7", " 8"], "answer": " 7 "}, 0),
+        ({"choices": [" 0", " 1"], "answer": "1"}, 1),  # text and index are one
+        ({"choices": [" -1", " 1"], "answer": "-1"}, 0),
+        ({"choices": [" 7", " 007"], "answer": "007"}, 1),
+        ({"choices": [" 2.0", " 3.0"], "answer": "2.0"}, 0),
+        ({"choices": [" True", " False"], "answer": "True"}, 0),
+        ({"choices": [" x", " y"], "answer": "1.0"}, 1),
+        ({"choices": [" x", " y"], "answer": " 01 "}, 1),
+        ({"choices": [" x", " y"], "answer": 1.0}, 1),
+        ({"choices": {"text": [" x", " y"], "label": ["1", "2"]}, "answer": "1.0"}, 0),
+        ({"choices": {"text": [" x", " y"], "label": ["1", "2"]}, "answer": 2.0}, 1),
+        ({"choices": {"text": [" 7", " 8"], "label": ["1", "2"]}, "answer": "8"}, 1),
+    ],
+)
+def test_an_answer_is_refused_only_where_two_choices_can_be_meant(row, answer):
+    import sadi_lens as sl
+
+    (found,) = sl.load_task([{"prompt": "q", **row}]).test
+    assert (found.answer, type(found.answer)) == (answer, int)
+
+
+@pytest.mark.parametrize(
     ("row", "message"),
     [
         ({"choices": {"text": [" x", " y"], "label": ["1", "2"]}, "answer": 0}, "its label"),
@@ -178,6 +223,17 @@ def test_answers_as_data_sets_write_them(row, answer):
             r"also_right must be indices of other choices, of \[1, 2\], got \(5,\)",
         ),
         ({"choices": [" 1", " 2"], "answer": "1"}, "an index and a choice's text at once"),
+        ({"choices": [" 1.0", " 2.0"], "answer": "1.0"}, "an index and a choice's text at once"),
+        ({"choices": [" 01", " 2"], "answer": "01"}, "an index and a choice's text at once"),
+        ({"choices": [" x", " y"], "answer": "0.5"}, "answer must be the index"),
+        ({"choices": [" x", " y"], "answer": "True"}, "answer must be the index"),
+        ({"choices": [" x", " y"], "answer": "-1"}, "answer must be"),
+        ({"choices": [" x", " y"], "answer": "2.0"}, "answer must be"),
+        ({"choices": [" x", "x "], "answer": "x"}, "2 choices have this text"),
+        (
+            {"choices": {"text": [" x", " y"], "label": ["1", "2"]}, "answer": "0.0"},
+            "answer must be the index",
+        ),
         ({"choices": {" x", " y"}, "answer": 0}, "choices must be a list of texts"),
         ({"choices": "x, y", "answer": 0}, "in a CSV file write it as JSON"),
         ({"choices": [" x", " y"], "answer": True}, "answer must be the index"),

@@ -155,3 +155,22 @@ def test_a_protocol_is_followed_by_objects_and_not_by_their_class() -> None:
     assert not is_instance(mute(), Named)
     assert is_instance(1, int)
     assert not is_instance("1", int)
+
+
+def test_what_a_list_may_hold_is_set_apart_from_what_may_stand_in_its_place() -> None:
+    from collections.abc import Sequence
+
+    from sadi_lens.types.wording import described
+
+    assert described(Sequence[str] | None) == "a list of texts or None"
+    assert described(Sequence[str | None]) == "a list of texts (some may be None)"
+    assert described(Sequence[str | int] | None) == "a list of (texts or whole numbers) or None"
+    assert described(Sequence[Sequence[str]]) == "a list of lists of texts"
+
+
+def test_a_mask_as_an_intervention_is_refused_in_plain_words(llama, samples):
+    import sadi_lens as sl
+
+    words = r"an intervention or a list of interventions \(some may be None\) or None, got a Mask object"
+    with pytest.raises(TypeError, match=f"intervention must be {words}"):
+        sl.evaluate(llama, samples, sl.Mask.from_units("head", [(0, 1)], llama))

@@ -11,7 +11,7 @@ def chunk(kind, body):
 
 
 PNG = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", bytes(13)) + chunk(b"IDAT", bytes(200))
-CONTENTS = {".png": PNG + chunk(b"IEND", b""), ".html": b"<p>text", ".md": b"# text\n"}
+CONTENTS = {".png": PNG + chunk(b"IEND", b""), ".html": b"<p>text", ".js": b"let x\n"}
 
 
 @pytest.mark.parametrize("ending", CONTENTS)
@@ -21,7 +21,8 @@ def test_a_seal_holds_until_a_byte_is_changed(tmp_path, ending):
     path, data = tmp_path / f"file{ending}", seal(CONTENTS[ending], ending)
     path.write_bytes(data)
     assert is_sealed(path)
-    for at in (0, len(CONTENTS[ending]) // 2, data.index(b"sadi_lens"), len(data) - 1):
+    kind = data.rindex(b"sadi_lens") + len(b"sadi_lens ")
+    for at in (0, len(CONTENTS[ending]) // 2, kind - 2, kind + 1, len(data) - 1):
         path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
         assert not is_sealed(path), at
     path.write_bytes(CONTENTS[ending])

@@ -13,10 +13,11 @@ from typing import Any
 from sadi_lens.types.checks import as_path
 from sadi_lens.types.files import is_partial, remove_partials, require_place, write_whole
 from sadi_lens.types.reading import read_text
-from sadi_lens.types.seals import is_sealed, parse_sealed, sealed_json, sha256, sha256_of
+from sadi_lens.types.seals import parse_sealed, sealed_json, sha256, sha256_of
 
 # What config.json carries so that a folder is known as one of a run.
 FORMAT = "sadi_lens run"
+FILES_FORMAT = f"{FORMAT} files"
 CONFIG = "config.json"
 LOCK = "run.lock"
 SHARD_LOCK = re.compile(r"shard-(\d+)-of-(\d+)\.lock")
@@ -122,7 +123,7 @@ class RunFolder:
             FileExistsError: If a file that the run would write at its end is of someone else or was changed.
         """
         for name in (WRITTEN, *OUTPUTS):
-            require_place(self.path / name, is_sealed if name == WRITTEN else self.is_ours)
+            require_place(self.path / name, FILES_FORMAT if name == WRITTEN else self.is_ours)
         for path in (self.path / "figures").glob("*"):
             if FIGURES.fullmatch(path.name):
                 require_place(path)
@@ -207,7 +208,7 @@ class RunFolder:
         kept = [sha256_of(path)] if path.is_file() and self.is_ours(path) else []
         written[name] = sorted({*kept, sha256(data)})
         try:
-            text = sealed_json({"format": f"{FORMAT} files", "files": written})
+            text = sealed_json({"format": FILES_FORMAT, "files": written})
             write_whole(self.path / WRITTEN, text.encode())
             return write_whole(path, data, self.is_ours)
         except FileExistsError:
@@ -226,7 +227,15 @@ class RunFolder:
         path = self.path / WRITTEN
         if not path.is_file():
             return {}
-        return parse_sealed(read_text(path), path)["files"]
+        return parse_sealed(read_text(path), path, require=_require_record)["files"]
+
+
+def _require_record(values: Mapping[str, Any], path: Path) -> None:
+    if values.get("format") != FILES_FORMAT:
+        raise ValueError(
+            f"{path} is no list of a run's files (format {values.get('format')!r}); it is left alone. Move it away "
+            "or give another folder"
+        )
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -21,6 +21,7 @@ from sadi_lens.types.masks import top_k_mask
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import ExplorerGrid, SignFlipNull
 from sadi_lens.types.scores import RANKINGS
+from sadi_lens.types.seals import EXPLORER
 
 
 class SteeringExplorer:
@@ -149,15 +150,15 @@ class SteeringExplorer:
 
         Raises:
             ValueError: If a prompt does not tokenise or fit the context, or ``writing`` does not fit.
-            OSError: If the file cannot be written, or is there and was not written by sadi_lens.
+            OSError: If the file cannot be written, or is there and is no explorer that sadi_lens wrote.
         """
         from sadi_lens.apps.explorer.page import explorer_html
         from sadi_lens.apps.web import write_page
 
         path = as_path("path", path)
-        require_place(path)  # before the work
+        require_place(path, EXPLORER)  # before the work
         grids = [one.grid(progress=progress) for one in (self, writing) if one is not None]
-        return write_page(explorer_html(*grids), path)
+        return write_page(explorer_html(*grids), path, EXPLORER)
 
     def widget(self, *, theme: str = "light") -> Any:
         """The live explorer for notebooks: any prompt, the model runs at every move.

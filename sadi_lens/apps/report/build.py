@@ -16,6 +16,7 @@ from sadi_lens.types.files import require_place
 from sadi_lens.types.model import COMPONENTS
 from sadi_lens.types.results import Choice, Comparison, MethodRow, Sweep
 from sadi_lens.types.results.conclusions import conclusions
+from sadi_lens.types.seals import REPORT
 from sadi_lens.types.store import read_header, read_json
 
 RESULTS = "results.json"
@@ -75,19 +76,19 @@ def write_report(run: str | Path | Mapping[str, Any], path: str | Path | None = 
     Raises:
         FileNotFoundError: If there are no such results.
         ValueError: If they are of another version, hold nothing that a report shows, or ``path`` is missing.
-        OSError: If the file cannot be written, or is there and was not written by sadi_lens.
+        OSError: If the file cannot be written, or is there and is no report that sadi_lens wrote.
     """
     if isinstance(run, Mapping):
         if path is None:
             raise ValueError("path is needed when the results are given as a dict")
-        require_place(as_path("path", path))
-        return write_page(report_html(run), path)
+        require_place(as_path("path", path), REPORT)
+        return write_page(report_html(run), path, REPORT)
     source = results_file(as_path("run", run))
     path = source.parent / "report.html" if path is None else as_path("path", path)
-    require_place(path)
+    require_place(path, REPORT)
     results = read_json(source)
     page = report_html(results, versions=read_header(source)["versions"])
-    return write_page(page, path)
+    return write_page(page, path, REPORT)
 
 
 def report_html(results: Mapping[str, Any], *, versions: Mapping[str, str] | None = None) -> str:

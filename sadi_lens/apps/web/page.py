@@ -91,11 +91,16 @@ def render(template: str, **context: Any) -> str:
     return _environment().get_template(template).render(**context)
 
 
-def write_page(text: str, path: str | Path) -> Path:
+def write_page(text: str, path: str | Path, kind: str) -> Path:
     """Write a page whole or not at all.
 
+    Args:
+        text: The page.
+        path: File to write.
+        kind: What it is, ``seals.REPORT`` or ``seals.EXPLORER``: no other file of this library is replaced.
+
     Raises:
-        OSError: If the place cannot be written, or holds what this library did not write; then a copy of the page is
-            kept in a temporary folder, which the message names.
+        OSError: If the place cannot be written, or holds anything but an earlier page of this kind; then a copy of
+            the page is kept in a temporary folder, which the message names.
     """
-    return write_or_keep(as_path("path", path), seal(text.encode(), ".html"))
+    return write_or_keep(as_path("path", path), seal(text.encode(), ".html", kind))
