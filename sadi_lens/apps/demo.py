@@ -246,10 +246,12 @@ def finding(comparison: Comparison, adaptive: str, rival: str) -> str:
         f"{100 * row.gain_interval.low:+.0f} to {100 * row.gain_interval.high:+.0f}; a fixed vector tuned the same way "
         f"reaches {fixed.accuracy:.0%})"
     )
+    low, high = (100 * end for end in other.gain_interval)
+    beside = f" {rival} reaches {other.accuracy:.0%} ({100 * other.gain:+.0f} points, 95% interval {low:+.0f} to {high:+.0f})."
     if not (moved := row.moved(corrected=False)):
-        return head + ": no change that the data can tell from zero."
+        return f"{head}: no change that the data can tell from zero.{beside}"
     if moved < 0:
-        return head + ": steering makes the model worse here, though dev chose this K and strength."
+        return f"{head}: steering makes the model worse here, though dev chose this K and strength.{beside}"
     nulls = {null.label: null for null in comparison.nulls}
     n = nulls[row.null].n
     counts = {one.label: nulls[one.null].as_good(one.accuracy) for one in (row, other)}
