@@ -247,7 +247,8 @@ def finding(comparison: Comparison, adaptive: str, rival: str) -> str:
         f"reaches {fixed.accuracy:.0%})"
     )
     low, high = (100 * end for end in other.gain_interval)
-    beside = f" {rival} reaches {other.accuracy:.0%} ({100 * other.gain:+.0f} points, 95% interval {low:+.0f} to {high:+.0f})."
+    reached = f"{other.accuracy:.0%} ({100 * other.gain:+.0f} points, 95% interval {low:+.0f} to {high:+.0f})"
+    beside = f" {rival} reaches {reached}."
     if not (moved := row.moved(corrected=False)):
         return f"{head}: no change that the data can tell from zero.{beside}"
     if moved < 0:
