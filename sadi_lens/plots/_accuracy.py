@@ -69,7 +69,7 @@ def method_accuracy(
             _add_null(figure, colors, line, y)
         else:
             _add_method(figure, colors, line, y, is_first=line.kind not in seen)
-            _add_columns(figure, colors, line, y, base, null_of(comparison, line))
+            _add_columns(figure, colors, line, y, comparison)
             seen.add(line.kind)
     _add_heads(figure, colors, comparison)
     low, high = _range(comparison)
@@ -184,13 +184,9 @@ def _swarm(x: np.ndarray) -> np.ndarray:
 
 
 def _add_columns(
-    figure: go.Figure,
-    theme: Theme,
-    row: MethodRow,
-    y: int,
-    base: MethodRow,
-    null: NullBand | None,
+    figure: go.Figure, theme: Theme, row: MethodRow, y: int, comparison: Comparison
 ) -> None:
+    base, null = comparison.rows[0], null_of(comparison, row)
     _add_text(figure, percent(row.accuracy), _ACCURACY, y, theme.ink)
     if row is not base:
         gain, low, high = (signed(100 * v, ".1f") for v in (row.gain, *row.gain_interval))
