@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from sadi_lens.apps.demo_pictures import pictured
-from sadi_lens.apps.demo_steps import N_NULL, Steps, forecast, in_words
+from sadi_lens.apps.demo_steps import Steps, forecast, in_words
 from sadi_lens.interventions import MaskedScaling
 from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.choosing import Chosen
@@ -24,7 +24,7 @@ from sadi_lens.types.data import Task
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import HookedModel, ModelInfo, n_units
 from sadi_lens.types.results import Comparison
-from sadi_lens.types.stats import ALPHA, MIN_NULL
+from sadi_lens.types.stats import ALPHA, MIN_NULL, N_NULL
 
 RANKINGS = ("signed", "effect")
 """The paper's and ours. Were the second picked on dev among several, its place among random masks would flatter it."""

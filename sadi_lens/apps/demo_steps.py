@@ -13,8 +13,6 @@ from sadi_lens.types.model import HookedModel, ModelInfo
 
 N_STEPS = 7
 """The last one is the figures, which are drawn from the results."""
-N_NULL = 60
-"""Random masks in each null band: an empirical p-value no smaller than 1/61."""
 _TIMED_ITEMS, _TIMED_CELLS = 4, 16
 _PASSES_A_PAIR = 8
 """Prompts' worth of work that a pair takes: differences, effects and pushes read it several times over."""

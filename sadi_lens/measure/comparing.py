@@ -21,6 +21,7 @@ from sadi_lens.types.data import Task, cluster_codes
 from sadi_lens.types.model import HookedModel, ModelInfo, n_units
 from sadi_lens.types.paired import power_line
 from sadi_lens.types.results import Comparison, Evaluation, SideEffects, Written
+from sadi_lens.types.stats import N_NULL
 
 N_NEUTRAL = 32
 """Neutral texts used of those given."""
@@ -36,7 +37,7 @@ def compare(
     position: str = DEFAULT_POSITION,
     budget: int = BUDGET,
     controls: str = "main",
-    n_null: int = 60,
+    n_null: int = N_NULL,
     tune_null: bool = True,
     neutral: Sequence[str] | None = None,
     reference: str | None = None,

@@ -15,7 +15,7 @@ def p_label(p: float) -> str:
     return f"p = {p:.3f}" if p >= 0.001 else f"p = {p:.1g}"
 
 
-def as_good(null: NullBand, row: MethodRow, what: str = "random masks") -> str:
+def place_text(null: NullBand, row: MethodRow, what: str = "random masks") -> str:
     """How many random masks do as well, with the p-value where there is one."""
     p = p_label(row.null_p)
     count = f"{null.as_good(row.accuracy):,} of {null.n:,} {what}".rstrip()

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from sadi_lens.types.checks import checked
-from sadi_lens.types.stats import CONFIDENCE, Interval, effective_size
+from sadi_lens.types.stats import ALPHA, CONFIDENCE, Interval, effective_size
 
 POWER = 0.8
 """How often a true difference is to be found."""
@@ -127,6 +127,12 @@ def mcnemar_p(
     observed = abs(int(difference.sum()))
     p = density[net > observed].sum() + density[net == observed].sum() / 2
     return min(1.0, float(p))
+
+
+def direction(p: float, interval: Interval) -> int:
+    """1 or -1 where a difference is told from zero: p below ``ALPHA`` and an interval without 0; else 0."""
+    low, high = interval
+    return 0 if p >= ALPHA or low <= 0 <= high else (1 if low > 0 else -1)
 
 
 @checked(n=0)

@@ -18,6 +18,8 @@ FEW_CLUSTERS, ENOUGH_CLUSTERS = 8, 16
 """Clusters that must differ from the others before the correlation of their items is looked at, and fully believed."""
 MIN_NULL = 20
 """Draws of a null that can give a p-value below ``ALPHA``."""
+N_NULL = 60
+"""Draws by default: as many for each of three places, which Holm's correction is for."""
 
 
 class Interval(NamedTuple):
@@ -179,7 +181,7 @@ def mean_interval(
 ) -> Interval:
     """95% interval of a mean: Student's t; by cluster, at the effective number of items, where items share one.
 
-    NaN for a single item, endless where all items are of one cluster.
+    NaN for a single item, and where all are of one cluster: nothing says what another would do.
 
     Example:
         >>> import numpy as np
@@ -191,6 +193,8 @@ def mean_interval(
     if n < 2:
         return Interval(math.nan, math.nan)
     size, quantile = effective_size(values, clusters)
+    if not math.isfinite(quantile):
+        return Interval(math.nan, math.nan)
     quantile = _student(n - 1.0) if clusters is None else quantile
     half = quantile * float(values.std(ddof=1)) / math.sqrt(size)
     return Interval(mean - half, mean + half)

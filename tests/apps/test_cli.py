@@ -287,3 +287,14 @@ def test_a_narrow_terminal_gets_a_paragraph_a_row_and_no_broken_word(width, monk
     if width < 100:
         assert "accuracy 95.0% [78%, 99%]" in text
         assert "margin" not in text  # nothing is said of it
+
+
+@pytest.mark.parametrize("name", ["demo", "compare"])
+def test_as_many_random_masks_are_drawn_as_by_the_function(name):
+    """The command line starts without NumPy, so it cannot take the number from where it stands."""
+    import inspect
+
+    from sadi_lens.apps import cli
+    from sadi_lens.types.stats import N_NULL
+
+    assert inspect.signature(getattr(cli, name)).parameters["n_null"].default == N_NULL

@@ -144,6 +144,9 @@ def test_one_item_has_no_interval():
     row = _row("scaled", np.array([1.5]), SimpleNamespace(clusters=None, accuracy=1.0))
     assert row["margin"] == 1.5
     assert np.isnan([row["low"], row["high"]]).all()
+    for change in (np.zeros(4), np.arange(4.0)):
+        one = _row("scaled", change, SimpleNamespace(clusters=np.zeros(4, int), accuracy=1.0))
+        assert np.isnan([one["low"], one["high"]]).all()
 
 
 def test_items_of_a_cluster_count_as_what_they_are_worth():

@@ -9,7 +9,7 @@ from sadi_lens.apps.report.verdict import Verdict, verdict
 from sadi_lens.apps.web import Panel, panel, render, write_page
 from sadi_lens.plots import demo_figures
 from sadi_lens.plots._layout import counted, percent, signed, where
-from sadi_lens.plots._null import as_good, null_of
+from sadi_lens.plots._null import null_of, place_text
 from sadi_lens.plots._theme import THEMES
 from sadi_lens.types.checks import as_path
 from sadi_lens.types.files import require_place
@@ -151,7 +151,7 @@ def _card(comparison: Comparison, row: MethodRow, base: MethodRow) -> Card:
     parts = [f"{signed(100 * row.gain, '.1f')} points, 95% interval {low} to {high}"]
     null = null_of(comparison, row)
     if null is not None:
-        parts.append(as_good(null, row, "random masks as good"))
+        parts.append(place_text(null, row, "random masks as good"))
     parts.append(f"valid answers {percent(base.valid_rate)} \u2192 {percent(row.valid_rate)}")
     return Card(
         row.label, f"{percent(base.accuracy)} \u2192 {percent(row.accuracy)}", "; ".join(parts)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sadi_lens.plots._layout import MINUS, percent, signed
-from sadi_lens.plots._null import as_good, null_of
+from sadi_lens.plots._null import null_of, place_text
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import unit_label
@@ -92,7 +92,7 @@ def _random(comparison: Comparison, row: MethodRow) -> Cell:
     null = null_of(comparison, row)
     if null is None:
         return MISSING
-    return number(null.as_good(row.accuracy) / null.n, as_good(null, row, ""))
+    return number(null.as_good(row.accuracy) / null.n, place_text(null, row, ""))
 
 
 def gains(comparison: Comparison, lead: Sequence[str] = ()) -> Table:

@@ -1,5 +1,6 @@
 """What a comparison says, in words: every sentence names the control that it rests on."""
 
+from sadi_lens.types.paired import direction
 from sadi_lens.types.results.comparison import Comparison
 from sadi_lens.types.results.rows import Contrast, MethodRow
 from sadi_lens.types.stats import ALPHA
@@ -100,8 +101,8 @@ def _against(comparison: Comparison, one: Contrast, words: str) -> str:
     """One contrast as a sentence; no verdict unless the interval gives it, and for a difference the corrected test."""
     first, second = comparison.row(one.first), comparison.row(one.second)
     low, high = one.interval
-    if one.holm_p < ALPHA and not low <= 0 <= high:
-        verdict = "beats" if one.difference > 0 else "loses to"
+    if moved := direction(one.holm_p, one.interval):
+        verdict = "beats" if moved > 0 else "loses to"
     elif max(-low, high) < MARGIN:
         verdict = f"is within {100 * MARGIN:g} points of"
     elif high < MARGIN:

@@ -11,10 +11,9 @@ from sadi_lens.types.base import ArrayEq
 from sadi_lens.types.checks import check_value, checked
 from sadi_lens.types.invariants import Consistent
 from sadi_lens.types.model import ModelInfo
-from sadi_lens.types.paired import mcnemar_p, paired_interval
+from sadi_lens.types.paired import direction, mcnemar_p, paired_interval
 from sadi_lens.types.results.guards import Guards, Picks
 from sadi_lens.types.stats import (
-    ALPHA,
     Interval,
     clustered_error,
     count_interval,
@@ -149,9 +148,9 @@ def what_changed(steered: Evaluation, base: Evaluation) -> str:
         f"points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}])"
     )
     p = mcnemar_p(steered.correct, base.correct, base.clusters)
-    if p >= ALPHA or gain.low <= 0 <= gain.high:
+    if not (moved := direction(p, gain)):
         return f"{head}: no change that the data can tell from zero."
-    if gain.high < 0 or steered.picks is None or base.picks is None:
+    if moved < 0 or steered.picks is None or base.picks is None:
         return f"{head}."
     guards = Guards.of(steered.picks, base.picks, base.clusters)
     words = guards.verdict(gain) or f"more than another favourite ({guards.numbers})"

@@ -9,11 +9,11 @@ import numpy as np
 
 from sadi_lens.types.base import ArrayEq
 from sadi_lens.types.invariants import Consistent
-from sadi_lens.types.paired import mcnemar_p, paired_interval
+from sadi_lens.types.paired import direction, mcnemar_p, paired_interval
 from sadi_lens.types.results.evaluation import Evaluation, NullBand
 from sadi_lens.types.results.guards import Guards
 from sadi_lens.types.results.written import Written
-from sadi_lens.types.stats import ALPHA, Interval, effective_size, holm
+from sadi_lens.types.stats import Interval, effective_size, holm
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,12 +165,6 @@ class MethodRow(Consistent, ArrayEq):
         """
         p = self.mcnemar_p if not corrected or math.isnan(self.holm_p) else self.holm_p
         return direction(p, self.gain_interval)
-
-
-def direction(p: float, interval: Interval) -> int:
-    """1 or -1 where a difference is told from zero: p below ``ALPHA`` and an interval without 0; else 0."""
-    low, high = interval
-    return 0 if p >= ALPHA or low <= 0 <= high else (1 if low > 0 else -1)
 
 
 def row_of(
