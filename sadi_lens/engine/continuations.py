@@ -1,6 +1,7 @@
 """What a generation gives: text and tokens, cut where it was asked to stop; what is watched and told while it runs."""
 
 import inspect
+import math
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -87,10 +88,10 @@ class Watched:
             )
 
     def _look(self, _ids: Tensor, logits: Tensor) -> Tensor:
-        finite = torch.isfinite(logits.amax(dim=-1)).tolist()
-        for row, is_finite in enumerate(finite):
-            if not is_finite:
-                self.broken(row, len(finite))
+        largest = logits.amax(dim=-1).tolist()
+        for row, value in enumerate(largest):
+            if not math.isfinite(value):
+                self.broken(row, len(largest))
         return logits
 
     def _is_done(self, ids: Tensor, _scores: Any, **_: Any) -> Tensor:

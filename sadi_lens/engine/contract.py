@@ -1,12 +1,20 @@
-"""What an intervention must be, and must return: checked before a run and at every edit, whoever wrote the class."""
+"""What an intervention must be, and must return: checked before a run, at every edit and after it, whoever wrote it."""
 
+import math
 from typing import Any
 
 import numpy as np
+import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sadi_lens.types.base import require_one_of
+from sadi_lens.types.base import LARGEST, require_one_of
 from sadi_lens.types.model import COMPONENTS, ModelInfo, n_units
+
+Site = tuple[str, int]
+"""(component, layer)."""
+FEW = 16_384
+"""Values of an edited activation that are kept for the end of a pass as they are."""
 
 
 def require_fit(one: Any, info: ModelInfo) -> None:
@@ -74,3 +82,63 @@ def require_part(one: Any, site: tuple[str, int], values: Any, shape: tuple[int,
         f"{one.label} is {found} for component {site[0]!r} in layer {site[1]}, the model has [{shape[0]} units, "
         f"{shape[1]} values]; make its mask or vector from this model"
     )
+
+
+class Peaks:
+    """Largest edited activation of every row in each place of a pass, looked at once at its end."""
+
+    def __init__(self) -> None:
+        self._few: dict[Site, Float[Tensor, "row ... pos width"]] = {}
+        self._ends: dict[Site, tuple[Float[Tensor, "row ..."], Float[Tensor, "row ..."]]] = {}
+        """Largest and smallest; NaN where any is."""
+
+    def note(
+        self,
+        site: Site,
+        after: Float[Tensor, "row ... pos width"],
+        columns: tuple[int, int | None],
+        real: Bool[Tensor, "... pos"] | None = None,
+    ) -> None:
+        """Keep the extremes in the columns from ... to; of the tokens in ``real``, where it is given."""
+        if real is not None:  # padding may hold anything
+            after = after.masked_fill(~real[..., None].to(after.device), 0)
+        start, stop = columns
+        if start or stop not in (None, after.shape[-2]):
+            after = after[..., start:stop, :]
+        after = after.detach()
+        if (
+            after.numel() <= FEW
+        ):  # at every token of a text: one look at all layers costs less than one at each
+            self._few[site] = after.clone()
+        else:
+            self._ends[site] = _ends(after)
+
+    def overflow(self) -> tuple[Bool[Tensor, "row ..."], str] | None:
+        """Rows that overflowed since this was last asked, and where that began; None where none did.
+
+        What is infinite or NaN in one copy of a tree is NaN in all of them a layer later, so it counts where it began.
+        """
+        few, ends, self._few, self._ends = self._few, self._ends, {}, {}
+        parts = [*few.values(), *(end for both in ends.values() for end in both)]
+        if not parts:
+            return None
+        device = parts[0].device
+        if torch.cat([one.to(device).flatten() for one in parts]).abs().max() <= LARGEST:
+            return None
+        ends |= {site: _ends(one) for site, one in few.items()}
+        peaks = {site: torch.maximum(high, -low) for site, (high, low) in ends.items()}
+        worst = {site: float(one.max()) for site, one in peaks.items()}
+        past = {site: one for site, one in worst.items() if not one <= LARGEST}
+        endless = [layer for (_, layer), one in past.items() if not one < math.inf]
+        rows = torch.zeros(max((one.shape for one in peaks.values()), key=math.prod), device=device)
+        for (_, layer), one in peaks.items():  # copies of a tree join layer by layer
+            began = layer == min(endless, default=layer)
+            over = ~(one <= LARGEST) if began else (one > LARGEST) & one.isfinite()
+            rows[tuple(map(slice, one.shape))] += over.to(device)
+        name, layer = min(past, key=lambda site: site[1])
+        return rows > 0, f"component {name!r} in layer {layer}"
+
+
+def _ends(after: Float[Tensor, "row ... pos width"]) -> tuple[Tensor, Tensor]:
+    """Largest and smallest value of each row; a norm takes ten times as long on a CPU."""
+    return after.amax(dim=(-2, -1)), after.amin(dim=(-2, -1))

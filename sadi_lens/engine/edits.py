@@ -4,15 +4,14 @@ Activations are flat, [row pos width]: heads lie beside one another. ``Edits`` s
 intervention, ``sadi_lens.engine.positions`` at which tokens, ``sadi_lens.engine.runner`` in which modules.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from sadi_lens.engine.contract import require_edited, require_part
+from sadi_lens.engine.contract import Peaks, Site, require_edited, require_part
 from sadi_lens.engine.hooks import FlatHook
 from sadi_lens.engine.intervention import (
     Affine,
@@ -26,10 +25,6 @@ from sadi_lens.engine.intervention import (
 )
 from sadi_lens.engine.positions import Positions
 from sadi_lens.engine.prefix import TreePositions
-from sadi_lens.types.base import LARGEST
-
-Site = tuple[str, int]
-"""(component, layer)."""
 
 
 class Edits:
@@ -83,8 +78,8 @@ class Edits:
         here, is_read = self._here.get(site, []), site in self._reads
         has_affine = any(isinstance(one, AffineIntervention) for _, one in here)
         others = [(index, one) for index, one in here if not isinstance(one, AffineIntervention)]
-        keeps_clean = "clean" in self.needs
-        is_tree, tables = isinstance(positions, TreePositions), self._tables
+        keeps_clean, chooses = "clean" in self.needs, "place" in self.needs
+        is_tree, tables, note = isinstance(positions, TreePositions), self._tables, self.peaks.note
 
         def hook(activation: Tensor) -> Tensor | None:
             if positions.is_paused:
@@ -104,10 +99,10 @@ class Edits:
                 after = self._edit_rows(index, one, site, before, after, positions)
             if after is before:
                 return None
-            if "place" in self.needs:  # it chooses its tokens itself
-                self.peaks.note(site, after, (0, None))
+            if chooses:  # its tokens itself
+                note(site, after, (0, None))
             else:
-                self.peaks.note(site, after, positions.columns, positions.real)
+                note(site, after, positions.columns, positions.real)
             return positions.join(after) if is_tree else after
 
         return hook
@@ -221,49 +216,6 @@ class Edits:
             )
         found = positions.per_row(self._read[source])
         return Context(prompt_end=self._by_head(site, found.flatten(0, -2)))
-
-
-class Peaks:
-    """Largest edited activation of every row in each place of a pass, looked at once at its end."""
-
-    def __init__(self) -> None:
-        self._peaks: dict[Site, Float[Tensor, "row ..."]] = {}
-
-    def note(
-        self,
-        site: Site,
-        after: Float[Tensor, "row ... pos width"],
-        columns: tuple[int, int | None],
-        real: Bool[Tensor, "... pos"] | None = None,
-    ) -> None:
-        """Keep the largest value in the columns from ... to; of the tokens in ``real``, where it is given."""
-        if real is not None:  # padding may hold anything
-            after = after.masked_fill(~real[..., None].to(after.device), 0)
-        if columns not in ((0, None), (0, after.shape[-2])):
-            after = after[..., columns[0] : columns[1], :]
-        self._peaks[site] = torch.linalg.vector_norm(after.detach(), math.inf, dim=(-2, -1))
-
-    def overflow(self) -> tuple[Bool[Tensor, "row ..."], str] | None:
-        """Rows that overflowed since this was last asked, and where that began; None where none did.
-
-        What is infinite or NaN in one copy of a tree is NaN in all of them a layer later, so it counts where it began.
-        """
-        peaks, self._peaks = self._peaks, {}
-        if not peaks:
-            return None
-        device = next(iter(peaks.values())).device
-        if torch.cat([one.to(device).flatten() for one in peaks.values()]).max() <= LARGEST:
-            return None
-        worst = {site: float(one.max()) for site, one in peaks.items()}
-        past = {site: one for site, one in worst.items() if not one <= LARGEST}
-        endless = [layer for (_, layer), one in past.items() if not one < math.inf]
-        rows = torch.zeros(max((one.shape for one in peaks.values()), key=math.prod), device=device)
-        for (_, layer), one in peaks.items():  # copies of a tree join layer by layer
-            began = layer == min(endless, default=layer)
-            over = ~(one <= LARGEST) if began else (one > LARGEST) & one.isfinite()
-            rows[tuple(map(slice, one.shape))] += over.to(device)
-        name, layer = min(past, key=lambda site: site[1])
-        return rows > 0, f"component {name!r} in layer {layer}"
 
 
 def edit_at(positions: Positions, edit: Callable[[Tensor], Tensor], activation: Tensor) -> Tensor:

@@ -120,5 +120,7 @@ _OBSERVERS = ("transformer_lens", "transformers.utils.output_capturing")
 
 def _is_hooked(module: Any) -> bool:
     """Whether a torch hook is on a module that neither TransformerLens nor transformers put there to observe."""
+    if not module._forward_hooks and not module._forward_pre_hooks:
+        return False
     hooks = (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
     return any(not str(getattr(one, "__module__", "")).startswith(_OBSERVERS) for one in hooks)

@@ -23,7 +23,8 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from sadi_lens.engine.edits import Peaks, edit_at
+from sadi_lens.engine.contract import Peaks
+from sadi_lens.engine.edits import edit_at
 from sadi_lens.engine.hooks import FlatHook
 from sadi_lens.engine.passes import (
     batches_on_one_side,

@@ -1,6 +1,5 @@
 """What a method may choose: an intervention, a text before the prompt, a model of its own; and scoring all kinds."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +11,17 @@ from sadi_lens.types.checks import check_value
 from sadi_lens.types.data import Sample
 from sadi_lens.types.model import HookedModel
 from sadi_lens.types.results import Evaluation
+
+KINDS: dict[str, Any] = {
+    "intervention": Intervention,
+    "k": int,
+    "strength": float,
+    "before": str,
+    "build": Callable[..., Any],
+    "words": str,
+    "rebuild": Callable[..., Any],
+}
+"""What the fields of a candidate are, where they are given."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +44,11 @@ class Candidate:
     """Builds the intervention for the prompts of a run, where it must know them."""
 
     def __post_init__(self) -> None:
-        if self.intervention is not None:
-            check_value("intervention", self.intervention, Intervention)
-        check_value("k", self.k, int, 0)
-        if not (isinstance(self.strength, float) and math.isnan(self.strength)):
-            check_value("strength", self.strength, float)
-        check_value("before", self.before, str)
-        check_value("words", self.words, str)
-        for name in ("build", "rebuild"):
-            if getattr(self, name) is not None:
-                check_value(name, getattr(self, name), Callable[..., Any])
+        for name, kind in KINDS.items():
+            value = getattr(self, name)
+            is_left_out = value is getattr(Candidate, name, None)
+            if not is_left_out and not (name == "strength" and value != value):
+                check_value(name, value, kind, 0 if name == "k" else None)
 
     def on(self, model: HookedModel) -> HookedModel:
         """The model that it runs on, where ``model`` is the one compared."""

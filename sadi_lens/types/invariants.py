@@ -201,7 +201,8 @@ def _require_shapes(thing: Any, what: str, *, is_whole: bool) -> None:
         value = getattr(thing, name)
         if value is None:
             continue
-        shape = as_array(f"{name} of {what}", value).shape
+        is_array = isinstance(value, np.ndarray)
+        shape = value.shape if is_array else as_array(f"{name} of {what}", value).shape
         wanted = [
             sizes.setdefault(dim, size) if dim in COMMON else size
             for dim, size in zip(dims, shape, strict=False)

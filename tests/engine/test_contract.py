@@ -1,8 +1,12 @@
 """What a user's own intervention is and returns: refused in words, in every call, alone and beside another."""
 
+import math
 import re
 
 import pytest
+import torch
+
+from sadi_lens.engine.contract import FEW, Peaks
 
 
 class Own:
@@ -117,3 +121,34 @@ def test_scale_and_shift_are_tensors(llama, scale):
         ValueError, match=r"no tensor, for component 'head' in layer 1, the model has \[4 units"
     ):
         sl.generate(llama, "the ball is", Halve(), max_new_tokens=2)
+
+
+@pytest.mark.parametrize("width", [4, FEW], ids=["few", "many"])
+@pytest.mark.parametrize("value", [2e16, -2e16, math.inf, -math.inf, math.nan])
+def test_a_row_is_out_of_range_whatever_the_sign_and_size(width: int, value: float) -> None:
+    peaks = Peaks()
+    for layer in range(3):
+        values = torch.full((3, 2, width), 1e15)
+        values[1, -1, width // 2] = value if layer == 1 else -1e15
+        peaks.note(("head", layer), values, (0, None))
+    found = peaks.overflow()
+    assert found is not None
+    assert (found[0].tolist(), found[1]) == ([False, True, False], "component 'head' in layer 1")
+    assert peaks.overflow() is None, "asked once a pass"
+
+
+@pytest.mark.parametrize("width", [4, FEW], ids=["few", "many"])
+def test_only_edited_columns_of_real_tokens_count(width: int) -> None:
+    peaks, values = Peaks(), torch.zeros(2, 3, width)
+    values[:, 0] = values[0, 1] = math.nan
+    peaks.note(
+        ("hidden", 0), values, (1, 3), torch.tensor([[False, False, True], [True, True, True]])
+    )
+    assert peaks.overflow() is None
+
+
+def test_what_was_noted_stays_when_the_pass_writes_over_it() -> None:
+    peaks, values = Peaks(), torch.zeros(1, 1, 4)
+    peaks.note(("hidden", 0), values, (0, None))
+    values.fill_(math.nan)
+    assert peaks.overflow() is None
