@@ -7,16 +7,19 @@ from rich.markup import escape
 from sadi_lens.apps._printing import console
 
 STEPS = "steps"
-"""Folder in which the demo keeps its finished steps."""
+"""Folder in which demo and comparison keep their finished steps."""
+RESUMED = f"finished steps are kept in OUT/{STEPS}, and the same command goes on from there"
+"""What Ctrl-C leaves of them."""
 
 
 def require_places(out: Path, png: bool, component: str | None = None) -> None:
     """Refuse before anything is computed what could not be written afterwards."""
     from sadi_lens.plots._demo import demo_figure_names
     from sadi_lens.plots.export import require_places as require_figures
-    from sadi_lens.types.files import require_place
+    from sadi_lens.types.files import require_parent, require_place
     from sadi_lens.types.seals import RESULTS
 
+    require_parent(out / STEPS / "step")
     require_place(out / "results.json", RESULTS)
     require_figures(demo_figure_names(component), out / "figures", png=png)
 

@@ -24,7 +24,7 @@ from sadi_lens.apps._loading import (
     is_large,
     writing_task,
 )
-from sadi_lens.apps._outputs import STEPS, draw, require_places
+from sadi_lens.apps._outputs import RESUMED, STEPS, draw, require_places
 from sadi_lens.apps._printing import console, print_comparison, print_table
 
 __all__ = ["app"]
@@ -35,7 +35,7 @@ _ = _lists  # its commands are registered by importing it
     "demo",
     "demo --model smollm2",
     "demo --data mine.jsonl --model ./model --sizes 100,60,150",
-    stopped="finished steps are kept in OUT/steps, and the same command goes on from there",
+    stopped=RESUMED,
 )
 def demo(
     model: ModelName = "tiny",
@@ -69,9 +69,6 @@ def demo(
     component = component_name(component)
     require_places(out, png, component)
     from sadi_lens.measure.calls import journal
-    from sadi_lens.types.files import require_parent
-
-    require_parent(out / STEPS / "step")
 
     with journal(out / STEPS):
         loaded, loaded_task, notes = asked.load()
@@ -100,6 +97,7 @@ def demo(
 @command(
     "compare --model smollm2 --methods sadi-head,sadi-effect,caa",
     "compare --data mine.jsonl --model ./model",
+    stopped=RESUMED,
 )
 def compare(
     model: ModelName = "tiny",
@@ -131,9 +129,13 @@ def compare(
     out: OutFolder = Path("compare"),
     png: Png = True,
 ) -> None:
-    """Every way to steer side by side: chosen on dev with one budget, scored once on the same test items."""
+    """Every way to steer side by side: chosen on dev with one budget, scored once on the same test items.
+
+    Finished steps are kept in OUT/steps, as those of the demo: the same command again goes on where it stopped.
+    """
     asked = Asked(model, task, data, sizes, chat_template, dtype, position, scoring)
     require_places(out, png)
+    from sadi_lens.measure.calls import journal
     from sadi_lens.tasks.files import read_lines
 
     texts = None if neutral is None else read_lines(neutral)
@@ -143,21 +145,22 @@ def compare(
     from sadi_lens.tasks.embedded import neutral_texts
     from sadi_lens.types.store import write_json
 
-    comparison = run(
-        loaded,
-        loaded_task,
-        [one.strip() for one in methods.split(",") if one.strip()] or None,
-        component=component,
-        position=position,
-        scoring=scoring,
-        budget=budget,
-        n_null=n_null,
-        tune_null=tune_null,
-        controls=controls,
-        written=written,
-        neutral=neutral_texts(loaded_task.name) if texts is None else texts,
-        progress=console.is_terminal,
-    )
+    with journal(out / STEPS):
+        comparison = run(
+            loaded,
+            loaded_task,
+            [one.strip() for one in methods.split(",") if one.strip()] or None,
+            component=component,
+            position=position,
+            scoring=scoring,
+            budget=budget,
+            n_null=n_null,
+            tune_null=tune_null,
+            controls=controls,
+            written=written,
+            neutral=neutral_texts(loaded_task.name) if texts is None else texts,
+            progress=console.is_terminal,
+        )
     print_comparison(comparison)
     say(f"results: {write_json({'comparison': comparison}, out / 'results.json')}")
     draw({"comparison": comparison}, out / "figures", png=png)

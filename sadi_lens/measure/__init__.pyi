@@ -1,4 +1,5 @@
 from .calls import EvaluationInterrupted as EvaluationInterrupted
+from .calls import journal as journal
 from .comparing import compare as compare
 from .costs import side_effect_curve as side_effect_curve
 from .evaluation import evaluate as evaluate

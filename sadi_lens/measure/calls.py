@@ -6,6 +6,7 @@ changed setting computes anew what depends on it, and nothing is read that anoth
 """
 
 import json
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -21,9 +22,10 @@ from sadi_lens.engine.text import fitting, warn_unknown
 from sadi_lens.measure.picks import joined_picks
 from sadi_lens.types.answers import normalise
 from sadi_lens.types.base import DEFAULT_POSITION
-from sadi_lens.types.checks import check_value
+from sadi_lens.types.checks import as_path, check_value
 from sadi_lens.types.data import Sample, cluster_codes, items_hash, samples_hash
 from sadi_lens.types.encoding import encode
+from sadi_lens.types.files import require_parent
 from sadi_lens.types.model import HookedModel, fingerprint_of
 from sadi_lens.types.results import Evaluation
 from sadi_lens.types.seals import sha256
@@ -31,6 +33,8 @@ from sadi_lens.types.store import load, save, versions
 
 T = TypeVar("T")
 _FOLDER: ContextVar[Path | None] = ContextVar("journal", default=None)
+_SPENT: ContextVar[float] = ContextVar("spent", default=0.0)
+"""CPU seconds that what was read from journals had taken to compute."""
 
 
 @dataclass(frozen=True)
@@ -110,16 +114,37 @@ class EvaluationInterrupted(KeyboardInterrupt):
 
 
 @contextmanager
-def journal(folder: Path | None) -> Generator[None]:
-    """Within it, the result of every call of ``kept`` is kept in ``folder``, and read where it is there already.
+def journal(folder: str | Path | None) -> Generator[None]:
+    """Inside, what every step of ``compare``, ``evaluate`` and ``sweep`` gives is kept, and read where it was before.
 
-    None: nothing is kept and nothing read.
+    So the same cell of a notebook goes on where the kernel died; what depends on a changed setting, item or weight is
+    computed anew.
+
+    Args:
+        folder: Made at the first step. None: nothing is kept and nothing read.
+
+    Raises:
+        TypeError: If it is no path.
+        OSError: If it cannot be written.
+
+    Example:
+        >>> for _ in range(2):  # the second time it is read
+        ...     with sl.measure.journal(folder):
+        ...         found = sl.evaluate(model, task.dev[:8], progress=False)
     """
+    if folder is not None:
+        folder = as_path("folder", folder)
+        require_parent(folder / "step")
     before = _FOLDER.set(folder)
     try:
         yield
     finally:
         _FOLDER.reset(before)
+
+
+def cpu_seconds() -> float:
+    """As ``time.process_time``, as if everything that was read from a journal had been computed now."""
+    return time.process_time() + _SPENT.get()
 
 
 def kept(what: str, call: Callable[[], Any], compute: Callable[[], T]) -> T:
@@ -132,14 +157,13 @@ def kept(what: str, call: Callable[[], Any], compute: Callable[[], T]) -> T:
 
     Raises:
         ValueError: If what is there is damaged; the folder is named.
-        OSError: If it cannot be written.
     """
     folder = _FOLDER.get()
     if folder is None:
         return compute()
     arrays: dict[str, np.ndarray] = {}
     try:
-        values = encode({"call": call(), "versions": versions()}, "call", arrays)
+        values = encode({"call": call(), "versions": versions(), "seconds": True}, "call", arrays)
     except TypeError:  # an intervention of a class from elsewhere
         return compute()
     digest = sha256(
@@ -148,9 +172,11 @@ def kept(what: str, call: Callable[[], Any], compute: Callable[[], T]) -> T:
     )
     place = folder / f"{what.replace(' ', '-')}-{digest[:16]}"
     if place.exists():
-        return load(place)
-    found = compute()
-    save(found, place)
+        found, seconds = load(place)
+        _SPENT.set(_SPENT.get() + seconds)
+        return found
+    started = cpu_seconds()
+    save((found := compute(), cpu_seconds() - started), place)
     return found
 
 

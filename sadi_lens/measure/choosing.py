@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.interventions import MaskedScaling
-from sadi_lens.measure.calls import Settings
+from sadi_lens.measure.calls import Settings, cpu_seconds, journal
 from sadi_lens.measure.candidates import behind, evaluate_candidates
 from sadi_lens.measure.methods import Candidate, Control, Material, Method, UnavailableError
 from sadi_lens.measure.neutral import UnreachableError
@@ -97,10 +97,10 @@ def choose_all(
     bar = tqdm(methods, desc="choose on dev", unit="method", disable=not progress)
     for method in bar:
         bar.set_postfix_str(method.name)
-        started = time.process_time()
+        started = cpu_seconds()
         try:
             one = choose(material, method, dev, settings, budget=budget, before=chosen)
-            chosen[method.name] = one._replace(seconds=time.process_time() - started)
+            chosen[method.name] = one._replace(seconds=cpu_seconds() - started)
             notes += _edges(one)
         except (UnavailableError, UnreachableError) as error:
             notes.append(f"{method.name} left out: {error}")
@@ -287,14 +287,11 @@ def report(
 def seconds_of(model: HookedModel, one: Chosen, dev: Sequence[Sample], settings: Settings) -> float:
     """CPU seconds that a choice takes for an item of dev where nothing is shared with other methods, all threads.
 
-    Args:
-        model: A bridged model in eval mode.
-        one: The choice.
-        dev: The first ``TIMED`` of them are run.
-        settings: How they are scored.
+    The first ``TIMED`` of them are run.
     """
     some = dev[:TIMED]
     steering = one.on(some)
     started = time.process_time()
-    evaluate_candidates(model, some, [steering], replace(settings, position=one.position))
+    with journal(None):
+        evaluate_candidates(model, some, [steering], replace(settings, position=one.position))
     return (time.process_time() - started) / len(some)

@@ -49,6 +49,8 @@ def compare(
 ) -> Comparison:
     """Every method chosen on dev with the same budget, then scored once on the same test items.
 
+    Within ``sadi_lens.measure.journal`` it goes on where it was interrupted.
+
     Args:
         model: A bridged model in eval mode.
         task: Needs pairs (the masks and vectors), dev (every choice) and test (every number reported).

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -80,6 +81,45 @@ def test_a_demo_runs_on_a_file_goes_on_where_it_stopped_and_draws_no_bars(tmp_pa
     monkeypatch.setattr("sadi_lens.apps.demo.forecast", lambda *_, **__: 0.0)
     assert invoke(*command).exit_code == 0
     assert (out / "results.json").read_bytes() == whole
+
+
+def test_a_comparison_goes_on_where_it_stopped_and_its_seconds_are_those_it_took(
+    tmp_path, monkeypatch
+):
+    from sadi_lens.measure import calls
+    from sadi_lens.measure import evaluation as module
+    from sadi_lens.types.store import read_json
+
+    words = ["compare", "--methods", "sadi-head,caa,random", "--sizes", "12,10,14", "--no-png"]
+    words += ["--n-null", "20", "--budget", "12"]
+    real, clock, stop = module._by_choices, [0.0], [0.0]
+
+    def timed(*args):
+        clock[0] += 1.0
+        if clock[0] == stop[0]:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    def run(name):
+        done = invoke(*words, "--out", tmp_path / name)
+        if done.exit_code:
+            return done.exit_code
+        found = read_json(tmp_path / name / "results.json")["comparison"]
+        # What a choice takes for an item is measured, whatever is kept.
+        rows = [
+            replace(one, seconds=0.0, choice_seconds=round(one.choice_seconds, 6))
+            for one in found.rows
+        ]
+        return replace(found, rows=tuple(rows))
+
+    monkeypatch.setattr(module, "_by_choices", timed)
+    monkeypatch.setattr(calls.time, "process_time", lambda: clock[0])
+    whole = run("whole")
+    assert [one.choice_seconds for one in whole.rows] == [1.0, 1.0, 1.0, 1.0]
+    stop[0] = clock[0] + 4
+    assert run("stopped") == 130
+    assert run("stopped") == whole
+    assert run("whole") == whole
 
 
 @pytest.mark.parametrize(
@@ -231,25 +271,27 @@ def test_ctrl_c_says_what_the_command_keeps(name, tmp_path, monkeypatch):
     given = {"run": ["table4"], "report": [tmp_path]}.get(name, [])
     done = invoke(name, *given, "--out", tmp_path / "out")
     assert done.exit_code == 130
-    kept = {"demo": "finished steps are kept in OUT/steps", "run": "finished cells are kept"}
+    steps = "finished steps are kept in OUT/steps"
+    kept = {"demo": steps, "compare": steps, "run": "finished cells are kept"}
     words = kept.get(name, "what was only computed is lost, and the same command begins anew")
     assert words in " ".join(done.output.split())
 
 
-def test_a_file_in_the_place_of_the_steps_is_refused_before_the_work(tmp_path, monkeypatch):
+@pytest.mark.parametrize("command", ["demo", "compare"])
+def test_a_file_in_the_place_of_the_steps_is_refused_before_the_work(
+    command, tmp_path, monkeypatch
+):
     from sadi_lens.apps._loading import Asked
 
     monkeypatch.setattr(Asked, "load", lambda _: pytest.fail("loaded"))
     (tmp_path / "steps").write_text("mine")
-    done = invoke("demo", "--out", tmp_path, "--no-png")
+    done = invoke(command, "--out", tmp_path, "--no-png")
     assert done.exit_code == 1
     assert "steps is not a folder" in " ".join(done.output.split())
     assert (tmp_path / "steps").read_text() == "mine"
 
 
 def test_the_table_of_a_demo_ends_with_the_notes_of_its_comparison(capsys):
-    from dataclasses import replace
-
     import sadi_lens as sl
     from sadi_lens.apps import _printing
 

@@ -124,3 +124,42 @@ def test_what_cannot_be_saved_is_computed_every_time(tmp_path):
     with journal(tmp_path):
         assert [kept("it", lambda: object(), lambda n=n: n) for n in (1, 2)] == [1, 2]
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_read_counts_the_seconds_that_it_took(tmp_path, monkeypatch):
+    from sadi_lens.measure import calls
+
+    clock = [0.0]
+    monkeypatch.setattr(calls.time, "process_time", lambda: clock[0])
+
+    def takes(seconds, result=None):
+        clock[0] += seconds
+        return result() if result else seconds
+
+    def both():
+        return calls.kept("outer", lambda: 1, lambda: takes(5.0, inner))
+
+    def inner():
+        return calls.kept("inner", lambda: 2, lambda: takes(2.0))
+
+    with calls.journal(tmp_path):
+        # 2; then 5 and the 2 of what is read inside; then all of it is read
+        for call, seconds in ((inner, 2.0), (both, 7.0), (both, 7.0)):
+            started = calls.cpu_seconds()
+            assert call() == 2.0
+            assert calls.cpu_seconds() - started == pytest.approx(seconds)
+    assert clock[0] == 7.0
+
+
+def test_a_journal_needs_a_place_where_it_can_write(tmp_path):
+    import sadi_lens as sl
+
+    (tmp_path / "mine").write_text("mine")
+    with (
+        pytest.raises(NotADirectoryError, match="mine is not a folder"),
+        sl.measure.journal(str(tmp_path / "mine")),
+    ):
+        pass
+    with pytest.raises(TypeError, match="folder must be a path, got 5"), sl.measure.journal(5):
+        pass
+    assert (tmp_path / "mine").read_text() == "mine"
