@@ -340,3 +340,9 @@ def test_as_many_random_masks_are_drawn_as_by_the_function(name):
     from sadi_lens.types.stats import N_NULL
 
     assert inspect.signature(getattr(cli, name)).parameters["n_null"].default == N_NULL
+
+
+def test_python_runs_the_package_as_the_command():
+    command = [sys.executable, "-m", "sadi_lens", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("sadi_lens ")
