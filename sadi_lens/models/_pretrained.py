@@ -218,7 +218,7 @@ def require_every_weight(report: dict[str, Any], label: str, architecture: str) 
         raise ValueError(
             f"the checkpoint of {label} lacks {len(lacking)} weights of {architecture} or has them in another "
             f"shape (first {lacking[0]!r}); they would be random numbers. Use the checkpoint of the language "
-            "model itself"
+            "model itself, with its own config.json"
         )
 
 
