@@ -246,11 +246,14 @@ def _list(value: Any, origin: Any, held: Any) -> tuple[bool, Any]:
 
 
 def as_array(name: str, values: Any, dtype: Any = None) -> np.ndarray:
-    """A copy of ``values`` as an array.
+    """A copy of ``values`` as an array; of a tensor on any device and in any dtype, too.
 
     Raises:
         ValueError: If NumPy cannot make one of them.
     """
+    if hasattr(values, "detach"):  # torch, which is not imported here
+        values = values.detach().cpu()
+        values = values.float() if values.is_floating_point() else values  # NumPy has no bfloat16
     try:
         with np.errstate(over="ignore"):  # too large for float32: not finite
             return np.array(values, dtype=dtype)
@@ -269,7 +272,11 @@ def float_array(name: str, values: Any, axes: str) -> np.ndarray:
     Raises:
         ValueError: If it is no array of numbers, has other axes, or a value is NaN or infinite.
     """
-    array = as_array(name, values, np.float32)
+    array = as_array(name, values)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must be an array of numbers (real ones), got {short(values)}")
+    with np.errstate(over="ignore"):  # too large for float32: not finite
+        array = array.astype(np.float32)
     if array.ndim != len(axes.split()) or not array.size:
         raise ValueError(f"{name} must be [{axes}], got shape {array.shape}")
     if not np.isfinite(array).all():
