@@ -161,7 +161,7 @@ def test_a_folded_checkpoint_that_was_damaged_is_not_loaded(llama, tmp_path):
             sl.load_model(place)
     (place / "config.json").write_text(json.dumps(config))
     (place / "tokenizer_config.json").write_bytes(b"{")
-    with pytest.raises(ValueError, match="tokenizer .*missing or damaged: JSONDecodeError"):
+    with pytest.raises(ValueError, match=r"tokenizer .*missing or damaged: JSONDecodeError"):
         sl.load_model(place)
 
 
