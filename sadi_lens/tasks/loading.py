@@ -129,6 +129,8 @@ def _build(
     pairs: list[ContrastivePair] = []
     samples: dict[str, list[Sample]] = {"dev": [], "test": []}
     unspaced: list[tuple[str, str, str]] = []
+    first: dict[Sample, str] = {}
+    repeats: list[tuple[str, str]] = []
     for where, row in rows:
         if not isinstance(row, Mapping):
             raise ValueError(
@@ -143,12 +145,22 @@ def _build(
             pairs.append(thing)
         else:
             samples[split].append(thing)
+            if thing.cluster is None and thing in first:
+                repeats.append((where, first[thing]))
+            first.setdefault(thing, where)
     if unspaced and space is None:
         where, prompt, answer = unspaced[0]
         warnings.warn(
             f"rows whose answer follows its prompt without a space: {len(unspaced)}, first {where}: "
             f"{prompt[-30:] + answer[:30]!r}. To most tokenizers that is another token than the word of running text. "
             "Pass space=True to set the spaces, space=False to leave the answers as they are",
+            stacklevel=4,
+        )
+    if repeats:
+        warnings.warn(
+            f"rows that are an earlier row of their split again: {len(repeats)}, first {repeats[0][0]} = "
+            f"{repeats[0][1]}. Every interval would count them as draws of their own: leave them out, or give the rows "
+            "one cluster",
             stacklevel=4,
         )
     return Task(name, tuple(pairs), tuple(samples["dev"]), tuple(samples["test"]))
