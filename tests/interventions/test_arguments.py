@@ -216,3 +216,24 @@ def test_every_intervention_is_saved_and_loaded(info, tmp_path):
         again = sl.load(sl.save(one, tmp_path / type(one).__name__))
         assert type(again) is type(one)
         assert again == one
+
+
+def test_nothing_is_read_off_a_model_that_is_steered(llama, pairs):
+    """Whatever builds an intervention from a model would build it from the steered one."""
+    import sadi_lens as sl
+
+    mask = sl.Mask.from_units("head", [(1, 2)], llama)
+    rooms = sl.interventions
+    makers = [
+        lambda: rooms.ActAdd.from_prompts(llama, "the ball", "a hat", 1),
+        lambda: rooms.ITI.from_pairs(llama, pairs, mask, progress=False),
+        lambda: rooms.CAST.from_pairs(llama, pairs, 1, progress=False),
+        lambda: rooms.AUSteer.from_pairs(llama, pairs, 2, progress=False),
+        lambda: rooms.HouseholderRotation.from_pairs(llama, pairs, 1, progress=False),
+        lambda: rooms.InferAlignerGate.from_prompts(llama, ["the ball"], ["a hat"], [1]),
+        lambda: rooms.TDA.from_prompts(llama, ["the ball"]),
+    ]
+    with sl.steer(llama, sl.MaskedScaling(mask, 5.0)):
+        for make in makers:
+            with pytest.raises(RuntimeError, match="is being steered by 'SADI head"):
+                make()
