@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,10 @@ def _by_name(name: str, own: set[str], options: Mapping[str, Any]) -> Task:
             f"{', '.join(sorted(own))} can be given for a user's own rows only, not for the task {name!r}"
         )
     if name == "suggest":
+        for one in options:
+            require_one_of(
+                "an option of the task 'suggest'", one, signature(suggest_task).parameters
+            )
         return suggest_task(**options)
     _refuse_options(options)
     return load_benchmark(name) if name in BENCHMARKS else EMBEDDED_TASKS[name]()

@@ -185,3 +185,10 @@ def test_an_item_is_the_same_whichever_part_holds_the_space(pair, item):
             pairs=(sl.ContrastivePair(pair, " blue", " green"),),
             test=(sl.Sample(item, ("blue", "red"), 0),),
         )
+
+
+def test_an_unknown_option_of_suggest_is_named_with_the_nearest():
+    import sadi_lens as sl
+
+    with pytest.raises(ValueError, match=r"option of the task 'suggest' .* did you mean 'seed'"):
+        sl.load_task("suggest", seeds=1)
