@@ -173,6 +173,11 @@ class PerPrompt(ContextualIntervention):
     def _numbers(self) -> dict[tuple[int, ...], int]:
         return {prompt: number for number, prompt in enumerate(self.prompts)}
 
+    def require_different(self) -> None:
+        """Refuse two rows for one prompt: which of them counts would be chance."""
+        if len(self._numbers) < len(self.prompts):
+            raise ValueError("prompts must all be different tokens")
+
     def numbers(self, context: Context | None, device: torch.device) -> Int[Tensor, " row"]:
         """Number of each row's prompt.
 

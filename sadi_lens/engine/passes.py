@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sadi_lens.engine.text import EncodedItem, require_tokenizer, shared_length
+from sadi_lens.types.checks import checked
 from sadi_lens.types.model import HookedModel
 
 Result = TypeVar("Result")
@@ -20,6 +21,7 @@ GPU_TOKENS, GPU_SHARE = 65536, 0.4
 """One pass on a GPU: tokens, and share of the free memory."""
 
 
+@checked()
 def choose_batch(model: HookedModel, n_tokens: int) -> int:
     """Rows of ``n_tokens`` tokens that one forward pass of ``model`` should have on its device.
 
@@ -33,8 +35,6 @@ def choose_batch(model: HookedModel, n_tokens: int) -> int:
     Raises:
         ValueError: If ``n_tokens`` is below 1.
     """
-    if n_tokens < 1:
-        raise ValueError(f"n_tokens must be at least 1, got {n_tokens}")
     return max(1, pass_tokens(model, n_tokens) // n_tokens)
 
 

@@ -10,6 +10,7 @@ from sadi_lens.engine.text import (
     require_rows,
     require_tokenizer,
 )
+from sadi_lens.tasks.chat import rendered
 from sadi_lens.types.model import HookedModel
 
 Prompt = str | Sequence[int] | Sequence[Mapping[str, str]]
@@ -44,25 +45,16 @@ def prompt_ids(
 
 
 def _chat_ids(tokenizer: Any, messages: list[Mapping[str, str]]) -> list[int]:
-    from jinja2 import TemplateError
-
-    if any(not {"role", "content"} <= set(one) for one in messages):
-        raise ValueError(
-            f"prompts: a message of a chat must have 'role' and 'content', got {messages!r:.80}"
-        )
     if not getattr(tokenizer, "chat_template", None):
         raise ValueError(
             "prompts are messages of a chat, but the model's tokenizer has no chat template; give text, or set "
             "tokenizer.chat_template"
         )
+    options = {"add_generation_prompt": True, "tokenize": True, "return_dict": False}
     try:
-        return list(
-            tokenizer.apply_chat_template(
-                messages, add_generation_prompt=True, tokenize=True, return_dict=False
-            )
-        )
-    except TemplateError as error:
-        raise ValueError(f"prompts: the chat template refuses these messages: {error}") from error
+        return list(rendered(tokenizer, messages, **options))
+    except ValueError as error:
+        raise ValueError(f"prompts: {error}") from error
 
 
 def encode_prompts(

@@ -28,7 +28,8 @@ from sadi_lens.engine.passes import (
 from sadi_lens.engine.positions import PositionTracker
 from sadi_lens.engine.runner import GATE, RawRunner, Runner, runner_of
 from sadi_lens.engine.steering import applied
-from sadi_lens.engine.text import EncodedItem
+from sadi_lens.engine.text import EncodedItem, require_rows
+from sadi_lens.types.checks import checked
 from sadi_lens.types.model import HookedModel, ModelInfo, hook_name, n_units, unit_shape
 
 CPU_TOKENS = 512
@@ -226,6 +227,7 @@ def _require_finite(values: dict[str, Tensor], layers: Sequence[int]) -> None:
                 )
 
 
+@checked()
 @torch.inference_mode()
 def read_activations(
     model: HookedModel,
@@ -243,8 +245,20 @@ def read_activations(
 
     Returns:
         Component -> one tensor a layer, [batch pos head d_head] or [batch pos unit].
+
+    Raises:
+        ValueError: If there is no token, one that the model does not embed, or the mask is of another shape.
     """
     info = ModelInfo.of(model)
+    if not ids.numel() or int(ids.min()) < 0:
+        raise ValueError(
+            f"ids must be [batch pos] of at least one token, none below 0, got {tuple(ids.shape)}"
+        )
+    require_rows(model, [int(ids.max())], "ids")
+    if attention_mask is not None and attention_mask.shape != ids.shape:
+        raise ValueError(
+            f"attention_mask must be {tuple(ids.shape)} as ids, got {tuple(attention_mask.shape)}"
+        )
     for name in components:
         n_units(info, name)
     found: dict[tuple[str, int], Tensor] = {}

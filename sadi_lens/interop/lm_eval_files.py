@@ -12,12 +12,14 @@ import yaml
 
 from sadi_lens.engine.intervention import AffineIntervention, Intervention
 from sadi_lens.engine.runner import RawRunner, runner_of
-from sadi_lens.types.checks import as_path
+from sadi_lens.types.base import NotFiniteError
+from sadi_lens.types.checks import as_path, checked
 from sadi_lens.types.data import Sample
 from sadi_lens.types.files import write_whole
 from sadi_lens.types.model import HookedModel, ModelInfo
 
 
+@checked()
 def export_lm_eval_task(samples: Sequence[Sample], folder: str | Path, *, name: str) -> Path:
     """Write choice samples as a task; ``lm_eval --include_path FOLDER --tasks NAME`` runs it.
 
@@ -75,6 +77,7 @@ def export_lm_eval_task(samples: Sequence[Sample], folder: str | Path, *, name: 
     return write_whole(task, yaml.safe_dump(config, sort_keys=False).encode())
 
 
+@checked()
 def export_lm_eval_steered(
     model: HookedModel, intervention: Intervention, path: str | Path, *, position: str = "all"
 ) -> Path:
@@ -93,6 +96,7 @@ def export_lm_eval_steered(
 
     Raises:
         ValueError: If it is no fixed addition (SADI is none), the position is another, or the model is no Llama.
+        NotFiniteError: If a value to be added is infinite or NaN.
         FileExistsError: If the file is there.
     """
     path = as_path("path", path)
@@ -125,6 +129,8 @@ def export_lm_eval_steered(
             )
         module, is_input = raw.sites[intervention.component, layer]
         vector = _through(module, shift.float()) if is_input else shift.float()
+        if not bool(vector.isfinite().all()):
+            raise NotFiniteError("the vector to be added", intervention.label, f"layer {layer}")
         found[modules[id(module)]] = {
             "steering_vector": vector.flatten().clone(),
             "steering_coefficient": 1.0,

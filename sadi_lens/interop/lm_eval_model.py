@@ -8,7 +8,14 @@ lm_eval.simple_evaluate("sadi", model_args={"pretrained": ..., "intervention": .
 from collections.abc import Sequence
 from typing import Any
 
-import lm_eval.models  # pyright: ignore[reportMissingImports, reportUnusedImport]  # noqa: F401  # its own models come first
+try:
+    import lm_eval.models  # pyright: ignore[reportMissingImports, reportUnusedImport]  # noqa: F401  # its own models come first
+except ModuleNotFoundError as error:
+    if error.name != "lm_eval":
+        raise
+    raise ImportError(
+        "the model 'sadi' needs lm-evaluation-harness: pip install 'sadi_lens[lm_eval]'"
+    ) from error
 from lm_eval.api.model import TemplateLM  # pyright: ignore[reportMissingImports]
 from lm_eval.api.registry import register_model  # pyright: ignore[reportMissingImports]
 

@@ -15,11 +15,13 @@ from sadi_lens.engine.intervention import (
     PerPrompt,
     match_component,
     require_same_component,
+    require_values,
 )
 from sadi_lens.interventions.swapped import SwappedPrompt
 from sadi_lens.types.checks import checked, float_array, require_fields
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask
+from sadi_lens.types.model import ModelInfo
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +64,11 @@ class MeanAblation(Masked, AffineIntervention):
         """As in ``mean ablation: head, K 2``."""
         return f"mean ablation: {self.component}, K {self.mask.k}"
 
+    def check(self, info: ModelInfo) -> None:
+        """Raise ValueError if the model has another shape than the mask."""
+        super().check(info)
+        require_values(info, self.component, self.means.shape[2], "means have")
+
     def affine(self, layer: int) -> Affine:
         """Scale 0 and shift to the mean on selected units."""
         chosen = torch.from_numpy(self.mask.selected[layer].copy()).float()[:, None]
@@ -90,12 +97,18 @@ class ResampleAblation(Masked, PerPrompt):
                 f"values must be for {len(self.prompts)} prompts and {self.mask.selected.shape} units, got "
                 f"{values.shape}"
             )
+        self.require_different()
         object.__setattr__(self, "values", values)
 
     @property
     def label(self) -> str:
         """As in ``resample ablation: head, K 2``."""
         return f"resample ablation: {self.component}, K {self.mask.k}"
+
+    def check(self, info: ModelInfo) -> None:
+        """Raise ValueError if the model has another shape than the mask."""
+        super().check(info)
+        require_values(info, self.component, self.values.shape[3], "values have")
 
     def edit(self, activation: Tensor, layer: int, context: Context | None = None) -> Tensor:
         """Each row with the selected units of its donor.

@@ -40,6 +40,10 @@ class Push(ArrayEq):
     n: int
     """Prompts measured."""
 
+    def __post_init__(self) -> None:
+        require_fields(self)
+        object.__setattr__(self, "mean", float_array("mean", self.mean, "layer unit d"))
+
 
 @dataclass(frozen=True, eq=False)
 class MaskedAddition(Masked, AffineIntervention):
@@ -111,6 +115,11 @@ class MaskedAddition(Masked, AffineIntervention):
             )
         if match == "coefficient":
             return cls(mask, differences.vector, strength, "fixed D, same coefficient")
+        if push is not None and push.mean.shape != differences.vector.shape:
+            raise ValueError(
+                f"push is {push.mean.shape} [layer unit d], the differences are {differences.vector.shape}; both must "
+                "be of the same component and model"
+            )
         if push is not None and strength == 0:
             raise ValueError("strength must not be 0 where a measured push is to be matched")
         if match == "mean":

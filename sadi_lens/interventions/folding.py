@@ -21,7 +21,7 @@ from torch import Tensor
 from sadi_lens.engine.intervention import AffineIntervention, Intervention, flat
 from sadi_lens.engine.runner import RawRunner, runner_of
 from sadi_lens.engine.twin import input_rows
-from sadi_lens.types.base import require_one_of
+from sadi_lens.types.base import NotFiniteError, require_one_of
 from sadi_lens.types.checks import as_path, checked
 from sadi_lens.types.files import partial, remove_abandoned, replace_folder, require_place
 from sadi_lens.types.folded import FILES, FORMAT, changed_files, files_of
@@ -60,6 +60,7 @@ def export_folded(
         FileExistsError: If ``path`` exists and ``overwrite`` is not set, or it holds anything that this function did
             not write.
         ValueError: If the intervention, the position or the model cannot be folded, with the reason.
+        NotFiniteError: If a weight would be infinite or NaN.
     """
     path = as_path("path", path)
     remove_abandoned(path)
@@ -177,6 +178,9 @@ def _folded(raw: RawRunner, intervention: Any) -> dict[str, Tensor]:
             scaled = scale[:, None] * rows
             scaled = scaled if type(module).__name__ == "Conv1D" else scaled.T
             new[f"{name}.weight"] = scaled.to(weight.dtype).contiguous()
+    for name, values in new.items():
+        if not bool(values.isfinite().all()):
+            raise NotFiniteError(f"the weight {name!r}", intervention.label, f"in {values.dtype}")
     return new
 
 

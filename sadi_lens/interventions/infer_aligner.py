@@ -121,8 +121,7 @@ class InferAlignerGate(ContextualIntervention):
             raise ValueError(
                 f"harmful and harmless must hold at least 1 prompt each, got {len(harmful)} and {len(harmless)}"
             )
-        for layer in layers:
-            require_layer(layer, info.n_layers)
+        _require_layers(layers, info.n_layers)
         chosen = list(layers)
         own = _means(model, harmful, harmless, component, chosen)
         theirs = own if aligned is None else _means(aligned, harmful, harmless, component, chosen)
@@ -151,10 +150,10 @@ class InferAlignerGate(ContextualIntervention):
             aligned: Differences of a second model, for the push; its shape must be the same.
 
         Raises:
-            ValueError: If a layer does not exist, its difference is zero, or the two models differ in shape.
+            ValueError: If there is no layer or one does not exist, its difference is zero, or the two models differ in
+                shape.
         """
-        for layer in layers:
-            require_layer(layer, differences.mean.shape[0])
+        _require_layers(layers, differences.mean.shape[0])
         other = differences if aligned is None else aligned
         if other.component != differences.component or other.mean.shape != differences.mean.shape:
             raise ValueError(
@@ -220,3 +219,10 @@ def _means(
         prompt_activations(model, one, component, layers)[..., 0].double().mean(dim=0).numpy()
         for one in (harmful, harmless)
     ]
+
+
+def _require_layers(layers: Sequence[int], n_layers: int) -> None:
+    if not len(layers):
+        raise ValueError("layers must hold at least 1, got 0")
+    for layer in layers:
+        require_layer(layer, n_layers)

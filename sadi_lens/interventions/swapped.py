@@ -58,9 +58,9 @@ class SwappedPrompt(PerPrompt):
                     f"pushes must be for {len(prompts)} prompts and {len(self.steered)} layers of steered, "
                     f"got {pushes.shape}"
                 )
-        if len(set(prompts)) < len(prompts):
-            raise ValueError("prompts must all be different tokens")
         object.__setattr__(self, "prompts", prompts)
+        self.require_different()
+        pushes.setflags(write=False)
         object.__setattr__(self, "pushes", pushes)
         object.__setattr__(self, "steered", tuple(int(layer) for layer in self.steered))
 

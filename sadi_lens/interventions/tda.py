@@ -15,7 +15,7 @@ from sadi_lens.engine.passes import batches_on_one_side, device_of, pad_id, pad_
 from sadi_lens.engine.prompts import encode_prompt
 from sadi_lens.engine.runner import runner_of
 from sadi_lens.engine.twin import input_rows, sites_of
-from sadi_lens.types.checks import as_array, checked, require_fields
+from sadi_lens.types.checks import as_array, checked, float_array, require_fields
 from sadi_lens.types.model import HookedModel, ModelInfo
 
 MAX_TOKENS = 1024
@@ -66,8 +66,8 @@ class TDA(PerPrompt):
             raise ValueError(
                 f"kept must be [prompt layer unit] for {len(self.prompts)} prompts (at least 1), got {kept.shape}"
             )
-        if len(set(self.prompts)) < len(self.prompts):
-            raise ValueError("prompts must all be different tokens")
+        self.require_different()
+        kept.setflags(write=False)
         object.__setattr__(self, "kept", kept)
 
     @classmethod
@@ -86,12 +86,20 @@ class TDA(PerPrompt):
             model: A bridged model with neurons.
             prompts: All that it will be run on.
             cett: Share of the MLP's output that the tail may carry, between 0 and 1.
-            thresholds: eps of every layer; default ``tail_thresholds`` of these prompts.
+            thresholds: eps of every layer (finite); default ``tail_thresholds`` of these prompts.
 
         Raises:
-            ValueError: If there is no prompt, ``cett`` is out of range, or the model has no neurons to hook.
+            ValueError: If there is no prompt, ``cett`` is out of range, ``thresholds`` are not one a layer, or the
+                model has no neurons to hook.
         """
-        eps = tail_thresholds(model, prompts, cett=cett) if thresholds is None else thresholds
+        _require_share(cett)
+        found = tail_thresholds(model, prompts, cett=cett) if thresholds is None else thresholds
+        eps = float_array("thresholds", found, "layer")
+        n_layers = ModelInfo.of(model).n_layers
+        if len(eps) != n_layers:
+            raise ValueError(
+                f"thresholds must be one for each of {n_layers} layers, got {len(eps)}"
+            )
         kept: dict[tuple[int, ...], np.ndarray] = {}
         for tokens, norms in _norms(model, prompts):
             kept[tokens] = norms.square().mean(dim=1).sqrt().cpu().numpy() >= eps[:, None]
@@ -131,6 +139,11 @@ class TDA(PerPrompt):
             )
 
 
+def _require_share(cett: float) -> None:
+    if not 0 < cett < 1:
+        raise ValueError(f"cett must be between 0 and 1, got {cett}")
+
+
 @checked()
 def tail_thresholds(
     model: HookedModel, prompts: Sequence[str], *, cett: float = 0.2
@@ -142,8 +155,7 @@ def tail_thresholds(
     Raises:
         ValueError: If there is no prompt, ``cett`` is out of range, or the model has no neurons to hook.
     """
-    if not 0 < cett < 1:
-        raise ValueError(f"cett must be between 0 and 1, got {cett}")
+    _require_share(cett)
     weights = _down(model)
     values: list[list[Tensor]] = [[] for _ in weights]
     n_tokens = 0

@@ -24,6 +24,7 @@ from sadi_lens.engine.intervention import (
 from sadi_lens.engine.passes import device_of
 from sadi_lens.engine.prompts import encode_prompt
 from sadi_lens.engine.reading import read_activations
+from sadi_lens.engine.runner import owned
 from sadi_lens.engine.text import encode, require_tokenizer
 from sadi_lens.interventions.fixed import VectorAddition
 from sadi_lens.interventions.pairs import pair_activations
@@ -115,6 +116,7 @@ class ActAdd(ContextualIntervention):
 
         Raises:
             ValueError: If the layer does not exist, a prompt has no token, or padding is needed and is not one token.
+            RuntimeError: Inside of a ``with steer(...)``, which would change what is read.
         """
         require_eval(model)
         require_layer(layer, ModelInfo.of(model).n_layers)
@@ -132,7 +134,9 @@ class ActAdd(ContextualIntervention):
                 )
             rows = [row + pad * (longest - len(row)) for row in rows]
         ids = torch.tensor(rows, device=device_of(model))
-        hidden = read_activations(model, ids, components=("hidden",))["hidden"][layer].float().cpu()
+        with owned(model):  # not while something else steers it
+            found = read_activations(model, ids, components=("hidden",))["hidden"][layer]
+        hidden = found.float().cpu()
         return cls((hidden[0] - hidden[1]).numpy(), layer, strength)
 
     @property

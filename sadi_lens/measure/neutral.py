@@ -16,6 +16,7 @@ from sadi_lens.engine.hooks import require_eval
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.passes import batches_on_one_side, by_side, device_of, pad_id, pad_left
 from sadi_lens.engine.prompts import encode_prompt
+from sadi_lens.engine.runner import owned
 from sadi_lens.engine.steering import steer
 from sadi_lens.engine.text import encode_item
 from sadi_lens.measure.calls import made
@@ -138,10 +139,11 @@ def _sums(
         logits = model(ids, attention_mask=mask, use_cache=False, logits_to_keep=keep)
         return torch.log_softmax(logits[:, -keep:].float(), dim=-1), ids
 
-    base, ids = logprobs(*plain)
     lengths = [len(row) - n for row, n in other[1]]
-    with steer(other[0], intervention, position=position, prompt_lengths=lengths):
-        steered, _ = logprobs(*other)
+    with owned(plain[0]), owned(other[0]):  # not while something else steers one of them
+        base, ids = logprobs(*plain)
+        with steer(other[0], intervention, position=position, prompt_lengths=lengths):
+            steered, _ = logprobs(*other)
     # Column keep - 1 - n predicts the first of n continuation tokens.
     n_predicted = torch.tensor([max(1, n) for _, n in rows])[:, None]
     first = torch.tensor([keep - 1 - n for _, n in rows])[:, None]

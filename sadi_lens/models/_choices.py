@@ -22,7 +22,7 @@ def choose_device(
     if is_placed:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device is not None:
-        return as_device(device)
+        return _there(as_device(device))
     if torch.cuda.is_available():
         chosen = _own_cuda()
     elif torch.backends.mps.is_available():
@@ -45,6 +45,20 @@ def as_device(device: torch.device | str) -> torch.device:
         raise ValueError(
             f"device must be a torch device such as 'cpu' or 'cuda:0', got {short(device)}"
         ) from error
+
+
+def _there(device: torch.device) -> torch.device:
+    """Refuse a device that this machine, or its build of torch, does not have."""
+    why = "tensors there hold no values" if device.type == "meta" else ""
+    try:
+        torch.empty(1, device=device)
+    except (AssertionError, NotImplementedError, RuntimeError) as error:
+        why = str(error).strip().splitlines()[0].partition(". ")[0]
+    if why:
+        raise ValueError(
+            f"device {str(device)!r} is not to be had here ({why}); leave device out for the fastest there is"
+        )
+    return device
 
 
 def _own_cuda() -> torch.device:
@@ -88,6 +102,10 @@ def as_dtype(dtype: torch.dtype | str) -> torch.dtype:
         )
     if found == torch.float64:
         raise ValueError(f"{FLOAT64}; use dtype='float32'")
+    if found not in (torch.float32, torch.bfloat16, torch.float16):
+        raise ValueError(
+            f"dtype must be float32, bfloat16 or float16: torch computes in no other, got {found}"
+        )
     return found
 
 

@@ -7,24 +7,15 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from sadi_lens.models._files import require_whole
 from sadi_lens.models.known import EMBEDDED, KNOWN, KnownModel
+from sadi_lens.types.checks import as_path
 from sadi_lens.types.reading import read_text
 
 _GGUF_MAGIC = b"GGUF"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 _HUB_CACHE = re.compile(r"models--(?P<id>.+)")
 _MODEL_FILES = (".gguf", ".safetensors", ".bin", ".pt", ".pth", ".json")
-
-WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin", "*.safetensors.index.json")
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "vocab.json",
-    "vocab.txt",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-)
 
 
 @dataclass(frozen=True)
@@ -84,7 +75,7 @@ def resolve(name: str | os.PathLike[str]) -> Source:
         return Source(text, str(EMBEDDED[text]), "folder")
     if text in KNOWN:
         return Source(text, text, "known")
-    path = Path(text).expanduser()
+    path = as_path("name", text) if text.startswith("~") else Path(text)
     if path.is_dir():
         return _folder(path)
     if path.is_file():
@@ -169,8 +160,11 @@ def adapter_base(folder: str) -> str:
         FileNotFoundError: If the folder has no weights.
         ValueError: If it names no model.
     """
-    if not any(Path(folder).glob("adapter_model.*")):
+    weights = sorted(Path(folder).glob("adapter_model.*"))
+    if not weights:
         raise FileNotFoundError(f"adapter folder {folder!r} has no weights (adapter_model.*)")
+    for one in weights:
+        require_whole(one)
     file = Path(folder) / "adapter_config.json"
     try:
         base = json.loads(read_text(file)).get("base_model_name_or_path")
@@ -182,23 +176,3 @@ def adapter_base(folder: str) -> str:
             "name there"
         )
     return base
-
-
-def require_files(folder: Path, *, needs_tokenizer: bool) -> None:
-    """Refuse a folder that lacks a part, by name."""
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"model folder {str(folder)!r} has no config.json")
-    if not any(any(folder.glob(pattern)) for pattern in WEIGHT_FILES):
-        raise FileNotFoundError(
-            f"model folder {str(folder)!r} has no weights (*.safetensors or pytorch_model*.bin)"
-        )
-    if needs_tokenizer and not has_tokenizer(folder):
-        raise FileNotFoundError(
-            f"model folder {str(folder)!r} has no tokenizer (tokenizer.json or tokenizer.model); save it there "
-            "with tokenizer.save_pretrained(folder), or pass tokenizer="
-        )
-
-
-def has_tokenizer(folder: str | Path) -> bool:
-    """Whether a folder holds a tokenizer."""
-    return any((Path(folder) / one).is_file() for one in TOKENIZER_FILES)

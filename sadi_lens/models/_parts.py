@@ -1,5 +1,6 @@
 """What is more or less than a language model: adapters to be merged, vision-language models with a text side."""
 
+import pickle  # for the name of its error; nothing is unpickled
 import warnings
 from typing import Any
 
@@ -22,7 +23,13 @@ def merge_adapter(model: Any, folder: str) -> Any:
         raise ImportError(
             f"{folder} is a PEFT adapter; loading it needs PEFT: pip install 'sadi_lens[sft]'"
         ) from error
-    config: Any = PeftConfig.from_pretrained(folder)
+    try:
+        config: Any = PeftConfig.from_pretrained(folder)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{folder}/adapter_config.json is not that of a PEFT adapter ({type(error).__name__}: {error}); save the "
+            "adapter again with model.save_pretrained"
+        ) from error
     if config.is_prompt_learning:
         raise ValueError(
             f"{folder} is an adapter of type {config.peft_type.value}: it learns prompt vectors and changes no weight, "
@@ -35,12 +42,27 @@ def merge_adapter(model: Any, folder: str) -> Any:
             )  # PEFT's own, between its release and transformers'
             warnings.filterwarnings("error", message=".*missing adapter keys")
             adapted: Any = PeftModel.from_pretrained(model, folder)
-    except (RuntimeError, ValueError, Warning) as error:
+    except pickle.UnpicklingError as error:
+        raise ValueError(pickle_refused(f"the adapter {folder}")) from error
+    except (KeyError, RuntimeError, ValueError, Warning) as error:
         raise ValueError(
             f"the adapter {folder} does not fit {type(model).__name__} of {config.base_model_name_or_path}: "
-            f"{str(error).strip().splitlines()[0]}"
+            f"{' '.join(str(error).split())[:200]}"
         ) from error
-    return adapted.merge_and_unload(safe_merge=True)
+    try:
+        return adapted.merge_and_unload(safe_merge=True)
+    except ValueError as error:  # its check for NaN
+        raise ValueError(
+            f"the adapter {folder} cannot be merged: {error}. Its weights are damaged; save or fetch it again"
+        ) from error
+
+
+def pickle_refused(what: str) -> str:
+    """The message for weights in a pickle that torch does not read as tensors alone."""
+    return (
+        f"the weights of {what} are damaged, or a pickle that holds more than tensors; it was not run. Use "
+        "*.safetensors, or save the weights alone"
+    )
 
 
 def is_vision_language(config: Any) -> bool:

@@ -36,6 +36,7 @@ from sadi_lens.models._names import Plan
 from sadi_lens.models._parts import (
     is_vision_language,
     merge_adapter,
+    pickle_refused,
     require_text_side,
     text_side,
 )
@@ -46,8 +47,8 @@ from sadi_lens.types.wording import short
 
 logger = logging.getLogger(__name__)
 _OF_ANOTHER_FORM = (
-    *(AttributeError, KeyError, TypeError, SafetensorError, StrictDataclassError, RuntimeError),
-    *(json.JSONDecodeError, UnicodeDecodeError),
+    *(AttributeError, KeyError, TypeError, SafetensorError, StrictDataclassError),
+    *(json.JSONDecodeError, UnicodeDecodeError, ZeroDivisionError),
 )
 """What transformers and tokenizers raise for files that are damaged or contradict each other."""
 
@@ -128,7 +129,7 @@ def load_pretrained(
     notes: list[str],
 ) -> tuple[Any, Any]:
     """A Hugging Face model and its tokenizer, from a folder or the Hub, with an adapter merged into it."""
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     place, label = plan.base.place, plan.base.name
     if device is not None and device_map is not None:
@@ -139,10 +140,9 @@ def load_pretrained(
         placement: dict[str, Any] = {} if device_map is None else {"device_map": device_map}
         target = choose_device(device, notes, is_placed=bool(placement))
         wanted = choose_dtype(dtype, getattr(config, "dtype", None), target, notes)
-        own = tokenizer
-        if own is None:
-            own = AutoTokenizer.from_pretrained(plan.tokenizer, **hub)
+        own = _own_tokenizer(plan.tokenizer, hub) if tokenizer is None else tokenizer
         options = {"dtype": wanted, "output_loading_info": True, **placement, **hub}
+        options["ignore_mismatched_sizes"] = True  # they are refused below, by name
         read: Any = text_side if has_images else AutoModelForCausalLM.from_pretrained
         with warnings.catch_warnings():  # of a pickle that is refused anyway
             warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
@@ -156,24 +156,49 @@ def load_pretrained(
             "the model that comes with the package"
         ) from error
     except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"the weights of {label} ({place}) are a pickle that holds more than tensors; it was not run. Use "
-            "*.safetensors, or save the weights alone"
-        ) from error
+        raise ValueError(pickle_refused(f"{label} ({place})")) from error
     except _OF_ANOTHER_FORM as error:
-        if isinstance(error, RuntimeError) and "mismatched_sizes" not in str(error):
-            raise
         raise ValueError(
             f"{label} ({place}) cannot be loaded, a file of it is damaged or of another form: "
             f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         ) from error
     require_every_weight(report, label, type(model).__name__)
+    _note_unused(report, label, notes)
     if plan.adapter is not None:
         model = merge_adapter(model, plan.adapter)
         notes.append(f"the adapter {plan.name} merged into {label}")
     return (model if placement else model.to(target)), (
         own if tokenizer is None else copy.deepcopy(tokenizer)
     )
+
+
+def _own_tokenizer(place: str, hub: dict[str, Any]) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(place, **hub)
+    except OSError:
+        raise
+    except Exception as error:  # transformers and tokenizers raise many kinds
+        raise ValueError(
+            f"the tokenizer of {place} cannot be loaded, a file of it is missing or damaged: {type(error).__name__}: "
+            f"{' '.join(str(error).split())[:200]}. Save it there with tokenizer.save_pretrained(folder), or pass "
+            "tokenizer="
+        ) from error
+
+
+def _note_unused(report: dict[str, Any], label: str, notes: list[str]) -> None:
+    """Say that a checkpoint holds more than its configuration has a place for, such as more layers."""
+    unused = sorted(report["unexpected_keys"])
+    if unused:
+        notes.append(
+            f"{len(unused)} weights of the checkpoint of {label} have no place in its configuration and are left out "
+            f"(first {unused[0]!r})"
+        )
+        warnings.warn(
+            f"{notes[-1]}. If they are layers of the model, config.json is of another one, and so is what was loaded",
+            stacklevel=5,
+        )
 
 
 def _require_supported(config: Any, label: str, notes: list[str]) -> bool:
@@ -193,7 +218,7 @@ def require_every_weight(report: dict[str, Any], label: str, architecture: str) 
         raise ValueError(
             f"the checkpoint of {label} lacks {len(lacking)} weights of {architecture} or has them in another "
             f"shape (first {lacking[0]!r}); they would be random numbers. Use the checkpoint of the language "
-            "model itself"
+            "model itself, with its own config.json"
         )
 
 

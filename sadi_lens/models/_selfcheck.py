@@ -67,8 +67,7 @@ def self_check(bridge: Any, oracle: Any, raw: Any, *, seed: int = 0) -> SelfChec
     tolerance = TOLERANCE.get(bridge.cfg.dtype, max(TOLERANCE.values()))
     if not bool(want[real].isfinite().all()):
         raise ValueError(
-            f"{where}: Hugging Face's own logits are not finite in this dtype. Load it with "
-            "dtype='bfloat16' or 'float32'"
+            f"{where}: Hugging Face's own logits are not finite. {_why_not_finite(raw)}"
         )
     leak = _relative(want[1, :-1], want[0, :-1])
     if leak > tolerance:
@@ -92,6 +91,17 @@ def self_check(bridge: Any, oracle: Any, raw: Any, *, seed: int = 0) -> SelfChec
     return SelfCheck(difference, relative, tolerance, int(real.sum()), len(shapes), default)
 
 
+def _why_not_finite(model: Any) -> str:
+    """What makes logits NaN or infinite, and what to do."""
+    if model.dtype != torch.float32:
+        wider = "'float32'" if model.dtype == torch.bfloat16 else "'bfloat16' or 'float32'"
+        return f"They overflow in {model.dtype}, or a weight is NaN. Load it with dtype={wider}"
+    for name, weight in model.named_parameters():
+        if not weight.is_meta and not bool(weight.isfinite().all()):
+            return f"The weight {name!r} holds NaN or infinity: fetch or save the checkpoint again"
+    return "All weights are finite: look for a number in config.json that is of another model"
+
+
 def _relative(got: Float[Tensor, "token vocab"], want: Float[Tensor, "token vocab"]) -> float:
     got, want = got.float(), want.float()
     spread = want.std(dim=-1).clamp(min=torch.finfo(torch.float32).tiny)
@@ -103,6 +113,10 @@ def _batch(
 ) -> tuple[Int[Tensor, "batch pos"], Int[Tensor, "batch pos"]]:
     generator = torch.Generator().manual_seed(seed)
     vocab = n_embeddings(model)
+    if n_ctx < 1:
+        raise ValueError(
+            f"the model has a context of {n_ctx} tokens (max_position_embeddings in config.json); it must be at least 1"
+        )
     lengths = [min(length, n_ctx) for length in LENGTHS]
     ids = torch.randint(0, vocab, (len(lengths), max(lengths)), generator=generator)
     ids[1] = ids[0]

@@ -7,14 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sadi_lens.models._names import (
-    Plan,
-    Source,
-    adapter_base,
-    has_tokenizer,
-    require_files,
-    resolve,
-)
+from sadi_lens.models._files import has_tokenizer, require_files
+from sadi_lens.models._names import Plan, Source, adapter_base, resolve
 from sadi_lens.models.gguf import converted
 from sadi_lens.types.checks import checked
 from sadi_lens.types.folded import require_as_written
@@ -69,7 +63,8 @@ def load_model(
         OSError: If a Hub name cannot be reached or found, or the cache folder cannot be written or is full.
         ImportError: If an adapter is given and PEFT is not installed.
         ValueError: If the model cannot be steered here (encoders, Falcon 40B class, unknown architectures), a file of
-            a folded checkpoint was changed, or a GGUF file is cut, changed or cannot be read by transformers.
+            it is cut, a Git LFS pointer or damaged, a file of a folded checkpoint was changed, a GGUF file cannot be
+            read by transformers, or the device is not to be had.
         RuntimeError: If the self-check fails, with the numbers.
 
     Example:

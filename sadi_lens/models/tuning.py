@@ -4,6 +4,7 @@ W' = W + (alpha / r) B A        A random, B = 0 at first; the loss is the cross-
 """
 
 import copy
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -83,7 +84,8 @@ def fine_tune(
 
     Raises:
         ImportError: If PEFT is not installed.
-        ValueError: If there is no text, a number is out of range, or a text does not tokenise or fit.
+        ValueError: If there is no text, a number is out of range, a text does not tokenise or fit, or the loss is not
+            finite.
 
     Example:
         >>> texts = [(pair.prompt, pair.positive) for pair in task.pairs[:32]]
@@ -114,6 +116,10 @@ def fine_tune(
         for epoch in range(1, kept[-1] + 1):
             order = torch.randperm(len(ids), generator=draw).tolist()
             losses.append(_epoch(tuned, [ids[row] for row in order], optimizer, pad_id(model)))
+            if not math.isfinite(losses[-1]):
+                raise ValueError(
+                    f"learning_rate {learning_rate:g} makes the loss {losses[-1]} in epoch {epoch}; use a smaller one"
+                )
             if epoch in kept:
                 made = (rank, learning_rate, epoch, seed, tuple(losses))
                 found.append(Tuned(model, _state(tuned), *made))

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from sadi_lens.models._files import require_files
 from sadi_lens.types.model import ModelInfo, fingerprint
 
 ARCHITECTURES = ("LlamaForCausalLM",)
@@ -26,7 +27,9 @@ def checkpoint_info(folder: Path) -> ModelInfo:
     """Shape and fingerprint of a safetensors checkpoint.
 
     Raises:
-        ValueError: If the architecture is another than ``ARCHITECTURES``, or a weight is not in the files.
+        FileNotFoundError: If configuration or weights are missing.
+        ValueError: If the architecture is another than ``ARCHITECTURES``, a file is cut, or a weight is in none of the
+            files.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -37,6 +40,7 @@ def checkpoint_info(folder: Path) -> ModelInfo:
         raise ValueError(
             f"{folder} is a {architecture}; steering in vLLM was tried with {', '.join(ARCHITECTURES)} only"
         )
+    require_files(folder, needs_tokenizer=False)
     with torch.device("meta"):
         empty: Any = AutoModelForCausalLM.from_config(config)
     names = [name for name, _ in empty.named_parameters()]

@@ -19,7 +19,7 @@ from sadi_lens.measure.picks import Answers
 from sadi_lens.serving.asked import LENGTH_KEY, NAME_KEY
 from sadi_lens.serving.checkpoint import checkpoint_folder, checkpoint_info
 from sadi_lens.serving.plugin import environment
-from sadi_lens.serving.server import EXTENSION
+from sadi_lens.serving.server import EXTENSION, NOT_INSTALLED
 from sadi_lens.serving.tables import export_tables, read_tables
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
 from sadi_lens.types.data import Sample, items_hash
@@ -51,8 +51,12 @@ class VLLMEngine:
         dtype: str = "float32",
         **settings: Any,
     ) -> None:
-        from vllm import LLM  # pyright: ignore[reportMissingImports]
-
+        try:
+            from vllm import LLM  # pyright: ignore[reportMissingImports]
+        except ModuleNotFoundError as error:
+            if error.name != "vllm":
+                raise
+            raise ImportError(NOT_INSTALLED) from error
         self._scratch = tempfile.TemporaryDirectory(prefix="sadi_lens-tables-")
         self.info = checkpoint_info(checkpoint_folder(str(path), settings.get("revision")))
         self._added = 0

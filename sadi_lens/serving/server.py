@@ -15,6 +15,10 @@ from sadi_lens.types.checks import checked
 
 EXTENSION = "sadi_lens.serving.extension.SteeredWorker"
 
+NOT_INSTALLED = (
+    "vLLM is not installed in this environment; it needs one of its own: see docs/serving.md"
+)
+
 
 class Launch(NamedTuple):
     """What starts the server."""
@@ -52,9 +56,7 @@ def launch(
     info = checkpoint_info(checkpoint_folder(model))
     names = sorted(read_tables(list(tables), model=info, dtype=dtype))
     if importlib.util.find_spec("vllm") is None:
-        raise RuntimeError(
-            "vLLM is not installed in this environment; it needs one of its own: see docs/serving.md"
-        )
+        raise RuntimeError(NOT_INSTALLED)
     plugins = os.environ.get("VLLM_PLUGINS")
     if plugins is not None and "sadi_lens" not in plugins.split(","):
         raise RuntimeError(

@@ -92,17 +92,24 @@ def load_benchmark(
         pairs = make_pairs(parts["pairs"], negatives, seed=seed, texts=toxic_texts)
     note = f" {dropped} items that stood in two splits were dropped." if dropped else ""
     is_open = benchmark.is_open
-    return Task(
-        name="-".join(
-            [name, *([] if subset in (None, "all") else [subset]), *([form] if form else [])]
-        ),
-        pairs=pairs,
-        dev=() if is_open else tuple(replace(one, split="dev") for one in parts["dev"]),
-        test=() if is_open else tuple(replace(one, split="test") for one in parts["test"]),
-        description=f"{benchmark.licence}; pairs, dev, test from {', '.join(plan[s] for s in SPLITS)}.{note}",
-        prompts=tuple(dict.fromkeys(one.prompt for one in parts["test"])) if is_open else (),
-        pair_items=tuple(parts["pairs"]),
-    )
+    try:
+        return Task(
+            name="-".join(
+                [name, *([] if subset in (None, "all") else [subset]), *([form] if form else [])]
+            ),
+            pairs=pairs,
+            dev=() if is_open else tuple(replace(one, split="dev") for one in parts["dev"]),
+            test=() if is_open else tuple(replace(one, split="test") for one in parts["test"]),
+            description=f"{benchmark.licence}; pairs, dev, test from {', '.join(plan[s] for s in SPLITS)}.{note}",
+            prompts=tuple(dict.fromkeys(one.prompt for one in parts["test"])) if is_open else (),
+            pair_items=tuple(parts["pairs"]),
+        )
+    except ValueError as error:
+        if duplicates == "drop" or "must be disjoint" not in str(error):
+            raise
+        raise ValueError(
+            f"{error}; duplicates='drop' leaves them out of the earlier split"
+        ) from error
 
 
 @checked()
@@ -247,9 +254,9 @@ def _drop_duplicates(parts: dict[str, list[Sample]]) -> int:
     taken: set[str] = set()
     dropped = 0
     for split in reversed(SPLITS):
-        kept = [item for item in parts[split] if item.prompt not in taken]
+        kept = [item for item in parts[split] if item.prompt.rstrip() not in taken]
         dropped += len(parts[split]) - len(kept)
-        taken |= {item.prompt for item in kept}
+        taken |= {item.prompt.rstrip() for item in kept}
         parts[split] = kept
     return dropped
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import ChatPrompt, ContrastivePair, Sample, Task
+from sadi_lens.types.wording import short
 
 _PROBE = "ANSWER"
 _LABEL = re.compile(r"\s*\n[ \t]*(?:[^\s:]+ ){0,3}[^\s:]+:[ \t]*\Z")
@@ -42,9 +43,15 @@ def with_chat_template(
         **template_arguments: Passed to the template, such as ``enable_thinking=False``.
 
     Raises:
-        ValueError: If the tokenizer has no chat template, the template refuses the messages, or the task is rendered
-            already.
+        ValueError: If the tokenizer has no chat template, the template refuses the messages, an argument is one that is
+            set here, or the task is rendered already.
     """
+    own = sorted(
+        {"tokenize", "add_generation_prompt", "continue_final_message", "return_dict"}
+        & set(template_arguments)
+    )
+    if own:
+        raise ValueError(f"with_chat_template sets {own} itself; leave them out")
     if not getattr(tokenizer, "chat_template", None):
         raise ValueError(
             "the model's tokenizer has no chat template: it was not tuned for chat, or the template was not saved "
@@ -61,6 +68,27 @@ def with_chat_template(
             for split in ("dev", "test", "pair_items")
         },
     )
+
+
+def rendered(tokenizer: Any, messages: Sequence[Mapping[str, str]], **options: Any) -> Any:
+    """What a tokenizer's chat template makes of messages: text, or tokens.
+
+    Raises:
+        ValueError: If a message lacks its role or content, or the template refuses them or is at fault itself.
+    """
+    for one in messages:
+        if not {"role", "content"} <= set(one):
+            raise ValueError(
+                f"a message of a chat must have 'role' and 'content', got {short(dict(one))}"
+            )
+    try:
+        return tokenizer.apply_chat_template(list(messages), **options)
+    except Exception as error:  # a template is a program, with faults of any kind
+        roles = [one["role"] for one in messages]
+        remedy = "; leave system out and put it into the question" if "system" in roles else ""
+        raise ValueError(
+            f"the chat template refuses messages of the roles {roles}: {error}{remedy}"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -93,23 +121,8 @@ class _Renderer:
     def _apply(
         self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool = False
     ) -> str:
-        from jinja2 import TemplateError
-
-        try:
-            return str(
-                self.tokenizer.apply_chat_template(
-                    list(messages),
-                    tokenize=False,
-                    add_generation_prompt=add_generation_prompt,
-                    **self.arguments,
-                )
-            )
-        except TemplateError as error:
-            roles = [one["role"] for one in messages]
-            remedy = "; leave system out and put it into the question" if "system" in roles else ""
-            raise ValueError(
-                f"the chat template refuses messages of the roles {roles}: {error}{remedy}"
-            ) from error
+        options = {"tokenize": False, "add_generation_prompt": add_generation_prompt}
+        return str(rendered(self.tokenizer, messages, **options, **self.arguments))
 
     def pair(self, pair: ContrastivePair) -> ContrastivePair:
         prompt, follow = self(pair.prompt)

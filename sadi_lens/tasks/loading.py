@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,10 @@ def _by_name(name: str, own: set[str], options: Mapping[str, Any]) -> Task:
             f"{', '.join(sorted(own))} can be given for a user's own rows only, not for the task {name!r}"
         )
     if name == "suggest":
+        for one in options:
+            require_one_of(
+                "an option of the task 'suggest'", one, signature(suggest_task).parameters
+            )
         return suggest_task(**options)
     _refuse_options(options)
     return load_benchmark(name) if name in BENCHMARKS else EMBEDDED_TASKS[name]()
@@ -129,6 +134,8 @@ def _build(
     pairs: list[ContrastivePair] = []
     samples: dict[str, list[Sample]] = {"dev": [], "test": []}
     unspaced: list[tuple[str, str, str]] = []
+    first: dict[Sample, str] = {}
+    repeats: list[tuple[str, str]] = []
     for where, row in rows:
         if not isinstance(row, Mapping):
             raise ValueError(
@@ -143,12 +150,22 @@ def _build(
             pairs.append(thing)
         else:
             samples[split].append(thing)
+            if thing.cluster is None and thing in first:
+                repeats.append((where, first[thing]))
+            first.setdefault(thing, where)
     if unspaced and space is None:
         where, prompt, answer = unspaced[0]
         warnings.warn(
             f"rows whose answer follows its prompt without a space: {len(unspaced)}, first {where}: "
             f"{prompt[-30:] + answer[:30]!r}. To most tokenizers that is another token than the word of running text. "
             "Pass space=True to set the spaces, space=False to leave the answers as they are",
+            stacklevel=4,
+        )
+    if repeats:
+        warnings.warn(
+            f"rows that are an earlier row of their split again: {len(repeats)}, first {repeats[0][0]} = "
+            f"{repeats[0][1]}. Every interval would count them as draws of their own: leave them out, or give the rows "
+            "one cluster",
             stacklevel=4,
         )
     return Task(name, tuple(pairs), tuple(samples["dev"]), tuple(samples["test"]))

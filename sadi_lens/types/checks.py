@@ -115,8 +115,7 @@ def require_fields(thing: Any, **at_least: int) -> None:
 
 @functools.cache
 def _field_hints(kind: type) -> dict[str, Any]:
-    where = vars(inspect.getmodule(kind))
-    return {one.name: _resolved(one.type, where) for one in fields(kind)}
+    return {one.name: _resolved(one.type, vars(inspect.getmodule(kind))) for one in fields(kind)}
 
 
 def _resolved(annotation: Any, where: Mapping[str, Any]) -> Any:
@@ -227,9 +226,8 @@ def _number(value: Any, hint: Any) -> tuple[bool, Any]:
 
 def _list(value: Any, origin: Any, held: Any) -> tuple[bool, Any]:
     """``held``: the kind of every item, or a tuple with the kind of each."""
-    given = value
-    if hasattr(value, "tolist") and getattr(value, "ndim", 0) == 1:  # NumPy, pandas, torch
-        given = value.tolist()
+    is_row = hasattr(value, "tolist") and getattr(value, "ndim", 0) == 1  # NumPy, pandas, torch
+    given = value.tolist() if is_row else value
     if isinstance(given, str | bytes | bytearray) or not isinstance(given, Sequence):
         return False, value
     kinds = held if isinstance(held, tuple) else (held,) * len(given)
@@ -246,11 +244,13 @@ def _list(value: Any, origin: Any, held: Any) -> tuple[bool, Any]:
 
 
 def as_array(name: str, values: Any, dtype: Any = None) -> np.ndarray:
-    """A copy of ``values`` as an array.
+    """A copy of ``values`` as an array; of a tensor on any device and in any dtype, too.
 
     Raises:
         ValueError: If NumPy cannot make one of them.
     """
+    if hasattr(values, "detach"):  # torch, which is not imported here; NumPy has no bfloat16
+        values = values.detach().cpu().float() if values.is_floating_point() else values.cpu()
     try:
         with np.errstate(over="ignore"):  # too large for float32: not finite
             return np.array(values, dtype=dtype)
@@ -269,7 +269,10 @@ def float_array(name: str, values: Any, axes: str) -> np.ndarray:
     Raises:
         ValueError: If it is no array of numbers, has other axes, or a value is NaN or infinite.
     """
-    array = as_array(name, values, np.float32)
+    array = as_array(name, values)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must be an array of numbers (real ones), got {short(values)}")
+    array = as_array(name, array, np.float32)
     if array.ndim != len(axes.split()) or not array.size:
         raise ValueError(f"{name} must be [{axes}], got shape {array.shape}")
     if not np.isfinite(array).all():

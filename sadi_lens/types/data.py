@@ -177,10 +177,11 @@ class Task:
     def __post_init__(self) -> None:
         require_fields(self)
         _require_whole_characters(self)
-        # An item is a prompt with one of its answers: sharing one of those is sharing the item.
+        # An item is a prompt with one of its answers, whichever of them holds the space between: sharing one is
+        # sharing the item.
         items = {
             "pairs": {
-                (prompt, text.strip()): row
+                (prompt.rstrip(), text.strip()): row
                 for row, p in enumerate(self.pairs)
                 for prompt, text in zip(p.prompts, (p.positive, p.negative), strict=True)
             }
@@ -275,7 +276,7 @@ def require_one_prompt(pairs: Sequence[ContrastivePair], what: str) -> None:
 
 def _answers(samples: Sequence[Sample]) -> dict[tuple[str, str], int]:
     return {
-        (one.prompt, text.strip()): row
+        (one.prompt.rstrip(), text.strip()): row
         for row, one in enumerate(samples)
         for text in (*one.choices, *one.aliases, one.target or "")
         if text

@@ -73,6 +73,11 @@ MODULES = {
     "SphericalSteering": "sadi_lens.interventions",
     "ControlToken": "sadi_lens.interventions",
     "SwappedPrompt": "sadi_lens.interventions",
+    "UnitScaling": "sadi_lens.interventions",
+    "MeanAblation": "sadi_lens.interventions",
+    "ResampleAblation": "sadi_lens.interventions",
+    "DirectPath": "sadi_lens.interventions",
+    "TDA": "sadi_lens.interventions",
     "SteeringTable": "sadi_lens.serving.tables",
 }
 

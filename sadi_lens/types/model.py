@@ -32,6 +32,8 @@ class Kept:
     name: str = ""
     """What the user called it."""
     info: "ModelInfo | None" = None
+    read_at: Any = None
+    """Where the weights lay, and how often each had been written to, when ``info`` was read."""
     record: Any = None
     """How ``load_model`` loaded it."""
     checked: Any = None
@@ -41,7 +43,7 @@ class Kept:
 
     def __deepcopy__(self, memo: Any) -> "Kept":
         """A copied model is nobody's, and not yet looked at."""
-        return Kept(self.name, self.info, self.record)
+        return Kept(self.name, record=self.record)
 
     @classmethod
     def of(cls, model: HookedModel) -> "Kept":
@@ -80,11 +82,12 @@ class ModelInfo:
 
     @classmethod
     def of(cls, model: "HookedModel | ModelInfo") -> "ModelInfo":
-        """Read shape and fingerprint off a bridged model; cached on the model."""
+        """Read shape and fingerprint off a bridged model; kept on the model until its weights are written to."""
         if isinstance(model, ModelInfo):
             return model
         kept = Kept.of(model)
-        if kept.info is not None:
+        now = _stamp(model)
+        if kept.info is not None and kept.read_at == now:
             return kept.info
         cfg = model.cfg
         is_moe = bool(getattr(cfg, "num_experts", None))
@@ -98,7 +101,16 @@ class ModelInfo:
             d_mlp=0 if is_moe else int(cfg.d_mlp or 0),
             fingerprint=fingerprint_of(model),
         )
+        kept.read_at = now
         return kept.info
+
+
+def _stamp(model: HookedModel) -> list[tuple[int, int | None]]:
+    """Where every weight lies, and how often it was written to."""
+    raw: Any = model.__dict__.get("raw_model") or model.original_model  # they share their weights
+    return [
+        (one.data_ptr(), None if one.is_inference() else one._version) for one in raw.parameters()
+    ]
 
 
 def fingerprint_of(model: HookedModel) -> str:

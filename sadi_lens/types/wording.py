@@ -104,6 +104,8 @@ def remedy(name: str, value: Any, kinds: Sequence[Any]) -> str:
             return f"; write [{short(value)}] for a list of one" if lists_text else ""
         if isinstance(value, set | frozenset):
             return "; a set has no order: give sorted(...) or a list"
+        if isinstance(value, Mapping) and {"role", "content"} <= set(value):
+            return "; a chat is a list of messages: [message]"
         if isinstance(value, Mapping):
             return "; give a list of its keys or of its values"
         if isinstance(value, Iterator) or hasattr(value, "__iter__"):

@@ -96,3 +96,33 @@ def test_one_value_for_all_rows_is_no_value_per_row():
             ValueError, match=f"prompts must match the batch: got {given} for 4 rows"
         ):
             tracker.per_row(wrong)
+
+
+@pytest.mark.parametrize(
+    ("ids", "mask", "words"),
+    [
+        ([[1, 9999]], None, r"ids holds the token .*\(id 9999\), but the model embeds"),
+        ([[1, -1]], None, r"ids must be \[batch pos\] of at least one token, none below 0"),
+        ([[]], None, r"of at least one token, none below 0, got \(1, 0\)"),
+        ([[1, 2]], [[1]], r"attention_mask must be \(1, 2\) as ids, got \(1, 1\)"),
+    ],
+)
+def test_token_ids_that_cannot_be_read_are_named(llama, ids, mask, words):
+    import torch
+
+    import sadi_lens as sl
+
+    given = None if mask is None else torch.tensor(mask)
+    with pytest.raises(ValueError, match=words):
+        sl.engine.read_activations(llama, torch.tensor(ids, dtype=torch.long), given)
+
+
+def test_token_ids_of_another_kind_are_named(llama):
+    import sadi_lens as sl
+
+    with pytest.raises(
+        TypeError, match=r"ids must be an integer array \[batch pos\], got \[1, 2\]"
+    ):
+        sl.engine.read_activations(llama, [1, 2])
+    with pytest.raises(TypeError, match=r"n_tokens must be a whole number, got 1\.5"):
+        sl.engine.choose_batch(llama, 1.5)

@@ -202,3 +202,35 @@ def test_a_task_holds_the_samples_as_given_and_refuses_what_it_cannot_say(many, 
             export_lm_eval_task([wrong], tmp_path, name="other")
     with pytest.raises(ValueError, match="name must be"):
         export_lm_eval_task(many, tmp_path, name="a b")
+
+
+def test_what_the_harness_would_add_must_be_finite(llama, tmp_path):
+    import sadi_lens as sl
+
+    huge = sl.VectorAddition(np.full(32, 1e30), 1, 1e30)
+    file = tmp_path / "vectors.pt"
+    with pytest.raises(sl.types.NotFiniteError, match=r"the vector to be added .*\(layer 1\)"):
+        sl.interop.export_lm_eval_steered(llama, huge, file)
+    assert not file.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("a text", "x"), "samples must be a list of Sample objects, got 'a text'"),
+        (([], 3), "folder must be text or a path, got 3"),
+    ],
+)
+def test_arguments_of_another_kind_are_named(arguments, words):
+    import sadi_lens as sl
+
+    with pytest.raises(TypeError, match=words):
+        sl.interop.export_lm_eval_task(*arguments, name="mine")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("lm_eval") is not None, reason="lm_eval is installed")
+def test_without_the_harness_its_model_says_what_installs_it():
+    import sadi_lens as sl
+
+    with pytest.raises(ImportError, match=r"needs lm-evaluation-harness: pip install 'sadi_lens\["):
+        _ = sl.interop.SadiLM

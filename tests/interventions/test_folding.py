@@ -153,7 +153,7 @@ def test_a_folded_checkpoint_that_was_damaged_is_not_loaded(llama, tmp_path):
     (place / "sadi_lens.json").unlink()  # as the message says
     sl.load_model(place)
     for change, said in (
-        ({"hidden_size": 64}, "damaged or of another form: RuntimeError"),
+        ({"hidden_size": 64}, r"lacks \d+ weights .*in another shape"),
         ({"num_hidden_layers": "3"}, "damaged or of another form: StrictDataclass"),
     ):
         (place / "config.json").write_text(json.dumps({**config, **change}))
@@ -161,7 +161,7 @@ def test_a_folded_checkpoint_that_was_damaged_is_not_loaded(llama, tmp_path):
             sl.load_model(place)
     (place / "config.json").write_text(json.dumps(config))
     (place / "tokenizer_config.json").write_bytes(b"{")
-    with pytest.raises(ValueError, match="damaged or of another form: JSONDecodeError"):
+    with pytest.raises(ValueError, match=r"tokenizer .*missing or damaged: JSONDecodeError"):
         sl.load_model(place)
 
 
@@ -280,3 +280,15 @@ def test_a_mixture_of_experts_keeps_its_neurons():
     )
     with pytest.raises(ValueError, match="mixture of experts"):
         _require_foldable(one, "all", info)
+
+
+def test_weights_that_would_be_infinite_are_not_written(llama, tmp_path):
+    import sadi_lens as sl
+
+    mask = sl.Mask.from_units("head", [(1, 2)], llama)
+    place = tmp_path / "folded"
+    with pytest.raises(
+        sl.types.NotFiniteError, match=r"weight '.*o_proj.weight'.*smaller strength"
+    ):
+        sl.interventions.export_folded(llama, sl.MaskedScaling(mask, 1e39), place)
+    assert not place.exists()

@@ -163,3 +163,31 @@ def test_what_is_kept_is_said_in_booleans_of_one_shape(kept):
     with pytest.raises(ValueError, match="kept must be"):
         sl.interventions.TDA(((1, 2),), kept, 0.2)
     assert sl.interventions.TDA(((1, 2),), [[[True, False]]], 0.2).kept.shape == (1, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "words"),
+    [
+        (np.ones(2), "thresholds must be one for each of 3 layers, got 2"),
+        (np.full(3, np.nan), "thresholds must be finite"),
+    ],
+)
+def test_thresholds_that_cannot_be_are_refused(llama, thresholds, words):
+    import sadi_lens as sl
+
+    with pytest.raises(ValueError, match=words):
+        sl.interventions.TDA.from_prompts(llama, ["the ball"], thresholds=thresholds)
+
+
+def test_the_share_is_looked_at_where_thresholds_are_given(llama):
+    import sadi_lens as sl
+
+    with pytest.raises(ValueError, match="cett must be between 0 and 1, got 2"):
+        sl.interventions.TDA.from_prompts(llama, ["the ball"], cett=2.0, thresholds=np.ones(3))
+
+
+def test_the_masks_cannot_be_written_to(llama):
+    import sadi_lens as sl
+
+    with pytest.raises(ValueError, match="read-only"):
+        sl.interventions.TDA.from_prompts(llama, ["the ball"]).kept[0] = False

@@ -204,3 +204,17 @@ def test_a_script_without_spaces_is_cut_at_its_middle_and_counted_by_letters():
     assert repetition([repeatable("好" * 40, [0])]) == pytest.approx(1 - 1 / 37)
     with pytest.raises(ValueError, match="at least two words"):
         halves_of("好")
+
+
+def test_a_divergence_from_a_model_that_is_steered_is_refused(llama):
+    import sadi_lens as sl
+
+    scaling = sl.MaskedScaling(sl.Mask.from_units("head", [(1, 2)], llama), 5.0)
+    texts = [("the ball is", " red")]
+    alone = sl.measure.divergence(llama, texts, scaling)
+    with (
+        sl.steer(llama, scaling),
+        pytest.raises(RuntimeError, match=r"steered by 'SADI head, K 1.* in an enclosing"),
+    ):
+        sl.measure.divergence(llama, texts, scaling)
+    assert sl.measure.divergence(llama, texts, scaling) == alone

@@ -767,3 +767,149 @@ def test_a_process_takes_the_gpu_that_its_launcher_gave_it(monkeypatch, rank, n,
     assert choose_device(None, notes) == torch.device(wanted)
     assert notes == [f"device {wanted} chosen"]
     assert choose_device("cpu", notes) == torch.device("cpu")
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _pointer(path: Path) -> None:
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+
+
+@pytest.fixture
+def in_parts(tmp_path) -> Path:
+    path = tmp_path / "in-parts"
+    _llama().save_pretrained(path, max_shard_size="30KB")
+    _tokenizer().save_pretrained(path)
+    assert len(list(path.glob("model-*.safetensors"))) > 1
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "error", "words"),
+    [
+        ("model.safetensors", _cut, ValueError, r"model\.safetensors is cut or damaged .*again"),
+        ("model.safetensors", _pointer, ValueError, r"model\.safetensors is a Git LFS pointer"),
+        ("tokenizer.json", _pointer, ValueError, r"tokenizer\.json is a Git LFS pointer"),
+        ("tokenizer.json", Path.unlink, ValueError, r"the tokenizer of .* pass tokenizer="),
+        (
+            "model.safetensors",
+            lambda path: path.rename(path.with_name("weights.safetensors")),
+            FileNotFoundError,
+            r"neither model\.safetensors nor .*weights\.safetensors is there.*give the file its",
+        ),
+    ],
+)
+def test_half_a_download_is_named(folder, name, damage, error, words):
+    import sadi_lens as sl
+
+    damage(folder / name)
+    with pytest.raises(error, match=words):
+        sl.load_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("damage", "error", "words"),
+    [
+        (
+            lambda path: max(path.glob("model-*")).unlink(),
+            FileNotFoundError,
+            r"lacks 1 of \d+ files of weights that model\.safetensors\.index\.json names",
+        ),
+        (
+            lambda path: _cut(max(path.glob("model-*"))),
+            ValueError,
+            r"model-\S+\.safetensors is cut or damaged",
+        ),
+        (
+            lambda path: (path / "model.safetensors.index.json").unlink(),
+            FileNotFoundError,
+            r"has no weights .*model-00001-\S+, .* are there: fetch the index",
+        ),
+        (
+            lambda path: (path / "model.safetensors.index.json").write_text("{}"),
+            ValueError,
+            r"index\.json is cut or damaged: it names no files of weights",
+        ),
+    ],
+)
+def test_a_checkpoint_in_parts_that_is_not_whole_is_named(in_parts, damage, error, words):
+    import sadi_lens as sl
+
+    assert sl.load_model(in_parts).cfg.n_layers == 2
+    damage(in_parts)
+    with pytest.raises(error, match=words):
+        sl.load_model(in_parts)
+
+
+def _set(folder: Path, **values: Any) -> None:
+    config = folder / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | values))
+
+
+def test_a_configuration_with_fewer_layers_than_the_checkpoint_is_said(folder):
+    import sadi_lens as sl
+
+    _set(folder, num_hidden_layers=1)
+    with pytest.warns(UserWarning, match=r"9 weights of the checkpoint .*'model\.layers\.1\.input"):
+        model = sl.load_model(folder)
+    assert any("have no place in its configuration" in one for one in _notes(model))
+
+
+def _notes(model: Any) -> tuple[str, ...]:
+    import sadi_lens as sl
+
+    return sl.models.load_record(model).notes
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"vocab_size": 32}, r"in another shape \(first 'lm_head\.weight'\)"),
+        ({"num_attention_heads": 0}, r"cannot be loaded, a file of it is damaged"),
+        ({"max_position_embeddings": 0}, r"context of 0 tokens .*must be at least 1"),
+        ({"rms_norm_eps": float("nan")}, r"All weights are finite: look for .*config\.json"),
+    ],
+)
+def test_a_configuration_that_cannot_be_is_refused_in_words(folder, values, words):
+    import sadi_lens as sl
+
+    _set(folder, **values)
+    with pytest.raises(ValueError, match=words):
+        sl.load_model(folder)
+
+
+def test_a_weight_that_is_not_a_number_is_named(folder):
+    import safetensors.torch
+
+    import sadi_lens as sl
+
+    file = folder / "model.safetensors"
+    weights = safetensors.torch.load_file(file)
+    weights["model.layers.1.mlp.up_proj.weight"][3, 4] = float("nan")
+    safetensors.torch.save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"weight 'model\.layers\.1\.mlp\.up_proj\.weight' holds"):
+        sl.load_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"device": "meta"}, "device 'meta' is not to be had here .*leave device out"),
+        ({"device": "cuda:99"}, "device 'cuda:99' is not to be had here .*leave device out"),
+        ({"dtype": "float8_e4m3fn"}, "dtype must be float32, bfloat16 or float16"),
+    ],
+)
+def test_a_device_or_dtype_that_cannot_compute_is_refused(folder, arguments, words):
+    import sadi_lens as sl
+
+    with pytest.raises(ValueError, match=words):
+        sl.load_model(folder, **arguments)
+
+
+def test_the_home_of_nobody_is_no_path():
+    import sadi_lens as sl
+
+    with pytest.raises(ValueError, match="name must be a path, got '~nobody-of-that-name/x'"):
+        sl.load_model("~nobody-of-that-name/x")

@@ -244,3 +244,38 @@ def test_special_tokens_without_a_row_are_noted_and_refused_in_a_text():
         sl.generate(model, "w5 <image> w6", max_new_tokens=1)
     with pytest.raises(ValueError, match=r"token '<image>' \(id 64\).*embeds 64 tokens"):
         sl.evaluate(model, [sl.Sample("w5 w6", (" <image>", " w7"), 0)], progress=False)
+
+
+def _damaged(folder: Path, case: str) -> None:
+    import safetensors.torch
+
+    weights, config = folder / "adapter_model.safetensors", folder / "adapter_config.json"
+    if case == "cut":
+        weights.write_bytes(weights.read_bytes()[:-10])
+    elif case == "pickle":
+        weights.unlink()
+        (folder / "adapter_model.bin").write_bytes(b"\x80\x02garbage")
+    elif case == "nan":
+        held = safetensors.torch.load_file(weights)
+        next(iter(held.values())).fill_(float("nan"))
+        safetensors.torch.save_file(held, weights, metadata={"format": "pt"})
+    else:
+        values = json.loads(config.read_text()) | {"peft_type": "FOO"}
+        config.write_text(json.dumps(values))
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        ("cut", r"adapter_model\.safetensors is cut or damaged"),
+        ("pickle", r"weights of the adapter .* are damaged, or a pickle .*it was not run"),
+        ("nan", r"adapter .*my-lora cannot be merged: NaN.*fetch it again"),
+        ("type", r"adapter_config\.json is not that of a PEFT adapter \(KeyError: 'FOO'\)"),
+    ],
+)
+def test_a_damaged_adapter_is_named(adapter, case, words):
+    import sadi_lens as sl
+
+    _damaged(adapter[0], case)
+    with pytest.raises(ValueError, match=words):
+        sl.load_model(adapter[0])

@@ -45,7 +45,14 @@ def test_an_untried_architecture_and_missing_weights_are_refused(tmp_path):
 
     hf, _ = random_llama()
     hf.save_pretrained(tmp_path / "m")
-    (tmp_path / "m" / "model.safetensors").unlink()
+    weights = tmp_path / "m" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    with pytest.raises(ValueError, match=r"model\.safetensors is cut or damaged"):
+        checkpoint_info(tmp_path / "m")
+    weights.unlink()
+    with pytest.raises(FileNotFoundError, match="has no weights"):
+        checkpoint_info(tmp_path / "m")
+    (tmp_path / "m" / "pytorch_model.bin").write_bytes(b"")
     with pytest.raises(ValueError, match="no safetensors"):
         checkpoint_info(tmp_path / "m")
     config = tmp_path / "m" / "config.json"

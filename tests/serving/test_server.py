@@ -31,6 +31,14 @@ def test_refused_without_vllm_or_with_the_plugin_off(checkpoint, tables, monkeyp
         server.launch(str(checkpoint), [tables])
 
 
+def test_the_engine_says_what_to_do_without_vllm(checkpoint, tables, monkeypatch):
+    import sadi_lens as sl
+
+    monkeypatch.setitem(sys.modules, "vllm", None)  # as if it were not installed
+    with pytest.raises(ImportError, match=r"vLLM is not installed .*docs/serving\.md"):
+        sl.serving.VLLMEngine(checkpoint, tables)
+
+
 def test_tables_of_another_model_or_dtype_are_refused_before_anything_starts(
     checkpoint, tables, tmp_path
 ):

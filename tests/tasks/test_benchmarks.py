@@ -397,3 +397,21 @@ def test_csv_and_parquet_are_read_as_well(tmp_path):
     task = sl.tasks.load_benchmark("copa", tmp_path)
     assert len(task.test) == 40
     assert sum(sample.answer for sample in task.test) == 20
+
+
+def test_what_stands_in_two_splits_is_refused_with_the_way_out(assets):
+    import sadi_lens as sl
+
+    with pytest.raises(ValueError, match=r"sst2' must be disjoint.*duplicates='drop' leaves them"):
+        sl.tasks.load_benchmark("sst2", assets / "datasets")
+
+
+@pytest.mark.parametrize("prompts", [("a ", "a"), ("a", "a ")])
+def test_dropping_sees_a_prompt_whatever_space_ends_it(prompts):
+    import sadi_lens as sl
+    from sadi_lens.tasks.benchmarks import _drop_duplicates
+
+    pair, item = ([sl.Sample(one, ("b", "c"), 0)] for one in prompts)
+    parts = {"pairs": pair, "dev": [], "test": item}
+    assert _drop_duplicates(parts) == 1
+    assert [len(one) for one in parts.values()] == [0, 0, 1]

@@ -156,3 +156,36 @@ def test_both_prompts_of_a_persona_pair_are_rendered():
     assert rendered.negative_prompt == "<s>user : be bad . go:</s><s>assistant : "
     assert isinstance(rendered.negative_prompt, sl.types.data.ChatPrompt)
     assert (rendered.positive, rendered.negative) == ("on", "on .")
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{{ 1 // 0 }}", r"refuses messages of the roles \['user'\]: .*zero"),
+        ("{{ messages[0]['content'] + 1 }}", r"refuses messages of the roles \['user'\]: can only"),
+        ("{% if %}", r"refuses messages of the roles \['user'\]: Expected an expression"),
+    ],
+)
+def test_a_template_that_is_at_fault_is_said(task, template, words):
+    import sadi_lens as sl
+
+    with pytest.raises(ValueError, match=words):
+        sl.tasks.with_chat_template(task, _tokenizer(template))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            {"history": [{"role": "user"}]},
+            r"must have 'role' and 'content', got \{'role': 'user'\}",
+        ),
+        ({"tokenize": True}, r"sets \['tokenize'\] itself"),
+        ({"add_generation_prompt": False}, r"sets \['add_generation_prompt'\] itself"),
+    ],
+)
+def test_half_a_message_and_arguments_that_are_set_here_are_refused(task, arguments, words):
+    import sadi_lens as sl
+
+    with pytest.raises(ValueError, match=words):
+        sl.tasks.with_chat_template(task, _tokenizer(CHATML), **arguments)

@@ -397,3 +397,21 @@ def test_half_of_a_character_is_refused_with_its_line(tmp_path):
     assert sl.load_task(path).test[0].prompt == "\U0001f600"
     with pytest.raises(ValueError, match="name holds half of a character"):
         sl.load_task(path, name="\ud800")
+
+
+def test_a_row_that_stands_twice_in_a_split_is_said():
+    import warnings
+
+    import sadi_lens as sl
+
+    def rows(**more):
+        item = {"prompt": "Snow is", "choices": [" white", " black"], "answer": 0} | more
+        return [item, {**item, "prompt": "Coal is", "answer": 1}, item]
+
+    with pytest.warns(
+        UserWarning, match=r"earlier row of their split again: 1, first row 2 = row 0"
+    ):
+        assert len(sl.load_task(rows()).test) == 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(sl.load_task(rows(cluster="snow")).test) == 3

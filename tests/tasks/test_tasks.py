@@ -171,3 +171,24 @@ def test_a_pair_may_have_two_prompts_and_one_answer():
         sl.ContrastivePair("q a", " b", " a b", negative_prompt="q")
     with pytest.raises(ValueError, match="pairs and test of task"):
         sl.Task("t", (pair,), test=(sl.Sample("Be rude. I", target="am"),))
+
+
+@pytest.mark.parametrize(
+    ("pair", "item"), [("The sky is ", "The sky is"), ("The sky is", "The sky is ")]
+)
+def test_an_item_is_the_same_whichever_part_holds_the_space(pair, item):
+    import sadi_lens as sl
+
+    with pytest.raises(ValueError, match=r"pairs and test of task 't' must be disjoint"):
+        sl.Task(
+            "t",
+            pairs=(sl.ContrastivePair(pair, " blue", " green"),),
+            test=(sl.Sample(item, ("blue", "red"), 0),),
+        )
+
+
+def test_an_unknown_option_of_suggest_is_named_with_the_nearest():
+    import sadi_lens as sl
+
+    with pytest.raises(ValueError, match=r"option of the task 'suggest' .* did you mean 'seed'"):
+        sl.load_task("suggest", seeds=1)

@@ -49,6 +49,11 @@ def made():
             r"model must be a model from load_model .* load_model\('tiny'\)",
         ),
         ({"samples": (x for x in ())}, TypeError, r"samples .* a generator; write list\(samples\)"),
+        (
+            {"prompts": {"role": "user", "content": "x"}},
+            TypeError,
+            r"prompts must be .*; a chat is a list of messages: \[message\]",
+        ),
         ({"samples": [3]}, TypeError, r"samples\[0\] must be a Sample, got 3"),
         ({"k": 3.0}, TypeError, "k must be a whole number, got 3.0"),
         ({"k": True}, TypeError, "k must be a whole number, got True"),

@@ -79,3 +79,26 @@ def test_an_unknown_component_is_refused_with_the_nearest_name(llama, pairs):
 
     with pytest.raises(ValueError, match=r"component must be one of .*did you mean 'neuron'"):
         sl.activation_differences(llama, pairs, components=["neurons"], progress=False)
+
+
+def test_weights_that_were_written_to_are_another_model():
+    """A fine-tune or an edit of the weights in place changes the identity that results and masks carry."""
+    import torch
+    from factories import random_llama
+
+    import sadi_lens as sl
+
+    hf, tokenizer = random_llama()
+    model = sl.load_model(hf, tokenizer=tokenizer)
+    before = sl.types.ModelInfo.of(model)
+    assert sl.types.ModelInfo.of(model) is before
+    mask = sl.Mask.from_units("head", [(0, 1)], model)
+    samples = [sl.Sample("the ball is", (" red", " blue"), 0)]
+    with torch.no_grad():
+        hf.lm_head.weight.mul_(0.5)
+    again = sl.load_model(hf, tokenizer=tokenizer)
+    after = sl.evaluate(model, samples, progress=False).model
+    assert after.fingerprint == sl.types.ModelInfo.of(again).fingerprint != before.fingerprint
+    assert after.name == before.name
+    with pytest.warns(UserWarning, match="has the same shape but other weights"):
+        mask.check(sl.types.ModelInfo.of(model))
