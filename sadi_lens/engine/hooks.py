@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sadi_lens.types.model import HookedModel, ModelInfo
+from sadi_lens.types.model import HookedModel, ModelInfo, every_module
 
 Hook = Callable[..., Tensor | None]
 """Called as hook(activation, hook=point); returns the new activation, or None to leave it."""
@@ -52,16 +52,8 @@ def on_point(hook: FlatHook) -> Hook:
 
 def require_eval(model: HookedModel) -> None:
     """Refuse a model in training mode: dropout would make every number random."""
-    # At every call, so without the nested generators of ``modules()``.
-    waiting, seen = [model.original_model], set[int]()
-    while waiting:
-        module = waiting.pop()
-        if module is None or id(module) in seen:
-            continue
-        seen.add(id(module))
-        if module.training:
-            _refuse_training(model)
-        waiting.extend(module._modules.values())
+    if any(module.training for module in every_module(model.original_model)):
+        _refuse_training(model)
 
 
 def _refuse_training(model: HookedModel) -> None:

@@ -101,7 +101,8 @@ def owned(model: HookedModel, steered_by: str = "") -> Generator[Hold]:
         RuntimeError: If another task of this thread has it, or (without ``steered_by``) this one steers it.
     """
     holds: list[Hold] = Kept.of(model).holds
-    mine = Hold(ModelInfo.of(model).name, steered_by, threading.get_ident(), _task())
+    name = (Kept.of(model).info or ModelInfo.of(model)).name
+    mine = Hold(name, steered_by, threading.get_ident(), _task())
 
     def is_free() -> bool:
         return not any([mine.must_wait_for(one) for one in holds])

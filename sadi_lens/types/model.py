@@ -109,8 +109,23 @@ def _stamp(model: HookedModel) -> list[tuple[int, int | None]]:
     """Where every weight lies, and how often it was written to."""
     raw: Any = model.__dict__.get("raw_model") or model.original_model  # they share their weights
     return [
-        (one.data_ptr(), None if one.is_inference() else one._version) for one in raw.parameters()
+        (one.data_ptr(), None if one.is_inference() else one._version)
+        for module in every_module(raw)
+        for one in module._parameters.values()
+        if one is not None
     ]
+
+
+def every_module(model: Any) -> list[Any]:
+    """Every module of a model once; looked at in every call, so without the nested generators of ``modules()``."""
+    found: dict[int, Any] = {}
+    waiting = [model]
+    while waiting:
+        module = waiting.pop()
+        if module is not None and id(module) not in found:
+            found[id(module)] = module
+            waiting.extend(module._modules.values())
+    return list(found.values())
 
 
 def fingerprint_of(model: HookedModel) -> str:
