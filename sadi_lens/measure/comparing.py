@@ -17,7 +17,7 @@ from sadi_lens.measure.neutral import halves_of, side_effects
 from sadi_lens.measure.nulls import Nulls, bands_of
 from sadi_lens.types.base import DEFAULT_POSITION, NotFiniteError, require_one_of
 from sadi_lens.types.checks import checked
-from sadi_lens.types.data import Task, cluster_codes
+from sadi_lens.types.data import Task, clusters_of
 from sadi_lens.types.model import HookedModel, ModelInfo, n_units
 from sadi_lens.types.paired import power_line
 from sadi_lens.types.results import Comparison, Evaluation, SideEffects, Written
@@ -152,7 +152,7 @@ def run_plan(
     n_units(ModelInfo.of(material.model), material.component)
     if plan.progress:
         lines = [
-            power_line(len(task.test), cluster_codes([one.cluster for one in task.test])),
+            power_line(len(task.test), clusters_of(task.test)),
             *plan.nulls.cost(task, plan.budget),
         ]
         tqdm.write("\n".join(lines), file=sys.stderr)
