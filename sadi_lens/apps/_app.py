@@ -85,9 +85,9 @@ def main(
 
 
 def _one_line(error: Exception) -> str:
-    text = (
-        error.strerror if isinstance(error, OSError) and error.filename is None else None
-    ) or str(error)
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     if isinstance(error, ValueError | OSError | RuntimeError | ImportError) or _is_raised(error):
         return text
     return f"{type(error).__name__}: {text} (unforeseen; SADI_LENS_TRACEBACK=1 shows where)"

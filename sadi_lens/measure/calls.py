@@ -23,7 +23,7 @@ from sadi_lens.measure.picks import joined_picks
 from sadi_lens.types.answers import normalise
 from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.checks import as_path, check_value
-from sadi_lens.types.data import Sample, cluster_codes, items_hash, samples_hash
+from sadi_lens.types.data import Sample, clusters_of, items_hash, samples_hash
 from sadi_lens.types.encoding import encode
 from sadi_lens.types.files import require_parent
 from sadi_lens.types.model import HookedModel, fingerprint_of
@@ -222,7 +222,7 @@ def joined(
             (padded(one.choice_scores), padded(two.choice_scores)),
         )
     )
-    clusters = cluster_codes([sample.cluster for sample in samples])
+    clusters = clusters_of(samples)
     groups = tuple(sample.group or "" for sample in samples) if one.groups or two.groups else ()
     return replace(
         one,

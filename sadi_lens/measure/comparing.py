@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from tqdm.auto import tqdm
 
 from sadi_lens.engine.intervention import Intervention
-from sadi_lens.measure.calls import Settings, chance_of
+from sadi_lens.measure.calls import Settings, are_texts, chance_of, fitting_samples
 from sadi_lens.measure.choosing import Chosen, choose_all, report, seconds_of
 from sadi_lens.measure.listing import CONTROLS, nulls_of, resolve
 from sadi_lens.measure.methods import BUDGET, Control, Material, Method
@@ -17,7 +17,7 @@ from sadi_lens.measure.neutral import halves_of, side_effects
 from sadi_lens.measure.nulls import Nulls, bands_of
 from sadi_lens.types.base import DEFAULT_POSITION, NotFiniteError, require_one_of
 from sadi_lens.types.checks import checked
-from sadi_lens.types.data import Task, cluster_codes
+from sadi_lens.types.data import Task, clusters_of
 from sadi_lens.types.model import HookedModel, ModelInfo, n_units
 from sadi_lens.types.paired import power_line
 from sadi_lens.types.results import Comparison, Evaluation, SideEffects, Written
@@ -152,9 +152,16 @@ def run_plan(
         ValueError: If the model lacks the component; otherwise as ``compare``.
     """
     n_units(ModelInfo.of(material.model), material.component)
+    for split, samples in (("dev", task.dev), ("test", task.test)):
+        try:  # test is looked at by its length alone, before all that stands before it is computed
+            are_texts(samples)
+            fitting_samples(material.model, samples, plan.settings, too_long="error")
+        except ValueError as error:
+            words = str(error).removesuffix(": too_long='skip'")  # no argument here
+            raise ValueError(f"{split} of task {task.name!r}: {words}") from error
     if plan.progress:
         lines = [
-            power_line(len(task.test), cluster_codes([one.cluster for one in task.test])),
+            power_line(len(task.test), clusters_of(task.test)),
             *plan.nulls.cost(task, plan.budget),
         ]
         tqdm.write("\n".join(lines), file=sys.stderr)

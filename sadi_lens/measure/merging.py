@@ -16,7 +16,7 @@ from sadi_lens.measure.picks import Answers
 from sadi_lens.measure.shards import hash_of_items
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.checks import checked
-from sadi_lens.types.data import ContrastivePair, Sample, cluster_codes, items_hash
+from sadi_lens.types.data import ContrastivePair, Sample, clusters_of, items_hash
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.results import Evaluation, NullBand, Shard, Sweep
 from sadi_lens.types.stats import clustered_error
@@ -179,7 +179,7 @@ def _sweep(values: Sequence[Sweep], parts: _Parts) -> Sweep:
         balanced["unsteered_balanced_accuracy"] = float(
             np.mean([unsteered[rows].mean() for rows in strata])
         )
-    clusters = cluster_codes([one.cluster for one in parts.items])
+    clusters = clusters_of(parts.items)
     errors = None
     if clusters is not None:
         errors = np.apply_along_axis(clustered_error, 2, correct, clusters)

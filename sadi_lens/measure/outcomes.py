@@ -16,7 +16,7 @@ from sadi_lens.measure.picks import Answers, Spelling, accepted_texts, margins_o
 from sadi_lens.tasks.contrast import right_answer
 from sadi_lens.types.answers import matches, neutral_prompt
 from sadi_lens.types.base import NotFiniteError
-from sadi_lens.types.data import Sample, cluster_codes, items_hash
+from sadi_lens.types.data import Sample, clusters_of, items_hash
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import Evaluation, Picks
 
@@ -160,7 +160,7 @@ class Origin:
         groups = tuple(one.group or "" for one in samples)
         return replace(
             self,
-            clusters=cluster_codes([one.cluster for one in samples]),
+            clusters=clusters_of(samples),
             groups=groups if any(groups) else (),
         )
 

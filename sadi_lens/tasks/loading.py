@@ -164,8 +164,8 @@ def _build(
     if repeats:
         warnings.warn(
             f"rows that are an earlier row of their split again: {len(repeats)}, first {repeats[0][0]} = "
-            f"{repeats[0][1]}. Every interval would count them as draws of their own: leave them out, or give the rows "
-            "one cluster",
+            f"{repeats[0][1]}. Every interval counts them as one draw. Leave them out if they are a slip; if they are "
+            "meant, give them one cluster",
             stacklevel=4,
         )
     return Task(name, tuple(pairs), tuple(samples["dev"]), tuple(samples["test"]))

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -106,7 +106,7 @@ class Sample:
     """Other accepted free texts beside ``target``."""
     cluster: str | None = None
     """What other items share with this one (a fact, event, person, text): they count as one draw in every interval and
-    test. None: independent of all others."""
+    test. None: independent of all others, but for the same prompt with the same answers."""
     group: str | None = None
     """What results are also told apart by: the cue of a question, a kind of item."""
 
@@ -244,11 +244,27 @@ def wrong_choices(samples: Sequence[Sample], width: int) -> Bool[np.ndarray, "it
     return found
 
 
-def cluster_codes(names: Sequence[str | None]) -> Int[np.ndarray, " item"] | None:
+def clusters_of(samples: Sequence[Sample]) -> Int[np.ndarray, " item"] | None:
+    """Number of each sample's cluster; the same question asked again is one draw, whether or not a cluster names it.
+
+    Example:
+        >>> from sadi_lens.types.data import clusters_of
+        >>> asked = [Sample("2 + 2 =", (" 4", " 5"), 0), Sample("2 + 3 =", (" 4", " 5"), 1)]
+        >>> clusters_of([*asked, asked[0]]).tolist()
+        [0, 1, 0]
+    """
+    names: list[Hashable] = [
+        (one.prompt, frozenset(one.choices), one.target) if one.cluster is None else one.cluster
+        for one in samples
+    ]
+    return cluster_codes(names)
+
+
+def cluster_codes(names: Sequence[Hashable | None]) -> Int[np.ndarray, " item"] | None:
     """Number of each item's cluster; None where no two items share one.
 
     Args:
-        names: Name of each item's cluster; None: the item is alone.
+        names: What tells each item's cluster apart; None: the item is alone.
 
     Example:
         >>> from sadi_lens.types.data import cluster_codes

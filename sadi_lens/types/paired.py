@@ -178,15 +178,23 @@ def power_line(n: int, clusters: Int[np.ndarray, " item"] | None = None) -> str:
         >>> print(power_line(360))
         n = 360 can tell 4.7 points apart (80% power, if 10% of items change)
     """
-    best = 100 * detectable(n)
-    words = f"n = {n} can tell {best:.1f} points apart ({POWER:.0%} power, if {USUAL_DISCORDANCE:.0%} of items change"
+    best = detectable(n)
+    # No difference is larger than the share of items that change.
+    share = max(best, USUAL_DISCORDANCE)
+    words = (
+        f"n = {n} can tell {_points(best)} apart ({POWER:.0%} power, if {share:.0%} of items change"
+    )
     if clusters is None:
         return f"{words})"
     worst, _ = effective_size(np.zeros(n), clusters)
     return (
-        f"{words}; {100 * detectable(worst):.1f} points if the items of each of the {len(set(clusters.tolist()))} "
+        f"{words}; {_points(detectable(worst))} if the items of each of the {len(set(clusters.tolist()))} "
         "clusters change together)"
     )
+
+
+def _points(best: float) -> str:
+    return "nothing" if best >= 1 else f"{100 * best:.1f} points"
 
 
 def _difference(first: Bool[np.ndarray, " item"], second: Bool[np.ndarray, " item"]) -> np.ndarray:

@@ -168,6 +168,12 @@ def test_results_of_nothing_are_refused_and_nothing_is_written(
     assert [one.name for one in tmp_path.iterdir()] == ["results.json"]
 
 
+def test_a_missing_file_is_named_without_a_number_of_the_system(tmp_path):
+    done = invoke("compare", "--neutral", tmp_path / "none.txt", "--out", tmp_path / "out")
+    assert done.exit_code == 1
+    assert "".join(done.output.split()) == f"error:{tmp_path}/none.txt:Nosuchfileordirectory"
+
+
 @pytest.mark.parametrize("option", ["--model", "--data"])
 def test_a_mistyped_path_is_refused_before_torch_is_imported(option):
     code = (

@@ -57,6 +57,16 @@ def test_single_values_stand_for_lists_and_defaults_hold(tmp_path):
         ("tasks: [hints]\nbalance: 3", "balance must be true or false"),
         ("tasks: [hints]\ndata: 3", "data must be text, got 3"),
         ("tasks: [hints]\nname: a b", "name must be letters"),
+        (
+            "tasks: [{name: hints, subset: de}]",
+            "subset belongs to a published data set, and task 'hints'",
+        ),
+        ("tasks: [{name: a.csv, duplicates: drop}]", "duplicates belongs to a published"),
+        ("tasks: [{name: hints, data: x}]", "data belongs to a published"),
+        ("tasks: [hints]\npair_tasks: [hints]", "task 'hints' would have no cell.*add 'own'"),
+        ("tasks: [hints, effects]\npair_tasks: [effects]", "task 'effects' would have no cell"),
+        ("tasks: [hints]\nnegatives: [toxic]", "'toxic' needs toxic_texts"),
+        ("tasks: [hints]\npublished: table99", "published must be one of"),
         ("tasks: [hints", "is not YAML"),
         ("tasks: [hints]\ntasks: [recall]", "the key 'tasks' stands twice"),
         ("tasks: [hints]\nks: {head: [1], head: [2]}", "the key 'head' stands twice"),
@@ -70,6 +80,23 @@ def test_a_wrong_file_is_refused_with_its_name(tmp_path, text, message):
     with pytest.raises(ValueError, match=message) as caught:
         sl.apps.Experiment.from_yaml(write(tmp_path, text))
     assert "mine.yaml" in str(caught.value)
+
+
+def test_the_constructor_refuses_in_one_line_too():
+    import dataclasses
+
+    import sadi_lens as sl
+
+    one = sl.apps.Experiment("x", (sl.apps.TaskSpec("hints"),))
+    for make, message in (
+        (lambda: dataclasses.replace(one, models=("tiny", "tiny")), "models must differ"),
+        (lambda: sl.apps.Experiment("x", ("hnts",)), "did you mean 'hints'"),
+        (lambda: sl.apps.TaskSpec("hints", subest="x"), "did you mean 'subset'"),
+    ):
+        with pytest.raises(ValueError, match=message) as caught:
+            make()
+        assert "pydantic" not in str(caught.value)
+        assert "\n" not in str(caught.value)
 
 
 def test_an_unknown_example_lists_those_there_are(tmp_path):

@@ -104,6 +104,67 @@ def test_finished_cells_are_not_run_again_and_changed_settings_are_refused(
         runs(small(), tmp_path)
 
 
+def test_other_toxic_texts_under_the_same_name_are_refused(runs, tmp_path):
+    texts = tmp_path / "toxic.txt"
+    texts.write_text("one\ntwo\n")
+    mine = small(negatives=["toxic"], toxic_texts=str(texts), methods=["sadi", "fixed"])
+    runs(mine, tmp_path / "run", shard=(0, 2))
+    texts.write_text("three\n")
+    with pytest.raises(ValueError, match=r"inputs that have changed.*toxic_texts"):
+        runs(mine, tmp_path / "run")
+
+
+def test_another_classifier_under_the_same_name_is_refused(runs, tmp_path, monkeypatch):
+    from sadi_lens.apps.experiments import prepare
+
+    monkeypatch.setattr(
+        prepare, "load_classifier", lambda _folder: lambda texts: [0.5 for _ in texts]
+    )
+    (tmp_path / "judge").mkdir()
+    (tmp_path / "judge" / "config.json").write_text("1")
+    mine = small(tasks=["kindness"], classifier=str(tmp_path / "judge"), max_new_tokens=2)
+    runs(mine, tmp_path / "run", shard=(0, 2))
+    (tmp_path / "judge" / "config.json").write_text("2")
+    with pytest.raises(ValueError, match=r"inputs that have changed.*classifier"):
+        runs(mine, tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["toxic_texts", "classifier"])
+def test_a_missing_file_is_named_before_any_cell_is_run(runs, tmp_path, name):
+    mine = small(**{name: str(tmp_path / "none")})
+    with pytest.raises(FileNotFoundError, match=rf"{name} .*none does not exist"):
+        runs(mine, tmp_path / "run")
+    assert not (tmp_path / "run" / "cells").exists()
+
+
+def test_what_stands_in_the_place_of_a_cell_or_is_damaged_is_said_before_the_work(runs, tmp_path):
+    import shutil
+
+    folder = runs(small(), tmp_path / "run")
+    first, *others = sorted((folder / "cells").iterdir())
+    (first / "config.json").write_text("")
+    with pytest.raises(ValueError, match=r"is not JSON.*Remove .* and run again"):
+        runs(small(), folder)
+    shutil.rmtree(first)
+    for one in others:
+        shutil.rmtree(one)
+    others[-1].write_text("mine")
+    with pytest.raises(FileExistsError, match="was not written by sadi_lens"):
+        runs(small(), folder)
+    assert [one.name for one in (folder / "cells").iterdir()] == [others[-1].name]
+    assert others[-1].read_text() == "mine"
+
+
+def test_a_file_in_the_place_of_a_folder_of_the_run_is_named(runs, tmp_path):
+    import shutil
+
+    folder = runs(small(), tmp_path / "run")
+    shutil.rmtree(folder / "items")
+    (folder / "items").write_text("mine")
+    with pytest.raises(OSError, match=r"items is not a folder.*run again"):
+        runs(small(), folder)
+
+
 def test_other_weights_under_the_same_name_are_refused(runs, tmp_path):
     runs(small(methods=["sadi"]), tmp_path)
     for one in (tmp_path / "inputs").iterdir():

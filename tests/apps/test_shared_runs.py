@@ -158,6 +158,38 @@ def test_a_cell_of_something_else_is_not_put_in_the_tables(runs, tmp_path):
             runs(tmp_path / "run", mine, finish=True)
 
 
+def test_cells_of_other_inputs_are_not_put_in_one_table(runs, tmp_path):
+    """Two folders of one experiment, each with other rows under the same name, put together by hand."""
+    import json
+    import shutil
+
+    import sadi_lens as sl
+
+    whole = sl.load_task("hints")
+    rows = [
+        {"split": "pairs", "prompt": one.prompt, "positive": one.positive, "negative": one.negative}
+        for one in whole.pairs[:6]
+    ]
+    rows += [
+        {"split": split, "prompt": one.prompt, "choices": list(one.choices), "answer": one.answer}
+        for split in ("dev", "test")
+        for one in getattr(whole, split)[:6]
+    ]
+    data = tmp_path / "mine.jsonl"
+    mine = small(tasks=[str(data)], methods=["sadi"])
+    for name, held in (("one", rows), ("two", rows[::-1])):
+        data.write_text("\n".join(map(json.dumps, held)), encoding="utf-8")
+        runs(tmp_path / name, mine, shard=(int(name == "two"), 2))
+    for cell in (tmp_path / "two" / "cells").iterdir():
+        shutil.copytree(cell, tmp_path / "one" / "cells" / cell.name, dirs_exist_ok=True)
+    with pytest.raises(ValueError, match=r"was run on another task mine than this run.*remove it"):
+        runs(tmp_path / "one", mine, finish=True)
+    # Also where nothing is noted but in the cells.
+    shutil.rmtree(tmp_path / "one" / "inputs")
+    with pytest.raises(ValueError, match="was run on another task mine"):
+        runs(tmp_path / "one", mine, finish=True)
+
+
 def test_shards_of_other_settings_are_refused(runs, tmp_path):
     runs(tmp_path, shard=(0, 2))
     with pytest.raises(ValueError, match=r"strengths: \[1.0, 5.0\] -> \[1.0, 6.0\]"):
@@ -175,6 +207,14 @@ def test_every_cell_is_of_one_shard(count):
     assert [cell for part in parts for cell in part] == whole
     if count <= 3:
         assert min(map(len, parts)) * 3 >= len(whole) // count
+
+
+def test_a_shard_out_of_range_and_a_finish_of_nothing_are_refused(runs, tmp_path):
+    with pytest.raises(ValueError, match="0 <= I < N, got 5/2"):
+        runs(tmp_path / "run", shard=(5, 2))
+    with pytest.raises(FileNotFoundError, match="holds no run that could be finished"):
+        runs(tmp_path / "run", finish=True)
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_command_takes_a_shard_and_finishes(runs, tmp_path):  # noqa: ARG001  # loads tiny once

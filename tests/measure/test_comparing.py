@@ -476,3 +476,28 @@ def test_a_mask_is_made_once_for_all_its_strengths(planted):
 
     found = own.masked(None, sl.MaskedScaling, select)
     assert len(found) > len(asked) == len({one.k for one in found})
+
+
+@pytest.mark.parametrize("split", ["dev", "test"])
+def test_items_that_cannot_be_scored_are_named_before_anything_is_chosen(split, monkeypatch):
+    import sadi_lens as sl
+    from sadi_lens.measure import comparing
+
+    model, whole = sl.load_model("tiny"), sl.load_task("hints")
+    small = sl.Task("mine", pairs=whole.pairs[:4], dev=whole.dev[:4], test=whole.test[:4])
+    monkeypatch.setattr(comparing, "choose_all", lambda *_, **__: pytest.fail("dev was scored"))
+
+    def tried(last):
+        held = (*getattr(small, split)[:3], last)
+        task = dataclasses.replace(small, **{split: held})
+        with pytest.raises(ValueError, match=f"{split} of task 'mine': ") as caught:
+            sl.compare(model, task, ["sadi-head"], n_null=0, progress=False)
+        return str(caught.value)
+
+    first = getattr(small, split)[3]
+    said = tried(dataclasses.replace(first, prompt="bread " * 300 + first.prompt))
+    assert (
+        "1 of 4 samples must fit the context of 256 tokens; too long are rows (tokens) 3 (" in said
+    )
+    assert "too_long" not in said  # which is no argument of compare
+    assert "all have a target, got both" in tried(sl.Sample("Say", target="bread"))

@@ -88,3 +88,23 @@ def test_an_evaluation_knows_its_clusters_also_after_an_interruption(llama):
         whole.interval,
         whole.items,
     )
+
+
+def test_rows_that_stand_several_times_do_not_narrow_an_interval():
+    from dataclasses import replace
+
+    import sadi_lens as sl
+
+    tiny = sl.load_model("tiny")
+    few = [replace(one, cluster=None) for one in sl.load_task("hints").test[:3]]
+    rows = [
+        {"prompt": one.prompt, "choices": list(one.choices), "answer": one.answer}
+        for one in few * 50
+    ]
+    again = sl.evaluate(tiny, sl.load_task(rows).test, progress=False)
+    named = [replace(one, cluster=str(row % 3)) for row, one in enumerate(few * 50)]
+    assert again.n == 150
+    assert again.interval == sl.evaluate(tiny, named, progress=False).interval
+    low, high = sl.evaluate(tiny, few, progress=False).interval
+    assert again.interval.low <= low
+    assert high <= again.interval.high

@@ -188,6 +188,17 @@ def test_harm_stands_beside_the_gain_and_by_group(comparison):
     assert frame["gain"].tolist() == [0.0, 0.0, -0.25, 10 / 12]
     # 2.8016 sqrt(0.6 / 20)
     assert "n = 20 can tell 48.5 points apart (80% power, at the 60% of items" in power_text(found)
+    # One item of 20 changes, so that no difference above 5 points is possible; 2.8016^2 / 20 = 39.2 points is no size
+    # that could be found.
+    few = dataclasses.replace(
+        steered, kind="adaptive", mended=1, broken=0, gain=0.05, accuracy=base.accuracy + 0.05,
+        n_effective=20.0,
+    )  # fmt: skip
+    found = dataclasses.replace(comparison, rows=(base, few), contrasts=())
+    assert power_text(found) == (
+        "n = 20 cannot tell any difference apart (80% power) at the 5% of items that sadi-head changes"
+    )
+    found = dataclasses.replace(found, rows=rows)
     with pytest.raises(ValueError, match="label must be of a steered row, got 'unsteered'"):
         found.detectable("unsteered")
 

@@ -109,3 +109,13 @@ def test_all_items_gained_or_lost_have_an_interval_whatever_the_clusters():
         low, high = paired_interval(every, none, clusters)
         assert 0 < low < high == 1
         assert paired_interval(none, every, clusters) == pytest.approx((-1, -low))
+
+
+def test_a_few_items_are_not_said_to_find_more_than_changes():
+    from sadi_lens.types.paired import power_line
+
+    # 2.8016^2 / 20 = 39.2 points: at 10% of 20 items no difference above 10 points is possible.
+    assert power_line(20) == "n = 20 can tell 39.2 points apart (80% power, if 39% of items change)"
+    assert power_line(3) == "n = 3 can tell nothing apart (80% power, if 100% of items change)"
+    one = power_line(20, np.zeros(20, dtype=int))
+    assert one.endswith("change; nothing if the items of each of the 1 clusters change together)")

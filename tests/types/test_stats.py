@@ -148,6 +148,23 @@ def test_clusters_are_numbered_and_lonely_items_are_none():
     assert cluster_codes(["x", None, None, "y"]) is None
 
 
+def test_one_question_asked_again_is_one_draw_and_another_one_is_not():
+    import sadi_lens as sl
+    from sadi_lens.types.data import clusters_of
+
+    def asked(prompt, *choices, cluster=None):
+        return sl.Sample(prompt, choices, 0, cluster=cluster)
+
+    first, turned = asked("a", " x", " y"), asked("a", " y", " x")
+    other = asked("a", " x", " z")  # such as two sentences after one beginning
+    assert clusters_of([first, other, turned, first]).tolist() == [0, 1, 0, 0]
+    assert clusters_of([first, other, asked("b", " x", " y")]) is None
+    assert clusters_of([sl.Sample("a", target="x"), sl.Sample("a", target="y")]) is None
+    # A name that is given stands.
+    named = [asked("a", " x", " y", cluster="1"), asked("a", " x", " y", cluster="2")]
+    assert clusters_of(named) is None
+
+
 def test_sixteen_clusters_that_differ_are_enough_to_see_that_items_are_apart():
     """Forty clusters of two items; in some one item is right, in the others none."""
     import numpy as np

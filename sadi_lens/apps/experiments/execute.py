@@ -22,15 +22,17 @@ from sadi_lens.measure.calls import Settings, chance_of
 from sadi_lens.measure.candidates import Candidate
 from sadi_lens.measure.choosing import candidates_of, choose
 from sadi_lens.measure.evaluation import evaluate_all
-from sadi_lens.measure.open_ended import load_classifier, open_ended_scores
+from sadi_lens.measure.open_ended import open_ended_scores
+from sadi_lens.measure.shards import shard_of
 from sadi_lens.measure.sweeps import KS, STRENGTHS
 from sadi_lens.measure.ways_of_scoring import truthful_scores
 from sadi_lens.plots import export
 from sadi_lens.types.base import NotFiniteError
+from sadi_lens.types.checks import as_path
 from sadi_lens.types.data import Task
 from sadi_lens.types.results import Evaluation
 from sadi_lens.types.results.selection import MIN_SPLIT
-from sadi_lens.types.store import save
+from sadi_lens.types.store import require_folder, save
 
 
 def run_experiment(
@@ -66,6 +68,9 @@ def run_experiment(
         OSError: If it cannot be written to.
     """
     folder, cells = RunFolder(out), cells_of(experiment)
+    if finish and not folder.is_marked():
+        raise FileNotFoundError(f"{folder.path} holds no run that could be finished")
+    shard = None if shard is None else shard_of(shard)
     own = cells if shard is None else cells_of_shard(cells, experiment, shard)
     with folder.locked(shard):
         settings = experiment.settings()
@@ -74,6 +79,10 @@ def run_experiment(
             _require_done(folder, cells, experiment)
         inputs = Inputs(experiment, folder)
         left = [cell for cell in own if not folder.is_done(cell.id)]
+        for cell in left:
+            require_folder(folder.cell(cell.id))
+        if left:
+            _require_files(experiment)
         if left:  # a model that cannot be loaded is refused before the folder is marked
             inputs.load(left[0].model)
         folder.begin(settings)
@@ -97,9 +106,22 @@ def cells_of_shard(
 ) -> list[Cell]:
     """Neighbours, which share pairs and model, of about equal cost in every shard."""
     index, count = shard
-    costs = np.array([_cost(cell, experiment) for cell in cells], dtype=float)
-    owners = (count * (costs.cumsum() - costs / 2) / costs.sum()).astype(int)
+    owners = _owners(cells, experiment, count)
     return [cell for cell, owner in zip(cells, owners, strict=True) if owner == index]
+
+
+def _owners(cells: Sequence[Cell], experiment: Experiment, count: int) -> list[int]:
+    """The shard of each cell."""
+    costs = np.array([_cost(cell, experiment) for cell in cells], dtype=float)
+    return (count * (costs.cumsum() - costs / 2) / costs.sum()).astype(int).tolist()
+
+
+def _require_files(experiment: Experiment) -> None:
+    """Refuse a file or folder that is missing, before the cells that stand before its first use are run."""
+    for name in ("toxic_texts", "classifier"):
+        path = getattr(experiment, name)
+        if path is not None and not as_path(name, path).exists():
+            raise FileNotFoundError(f"{name} {path} does not exist")
 
 
 def _require_done(folder: RunFolder, cells: Sequence[Cell], experiment: Experiment) -> None:
@@ -107,11 +129,11 @@ def _require_done(folder: RunFolder, cells: Sequence[Cell], experiment: Experime
     if not left:
         return
     count = folder.n_shards
-    owners = [
-        f"{index}/{count}"
-        for index in range(count)
-        if any(one.id in left for one in cells_of_shard(cells, experiment, (index, count)))
-    ]
+    owners = dict.fromkeys(
+        f"{owner}/{count}"
+        for cell, owner in zip(cells, _owners(cells, experiment, count), strict=True)
+        if cell.id in left
+    )
     first = next(iter(left.values()))
     raise ValueError(
         f"{len(left)} of {len(cells)} cells of {folder.path} are not finished: shards {', '.join(owners)} (first "
@@ -135,7 +157,8 @@ def _finished(cells: Sequence[Cell], inputs: Inputs, *, progress: bool) -> Itera
                     found = _run(cell, inputs)
                 except ValueError as error:
                     raise ValueError(f"{cell.task}, {cell.label}: {error}") from error
-                save({**found, "settings": experiment.digest}, folder.cell(cell.id))
+                kept = {"settings": experiment.digest, "inputs": inputs.of(cell)}
+                save({**found, **kept}, folder.cell(cell.id))
                 bar.update(cost)
             yield cell
 
@@ -237,7 +260,7 @@ def _continue(
 ) -> list[dict[str, Any]]:
     """Mean scores of the continuations at every cell of a grid."""
     experiment, model = inputs.experiment, inputs.model(cell.model)
-    classifier = load_classifier(experiment.classifier) if experiment.classifier else None
+    classifier = inputs.classifier()
     rows: list[dict[str, Any]] = []
     start = time.perf_counter()
     for one in grid:

@@ -1,7 +1,8 @@
 """What an experiment is: axes whose product is the list of cells. Read from YAML, checked before anything runs."""
 
+import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
@@ -23,6 +24,7 @@ from sadi_lens.measure.methods import METHODS, Method
 from sadi_lens.tasks import BENCHMARKS, EMBEDDED_TASKS, NEGATIVES, load_benchmark, load_task
 from sadi_lens.tasks.benchmarks import DUPLICATES
 from sadi_lens.tasks.loading import names_file
+from sadi_lens.tasks.published import published_titles
 from sadi_lens.types.answers import SCORINGS
 from sadi_lens.types.base import POSITIONS, require_count, require_one_of
 from sadi_lens.types.checks import as_path
@@ -94,6 +96,24 @@ Strength = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 _CONFIG = ConfigDict(extra="forbid")
 
 
+def _in_words(cls: type[T]) -> type[T]:
+    """A class whose constructor says in one line what it refuses."""
+    check: Callable[..., None] = cls.__init__
+
+    @functools.wraps(check)
+    def init(self: T, *args: Any, **values: Any) -> None:
+        try:
+            check(self, *args, **values)
+        except ValidationError as error:
+            kinds: dict[str, Any] = {"key": cls, "key of a task": TaskSpec}
+            known = {name: [one.name for one in fields(kind)] for name, kind in kinds.items()}
+            raise ValueError(first_fault(error, values, known)) from error
+
+    cls.__init__ = init
+    return cls
+
+
+@_in_words
 @dataclass(frozen=True, config=_CONFIG)
 class TaskSpec:
     """A task by name, with where its rows are.
@@ -113,6 +133,12 @@ class TaskSpec:
     def _known(self) -> Self:
         if not self.is_file:
             require_one_of("task", self.name, [*EMBEDDED_TASKS, *BENCHMARKS])
+        if self.name not in BENCHMARKS:  # they would change the name of its rows, and nothing else
+            for one in fields(self)[1:]:
+                if getattr(self, one.name) != one.default:
+                    raise ValueError(
+                        f"{one.name} belongs to a published data set, and task {self.name!r} is none; leave it out"
+                    )
         return self
 
     @property
@@ -145,6 +171,7 @@ def _spec(value: Any) -> Any:
     return value
 
 
+@_in_words
 @dataclass(frozen=True, config=_CONFIG)
 class Experiment:
     """Every cell of models x tasks x shots x pairs x components x rankings x methods x positions x seeds.
@@ -208,6 +235,16 @@ class Experiment:
             raise ValueError(f"tasks must have different names, got {labels}")
         for name in self.pair_tasks:
             require_one_of("pair_tasks", name, [OWN, *labels, *EMBEDDED_TASKS])
+        for label in labels:
+            if set(self.pair_tasks) == {label}:
+                raise ValueError(
+                    f"task {label!r} would have no cell: pair_tasks names only the task itself, whose own pairs are "
+                    f"{OWN!r}; add {OWN!r} or another task"
+                )
+        if "toxic" in self.negatives and self.toxic_texts is None:
+            raise ValueError("negatives 'toxic' needs toxic_texts, a file of one text a line")
+        if self.published is not None:
+            require_one_of("published", self.published, published_titles())
         return self
 
     @classmethod
@@ -217,12 +254,7 @@ class Experiment:
         Raises:
             ValueError: If a key is unknown, missing or its value of the wrong kind.
         """
-        try:
-            return cls(**{str(key): value for key, value in values.items()})
-        except ValidationError as error:
-            keys = {"key": cls, "key of a task": TaskSpec}
-            known = {name: [one.name for one in fields(kind)] for name, kind in keys.items()}
-            raise ValueError(first_fault(error, values, known)) from error
+        return cls(**{str(key): value for key, value in values.items()})
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> "Experiment":

@@ -99,7 +99,7 @@ class RunFolder:
             if self.path.exists() or self.path.is_symlink():
                 raise FileExistsError(f"{self.path} is not a folder; give another place")
             return
-        if self._is_marked():
+        if self.is_marked():
             return
         foreign = sorted(one.name for one in self.path.iterdir() if not _is_start(one))
         if foreign:
@@ -108,7 +108,8 @@ class RunFolder:
                 "folder"
             )
 
-    def _is_marked(self) -> bool:
+    def is_marked(self) -> bool:
+        """Whether a run began here."""
         try:
             held = json.loads(read_text(self.path / CONFIG))
         except (OSError, ValueError, RecursionError):
@@ -146,7 +147,7 @@ class RunFolder:
 
     def clean(self) -> None:
         """Remove what a killed process left half written; to be called when nothing is refused any more."""
-        if self._is_marked():
+        if self.is_marked():
             remove_partials(
                 self.path / name for name in (".", "cells", "inputs", "items", "figures")
             )
@@ -190,6 +191,11 @@ class RunFolder:
         key = f"{kind} {name}"
         self.require_same(f"inputs/{sha256(key.encode())[:16]}.json", {key: fingerprint}, "inputs")
 
+    def inputs(self) -> dict[str, str]:
+        """What ``add_input`` noted."""
+        found = (_read(path) for path in sorted((self.path / "inputs").glob("*.json")))
+        return {key: str(value) for one in found if one for key, value in one.items()}
+
     def cell(self, cell_id: str) -> Path:
         """Folder of a cell."""
         return self.path / "cells" / cell_id
@@ -215,7 +221,8 @@ class RunFolder:
             raise
         except OSError as error:
             raise OSError(
-                error.errno, f"{error.strerror}. What is finished is safe, run again to go on"
+                error.errno,
+                f"{error.strerror or error}. What is finished is safe, run again to go on",
             ) from error
 
     def is_ours(self, path: Path) -> bool:

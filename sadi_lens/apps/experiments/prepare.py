@@ -13,6 +13,7 @@ from sadi_lens.apps.experiments.folder import RunFolder
 from sadi_lens.engine.text import encode, encode_item, require_context
 from sadi_lens.measure.evaluation import evaluate
 from sadi_lens.measure.methods import Material
+from sadi_lens.measure.open_ended import Classifier, load_classifier
 from sadi_lens.models import load_model
 from sadi_lens.tasks import balance_pairs, make_pairs, with_chat_template, with_examples
 from sadi_lens.tasks.contrast import balance_warning, right_answer
@@ -20,6 +21,7 @@ from sadi_lens.tasks.files import read_lines
 from sadi_lens.types.checks import as_path
 from sadi_lens.types.data import ContrastivePair, Sample, Task, samples_hash
 from sadi_lens.types.model import HookedModel, ModelInfo
+from sadi_lens.types.seals import sha256, sha256_of
 
 
 @dataclass
@@ -28,6 +30,8 @@ class Inputs:
 
     experiment: Experiment
     folder: RunFolder
+    added: dict[str, str] = field(default_factory=dict[str, str])
+    """Kind and name of everything that was loaded -> its fingerprint."""
     _kept: dict[str, tuple[object, Any]] = field(default_factory=dict[str, tuple[object, Any]])
 
     def _keep(self, kind: str, key: object, make: Any) -> Any:
@@ -41,7 +45,7 @@ class Inputs:
 
         def make() -> HookedModel:
             loaded = self.load(name)
-            self.folder.add_input("model", name, ModelInfo.of(loaded).fingerprint)
+            self._add("model", name, ModelInfo.of(loaded).fingerprint)
             return loaded
 
         return self._keep("model", name, make)
@@ -49,6 +53,35 @@ class Inputs:
     def load(self, name: str) -> HookedModel:
         """The model alone: nothing is written."""
         return self._keep("loaded", name, lambda: load_model(name))
+
+    def classifier(self) -> Classifier | None:
+        """The toxicity classifier, if there is one."""
+        folder = self.experiment.classifier
+        if folder is None:
+            return None
+
+        def make() -> Classifier:
+            files = [
+                one for one in sorted(as_path("classifier", folder).rglob("*")) if one.is_file()
+            ]
+            hashes = [(one.name, sha256_of(one)) for one in files]
+            self._add("classifier", folder, sha256(json.dumps(hashes).encode())[:16])
+            return load_classifier(folder)
+
+        return self._keep("classifier", folder, make)
+
+    def _add(self, kind: str, name: str, fingerprint: str) -> None:
+        self.folder.add_input(kind, name, fingerprint)
+        self.added[f"{kind} {name}"] = fingerprint
+
+    def of(self, cell: Cell) -> dict[str, str]:
+        """Fingerprints of all that a cell that was run here was made from."""
+        one = self.experiment
+        names = [f"model {cell.model}", f"task {cell.task}"]
+        names += [f"task {cell.pair_task}"] if cell.pair_task not in ("", OWN) else []
+        names += [f"toxic_texts {one.toxic_texts}"] if cell.negatives == "toxic" else []
+        names += [f"classifier {one.classifier}"]
+        return {name: self.added[name] for name in names if name in self.added}
 
     def task(self, cell: Cell) -> tuple[Task, dict[str, int]]:
         """The task as the model reads it, and how many items of each split it could not read."""
@@ -58,7 +91,7 @@ class Inputs:
 
     def _task(self, cell: Cell, spec: TaskSpec) -> tuple[Task, dict[str, int]]:
         task = spec.load(self.experiment.data)
-        self.folder.add_input("task", spec.label, task_hash(task))
+        self._add("task", spec.label, task_hash(task))
         model = self.model(cell.model)
         task = with_examples(task, cell.shots, seed=cell.seed)
         if self.experiment.chat_template:
@@ -104,8 +137,9 @@ class Inputs:
             if cell.negatives == "hard":
                 scores = evaluate(self.model(cell.model), items, progress=False).choice_scores
             texts: list[str] = []
-            if self.experiment.toxic_texts:
-                texts = read_lines(as_path("toxic_texts", self.experiment.toxic_texts))
+            if cell.negatives == "toxic" and (path := self.experiment.toxic_texts):
+                texts = read_lines(as_path("toxic_texts", path))
+                self._add("toxic_texts", path, sha256(json.dumps(texts).encode())[:16])
             pairs = make_pairs(
                 items, cell.negatives, seed=cell.seed, choice_scores=scores, texts=texts
             )

@@ -29,7 +29,14 @@ def write_items(folder: RunFolder, cell: Cell) -> None:
     """Write the per-item results of a finished cell as Parquet, unless the file exists."""
     path = folder.path / "items" / f"{cell.id}.parquet"
     if not folder.is_ours(path):
-        folder.write(path, _parquet(_items(cell, load(folder.cell(cell.id)))))
+        folder.write(path, _parquet(_items(cell, _held(folder, cell))))
+
+
+def _held(folder: RunFolder, cell: Cell) -> Any:
+    try:
+        return load(folder.cell(cell.id))
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{error}. Remove {folder.cell(cell.id)} and run again") from error
 
 
 def _parquet(frame: "pd.DataFrame") -> bytes:
@@ -66,7 +73,7 @@ def write_report(
     """``items.parquet``, ``results.csv`` and what else there is, ``report.md``; the cells and tables for figures."""
     import pandas as pd
 
-    found = {cell: load(folder.cell(cell.id)) for cell in cells}
+    found, inputs = {cell: _held(folder, cell) for cell in cells}, folder.inputs()
     for cell, one in found.items():
         held = one if isinstance(one, dict) else {}
         if held.get("cell") != asdict(cell) or not {"test", "open"} & held.keys():
@@ -78,6 +85,12 @@ def write_report(
             raise ValueError(
                 f"{folder.cell(cell.id)} was run by an experiment of other settings; remove it and run again"
             )
+        for name, fingerprint in held.get("inputs", {}).items():
+            if inputs.setdefault(name, fingerprint) != fingerprint:
+                raise ValueError(
+                    f"{folder.cell(cell.id)} was run on another {name} than this run ({fingerprint}, here "
+                    f"{inputs[name]}); remove it and run again"
+                )
     frames = [part for part in (_items(cell, found[cell]) for cell in cells) if len(part)]
     if frames:
         items = pd.concat(frames, ignore_index=True)

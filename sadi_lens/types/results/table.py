@@ -71,11 +71,15 @@ def power_text(comparison: Comparison) -> str:
     changed = 0 if row is None else row.mended + row.broken
     if row is None or not changed:
         return ""
-    clusters = f" in {comparison.n_clusters} clusters" if comparison.n_clusters else ""
-    points = 100 * comparison.detectable(row.label)
+    clusters = ""
+    if comparison.n_clusters:
+        clusters = f" in {comparison.n_clusters} cluster{'s' * (comparison.n_clusters > 1)}"
+    least, share = comparison.detectable(row.label), changed / comparison.n
+    of = f"the {share:.0%} of items that {row.label} changes"
+    if least > share:  # a difference is no larger than the share of items that change
+        return f"n = {comparison.n}{clusters} cannot tell any difference apart (80% power) at {of}"
     return (
-        f"n = {comparison.n}{clusters} can tell {points:.1f} points apart (80% power, at "
-        f"the {changed / comparison.n:.0%} of items that {row.label} changes)"
+        f"n = {comparison.n}{clusters} can tell {100 * least:.1f} points apart (80% power, at {of})"
     )
 
 
