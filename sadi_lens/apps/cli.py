@@ -136,9 +136,12 @@ def compare(
     asked = Asked(model, task, data, sizes, chat_template, dtype, position, scoring)
     require_places(out, png)
     from sadi_lens.measure.calls import journal
+    from sadi_lens.measure.listing import require_meant
     from sadi_lens.tasks.files import read_lines
 
     texts = None if neutral is None else read_lines(neutral)
+    names = [one.strip() for one in methods.split(",")] if methods else []
+    require_meant(names, component, controls, n_null, budget)
     loaded, loaded_task, notes = asked.load()
     say(*notes)
     from sadi_lens.measure.comparing import compare as run
@@ -149,7 +152,7 @@ def compare(
         comparison = run(
             loaded,
             loaded_task,
-            [one.strip() for one in methods.split(",") if one.strip()] or None,
+            names or None,
             component=component,
             position=position,
             scoring=scoring,

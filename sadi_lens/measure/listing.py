@@ -7,12 +7,30 @@ from sadi_lens.engine.contract import require_fit
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.interventions import MaskedAddition, MaskedScaling, VectorAddition
 from sadi_lens.measure.methods import METHODS, ON_REQUEST, Candidate, Control, Method
+from sadi_lens.measure.nulls import Nulls
 from sadi_lens.types.base import require_one_of
-from sadi_lens.types.model import ModelInfo, n_units
+from sadi_lens.types.checks import check_value
+from sadi_lens.types.model import ModelInfo, component_name, n_units
 
 CONTROLS = ("main", "all")
 MAIN = ("matched-norm", "matched-mean", "matched-kl", "same-answer", "other-answer")
 """Controls of ``sadi-effect`` that always stand beside it."""
+
+
+def require_meant(
+    names: Sequence[str], component: str, controls: str, n_null: int, budget: int
+) -> None:
+    """Refuse what is wrong for every model, before one is loaded.
+
+    Raises:
+        ValueError: If a name is unknown, or a number out of range.
+    """
+    component_name(component)
+    require_one_of("controls", controls, CONTROLS)
+    for one in names:
+        require_one_of("method", one, METHODS)
+    check_value("budget", budget, int)
+    Nulls(check_value("n_null", n_null, int), tuned=False, of=())
 
 
 def resolve(

@@ -283,6 +283,29 @@ def test_ctrl_c_says_what_the_command_keeps(name, tmp_path, monkeypatch):
     assert words in " ".join(done.output.split())
 
 
+@pytest.mark.parametrize(
+    ("option", "given", "message"),
+    [
+        ("--methods", "sadi-head,nope", "method must be one of"),
+        ("--methods", ",", "method must be one of"),
+        ("--n-null", "5", "n_null must be 0 or at least 20"),
+        ("--budget", "0", "budget must be at least 1"),
+        ("--controls", "some", "controls must be one of"),
+        ("--component", "tail", "component must be one of"),
+    ],
+)
+def test_what_no_model_makes_right_is_refused_before_one_is_loaded(
+    option, given, message, tmp_path, monkeypatch
+):
+    from sadi_lens.apps._loading import Asked
+
+    monkeypatch.setattr(Asked, "load", lambda _: pytest.fail("loaded"))
+    done = invoke("compare", option, given, "--out", tmp_path / "out", "--no-png")
+    assert done.exit_code == 1
+    assert message in " ".join(done.output.split())
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("command", ["demo", "compare"])
 def test_a_file_in_the_place_of_the_steps_is_refused_before_the_work(
     command, tmp_path, monkeypatch
