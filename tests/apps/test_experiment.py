@@ -63,6 +63,7 @@ def test_single_values_stand_for_lists_and_defaults_hold(tmp_path):
         ),
         ("tasks: [{name: a.csv, duplicates: drop}]", "duplicates belongs to a published"),
         ("tasks: [{name: hints, data: x}]", "data belongs to a published"),
+        ("tasks: [suggest]", "run `sadi-lens compare` for each model"),
         ("tasks: [hints]\npair_tasks: [hints]", "task 'hints' would have no cell.*add 'own'"),
         ("tasks: [hints, effects]\npair_tasks: [effects]", "task 'effects' would have no cell"),
         ("tasks: [hints]\nnegatives: [toxic]", "'toxic' needs toxic_texts"),

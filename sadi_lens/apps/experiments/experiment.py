@@ -131,6 +131,11 @@ class TaskSpec:
 
     @model_validator(mode="after")
     def _known(self) -> Self:
+        if self.name == "suggest":
+            raise ValueError(
+                "task 'suggest' keeps what each model knows, so a table of several would be of different items; run "
+                "`sadi-lens compare` for each model"
+            )
         if not self.is_file:
             require_one_of("task", self.name, [*EMBEDDED_TASKS, *BENCHMARKS])
         if self.name not in BENCHMARKS:  # they would change the name of its rows, and nothing else
