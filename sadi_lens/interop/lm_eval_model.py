@@ -13,8 +13,9 @@ try:
 except ModuleNotFoundError as error:
     if error.name != "lm_eval":
         raise
-    raise ImportError(
-        "the model 'sadi' needs lm-evaluation-harness: pip install 'sadi_lens[lm_eval]'"
+    raise ModuleNotFoundError(
+        "the model 'sadi' needs lm-evaluation-harness: pip install 'sadi_lens[lm_eval]'",
+        name="lm_eval",
     ) from error
 from lm_eval.api.model import TemplateLM  # pyright: ignore[reportMissingImports]
 from lm_eval.api.registry import register_model  # pyright: ignore[reportMissingImports]

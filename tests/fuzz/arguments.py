@@ -340,6 +340,7 @@ def cases() -> list[Case]:
         "types.save": {"thing": mask, "path": "saved"},
     }  # fmt: skip
     found = [Case(name, _public(name), arguments) for name, arguments in rooms.items()]
+    found.append(Case("measure.journal", _entered(sl.measure.journal), {"folder": "kept"}))
     layer = {"layer": 1, "strength": 1.0}
     made, hidden = sl.interventions, {"differences": moments["hidden"]}
     of_pairs = {**on, "pairs": pairs, **layer, "component": "hidden", "prepend_bos": None}
@@ -378,6 +379,16 @@ def cases() -> list[Case]:
     ]
     _require_all({case.name for case in found})
     return found
+
+
+def _entered(manager: Callable[..., Any]) -> Callable[..., None]:
+    """A context manager refuses what it is given when it is entered."""
+
+    def call(**arguments: Any) -> None:
+        with manager(**arguments):
+            pass
+
+    return call
 
 
 def _public(name: str) -> Callable[..., Any]:

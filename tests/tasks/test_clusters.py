@@ -101,7 +101,9 @@ def test_rows_that_stand_several_times_do_not_narrow_an_interval():
         {"prompt": one.prompt, "choices": list(one.choices), "answer": one.answer}
         for one in few * 50
     ]
-    again = sl.evaluate(tiny, sl.load_task(rows).test, progress=False)
+    with pytest.warns(UserWarning, match="Every interval counts them as one draw"):
+        loaded = sl.load_task(rows)
+    again = sl.evaluate(tiny, loaded.test, progress=False)
     named = [replace(one, cluster=str(row % 3)) for row, one in enumerate(few * 50)]
     assert again.n == 150
     assert again.interval == sl.evaluate(tiny, named, progress=False).interval
