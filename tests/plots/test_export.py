@@ -89,6 +89,23 @@ def test_a_page_has_the_words_of_a_figure_as_text_and_the_drawing_without_them(t
     assert len(layout.annotations) == len(figure.layout.annotations) - 1
 
 
+def test_a_note_that_is_folded_inside_a_fact_is_whole_on_a_page():
+    go = pytest.importorskip("plotly.graph_objects")
+    from sadi_lens.plots._bare import bare
+    from sadi_lens.plots._layout import Margin, finish
+    from sadi_lens.plots._theme import require_theme
+
+    facts = ("read at the last token", " ".join(["word"] * 60))  # longer than any line
+    figure = go.Figure(go.Scatter(x=[1], y=[1]))
+    finish(
+        figure, require_theme("light", "page"), title="t", facts=("f",), note=facts,
+        plot=(600, 200), margin=Margin(),
+    )  # fmt: skip
+    (drawn,) = (one.text for one in figure.layout.annotations)
+    assert drawn.count("<br>") > 2
+    assert bare(figure).note == " · ".join(facts)
+
+
 @pytest.mark.slow
 def test_a_page_draws_without_a_network(figures, tmp_path):
     from sadi_lens import plots
