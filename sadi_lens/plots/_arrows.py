@@ -92,6 +92,9 @@ def steering_arrows(
         note=(
             "circle: unsteered, arrow head: steered",
             f"layer {shifts.layer}, {where(shifts.component)} at the last prompt token",
+            "norms are matched over all layers, so that lengths in one of them differ"
+            if shifts.matched == "norm"
+            else "",
             f"the plane holds {100 * plane.share:.0f}% of the squared length of all arrows",
             f"{len(places):,} of {len(before):,} arrows drawn" if len(places) < len(before) else "",
             f"steered at position {shifts.position}",

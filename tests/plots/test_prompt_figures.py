@@ -74,6 +74,7 @@ def test_arrows_run_from_before_to_after_and_state_how_parallel_they_are():
     assert figure.layout.yaxis.range == figure.layout.yaxis2.range
     assert "methods matched in norm" in subtitle(figure)
     assert "layer 2, hook_resid_post at the last prompt token" in subtitle(figure)
+    assert "matched over all layers" in subtitle(figure)
 
 
 def test_unmatched_methods_are_said_to_be_unmatched():
@@ -81,6 +82,7 @@ def test_unmatched_methods_are_said_to_be_unmatched():
 
     figure = plots.steering_arrows(shifts_of(BEFORE, [2 * np.array(BEFORE)], matched=""))
     assert "methods not matched in size" in subtitle(figure)
+    assert "over all layers" not in subtitle(figure)
 
 
 def test_one_pixel_is_as_long_upwards_as_sideways():
