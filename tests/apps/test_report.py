@@ -249,6 +249,14 @@ def test_every_part_of_a_run_is_in_the_page_and_missing_ones_are_left_out(info, 
     assert "tuned for the method" not in report_html(tuned)
 
 
+def test_masks_that_chose_their_own_cell_are_not_said_to_have_one_k():
+    from sadi_lens.apps.report.tables import nulls
+
+    (given,), (own,) = (nulls([null(n_cells=n)]).rows for n in (0, 48))
+    assert [cell.text for cell in given[1:4]] == ["4", "2", "3"]
+    assert [cell.text for cell in own[1:4]] == ["4", "its own", "its own, both from dev"]
+
+
 def test_a_report_is_written_from_a_file_a_folder_or_results(tmp_path, head_differences):
     import sadi_lens as sl
     from sadi_lens.types.store import write_json

@@ -79,6 +79,10 @@ const Page = (() => {
   };
 
   document.querySelectorAll("table.sortable").forEach(sortable);
+  const watch = new ResizeObserver((found) => found.forEach(({ target }) => {
+    target.parentElement.classList.toggle("cut", target.scrollWidth > target.clientWidth);
+  }));
+  document.querySelectorAll(".table > .scroll").forEach((box) => watch.observe(box));
   apply(recall() ?? "system");
   return { theme, data, css, config, draw, onTheme: (listener) => listeners.push(listener) };
 })();
