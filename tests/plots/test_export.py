@@ -39,7 +39,7 @@ def test_a_page_loads_plotly_from_beside_it_and_cannot_upload(figures, tmp_path)
     plots.export(figures, library.parent, png=False)
     assert library.stat().st_mtime_ns == made  # once for all pages
     assert len(page) < 20_000
-    assert '"modeBarButtonsToRemove": ["sendChartToCloud"]' in page
+    assert '"modeBarButtonsToRemove": ["sendChartToCloud", ' in page
     assert '"displaylogo": false' in page
 
 
@@ -292,7 +292,7 @@ def test_one_output_has_the_figure_its_picture_and_words(figures, monkeypatch):
     assert found["image/png"] == b"png"
     assert found["text/plain"] == "a <b> title. n = 3"
     content = found["application/vnd.plotly.v1+json"]
-    assert content["config"]["modeBarButtonsToRemove"] == ["sendChartToCloud"]
+    assert "sendChartToCloud" in content["config"]["modeBarButtonsToRemove"]
     assert list(content["data"][0]["y"]) == [1, 2]
     assert started == ["on"]  # one browser for both
     assert "image/png" not in bundle(figure, png=False)
@@ -327,7 +327,7 @@ def test_outside_of_a_notebook_the_figure_opens_as_plotly_does(figures, monkeypa
     monkeypatch.setattr(go.Figure, "show", lambda _figure, **options: calls.append(options))
     sl.plots.show(figures["first"])
     (options,) = calls
-    assert options["config"]["modeBarButtonsToRemove"] == ["sendChartToCloud"]
+    assert "sendChartToCloud" in options["config"]["modeBarButtonsToRemove"]
 
 
 @pytest.mark.usefixtures("fresh_server")

@@ -36,7 +36,7 @@ const Page = (() => {
   const data = (id) => JSON.parse(document.getElementById(id).textContent);
   const css = (name) => getComputedStyle(root).getPropertyValue("--" + name).trim();
   const config = (name) => ({
-    displaylogo: false, modeBarButtonsToRemove: ["sendChartToCloud"],
+    displaylogo: false, modeBarButtonsToRemove: ["sendChartToCloud", "select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d"],
     toImageButtonOptions: { filename: name, scale: 2 },
   });
 
