@@ -21,7 +21,7 @@ EM, TITLE_EM = 0.6, 0.54
 """Mean width of a character over the font size; DejaVu Sans, the widest font of the list: of short texts at most,
 and of sentences."""
 NOTE, NOTE_SIZE = "note", 11
-"""Name and text size of the annotation below a figure that says how to read it; its plain text, unfolded, is in
+"""Name and text size of the annotation below a figure that says how to read it; its text, unfolded, is in
 ``layout.meta``."""
 TIE = 1e-6
 """Accuracies that differ by less are equal: one of them may have been a float32."""
@@ -233,7 +233,7 @@ def finish(
         title=_title_layout(titles, shown, grown),
         showlegend=bool(names),
         legend=legend,
-        meta={NOTE: " · ".join(" ".join(one.split()) for one in (*rest, *note) if one)},
+        meta={NOTE: " · ".join(escape(one) for one in (*rest, *note) if one)},
     )
     return figure
 

@@ -95,7 +95,10 @@ def test_a_note_that_is_folded_inside_a_fact_is_whole_on_a_page():
     from sadi_lens.plots._layout import Margin, finish
     from sadi_lens.plots._theme import require_theme
 
-    facts = ("read at the last token", " ".join(["word"] * 60))  # longer than any line
+    facts = (
+        "read <b>at</b> the last & only token",
+        " ".join(["word"] * 60),
+    )  # longer than any line
     figure = go.Figure(go.Scatter(x=[1], y=[1]))
     finish(
         figure, require_theme("light", "page"), title="t", facts=("f",), note=facts,
