@@ -53,7 +53,7 @@ class Ground:
     @cached_property
     def mask(self) -> Any:
         """The heads that dev chose."""
-        return sl.top_k_mask(self.differences, 6)
+        return sl.top_k_mask(self.differences, 10)
 
     @cached_property
     def rules(self) -> tuple[Any, Any]:
@@ -96,7 +96,7 @@ def rank_curve(g: Ground) -> Any:
     """Do a few heads stand out, and beyond what random signs of the pairs give?"""
     every = sl.measure.all_unit_differences(g.model, g.task.pairs, "head", progress=False)
     null = sl.measure.sign_flip_null(every)
-    return sl.plots.rank_curve(g.differences, 6, null=null)
+    return sl.plots.rank_curve(g.differences, 10, null=null)
 
 
 def difference_distributions(g: Ground) -> Any:
@@ -141,7 +141,7 @@ def generation_trace(g: Ground) -> Any:
 
 def pairs_ablation(g: Ground) -> Any:
     """How many pairs are enough?"""
-    curve = sl.measure.pairs_needed(g.model, g.task.pairs, "head", 6, n_draws=20, progress=False)
+    curve = sl.measure.pairs_needed(g.model, g.task.pairs, "head", 10, n_draws=20, progress=False)
     return sl.plots.pairs_ablation({"signed": curve}, measure="jaccard_all")
 
 

@@ -2,7 +2,9 @@
 
 import dis
 import functools
+import inspect
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -60,6 +62,7 @@ def command(
 
         words = "Examples" if len(examples) > 1 else "Example"
         return app.command(
+            help=re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.getdoc(function) or ""),
             epilog=f"{words}: {'; '.join(f'sadi-lens {one}' for one in examples)}",
             context_settings={"allow_extra_args": more, "ignore_unknown_options": more},
         )(run)
@@ -106,6 +109,9 @@ def _is_raised(error: Exception) -> bool:
 
 
 def say(*lines: str) -> None:
-    """Print lines as they are, unfolded."""
-    for line in lines:
-        console.print(escape(line), highlight=False, soft_wrap=True)
+    """Print lines as they are, unfolded; a bar that is drawn steps aside."""
+    from tqdm import tqdm
+
+    with tqdm.external_write_mode():
+        for line in lines:
+            console.print(escape(line), highlight=False, soft_wrap=True)

@@ -111,7 +111,10 @@ def compare(
     methods: Annotated[
         str, typer.Option(help="Names separated by commas, of `sadi-lens methods`; default all")
     ] = "",
-    component: Annotated[str, typer.Option(help="Of fixed methods, controls and null")] = "head",
+    component: Annotated[
+        str,
+        typer.Option(help="head, hidden, mlp_out or neuron: of fixed methods, controls and null"),
+    ] = "head",
     n_null: Annotated[int, typer.Option(help="Random masks in each null; 0 for none")] = 60,
     tune_null: Annotated[
         bool, typer.Option(help="Let every random mask choose K and strength on dev, as SADI did")
@@ -234,7 +237,12 @@ def explorer(
     stopped="finished cells are kept, and the same command goes on with the others",
 )
 def run(
-    experiment: Annotated[str, typer.Argument(help="A YAML file, or the name of an example")],
+    experiment: Annotated[
+        str,
+        typer.Argument(
+            help="A YAML file, or the name of an example, as table4; a wrong name lists them"
+        ),
+    ],
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/NAME")] = None,
     model: Annotated[
         list[str] | None, typer.Option(help="Models to run instead of the file's")

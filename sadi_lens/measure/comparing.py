@@ -227,9 +227,12 @@ def _written(
 
 def require_splits(task: Task) -> None:
     """Refuse a task that has nothing to build, choose or report on."""
-    for name in ("pairs", "dev", "test"):
-        if not getattr(task, name):
-            raise ValueError(f"task {task.name!r} has no {name}; this needs pairs, dev and test")
+    missing = [name for name in ("pairs", "dev", "test") if not getattr(task, name)]
+    if missing:
+        raise ValueError(
+            f"task {task.name!r} has no {' and no '.join(missing)}; this needs pairs, dev and test (a row says its own "
+            "in the column split)"
+        )
 
 
 def _side_effects(model: HookedModel, one: Chosen, texts: Sequence[str]) -> SideEffects | None:

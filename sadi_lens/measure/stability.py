@@ -248,7 +248,9 @@ class _Drawn:
         most = max(1, CHUNK_BYTES // (8 * int(np.prod(shape[1:]))))
         found = np.empty((len(counts), *shape[1:3]), dtype=bool)
         starts = tqdm(
-            range(0, len(counts), most), desc="draws", disable=not self.progress or len(counts) == 1
+            range(0, len(counts), most),
+            desc="draws",
+            disable=not self.progress or len(counts) <= most,
         )
         for start in starts:
             values = rank_pairs(self.ranking, self.arrays, counts[start : start + most])

@@ -26,8 +26,8 @@ _WIDTH, _GAP = 840, 64
 """Pixels of all panels together, and between two."""
 _LEAST, _MOST = 0.55, 1.05
 """Height of a panel over its width."""
-_SAME, _ALIKE = 0.98, 0.8
-"""Mean cosine from which arrows count as parallel, and as much alike."""
+_SAME, _ALIKE, _AKIN = 0.98, 0.8, 0.5
+"""Mean cosine from which arrows count as parallel, as much alike and as related."""
 
 
 class Plane(NamedTuple):
@@ -92,6 +92,9 @@ def steering_arrows(
         note=(
             "circle: unsteered, arrow head: steered",
             f"layer {shifts.layer}, {where(shifts.component)} at the last prompt token",
+            "norms are matched over all layers, so that lengths in one of them differ"
+            if shifts.matched == "norm"
+            else "",
             f"the plane holds {100 * plane.share:.0f}% of the squared length of all arrows",
             f"{len(places):,} of {len(before):,} arrows drawn" if len(places) < len(before) else "",
             f"steered at position {shifts.position}",
@@ -276,4 +279,6 @@ def _how(cosine: float) -> str:
         return "moved nothing, or in opposite ways"
     if cosine >= _SAME:
         return "pushed every prompt the same way"
-    return f"pushed {'most prompts much alike' if cosine >= _ALIKE else 'each prompt its own way'}"
+    if cosine >= _ALIKE:
+        return "pushed most prompts much alike"
+    return f"pushed {'prompts in related directions' if cosine >= _AKIN else 'each prompt its own way'}"

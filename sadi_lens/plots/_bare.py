@@ -26,9 +26,9 @@ def bare(figure: go.Figure) -> Bare:
     layout = copy.layout
     title = layout.title
     notes = [str(one.text) for one in layout.annotations if one.name == NOTE]
-    note = " ".join(_plain(one.replace("<br>", " · ")) for one in notes)
+    note = _plain((layout.meta or {}).get(NOTE))  # folded in the annotation, also inside a fact
     found = Bare(_plain(title.text), _plain(title.subtitle.text), note, copy)
-    copy.update_layout(title=None)
+    copy.update_layout(title=None, meta=None)
     if layout.legend.yref != "container":
         return found  # not laid out by sadi_lens.plots
     # The legend is what begins below the words.

@@ -21,7 +21,8 @@ EM, TITLE_EM = 0.6, 0.54
 """Mean width of a character over the font size; DejaVu Sans, the widest font of the list: of short texts at most,
 and of sentences."""
 NOTE, NOTE_SIZE = "note", 11
-"""Name and text size of the annotation below a figure that says how to read it."""
+"""Name and text size of the annotation below a figure that says how to read it; its text, unfolded, is in
+``layout.meta``."""
 TIE = 1e-6
 """Accuracies that differ by less are equal: one of them may have been a float32."""
 _EDGE, _TITLE_LINE, _SUBTITLE_LINE, _LEGEND_LINE, _NOTE_LINE = 20, 24, 16, 22, 15
@@ -67,8 +68,8 @@ def join_facts(facts: Sequence[str], pixels: int, size: int) -> list[str]:
 
 
 def signed(value: float, digits: str) -> str:
-    """A number with its sign, as ``+0.16``; negative ones with a true minus."""
-    return f"{value:+{digits}}".replace("-", MINUS)
+    """A number with its sign, as ``+0.16``; negative ones with a true minus, what rounds to zero with a plus."""
+    return f"{value:+z{digits}}".replace("-", MINUS)
 
 
 def float32(values: Any) -> np.ndarray:
@@ -232,6 +233,7 @@ def finish(
         title=_title_layout(titles, shown, grown),
         showlegend=bool(names),
         legend=legend,
+        meta={NOTE: " · ".join(escape(one) for one in (*rest, *note) if one)},
     )
     return figure
 

@@ -263,8 +263,9 @@ def _legend(label: str, curve: PairsCurve) -> str:
 def _lines(curves: Mapping[str, PairsCurve], measure: str) -> list[tuple[float, str]]:
     """Reference lines, each once: the unsteered accuracy or margin, or the chance level of the overlap."""
     found: dict[float, str] = {}
+    is_shared = len({curve.chance for curve in curves.values()}) == 1
     for label, curve in curves.items():
-        who = f" ({escape(label)})" if len(curves) > 1 and measure.startswith("jaccard") else ""
+        who = "" if is_shared else f" ({escape(label)})"
         if measure.startswith("jaccard"):
             found.setdefault(float(curve.chance), f"chance {curve.chance:.3f}{who}")
         elif np.isfinite(value := _unsteered(curve, measure)):

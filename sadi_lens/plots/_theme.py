@@ -195,5 +195,6 @@ def template(name: str, factor: float = 1.0) -> go.layout.Template:
                 "font": {"family": FONT, "size": text, "color": theme.ink},
             },
             "hovermode": "closest",
+            "modebar": {"orientation": "v"},  # a row of buttons would lie over the title
         }
     )

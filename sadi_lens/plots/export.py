@@ -25,8 +25,10 @@ from sadi_lens.types.seals import seal
 
 CONFIG: dict[str, Any] = {
     "displaylogo": False,
-    # Plotly 7 puts a button in every figure that uploads it to Plotly's cloud.
-    "modeBarButtonsToRemove": ["sendChartToCloud"],
+    # Plotly 7 puts a button in every figure that uploads it to Plotly's cloud; the others are of no use here.
+    "modeBarButtonsToRemove": [
+        *("sendChartToCloud", "select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d")
+    ],
 }
 """Plotly configuration of everything that is shown or written."""
 

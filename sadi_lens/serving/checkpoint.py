@@ -15,12 +15,22 @@ ARCHITECTURES = ("LlamaForCausalLM",)
 
 
 def checkpoint_folder(name: str, revision: str | None = None) -> Path:
-    """Where a model that was loaded from ``name`` lies on this disk."""
+    """Where a model that was loaded from ``name`` lies on this disk.
+
+    Raises:
+        FileNotFoundError: If it does not.
+    """
     if Path(name).is_dir():
         return Path(name)
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
-    return Path(snapshot_download(name, revision=revision, local_files_only=True))
+    try:
+        return Path(snapshot_download(name, revision=revision, local_files_only=True))
+    except (HFValidationError, LocalEntryNotFoundError) as error:
+        raise FileNotFoundError(
+            f"{name} is no folder and no downloaded model; run `hf download {name}` first, or give a folder"
+        ) from error
 
 
 def checkpoint_info(folder: Path) -> ModelInfo:

@@ -375,3 +375,28 @@ def test_python_runs_the_package_as_the_command():
     command = [sys.executable, "-m", "sadi_lens", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("sadi_lens ")
+
+
+def test_a_line_beside_a_bar_stands_on_a_line_of_its_own(capsys):
+    import sys
+
+    from tqdm import tqdm
+
+    from sadi_lens.apps._app import say
+
+    with tqdm(total=2, desc="choose", file=sys.stderr, disable=False, mininterval=0):
+        say("step 1")
+        drawn = capsys.readouterr()
+    assert drawn.out == "step 1\n"
+    bar, *gone, again = drawn.err.strip("\r").split("\r")
+    assert bar.startswith("choose")
+    assert gone
+    assert not "".join(gone).strip()
+    assert again.startswith("choose")
+
+
+def test_help_is_folded_by_the_terminal_alone(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = invoke("demo", "--help").output.splitlines()
+    start = next(i for i, line in enumerate(lines) if "Every finished step" in line)
+    assert all(len(line.rstrip()) > 60 for line in lines[start : start + 2])

@@ -622,3 +622,35 @@ def test_the_command_line_writes_a_page_and_refuses_in_one_line(tmp_path):
     refused = CliRunner().invoke(app, ["explorer", "--component", "heads"])
     assert refused.exit_code == 1
     assert "did you mean 'head'" in refused.output
+
+
+def test_parts_of_a_character_and_tokens_that_read_alike_have_names_of_their_own(
+    llama, monkeypatch
+):
+    from types import SimpleNamespace
+
+    from sadi_lens.apps.explorer import prompts
+
+    def decode(ids):
+        return bytes(ids).replace(b"A", b"a").decode("utf-8", "replace")
+
+    monkeypatch.setattr(prompts, "require_tokenizer", lambda _: SimpleNamespace(decode=decode))
+    found = prompts.token_texts(
+        llama, [0xD9, 0xD8, ord("a"), ord("A"), ord("b"), ord(" ")], ord("x")
+    )
+    assert found == ("\ufffd#217", "\ufffd#216", "a#97", "a#65", "b", " ")
+
+
+def test_every_name_of_the_library_on_a_page_is_there():
+    import re
+    from operator import attrgetter
+    from pathlib import Path
+
+    import sadi_lens as sl
+
+    assets = Path(sl.apps.__file__).parent / "web" / "assets"
+    text = "".join(one.read_text(encoding="utf-8") for one in assets.iterdir())
+    names = set(re.findall(r"\bsl\.([A-Za-z_.]*[A-Za-z_])", text))
+    assert names
+    for name in names:
+        attrgetter(name)(sl)

@@ -118,11 +118,11 @@ def test_the_verdict_covers_every_adaptive_row_and_corrects_for_them(info):
     assert "SADI 75.0%" in found.sentence
     assert "by effect 95.0%" in found.sentence
     assert (
-        "Which units are scaled matters for by effect (0 of 5 random masks do at least as well, Holm p = 0.020 of 2); "
+        "matters for by effect (0 of 5 random masks do at least as well, Holm p = 0.020 for 2 masks); "
         in found.sentence
     )
     assert (
-        "it is not shown for SADI (1 of 5 random masks do at least as well, Holm p = 0.300 of 2)."
+        "it is not shown for SADI (1 of 5 random masks do at least as well, Holm p = 0.300 for 2 masks)."
         in found.sentence
     )
     several = [replace(one, null="random", null_p=0.03) for one in rows]
@@ -247,6 +247,14 @@ def test_every_part_of_a_run_is_in_the_page_and_missing_ones_are_left_out(info, 
     assert 'id="found"' not in only
     tuned = {**results, "comparison": replace(results["comparison"], nulls=(null(n_cells=48),))}
     assert "tuned for the method" not in report_html(tuned)
+
+
+def test_masks_that_chose_their_own_cell_are_not_said_to_have_one_k():
+    from sadi_lens.apps.report.tables import nulls
+
+    (given,), (own,) = (nulls([null(n_cells=n)]).rows for n in (0, 48))
+    assert [cell.text for cell in given[1:4]] == ["4", "2", "3"]
+    assert [cell.text for cell in own[1:4]] == ["4", "its own", "its own, both from dev"]
 
 
 def test_a_report_is_written_from_a_file_a_folder_or_results(tmp_path, head_differences):

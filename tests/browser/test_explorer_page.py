@@ -383,6 +383,12 @@ def test_the_writing_tab_shows_what_generate_writes(open_page, with_writing):
         (text,) = sl.generate(model, kind.prompts[0], one, position="every_step", max_new_tokens=8)
         assert page.locator(f".card[data-method={name}] .text").text_content() == text
     assert page.locator("#elements .frame.chosen").count() == 4
+    # The control is of the dots above, which the tab leaves alone.
+    assert page.locator("#k-label").inner_text().split() == [
+        "K",
+        "(heads)",
+        page.evaluate("new URLSearchParams(location.hash.slice(1)).get('k')"),
+    ]
     again = open_page(with_writing, page.evaluate("location.hash"))
     assert again.locator("#prompt-text").text_content() == kind.prompts[0]
     assert page.complaints == []
@@ -564,3 +570,28 @@ def test_a_7b_shape_with_holes_and_equal_tokens_is_drawn(open_page, tmp_path):
     assert page.locator("#field").count() == 0
     assert page.locator(".card[data-method=adaptive] .text").inner_text() == "(nothing)"
     assert page.get_by_role("button", name="best").count() == 0
+
+
+def test_a_token_that_begins_both_answers_is_said_to(open_page, grid, tmp_path):
+    from sadi_lens.apps.explorer.page import explorer_html
+    from sadi_lens.apps.web import write_page
+
+    first = grid.prompts[0]
+    start = first.choice_tokens[1]
+    one = replace(first, choice_tokens=(start, start), donated=None)
+    text = explorer_html(replace(grid, prompts=(one, *grid.prompts[1:])))
+    page = open_page(write_page(text, tmp_path / "same.html", "explorer"), "#prompt=1")
+    marks = page.locator("#bars .mark").all_inner_texts()
+    assert [mark.strip() for mark in marks] == ["right and wrong"]
+
+
+def test_what_rounds_to_zero_has_no_minus(open_page, explorer):
+    page = open_page(explorer)
+    assert page.evaluate("[-0.04, 0, 0.04, -0.06].map((one) => App.signed(one, 1))") == [
+        "+0.0", "+0.0", "+0.0", "\u22120.1",
+    ]  # fmt: skip
+    for name in ("margin", "prompt"):
+        page.locator("#map").select_option(name)
+        shown = page.locator("#maps .cell text").all_text_contents()
+        assert "-" not in "".join(shown)
+        assert "\u22120.0" not in shown

@@ -68,6 +68,20 @@ def test_a_cut_figure_says_so_and_scrolls_by_keyboard(open_page, shown, report):
     assert not shown.locator("figure .swipe").first.is_visible()
 
 
+def test_a_cut_table_says_so_and_one_that_fits_does_not(open_page, report):
+    page = open_page(report, width=390, height=844)
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
+    tables = page.locator(".table").evaluate_all(
+        """(all) => all.map((one) => {
+          const box = one.querySelector(".scroll");
+          return [box.scrollWidth > box.clientWidth, one.querySelector(".swipe").checkVisibility()];
+        })"""
+    )
+    assert {True, False} == {is_cut for is_cut, _ in tables}
+    assert all(is_cut == says_so for is_cut, says_so in tables)
+
+
 def test_tables_sort_by_click_and_by_keyboard(open_page, report):
     from sadi_lens.types.store import read_json
 
@@ -132,8 +146,9 @@ def test_every_table_stands_below_its_own_caption(open_page, report):
     page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
     placed = page.evaluate(
         """[...document.querySelectorAll('.scroll:has(> table)')].map((one) => {
-          const [caption, table] = [one.previousElementSibling, one].map((e) => e.getBoundingClientRect());
-          return [one.getAttribute('aria-label') === one.previousElementSibling.textContent,
+          const words = one.parentElement.querySelector('.note');
+          const [caption, table] = [words, one].map((e) => e.getBoundingClientRect());
+          return [one.getAttribute('aria-label') === words.textContent,
             Math.abs(caption.left - table.left) < 1, caption.bottom <= table.top];
         })"""
     )

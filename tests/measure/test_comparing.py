@@ -405,7 +405,7 @@ def test_what_cannot_be_had_is_left_out_and_said(planted):
     ("changes", "options", "message"),
     [
         ({"test": ()}, {}, "task 'planted' has no test; this needs pairs, dev and test"),
-        ({"dev": ()}, {}, "has no dev"),
+        ({"dev": (), "test": ()}, {}, "has no dev and no test; .* in the column split"),
         ({"pairs": ()}, {}, "has no pairs"),
         ({}, {"methods": ["sadi-heads"]}, "did you mean 'sadi-head'"),
         ({}, {"methods": ["fixed", "fixed"]}, "different names, got 'fixed' twice"),

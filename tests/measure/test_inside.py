@@ -195,6 +195,16 @@ def test_the_planted_mask_is_perfectly_stable(planted):
     assert "Jaccard 1.00 (bootstrap), 1.00 (split half), chance 0.005" in str(found)
 
 
+def test_draws_that_take_one_step_have_no_bar_of_their_own(planted, capsys):
+    import sadi_lens as sl
+
+    model, task = planted
+    sl.measure.pairs_needed(model, task.pairs, "head", 1, sizes=[2, 4], n_draws=3)
+    said = capsys.readouterr().err
+    assert "activations" in said
+    assert "draws" not in said
+
+
 def test_pairs_needed_on_the_planted_model(planted):
     """Any two pairs find the planted unit; accuracy at strength 3 is what equation (1) says."""
     import sadi_lens as sl

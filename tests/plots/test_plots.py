@@ -958,3 +958,13 @@ def test_every_figure_refuses_another_kind_of_thing_by_name():
             given = {p.name: "t" if p.kind is p.KEYWORD_ONLY else thing for p in needed}
             with pytest.raises((TypeError, ValueError), match="must"):
                 draw(**given)
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [(-0.04, ".1f", "+0.0"), (0.0, ".1f", "+0.0"), (-0.06, ".1f", "\u22120.1"), (-0.5, ".4g", "\u22120.5")],
+)  # fmt: skip
+def test_what_rounds_to_zero_has_no_minus(value, digits, text):
+    from sadi_lens.plots._layout import signed
+
+    assert signed(value, digits) == text

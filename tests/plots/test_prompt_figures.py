@@ -74,6 +74,25 @@ def test_arrows_run_from_before_to_after_and_state_how_parallel_they_are():
     assert figure.layout.yaxis.range == figure.layout.yaxis2.range
     assert "methods matched in norm" in subtitle(figure)
     assert "layer 2, hook_resid_post at the last prompt token" in subtitle(figure)
+    assert "matched over all layers" in subtitle(figure)
+
+
+@pytest.mark.parametrize(
+    ("cosine", "words"),
+    [
+        (0.3, "each prompt its own way"),
+        (0.6, "prompts in related directions"),
+        (0.9, "most prompts much alike"),
+        (1.0, "every prompt the same way"),
+    ],
+)
+def test_the_title_says_as_much_as_the_arrows_show(cosine, words):
+    from sadi_lens import plots
+
+    before, sine = np.array(BEFORE[:2]), np.sqrt(1 - cosine**2)
+    after = before + np.array([[cosine, sine, 0], [cosine, -sine, 0]])
+    figure = plots.steering_arrows(shifts_of(before, [after]))
+    assert title(figure) == f"Adaptive scaling pushed {words}"
 
 
 def test_unmatched_methods_are_said_to_be_unmatched():
@@ -81,6 +100,7 @@ def test_unmatched_methods_are_said_to_be_unmatched():
 
     figure = plots.steering_arrows(shifts_of(BEFORE, [2 * np.array(BEFORE)], matched=""))
     assert "methods not matched in size" in subtitle(figure)
+    assert "over all layers" not in subtitle(figure)
 
 
 def test_one_pixel_is_as_long_upwards_as_sideways():

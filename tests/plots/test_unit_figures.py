@@ -218,7 +218,13 @@ def test_the_overlap_of_masks_from_fewer_pairs_stops_where_no_pair_is_left():
     figure = plots.pairs_ablation(curves, measure="jaccard_disjoint")
     line = named(figure, "SADI head")
     np.testing.assert_array_equal(line.x, [10, 25, 50])  # 100 and 150 have no disjoint halves
-    assert any("chance 0.020" in a.text for a in figure.layout.annotations)
+    texts = [a.text for a in figure.layout.annotations]
+    assert "chance 0.020" in texts  # of all curves, so it bears the name of none
+    other = {**curves, "other": replace(curves["SADI head"], chance=0.5)}
+    texts = [
+        a.text for a in plots.pairs_ablation(other, measure="jaccard_disjoint").layout.annotations
+    ]
+    assert {"chance 0.020 (SADI head)", "chance 0.500 (other)"} <= set(texts)
     assert title(figure).startswith("Masks of 50 pairs that share none agree to Jaccard 0.")
     assert title(figure).endswith("chance 0.02")
     with pytest.raises(ValueError, match=r"measure must be one of .* did you mean 'accuracy'"):

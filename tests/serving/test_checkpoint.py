@@ -59,3 +59,11 @@ def test_an_untried_architecture_and_missing_weights_are_refused(tmp_path):
     config.write_text(config.read_text().replace("LlamaForCausalLM", "OtherForCausalLM"))
     with pytest.raises(ValueError, match="is a OtherForCausalLM; steering in vLLM was tried with"):
         checkpoint_info(tmp_path / "m")
+
+
+@pytest.mark.parametrize("name", ["no-such/model", "./no/such/folder"])
+def test_a_model_that_is_not_on_this_disk_is_said_not_to_be(name):
+    from sadi_lens.serving.checkpoint import checkpoint_folder
+
+    with pytest.raises(FileNotFoundError, match=f"{name} is no folder .* run `hf download"):
+        checkpoint_folder(name)

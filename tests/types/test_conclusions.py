@@ -48,7 +48,9 @@ def test_conclusions_say_what_the_numbers_say(comparison):
 
     norm, kl, fixed, random, mask = conclusions(comparison)
     assert norm.startswith("sadi-head beats a fixed vector on the same units")
-    assert "90.0% against 60.0%, +30.0 points [+10.0, +50.0], Holm p = 0.003 of 4" in norm
+    assert (
+        "90.0% against 60.0%, +30.0 points [+10.0, +50.0], Holm p = 0.003 for 4 comparisons" in norm
+    )
     assert kl.startswith("sadi-head loses to")
     # The interval excludes 0, the corrected test does not: no verdict.
     assert fixed.startswith("sadi-head is not told apart from a fixed vector with K and strength")
@@ -77,7 +79,7 @@ def test_random_masks_are_beaten_only_after_the_correction_for_all_places(compar
     assert said(0.03)[0].startswith("The mask of sadi-head beats random masks")
     assert said(0.03, 0.04)[0] == (
         "The mask of sadi-head is not told apart from random masks (null): 1 of 3 do as well "
-        "(p = 0.030 [0.068, 0.932], Holm p = 0.060 of 2)."
+        "(p = 0.030 [0.068, 0.932], Holm p = 0.060 for 2 masks)."
     )
     assert said(0.02, 0.9)[0].startswith("The mask of sadi-head beats random masks")
 
@@ -251,3 +253,10 @@ def test_the_tables_are_text(comparison):
     # Never run on neutral text: blank, not a number.
     assert side_rows(comparison)[1] == ("sadi-head", "", "", "", "", "")
     assert len(SIDE_COLUMNS) == 6
+
+
+def test_what_rounds_to_zero_has_no_minus_in_a_table():
+    from sadi_lens.types.results.table import interval_text, points_text
+
+    assert points_text(-0.0001, (-0.0002, 0.013)) == "+0.0 [+0.0, +1.3]"
+    assert interval_text((-0.004, -0.006), "+.2f") == "[+0.00, -0.01]"

@@ -193,10 +193,17 @@ def _beside(
 
 
 def token_texts(model: HookedModel, ids: Sequence[int], before: int) -> tuple[str, ...]:
-    """Each token as it reads behind the token ``before``, its leading space included."""
+    """Each token as it reads behind the token ``before``, its leading space included.
+
+    What reads like another token, or is a part of a character, gets its number: pages tell tokens apart by their text.
+    """
     tokenizer = require_tokenizer(model)
     start = len(tokenizer.decode([before]))
-    return tuple(tokenizer.decode([before, one])[start:] for one in ids)
+    texts = [tokenizer.decode([before, one])[start:] for one in ids]
+    return tuple(
+        f"{text}#{one}" if "\ufffd" in text or texts.count(text) > 1 else text
+        for one, text in zip(ids, texts, strict=True)
+    )
 
 
 def top_tokens(

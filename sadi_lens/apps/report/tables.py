@@ -144,23 +144,25 @@ def _balanced(row: MethodRow) -> Cell:
 
 def nulls(bands: Sequence[NullBand]) -> Table:
     """Random masks: how well units picked by chance do."""
+    is_given = not any(band.tuned for band in bands)
     return Table(
         "Random masks of the same size, scaled in the same way.",
         (
             ("masks", False),
             ("drawn", True),
-            ("K", True),
-            ("strength", not any(band.tuned for band in bands)),
+            ("K", is_given),
+            ("strength", is_given),
             ("median accuracy [5%, 95%]", True),
         ),
         tuple(
             (
                 text(band.label),
                 number(band.n, f"{band.n:,}"),
-                number(band.k, str(band.k)),
-                text("its own cell, from dev")
-                if band.tuned
-                else number(band.strength, f"{band.strength:g}"),
+                *(
+                    (text("its own"), text("its own, both from dev"))
+                    if band.tuned
+                    else (number(band.k, str(band.k)), number(band.strength, f"{band.strength:g}"))
+                ),
                 share(float(np.median(band.accuracies)))._replace(
                     note=interval_text(band.band, ".1f", 100)
                 ),

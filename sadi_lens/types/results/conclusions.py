@@ -72,7 +72,7 @@ def _among(comparison: Comparison, row: MethodRow, label: str, p: float) -> str:
     words = "beats" if corrected < ALPHA else "is not told apart from"
     factor = corrected / p
     more = "; more masks would settle it" if factor * low < ALPHA < factor * high else ""
-    several = f", Holm p = {corrected:.3f} of {len(family)}" if len(family) > 1 else ""
+    several = f", Holm p = {corrected:.3f} for {len(family)} masks" if len(family) > 1 else ""
     return (
         f"The mask of {row.label} {words} random masks ({band.label}): {band.as_good(row.accuracy)} of {band.n} do as "
         f"well (p = {p:.3f} [{low:.3f}, {high:.3f}]{several}{more})."
@@ -112,5 +112,5 @@ def _against(comparison: Comparison, one: Contrast, words: str) -> str:
     return (
         f"{one.first} {verdict} {words} ({one.second}): {first.accuracy:.1%} against {second.accuracy:.1%}, "
         f"{100 * one.difference:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}], "
-        f"Holm p = {one.holm_p:.2g} of {one.n_family}."
+        f"Holm p = {one.holm_p:.2g} for {one.n_family} comparisons."
     )

@@ -25,8 +25,8 @@ SIDE_COLUMNS = ("method", "KL (nats/token)", "perplexity", "repeated", "compress
 
 
 def number_text(value: float, form: str) -> str:
-    """A number in a format; nothing where there is none (NaN)."""
-    return "" if math.isnan(value) else format(value, form)
+    """A number in a format, what rounds to zero without a minus; nothing where there is none (NaN)."""
+    return "" if math.isnan(value) else format(value, form.replace("+", "+z"))
 
 
 def interval_text(ends: Sequence[float], form: str, scale: float = 1) -> str:

@@ -10,7 +10,6 @@
       by(name + "-value").value = values[state[name]];
     }
     by("k").disabled = state.donated || state.tab > 0;
-    if (state.tab) by("k-value").value = grids[state.tab].ks[0];
     by("donate").setAttribute("aria-pressed", state.donated);
     by("donate").textContent = state.donated ? "give each prompt its own push" : "give another prompt\u2019s push";
     by("donate").hidden = !canGive();
@@ -20,7 +19,7 @@
       tab.tabIndex = index === state.tab ? 0 : -1;
     });
     by("prompt-panel").setAttribute("aria-labelledby", `tab-${state.tab}`);
-    by("k-unit").textContent = `${grids[state.tab].unit}s`;
+    by("k-unit").textContent = `${main.unit}s`;
     document.querySelectorAll("[data-tab]").forEach((one) => { one.hidden = Number(one.dataset.tab) !== state.tab; });
     by(`prompt-${state.tab}`).value = state.prompts[state.tab];
   };

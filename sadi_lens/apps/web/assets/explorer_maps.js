@@ -1,6 +1,6 @@
 /* The maps: K x strength, and the units of the model. */
 {
-  const { main, by, state, grid, prompt, svg } = App;
+  const { main, by, state, grid, prompt, signed, svg } = App;
   const mix = (a, b, share) => a.map((value, index) => Math.round(value + (b[index] - value) * share));
   const rgb = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
   /** A colour of the diverging scale: -1 red, 0 pale, 1 blue. */
@@ -28,11 +28,11 @@
       atLeast: 0.1, note: "Numbers: accuracy in %. Blue: more than the unsteered model, red: less.",
     }),
     margin: (m) => ({
-      values: difference(main.margin[m]), text: (value) => value.toFixed(1), shown: main.margin[m],
+      values: difference(main.margin[m]), text: (value) => signed(value, 1).replace("+", ""), shown: main.margin[m],
       note: "Mean log-probability of the right choice minus the best wrong one (nats). Blue: more than the unsteered model.",
     }),
     prompt: (m) => ({
-      values: prompt().margin[m], text: (value) => value.toFixed(1), shown: prompt().margin[m],
+      values: prompt().margin[m], text: (value) => signed(value, 1).replace("+", ""), shown: prompt().margin[m],
       note: "Log-probability of the right choice minus the best wrong one, on this prompt (nats). Blue: the right one ahead.",
     }),
     kl: (m) => ({

@@ -75,8 +75,8 @@
     by("bars").tBodies[0].replaceChildren(...rows.map((text, place) => {
       const line = element("tr", undefined, place === kept.length ? "apart" : "");
       const name = element("td", undefined, "name");
-      const choice = one.choiceTokens.map((at) => one.tokens[at]).indexOf(text);
-      if (choice >= 0 && place < kept.length) name.append(element("span", choice === one.answer ? "right " : "wrong ", "mark"));
+      const begins = one.choiceTokens.flatMap((at, choice) => (one.tokens[at] === text ? [choice === one.answer ? "right" : "wrong"] : []));
+      if (begins.length && place < kept.length) name.append(element("span", `${[...new Set(begins)].sort().join(" and ")} `, "mark"));
       name.append(token(text));
       const values = cells.map((cell) => probability(cell, text));
       const bars = element("td");

@@ -6,8 +6,11 @@ const App = (() => {
 
   /* Numbers and words. All text from the data goes through textContent, never through markup. */
   const percent = (value, digits = 1) => (value === null ? "not finite" : (100 * value).toFixed(digits) + "%");
-  const signed = (value, digits = 2) =>
-    value === null ? "not finite" : (value < 0 ? "\u2212" : "+") + Math.abs(value).toFixed(digits);
+  const signed = (value, digits = 2) => {
+    if (value === null) return "not finite";
+    const shown = Math.abs(value).toFixed(digits);
+    return (value < 0 && Number(shown) ? "\u2212" : "+") + shown;
+  };
   const visible = (token) => token.replaceAll(" ", "\u2423").replaceAll("\n", "\u23ce") || "(empty)";
   const element = (name, text, kind) => {
     const made = document.createElement(name);

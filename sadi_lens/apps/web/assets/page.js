@@ -36,7 +36,7 @@ const Page = (() => {
   const data = (id) => JSON.parse(document.getElementById(id).textContent);
   const css = (name) => getComputedStyle(root).getPropertyValue("--" + name).trim();
   const config = (name) => ({
-    displaylogo: false, modeBarButtonsToRemove: ["sendChartToCloud"],
+    displaylogo: false, modeBarButtonsToRemove: ["sendChartToCloud", "select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d"],
     toImageButtonOptions: { filename: name, scale: 2 },
   });
 
@@ -79,6 +79,10 @@ const Page = (() => {
   };
 
   document.querySelectorAll("table.sortable").forEach(sortable);
+  const watch = new ResizeObserver((found) => found.forEach(({ target }) => {
+    target.parentElement.classList.toggle("cut", target.scrollWidth > target.clientWidth);
+  }));
+  document.querySelectorAll(".table > .scroll").forEach((box) => watch.observe(box));
   apply(recall() ?? "system");
   return { theme, data, css, config, draw, onTheme: (listener) => listeners.push(listener) };
 })();
