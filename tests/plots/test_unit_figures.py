@@ -164,7 +164,15 @@ def test_pairs_are_drawn_as_mean_and_band_of_their_subsets():
     accuracy = np.tile(np.linspace(0.5, 0.9, 41, dtype=np.float32), (5, 1))
     accuracy[0, :10] = np.nan
     same = np.zeros((5, 41), dtype=np.float32)
-    curve = replace(curve, accuracy=accuracy, margin=same, jaccard_all=same, jaccard_disjoint=same)
+    curve = replace(
+        curve,
+        accuracy=accuracy,
+        margin=same,
+        jaccard_all=same,
+        jaccard_disjoint=same,
+        noise_all=None,
+        noise_disjoint=None,
+    )
     figure = plots.pairs_ablation({"SADI <i>": curve})
     line = named(figure, "SADI &lt;i&gt; (K = 6, strength 5, signed)")
     np.testing.assert_array_equal(line.x, curve.sizes)
@@ -211,6 +219,29 @@ def test_the_gain_in_margin_counts_from_the_unsteered_margin():
     )
 
 
+def test_an_overlap_stands_beside_that_of_pairs_that_tell_nothing():
+    """Not beside that of random masks: units that vary much come back without a signal."""
+    from sadi_lens import plots
+
+    curve = gallery.pairs_curves()["SADI head"]
+    shape, known = curve.jaccard_all.shape, np.arange(5)[:, None] < 3
+    curve = replace(
+        curve,
+        jaccard_disjoint=np.where(known, np.full(shape, 0.5), np.nan),
+        noise_all=np.tile([0.2, 0.4], (5, 10)),
+        noise_disjoint=np.where(known, np.tile([0.1, 0.2], (5, 10)), np.nan),
+    )
+    figure = plots.pairs_ablation({"SADI": curve}, measure="jaccard_disjoint")
+    assert title(figure) == (
+        "Masks of 50 pairs that share none agree to Jaccard 0.50; 0.15 if right and wrong are swapped at random"
+    )
+    dotted = next(one for one in figure.data if one.line.dash == "dot" and one.mode == "lines")
+    np.testing.assert_allclose(dotted.y[:3], 0.15)
+    assert np.isnan(dotted.y[3:]).all()
+    both = plots.pairs_ablation({"SADI": curve}, measure="jaccard_all")
+    assert title(both).endswith("; 0.30 if right and wrong are swapped at random")
+
+
 def test_the_overlap_of_masks_from_fewer_pairs_stops_where_no_pair_is_left():
     from sadi_lens import plots
 
@@ -218,9 +249,8 @@ def test_the_overlap_of_masks_from_fewer_pairs_stops_where_no_pair_is_left():
     figure = plots.pairs_ablation(curves, measure="jaccard_disjoint")
     line = named(figure, "SADI head")
     np.testing.assert_array_equal(line.x, [10, 25, 50])  # 100 and 150 have no disjoint halves
-    assert any("chance 0.020" in a.text for a in figure.layout.annotations)
+    assert any("random masks 0.020" in a.text for a in figure.layout.annotations)
     assert title(figure).startswith("Masks of 50 pairs that share none agree to Jaccard 0.")
-    assert title(figure).endswith("chance 0.02")
     with pytest.raises(ValueError, match=r"measure must be one of .* did you mean 'accuracy'"):
         plots.pairs_ablation(curves, measure="acuracy")
     with pytest.raises(ValueError, match="at least one curve, got 0"):
