@@ -41,7 +41,19 @@ LENGTHS = {
 """Axis of an array -> the field that names its places."""
 DRAWN = "ActivationDifferences"
 """May lack values, or be a part of a model's, where it is only drawn; what is saved or merged may not."""
-COMMON = {"layer", "unit", "d", "item", "flip", "draw", "half", "pair", "prompt", *LENGTHS}
+COMMON = {
+    "layer",
+    "unit",
+    "d",
+    "item",
+    "flip",
+    "draw",
+    "half",
+    "pair",
+    "prompt",
+    "sample",
+    *LENGTHS,
+}
 """Axes that have one length in all arrays of an object; those of another name may differ."""
 
 
@@ -59,6 +71,8 @@ UNTYPED = {
     "PairsCurve": {"noise_all": ["size", "draw"], "noise_disjoint": ["size", "draw"]},
     "SignFlipNull": {"magnitudes": ["flip"]},
     "Stability": {"noise": ["half"]},
+    "UnitDifferences": {"clusters": ["pair"]},
+    "UnitEffects": {"clusters": ["sample"]},
     "Sweep": {
         "correct": ["k", "strength", "item"],
         "unsteered_correct": ["item"],

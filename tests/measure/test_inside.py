@@ -81,6 +81,29 @@ def test_effects_add_up_to_the_real_effect_when_small(llama, samples):
     assert effects.effects.shape == (4, 4)
 
 
+def test_the_error_of_an_effect_is_by_cluster(llama, samples):
+    """Ten copies of each of four samples are worth four: the error is that of the four means, sd / sqrt(4)."""
+    import sadi_lens as sl
+
+    mask = sl.Mask.from_units("head", [(0, 3), (1, 2)], llama)
+    copies = [
+        dataclasses.replace(one, cluster=str(row))
+        for row, one in enumerate(samples)
+        for _ in range(10)
+    ]
+    found = sl.measure.unit_effects(llama, copies, mask, 1.0, progress=False)
+    assert found.clusters.tolist() == [row for row in range(4) for _ in range(10)]
+    own = sl.measure.unit_effects(llama, samples, mask, 1.0, progress=False)
+    wanted = own.frame().standard_error
+    np.testing.assert_allclose(
+        wanted, own.effects.std(axis=0, ddof=1)[own.mean.argsort()[::-1]] / 2
+    )
+    # Standard deviations of 40 and of 4 values with n - 1: sqrt(39 / 40) and sqrt(3 / 4) of one another.
+    np.testing.assert_allclose(
+        found.frame().standard_error, wanted * (40 / 39 * 3 / 4) ** 0.5, rtol=1e-4
+    )
+
+
 @pytest.mark.parametrize(("keep", "n_candidates"), [(0.9, 8), (0.5, 1)])
 def test_pruned_masks_keep_what_they_promise(llama, samples, keep, n_candidates):
     import sadi_lens as sl
