@@ -69,6 +69,7 @@ UNTYPED = {
     "Scores": {"values": ["layer", "unit"]},
     "Evaluation": {"clusters": ["item"]},
     "PairsCurve": {"noise_all": ["size", "draw"], "noise_disjoint": ["size", "draw"]},
+    "SideEffectCurve": {"moved": ["strength"]},
     "SignFlipNull": {"magnitudes": ["flip"]},
     "Stability": {"noise": ["half"]},
     "UnitDifferences": {"clusters": ["pair"]},
