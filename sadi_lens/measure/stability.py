@@ -22,6 +22,7 @@ from sadi_lens.types.checks import checked
 from sadi_lens.types.data import ContrastivePair, Sample, Task
 from sadi_lens.types.masks import Mask, require_k, select_top
 from sadi_lens.types.model import HookedModel, ModelInfo, n_units
+from sadi_lens.types.paired import direction, mcnemar_p, paired_interval
 from sadi_lens.types.results import PairsCurve, Stability
 from sadi_lens.types.stats import jaccard_chance
 
@@ -197,11 +198,9 @@ def _scored(
 ) -> PairsCurve:
     """The curve with the accuracy and margin of every mask; equal masks run once."""
     shape = masks.shape[:2]
-    flat = masks.reshape(shape[0] * shape[1], -1)
+    flat = masks.reshape(-1, *masks.shape[2:])
     unique, which = np.unique(flat, axis=0, return_inverse=True)
-    made = [
-        Mask(curve.component, one.reshape(masks.shape[2:]), model=curve.model) for one in unique
-    ]
+    made = [Mask(curve.component, one, model=curve.model) for one in unique]
     base, *found = evaluate_all(
         model,
         samples,
@@ -211,6 +210,7 @@ def _scored(
         description="masks of fewer pairs",
     )
     results = [found[int(index)] for index in which.ravel()]
+    pair = results[int(np.argmax(curve.sizes)) * shape[1]].correct, base.correct, base.clusters
     return replace(
         curve,
         accuracy=np.array([one.accuracy for one in results]).reshape(shape),
@@ -219,6 +219,7 @@ def _scored(
         split=base.split,
         unsteered_accuracy=base.accuracy,
         unsteered_margin=base.margin,
+        gains=direction(mcnemar_p(*pair), paired_interval(*pair)) > 0,
     )
 
 
@@ -266,10 +267,8 @@ class _Drawn:
         shape = self.arrays[0].shape
         most = max(1, CHUNK_BYTES // (8 * int(np.prod(shape[1:]))))
         found = np.empty((len(counts), *shape[1:3]), dtype=bool)
-        starts = tqdm(
-            range(0, len(counts), most), desc="draws", disable=not self.progress or len(counts) == 1
-        )
-        for start in starts:
+        is_quiet = not self.progress or len(counts) == 1
+        for start in tqdm(range(0, len(counts), most), desc="draws", disable=is_quiet):
             some = slice(start, start + most)
             own = None if signs is None else signs[some]
             values = rank_pairs(self.ranking, self.arrays, counts[some], own)

@@ -81,7 +81,8 @@ def pairs_ablation(
             if np.isfinite(noise).any():
                 _add_noise(figure, colors, curve, noise, index)
         else:
-            said[label] = needed(figure, colors, sizes, mean, _unsteered(curve, measure))
+            known = curve.gains if measure == "accuracy" else None
+            said[label] = needed(figure, colors, sizes, mean, _unsteered(curve, measure), known)
     for value, text in _lines(curves, measure):
         add_level(figure, colors, value, text)
     set_axes(figure, "contrastive pairs that made the mask", measure)
@@ -159,16 +160,10 @@ def add_mean(
     color = theme.series[index % len(theme.series)]
     hover = hover or {"hovertemplate": f"<b>{name}</b><br>%{{x}} pairs: %{{y:.1f}}%<extra></extra>"}
     figure.add_scatter(
-        x=sizes,
-        y=mean,
-        mode="lines+markers",
+        x=sizes, y=mean, mode="lines+markers", legendgroup=str(index), name=name, showlegend=True,
         line={"color": color, "width": 2.2, "dash": DASHES[index % len(DASHES)]},
-        marker={"symbol": MARKERS[index % len(MARKERS)], "size": 8, "color": color},
-        legendgroup=str(index),
-        name=name,
-        showlegend=True,
-        **hover,
-    )
+        marker={"symbol": MARKERS[index % len(MARKERS)], "size": 8, "color": color}, **hover,
+    )  # fmt: skip
 
 
 def enough(mean: np.ndarray, floor: float) -> int | None:
@@ -184,9 +179,14 @@ def enough(mean: np.ndarray, floor: float) -> int | None:
 
 
 def needed(
-    figure: go.Figure, theme: Theme, sizes: np.ndarray, mean: np.ndarray, floor: float
+    figure: go.Figure,
+    theme: Theme,
+    sizes: np.ndarray,
+    mean: np.ndarray,
+    floor: float,
+    gains: bool | None = None,
 ) -> str:
-    """How many pairs are enough for one curve, in words; a ring at that number."""
+    """How many pairs are enough for one curve, in words; a ring at that number, but where there is no gain to share."""
     known = np.flatnonzero(np.isfinite(mean))
     sizes, mean = sizes[known], mean[known]
     if len(sizes) < 2:
@@ -196,6 +196,8 @@ def needed(
     place = enough(mean, floor)
     if place is None:
         return f"no gain with {sizes[-1]:,}"
+    if gains is False:
+        return f"no gain told from zero with {sizes[-1]:,}"
     if place == len(sizes) - 1:
         return f"all {sizes[-1]:,} (still rising)"
     figure.add_scatter(

@@ -334,6 +334,18 @@ def test_pairs_needed_on_the_planted_model(planted):
     assert found.unsteered_margin == pytest.approx(unsteered.margin, abs=1e-5)
     assert found.split == "dev"
     assert len(found.frame()) == 9
+    assert found.gains is True
+    # One item mended of two: 50 points, which two items cannot tell from zero.
+    before, after = (
+        sl.evaluate(model, task.dev, one, progress=False).correct
+        for one in (None, sl.MaskedScaling(sl.Mask.from_units("head", [(1, 2)], model), 3.0))
+    )
+    two = [task.dev[np.flatnonzero(after & ~before)[0]], task.dev[np.flatnonzero(before)[0]]]
+    few = sl.measure.pairs_needed(
+        model, task, "head", 1, sizes=[128], samples=two, strength=3.0, n_draws=1, progress=False
+    )
+    assert few.accuracy[0, 0] == few.unsteered_accuracy + 0.5
+    assert few.gains is False
 
 
 def test_pairs_needed_scores_each_mask_as_evaluate_does(llama, samples):

@@ -203,6 +203,19 @@ def test_the_title_answers_how_many_pairs_are_enough(means, answer, ring):
     assert rings == ([] if ring is None else [ring])
 
 
+def test_a_gain_that_may_be_none_needs_no_number_of_pairs():
+    from sadi_lens import plots
+
+    curve = gallery.pairs_curves()["SADI head"]
+    means = np.array((0.64, 0.70, 0.79, 0.795, 0.8), dtype=np.float32)
+    curve = replace(curve, accuracy=np.tile(means[:, None], (1, 20)), gains=False)
+    figure = plots.pairs_ablation({"SADI": curve})
+    assert title(figure).endswith(": no gain told from zero with 150")
+    assert not [trace for trace in figure.data if trace.marker.symbol == "circle-open"]
+    sure = plots.pairs_ablation({"SADI": replace(curve, gains=True)})
+    assert title(sure).endswith(": 50 of 150")
+
+
 def test_the_gain_in_margin_counts_from_the_unsteered_margin():
     """-0.5 to 1: 0.9 of 1.5 is 1.35, reached where the margin is above 0.85."""
     from sadi_lens import plots

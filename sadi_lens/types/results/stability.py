@@ -100,6 +100,9 @@ class PairsCurve(Consistent, ArrayEq):
     was not drawn."""
     noise_disjoint: Any = None
     """``jaccard_disjoint`` likewise."""
+    gains: bool | None = None
+    """Whether the first mask of the largest size gains accuracy: a paired interval above 0 and McNemar's p; None where
+    it was not scored."""
 
     def frame(self) -> "pd.DataFrame":
         """One row a size and draw."""
