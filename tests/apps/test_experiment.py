@@ -491,6 +491,23 @@ def test_the_pairs_figure_has_a_line_a_component_and_the_unsteered_line():
         accuracy_by_pairs(pd.DataFrame(rows[:1]))
 
 
+@pytest.mark.parametrize(
+    ("low", "holm_p", "answer"),
+    [(0.02, 0.01, "10 of 20"), (-0.01, 0.01, None), (0.02, 0.2, None)],
+)
+def test_the_pairs_figure_asks_for_a_gain_that_is_told_from_zero(low, holm_p, answer):
+    import pandas as pd
+
+    from sadi_lens.plots import accuracy_by_pairs
+
+    row = {"model": "m", "task": "t", "method": "sadi", "component": "head", "n": 50, "chance": 0.5, "seed": 0,
+           "n_pairs_used": 10, "accuracy": 0.6, "gain_low": 0.1, "gain_high": 0.3, "holm_p": 0.001}  # fmt: skip
+    most = {**row, "n_pairs_used": 20, "gain_low": low, "holm_p": holm_p}
+    base = {**row, "method": "unsteered", "component": "", "accuracy": 0.4}
+    title = accuracy_by_pairs(pd.DataFrame([base, row, most])).layout.title.text
+    assert title.endswith(f": {answer or 'no gain told from zero with 20'}")
+
+
 def test_the_pairs_figure_averages_over_seeds_alone():
     import pandas as pd
 

@@ -502,6 +502,22 @@ def test_a_point_as_good_as_the_unsteered_model_gains_nothing():
     assert title(figure) == "Best gain and its cost: SADI no gain"
 
 
+def test_a_divergence_that_is_not_known_is_not_none():
+    from sadi_lens import plots
+
+    trace = gallery.trace()
+    kl = np.zeros_like(trace.kl)
+    assert title(plots.generation_trace(replace(trace, kl=kl))) == (
+        "Steering changes nothing at any token"
+    )
+    kl[0] = np.nan
+    assert title(plots.generation_trace(replace(trace, kl=kl))) == (
+        f"Steering changes nothing at any token that it is known at ({kl.size - 1} of {kl.size})"
+    )
+    kl[1:] = np.inf
+    assert title(plots.generation_trace(replace(trace, kl=kl))).endswith(f"(0 of {kl.size})")
+
+
 def test_curves_of_other_items_or_without_a_point_are_refused():
     from sadi_lens import plots
 
