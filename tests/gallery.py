@@ -175,7 +175,7 @@ def pairs_curves(size="tiny"):
         disjoint = np.where(np.array(sizes)[:, None] > 75, np.nan, jaccard * 0.8).astype(np.float32)
         found[f"SADI {component}"] = PairsCurve(
             component, info(size), "signed", 6, 150, sizes, jaccard, disjoint, accuracy, accuracy - 0.5,
-            0.02, 5.0, "dev", 0.64,
+            0.02, 5.0, "dev", 0.64, noise_all=jaccard * 0.4, noise_disjoint=disjoint * 0.3,
         )  # fmt: skip
     return found
 

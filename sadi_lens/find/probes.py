@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from tqdm.auto import tqdm
 
 from sadi_lens.types.checks import checked
@@ -86,13 +86,17 @@ def probe_units(
     *,
     n_folds: int,
     seed: int,
+    prompts: Int[np.ndarray, " pair"] | None = None,
     progress: bool,
 ) -> Float[np.ndarray, "layer unit"]:
-    """``probe_accuracy`` of every unit: right texts against wrong ones, both of a pair in the same fold."""
+    """``probe_accuracy`` of every unit: right texts against wrong ones, all of a prompt in the same fold.
+
+    ``prompts`` numbers the prompt of each pair, where some share one: their right text is the same.
+    """
     from sklearn.exceptions import ConvergenceWarning
 
     n, n_layers, n_units_, _ = right.shape
-    labels, groups = np.repeat([1, 0], n), np.tile(np.arange(n), 2)
+    labels, groups = np.repeat([1, 0], n), np.tile(np.arange(n) if prompts is None else prompts, 2)
     values = np.empty((n_layers, n_units_), dtype=np.float32)
     stopped = 0
     places = tqdm(np.ndindex(values.shape), total=values.size, desc="probes", disable=not progress)

@@ -24,7 +24,13 @@ from sadi_lens.find.probes import probe_units
 from sadi_lens.find.strength_effects import exact_effects, integrated_gradients
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.checks import checked
-from sadi_lens.types.data import ContrastivePair, Sample, Task, require_one_prompt
+from sadi_lens.types.data import (
+    ContrastivePair,
+    Sample,
+    Task,
+    cluster_codes,
+    require_one_prompt,
+)
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.scores import RANKINGS, Scores, t_values
 
@@ -71,7 +77,7 @@ def unit_scores(
       the prompt and puts one space before the answer; make the pairs so to have that.)
     * ``"consistency"``: AUSteer's count (2026), on the unit's scalar; they rank single values, not whole heads.
     * ``"probe"``: ITI (Li et al., 2023): scikit-learn's logistic regression on the unit's values as they are,
-      accuracy out of fold, both texts of a pair always in the same fold.
+      accuracy out of fold, all texts of a prompt always in the same fold.
     * ``"attribution"``: direct logit attribution of the mean difference, added at the last prompt token. The final
       norm is differentiated, not held constant.
     * ``"gradient"``: the same over every path and for the whole answer (gradient x difference): the slope of the
@@ -118,7 +124,8 @@ def unit_scores(
                 "n_folds or more pairs"
             )
         texts = read_pairs(model, pairs, component, **options)
-        values = probe_units(*texts, n_folds=n_folds, seed=seed, progress=progress)
+        prompts = cluster_codes([one.prompt for one in pairs])
+        values = probe_units(*texts, n_folds=n_folds, seed=seed, prompts=prompts, progress=progress)
     else:
         found = pair_arrays(model, pairs, component, ranking, **options)
         values = rank_pairs(ranking, found, np.ones((1, len(pairs))))[0]
@@ -193,8 +200,12 @@ def rank_pairs(
     ranking: str,
     arrays: tuple[Float[np.ndarray, "pair layer unit d"], ...],
     counts: Float[np.ndarray, "draw pair"],
+    signs: Float[np.ndarray, "draw pair"] | None = None,
 ) -> Float[np.ndarray, "draw layer unit"]:
     """Scores of resampled sets of pairs: in draw r pair i stands ``counts[r, i]`` times.
+
+    With ``signs`` right and wrong answer are exchanged in the pairs where it is -1: every number of a pair, difference
+    or gradient, changes its sign.
 
     Raises:
         ValueError: If ``"standardised"`` is asked of fewer than 2 pairs.
@@ -203,26 +214,30 @@ def rank_pairs(
     share = counts / counts.sum(axis=1, keepdims=True)
     first = arrays[0]
 
-    def mean(values: np.ndarray) -> np.ndarray:
+    def mean(values: np.ndarray, weights: np.ndarray | None = signs) -> np.ndarray:
         """Weighted mean over pairs, [draw layer unit d]."""
         flat = values.reshape(len(values), -1).astype(np.float64)
-        return (share @ flat).reshape(len(share), *values.shape[1:])
+        whole = share if weights is None else share * weights
+        return (whole @ flat).reshape(len(share), *values.shape[1:])
 
     if ranking == "l2":
         return np.linalg.norm(mean(first), axis=3)
     if ranking in ("gradient", "attribution"):
         return (mean(first) * mean(arrays[1])).sum(axis=3)
     scalar = first[..., 0]
-    if ranking == "consistency":
+    if ranking == "consistency" and signs is None:
         return np.maximum(mean(scalar > 0), mean(scalar < 0))
+    if ranking == "consistency":  # what is up is half of what differs and of the balance of signs
+        return (mean(scalar != 0, None) + np.abs(mean(np.sign(scalar)))) / 2
     if ranking == "magnitude":
         return np.abs(mean(scalar))
     if ranking != "standardised":
         return mean(scalar)
     if n.min() < 2:
         raise ValueError(f"ranking='standardised' needs at least 2 pairs, got {int(n.min())}")
-    centre = scalar.mean(axis=0, dtype=np.float64)
-    off = scalar - centre  # so that the difference of squares below does not cancel
+    # The difference of squares below must not cancel; exchanged at random, means are near 0 anyway.
+    centre = scalar.mean(axis=0, dtype=np.float64) if signs is None else np.zeros(scalar.shape[1:])
+    off = scalar - centre
     shift = mean(off)
-    variance = np.maximum(mean(off**2) - shift**2, 0) * n / (n - 1)
+    variance = np.maximum(mean(off**2, None) - shift**2, 0) * n / (n - 1)
     return t_values(centre + shift, np.sqrt(variance / n))

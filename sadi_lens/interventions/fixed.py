@@ -101,7 +101,7 @@ class MaskedAddition(Masked, AffineIntervention):
                 on the input is gone.
             push: SADI's push as measured in its own steered run, for ``"norm"`` and ``"mean"``. Without it
                 strength times the clean activation at the last prompt token stands in, which is exact for a mask
-                within one layer and too small where layers compound.
+                within one layer and too long or too short where an edited layer changes what later ones put out.
 
         Raises:
             ValueError: If ``match`` is unknown, shapes differ, or the direction to rescale is zero.

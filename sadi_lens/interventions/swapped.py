@@ -20,7 +20,9 @@ class SwappedPrompt(PerPrompt):
     """Adds to each prompt the push that an adaptive intervention makes on a donor prompt.
 
     Same mask, same strength, same sizes of push, of the same distribution: only the match between push and input is
-    gone. What is left of an adaptive method's effect under it was not due to its adaptivity. Made by
+    gone. What is left of an adaptive method's effect under it was not due to its adaptivity. What is lost need not be
+    due to more than the answer: a push carries one, and a donor drawn at random nearly always has another right answer
+    (``sadi_lens.measure.methods.donors`` tells these apart). Made by
     ``swap_prompts``, and run like any other intervention over the prompts it was made for:
 
         swapped = swap_prompts(model, sadi, [sample.prompt for sample in samples])

@@ -15,7 +15,9 @@ from sadi_lens.types.checks import checked
 from sadi_lens.types.contradictions import KINDS
 from sadi_lens.types.data import Sample
 from sadi_lens.types.model import HookedModel
+from sadi_lens.types.paired import direction, mcnemar_p, paired_interval
 from sadi_lens.types.results import SideEffectCurve
+from sadi_lens.types.stats import holm
 
 
 @checked()
@@ -63,6 +65,8 @@ def side_effect_curve(
     base, *found = evaluate_all(
         model, samples, cells, settings, progress=progress, description="side effects"
     )
+    p = holm([mcnemar_p(one.correct, base.correct, base.clusters) for one in found])
+    gains = [paired_interval(one.correct, base.correct, base.clusters) for one in found]
     kl = [_kl(model, halves, one, text_position) for one in all_made]
     rows = np.array([(one.accuracy, *one.interval) for one in found], dtype=np.float32)
     accuracy, low, high = rows.T.copy()
@@ -81,6 +85,7 @@ def side_effect_curve(
         unsteered_accuracy=base.accuracy,
         component=all_made[0].component,
         position=position,
+        moved=np.array([direction(*one) for one in zip(p, gains, strict=True)]),
     )
 
 

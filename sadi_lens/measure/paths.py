@@ -77,7 +77,8 @@ def head_paths(
         One row an edit: ``edit`` (``unsteered``, ``scaled``, ``direct``, ``rest``, ``direct, L2H5`` of every head,
         ``mean ablation``, ``resample ablation``), ``margin`` (mean change of the margin against the unsteered model,
         nats), ``low``, ``high`` (95%, Student's t; by cluster where items share one), ``accuracy`` (NaN for ``rest``,
-        which is no run), ``n``. ``sadi_lens.plots.head_paths`` draws it.
+        which is no run), ``n``. ``.attrs`` says whose it is, and ``n_clusters``, 0 where items are independent.
+        ``sadi_lens.plots.head_paths`` draws it.
 
     Raises:
         ValueError: If heads are not what is scaled, the split is empty or has free text, or a block does not add what
@@ -115,7 +116,9 @@ def head_paths(
             rows.append(rest | {"accuracy": float("nan")})
     frame = pd.DataFrame(rows)
     about = {"label": scaling.label, "task": task.name, "model": ModelInfo.of(model).name}
-    frame.attrs = {**about, "split": split}
+    clusters = found["unsteered"].clusters
+    n_clusters = 0 if clusters is None else np.unique(clusters).size
+    frame.attrs = {**about, "split": split, "n_clusters": n_clusters}
     return frame
 
 

@@ -1,7 +1,9 @@
 """Would other pairs have given the same mask? Resampling in numpy, from one extraction.
 
-The bootstrap draws as many pairs as there are, with replacement (Efron, 1979); split halves share no pair. Two masks
-are compared by their Jaccard index, units in both / units in either, beside what random masks of that size give.
+The bootstrap draws as many pairs as there are, with replacement (Efron, 1979); split halves share no pair. Pairs of one
+prompt have the same right text, so they are drawn together. Two masks are compared by their Jaccard index, units in
+both / units in either, beside that of masks made after right and wrong were exchanged at random in each prompt: units
+that vary much come back although nothing tells right from wrong, so that is more than random masks of that size share.
 """
 
 from collections.abc import Sequence
@@ -20,6 +22,7 @@ from sadi_lens.types.checks import checked
 from sadi_lens.types.data import ContrastivePair, Sample, Task
 from sadi_lens.types.masks import Mask, require_k, select_top
 from sadi_lens.types.model import HookedModel, ModelInfo, n_units
+from sadi_lens.types.paired import direction, mcnemar_p, paired_interval
 from sadi_lens.types.results import PairsCurve, Stability
 from sadi_lens.types.stats import jaccard_chance
 
@@ -48,34 +51,37 @@ def mask_stability(
         component: Whose units.
         k: Units of the mask.
         ranking: Any of ``sadi_lens.find.rankings.ALL_RANKINGS`` but ``"probe"``, which is fitted on all pairs together.
-        n_boot: Bootstrap draws, and splits into halves.
+        n_boot: Bootstrap draws, and splits into halves, once as they are and once with right and wrong exchanged.
         seed: Of the draws; the global random state is not touched.
         prepend_bos: See ``sadi_lens.engine.text.encode``.
         progress: Show bars.
 
     Raises:
-        ValueError: If there are fewer than 2 pairs (4 for ``"standardised"``), or ``k``, ``n_boot`` or the ranking
+        ValueError: If there are fewer than 2 prompts (4 for ``"standardised"``), or ``k``, ``n_boot`` or the ranking
             is out of range.
     """
     drawn = _Drawn(model, task_or_pairs, component, k, ranking, prepend_bos, progress)
-    n, generator = drawn.n, np.random.default_rng(seed)
+    n, generator = drawn.n_prompts, np.random.default_rng(seed)
     counts = generator.multinomial(n, np.full(n, 1 / n), size=n_boot).astype(np.float64)
     halves = np.zeros((2, n_boot, n))
     for draw in range(n_boot):
         order = generator.permutation(n)
         halves[0, draw, order[: n // 2]] = 1
         halves[1, draw, order[n // 2 : 2 * (n // 2)]] = 1
-    boot = drawn.select(counts)
+    halves = halves[..., drawn.prompts]
+    boot, signs = drawn.select(counts[:, drawn.prompts]), drawn.signs(generator, n_boot)
     one, two = (drawn.select(half) for half in halves)
+    noise = [drawn.select(half, signs) for half in halves]
     return Stability(
         mask=drawn.mask,
         ranking=ranking,
-        n_pairs=n,
+        n_pairs=drawn.n,
         bootstrap=_jaccard(boot, drawn.mask.selected[None]),
         split_half=_jaccard(one, two),
         frequency=boot.mean(axis=0),
         chance=drawn.chance,
         seed=seed,
+        noise=_jaccard(*noise),
     )
 
 
@@ -109,7 +115,7 @@ def pairs_needed(
         samples: Items to score SADI with each mask on (the dev split), if any.
         strength: SADI's strength there, the same for every mask.
         ranking: See ``mask_stability``.
-        n_draws: Subsets drawn of each size, without replacement.
+        n_draws: Subsets drawn of each size, without replacement, pairs of one prompt one after the other.
         seed: Of the draws.
         position: Which tokens are edited, where samples are given.
         scoring: See ``evaluate``.
@@ -132,7 +138,7 @@ def pairs_needed(
     if samples is None or strength is None:
         return curve
     settings = Settings("", position, scoring, prepend_bos, max_new_tokens)
-    return _scored(curve, masks, model, samples, strength, settings, progress=progress)
+    return _scored(curve, masks, model, samples, strength, settings, progress)
 
 
 def _sizes(sizes: Sequence[int] | None, n: int) -> tuple[int, ...]:
@@ -147,28 +153,36 @@ def _fewer(
     drawn: "_Drawn", sizes: Sequence[int], n_draws: int, seed: int
 ) -> tuple[PairsCurve, Bool[np.ndarray, "size draw layer unit"]]:
     """Masks of subsets of each size; how like the whole mask, and masks of as many other pairs (NaN: too few left)."""
-    n, generator = drawn.n, np.random.default_rng(seed)
-    orders = [[generator.permutation(n) for _ in range(n_draws)] for _ in sizes]
-    disjoint = np.full((len(sizes), n_draws), np.nan)
-    masks = np.empty((*disjoint.shape, *drawn.mask.selected.shape), dtype=bool)
+    generator, shape = np.random.default_rng(seed), (len(sizes), n_draws)
+    orders = [[generator.permutation(drawn.n_prompts) for _ in range(n_draws)] for _ in sizes]
+    signs = drawn.signs(generator, n_draws)
+    disjoint, noise, noise_all = (np.full(shape, np.nan) for _ in range(3))
+    masks = np.empty((*shape, *drawn.mask.selected.shape), dtype=bool)
+    whole = drawn.select(np.ones(signs.shape), signs)
     for row, size in enumerate(sizes):
-        masks[row] = drawn.select(_counts([order[:size] for order in orders[row]], n))
-        if 2 * size <= n:
-            others = drawn.select(_counts([order[size : 2 * size] for order in orders[row]], n))
-            disjoint[row] = _jaccard(masks[row], others)
+        some, others, has_others = drawn.subsets(orders[row], size)
+        masks[row] = drawn.select(some)
+        swapped = drawn.select(some, signs)
+        noise_all[row] = _jaccard(swapped, whole)
+        if has_others.any():
+            others, own = others[has_others], signs[has_others]
+            disjoint[row, has_others] = _jaccard(masks[row][has_others], drawn.select(others))
+            noise[row, has_others] = _jaccard(swapped[has_others], drawn.select(others, own))
     curve = PairsCurve(
         component=drawn.mask.component,
         model=drawn.info,
         ranking=drawn.ranking,
         k=drawn.k,
-        n_pairs=n,
+        n_pairs=drawn.n,
         sizes=tuple(sizes),
         jaccard_all=_jaccard(masks, drawn.mask.selected),
         jaccard_disjoint=disjoint,
-        accuracy=np.full(disjoint.shape, np.nan),
-        margin=np.full(disjoint.shape, np.nan),
+        accuracy=np.full(shape, np.nan),
+        margin=np.full(shape, np.nan),
         chance=drawn.chance,
         seed=seed,
+        noise_all=noise_all,
+        noise_disjoint=noise,
     )
     return curve, masks
 
@@ -180,16 +194,13 @@ def _scored(
     samples: Sequence[Sample],
     strength: float,
     settings: Settings,
-    *,
     progress: bool,
 ) -> PairsCurve:
     """The curve with the accuracy and margin of every mask; equal masks run once."""
     shape = masks.shape[:2]
-    flat = masks.reshape(shape[0] * shape[1], -1)
+    flat = masks.reshape(-1, *masks.shape[2:])
     unique, which = np.unique(flat, axis=0, return_inverse=True)
-    made = [
-        Mask(curve.component, one.reshape(masks.shape[2:]), model=curve.model) for one in unique
-    ]
+    made = [Mask(curve.component, one, model=curve.model) for one in unique]
     base, *found = evaluate_all(
         model,
         samples,
@@ -199,6 +210,7 @@ def _scored(
         description="masks of fewer pairs",
     )
     results = [found[int(index)] for index in which.ravel()]
+    pair = results[int(np.argmax(curve.sizes)) * shape[1]].correct, base.correct, base.clusters
     return replace(
         curve,
         accuracy=np.array([one.accuracy for one in results]).reshape(shape),
@@ -207,6 +219,7 @@ def _scored(
         split=base.split,
         unsteered_accuracy=base.accuracy,
         unsteered_margin=base.margin,
+        gains=direction(mcnemar_p(*pair), paired_interval(*pair)) > 0,
     )
 
 
@@ -224,10 +237,13 @@ class _Drawn:
         progress: bool,
     ) -> None:
         pairs, task = pairs_of(task_or_pairs)
-        if len(pairs) < 2:
-            raise ValueError(f"pairs must hold at least 2 to resample, got {len(pairs)}")
         self.info, self.n, self.k = ModelInfo.of(model), len(pairs), k
         self.ranking, self.progress = ranking, progress
+        names = list(dict.fromkeys(one.prompt for one in pairs))
+        places = {name: place for place, name in enumerate(names)}
+        self.n_prompts, self.prompts = len(names), np.array([places[one.prompt] for one in pairs])
+        if len(names) < 2:
+            raise ValueError(f"pairs must hold at least 2 prompts to resample, got {len(names)}")
         size = self.info.n_layers * n_units(self.info, component)
         require_k(k, size)
         self.chance = jaccard_chance(size, k)
@@ -242,28 +258,40 @@ class _Drawn:
             provenance={"ranking": ranking, "k": int(k), "task": task, "n_pairs": self.n},
         )
 
-    def select(self, counts: Float[np.ndarray, "draw pair"]) -> Bool[np.ndarray, "draw layer unit"]:
+    def select(
+        self,
+        counts: Float[np.ndarray, "draw pair"],
+        signs: Float[np.ndarray, "draw pair"] | None = None,
+    ) -> Bool[np.ndarray, "draw layer unit"]:
         """The top k of every draw, a few draws at a time."""
         shape = self.arrays[0].shape
         most = max(1, CHUNK_BYTES // (8 * int(np.prod(shape[1:]))))
         found = np.empty((len(counts), *shape[1:3]), dtype=bool)
-        starts = tqdm(
-            range(0, len(counts), most),
-            desc="draws",
-            disable=not self.progress or len(counts) <= most,
-        )
-        for start in starts:
-            values = rank_pairs(self.ranking, self.arrays, counts[start : start + most])
+        is_quiet = not self.progress or len(counts) <= most
+        for start in tqdm(range(0, len(counts), most), desc="draws", disable=is_quiet):
+            some = slice(start, start + most)
+            own = None if signs is None else signs[some]
+            values = rank_pairs(self.ranking, self.arrays, counts[some], own)
             for row, one in enumerate(values):
                 found[start + row] = select_top(one, self.k)
         return found
 
+    def signs(self, generator: np.random.Generator, n: int) -> Float[np.ndarray, "draw pair"]:
+        """-1 for the pairs in which right and wrong are exchanged, all of a prompt alike."""
+        return generator.choice([-1.0, 1.0], size=(n, self.n_prompts))[:, self.prompts]
 
-def _counts(chosen: Sequence[np.ndarray], n: int) -> np.ndarray:
-    counts = np.zeros((len(chosen), n))
-    for row, indices in enumerate(chosen):
-        counts[row, indices] = 1
-    return counts
+    def subsets(
+        self, orders: Sequence[np.ndarray], size: int
+    ) -> tuple[np.ndarray, np.ndarray, Bool[np.ndarray, " draw"]]:
+        """``size`` pairs in each order of the prompts, as many behind of other prompts, and whether there are."""
+        counts, found = np.zeros((2, len(orders), self.n)), np.zeros(len(orders), dtype=bool)
+        for draw, order in enumerate(orders):
+            place = np.argsort(order)[self.prompts]
+            pairs = np.argsort(place, kind="stable")
+            behind = int(np.count_nonzero(place <= place[pairs[size - 1]]))
+            counts[0, draw, pairs[:size]] = counts[1, draw, pairs[behind : behind + size]] = 1
+            found[draw] = behind + size <= self.n
+        return counts[0], counts[1], found
 
 
 def _jaccard(one: np.ndarray, two: np.ndarray) -> np.ndarray:

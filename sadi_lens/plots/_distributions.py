@@ -21,6 +21,7 @@ from sadi_lens.plots._theme import Theme, require_theme
 from sadi_lens.types.checks import checked
 from sadi_lens.types.differences import UnitDifferences
 from sadi_lens.types.model import COMPONENTS, unit_label
+from sadi_lens.types.stats import mean_error
 
 _ROW = 34
 _OVERLAP = 1.25
@@ -67,7 +68,8 @@ def difference_distributions(
     for row, column in enumerate(order):
         sample = columns[column]
         if sample.size:
-            _add_unit(figure, colors, sample, row, labels[row])
+            error = _error(values[:, column], unit_differences.clusters)
+            _add_unit(figure, colors, sample, row, labels[row], error)
         shares.append(f"{100 * (sample > 0).mean():.0f}%" if sample.size else "no finite value")
     figure.add_vline(x=0, line={"color": colors.muted, "width": 1, "dash": "dot"})
     _add_shares(figure, colors, shares)
@@ -81,6 +83,7 @@ def difference_distributions(
         note=(
             "line: median, dot: mean ± 1 SE",
             "blue: median above 0, red: not",
+            "pairs that the units were chosen on flatter them",
             f"{dropped:,} non-finite differences left out" if dropped else "",
             difference_note(unit_differences.component),
         ),
@@ -103,7 +106,16 @@ def _set_axes(figure: go.Figure, unit: str, labels: Sequence[str]) -> None:
     )
 
 
-def _add_unit(figure: go.Figure, theme: Theme, sample: np.ndarray, row: int, label: str) -> None:
+def _error(values: np.ndarray, clusters: np.ndarray | None) -> float:
+    """Standard error of the mean over the pairs that are finite; 0 where there is none."""
+    known = np.isfinite(values)
+    error = mean_error(values[known], None if clusters is None else clusters[known])
+    return 0.0 if math.isnan(error) else error
+
+
+def _add_unit(
+    figure: go.Figure, theme: Theme, sample: np.ndarray, row: int, label: str, error: float
+) -> None:
     """Half-violin, median and mean (with its standard error) of one unit's differences."""
     median, mean = float(np.median(sample)), float(sample.mean())
     color = theme.positive if median > 0 else theme.negative
@@ -123,7 +135,6 @@ def _add_unit(figure: go.Figure, theme: Theme, sample: np.ndarray, row: int, lab
         name=label,
         showlegend=False,
     )
-    error = sample.std(ddof=1) / math.sqrt(sample.size) if sample.size > 1 else 0.0
     spread = f" ± {error:.2g} (SE)" if error else ""
     figure.add_scatter(
         x=[median, mean],

@@ -72,13 +72,17 @@ def pairs_ablation(
     figure = go.Figure()
     is_overlap = measure.startswith("jaccard")
     said: dict[str, str] = {}
-    shared: dict[str, tuple[int, float]] = {}
+    shared: dict[str, tuple[int, float, float]] = {}
     for index, (label, curve) in enumerate(curves.items()):
         sizes, mean = _add_curve(figure, colors, curve, label, index, measure)
         if is_overlap:
-            shared[label] = _shared(curve, sizes, mean)
+            noise = _noise(curve, measure)
+            shared[label] = _shared(curve, sizes, mean, noise)
+            if np.isfinite(noise).any():
+                _add_noise(figure, colors, curve, noise, index)
         else:
-            said[label] = needed(figure, colors, sizes, mean, _unsteered(curve, measure))
+            known = curve.gains if measure == "accuracy" else None
+            said[label] = needed(figure, colors, sizes, mean, _unsteered(curve, measure), known)
     for value, text in _lines(curves, measure):
         add_level(figure, colors, value, text)
     set_axes(figure, "contrastive pairs that made the mask", measure)
@@ -87,7 +91,7 @@ def pairs_ablation(
     return finish(
         figure,
         colors,
-        title=_overlap_title(shared, curves, measure) if is_overlap else pairs_title(said),
+        title=_overlap_title(shared, measure) if is_overlap else pairs_title(said),
         facts=(
             f"mean of {counted(most, 'random subset')} of the pairs at each size",
             f"model {', '.join(dict.fromkeys(curve.model.name for curve in every))}",
@@ -100,12 +104,14 @@ def pairs_ablation(
 
 def _note(curves: Sequence[PairsCurve], measure: str) -> tuple[str, ...]:
     splits = ", ".join(dict.fromkeys(curve.split for curve in curves))
-    chances = ", ".join(dict.fromkeys(f"{curve.chance:.3f}" for curve in curves))
+    is_overlap = measure.startswith("jaccard")
+    has_noise = is_overlap and any(np.isfinite(_noise(one, measure)).any() for one in curves)
     return (
         _MEASURES[measure][1],
         "band: 95% of the subsets",
         named("split", splits) if measure in ("accuracy", "margin") else "",
-        f"chance: {chances}" if measure.startswith("jaccard") else _RING,
+        "" if is_overlap else _RING,
+        "dotted: with right and wrong swapped at random in each prompt" if has_noise else "",
         ", ".join(dict.fromkeys(units_of(curve.component) for curve in curves)),
     )
 
@@ -128,16 +134,10 @@ def _add_curve(
     draws = np.isfinite(values[known]).sum(axis=1)
     color = theme.series[index % len(theme.series)]
     figure.add_scatter(
-        x=np.concatenate([sizes, sizes[::-1]]),
-        y=np.concatenate([high, low[::-1]]),
-        mode="lines",
-        fill="toself",
-        fillcolor=faded(color, 0.16),
-        line={"width": 0, "color": color},
-        hoverinfo="skip",
-        legendgroup=str(index),
-        showlegend=False,
-    )
+        x=np.concatenate([sizes, sizes[::-1]]), y=np.concatenate([high, low[::-1]]), mode="lines",
+        fill="toself", fillcolor=faded(color, 0.16), line={"width": 0, "color": color},
+        hoverinfo="skip", legendgroup=str(index), showlegend=False,
+    )  # fmt: skip
     add_mean(
         figure, theme, index, sizes, mean, _legend(label, curve),
         customdata=np.stack([low, high, draws], axis=-1),
@@ -160,16 +160,10 @@ def add_mean(
     color = theme.series[index % len(theme.series)]
     hover = hover or {"hovertemplate": f"<b>{name}</b><br>%{{x}} pairs: %{{y:.1f}}%<extra></extra>"}
     figure.add_scatter(
-        x=sizes,
-        y=mean,
-        mode="lines+markers",
+        x=sizes, y=mean, mode="lines+markers", legendgroup=str(index), name=name, showlegend=True,
         line={"color": color, "width": 2.2, "dash": DASHES[index % len(DASHES)]},
-        marker={"symbol": MARKERS[index % len(MARKERS)], "size": 8, "color": color},
-        legendgroup=str(index),
-        name=name,
-        showlegend=True,
-        **hover,
-    )
+        marker={"symbol": MARKERS[index % len(MARKERS)], "size": 8, "color": color}, **hover,
+    )  # fmt: skip
 
 
 def enough(mean: np.ndarray, floor: float) -> int | None:
@@ -185,9 +179,14 @@ def enough(mean: np.ndarray, floor: float) -> int | None:
 
 
 def needed(
-    figure: go.Figure, theme: Theme, sizes: np.ndarray, mean: np.ndarray, floor: float
+    figure: go.Figure,
+    theme: Theme,
+    sizes: np.ndarray,
+    mean: np.ndarray,
+    floor: float,
+    gains: bool | None = None,
 ) -> str:
-    """How many pairs are enough for one curve, in words; a ring at that number."""
+    """How many pairs are enough for one curve, in words; a ring at that number, but where there is no gain to share."""
     known = np.flatnonzero(np.isfinite(mean))
     sizes, mean = sizes[known], mean[known]
     if len(sizes) < 2:
@@ -197,6 +196,8 @@ def needed(
     place = enough(mean, floor)
     if place is None:
         return f"no gain with {sizes[-1]:,}"
+    if gains is False:
+        return f"no gain told from zero with {sizes[-1]:,}"
     if place == len(sizes) - 1:
         return f"all {sizes[-1]:,} (still rising)"
     figure.add_scatter(
@@ -210,24 +211,47 @@ def needed(
     return f"{sizes[place]:,} of {sizes[-1]:,}"
 
 
-def _shared(curve: PairsCurve, sizes: np.ndarray, mean: np.ndarray) -> tuple[int, float]:
-    """The most pairs and how alike their masks are; with all pairs it is 1 by construction."""
+def _noise(curve: PairsCurve, measure: str) -> np.ndarray:
+    """Mean overlap at each number of pairs with right and wrong swapped at random; NaN where it was not drawn."""
+    drawn = curve.noise_all if measure == "jaccard_all" else curve.noise_disjoint
+    rows = [()] * len(curve.sizes) if drawn is None else [row[np.isfinite(row)] for row in drawn]
+    return np.array([np.mean(row) if len(row) else np.nan for row in rows])
+
+
+def _add_noise(
+    figure: go.Figure, theme: Theme, curve: PairsCurve, noise: np.ndarray, index: int
+) -> None:
+    """What masks share although nothing tells right from wrong, in the colour of their curve."""
+    color = theme.series[index % len(theme.series)]
+    figure.add_scatter(
+        x=curve.sizes, y=noise, mode="lines", line={"color": color, "width": 1.6, "dash": "dot"},
+        hovertemplate="right and wrong swapped at random<br>%{x:,d} pairs: %{y:.3g}<extra></extra>",
+        legendgroup=str(index), showlegend=False,
+    )  # fmt: skip
+
+
+def _shared(
+    curve: PairsCurve, sizes: np.ndarray, mean: np.ndarray, noise: np.ndarray
+) -> tuple[int, float, float]:
+    """The most pairs, how alike their masks are, and how alike without a signal; with all it is 1 by construction."""
     at = np.flatnonzero(sizes < curve.n_pairs)
     place = int(at[-1]) if at.size else len(sizes) - 1
-    return int(sizes[place]), float(mean[place])
+    return int(sizes[place]), float(mean[place]), float(noise[curve.sizes.index(sizes[place])])
 
 
-def _overlap_title(
-    shared: Mapping[str, tuple[int, float]], curves: Mapping[str, PairsCurve], measure: str
-) -> str:
-    sizes = {n for n, _ in shared.values()}
+def _overlap_title(shared: Mapping[str, tuple[int, float, float]], measure: str) -> str:
+    """How alike masks are, and how alike masks of pairs that tell nothing are."""
+    sizes = {n for n, _, _ in shared.values()}
     found = [
         f"{value:.2f}" + (f" ({label})" if len(shared) > 1 else "")
-        for label, (_, value) in list(shared.items())[:4]
+        for label, (_, value, _) in list(shared.items())[:4]
     ]
     n = f"{sizes.pop():,}" if len(sizes) == 1 else "most"
-    chance = max(curve.chance for curve in curves.values())
-    return f"{_OVERLAPS[measure].format(n)} {', '.join(found)}; chance {chance:.2f}"
+    noise = [one for _, _, one in list(shared.values())[:4]]
+    swapped = (
+        f"; {', '.join(f'{one:.2f}' for one in noise)} if right and wrong are swapped at random"
+    )
+    return f"{_OVERLAPS[measure].format(n)} {', '.join(found)}{'' if np.isnan(noise).any() else swapped}"
 
 
 def pairs_title(said: Mapping[str, str]) -> str:
@@ -267,7 +291,7 @@ def _lines(curves: Mapping[str, PairsCurve], measure: str) -> list[tuple[float, 
     for label, curve in curves.items():
         who = "" if is_shared else f" ({escape(label)})"
         if measure.startswith("jaccard"):
-            found.setdefault(float(curve.chance), f"chance {curve.chance:.3f}{who}")
+            found.setdefault(float(curve.chance), f"random masks {curve.chance:.3f}{who}")
         elif np.isfinite(value := _unsteered(curve, measure)):
             words = (
                 percent(value / 100) if measure == "accuracy" else f"{signed(value, '.3g')} nats"

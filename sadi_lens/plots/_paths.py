@@ -51,20 +51,22 @@ def head_paths(paths: "pd.DataFrame", *, theme: str = "light", size: str = "page
     if absent:
         raise ValueError(f"paths must hold the edits scaled and direct; {absent[0]!r} is missing")
     about = paths.attrs
-    whole, direct = (
-        float(rows.loc[rows["edit"] == one, "margin"].iloc[0]) for one in ("scaled", "direct")
-    )
+    whole, direct = (rows[rows["edit"] == one].iloc[0] for one in ("scaled", "direct"))
+    n_clusters = about.get("n_clusters", 0)
     return finish(
         figure,
         colors,
-        title=f"The heads write {signed(direct, '.2f')} of {signed(whole, '.2f')} nats straight to the logits",
+        title=_title(whole, direct),
         facts=(
             named("task", about.get("task", "")),
             counted(int(rows["n"].iloc[0]), f"{about.get('split', '')} item".strip()),
             named("steering", about.get("label", "")),
             named("model", about.get("model", "")),
         ),
-        note=("lines: 95% intervals over items taken as independent",),
+        note=(
+            "lines: 95% intervals"
+            + (f" by {counted(n_clusters, 'cluster')}" if n_clusters else ", items independent"),
+        ),
         plot=(560, _ROW * len(rows) + 20),
         margin=Margin(left=190, bottom=58),
     )
@@ -88,3 +90,11 @@ def _add_rows(figure: go.Figure, some: "pd.DataFrame", name: str, color: str) ->
         showlegend=True,
         hovertemplate="%{y}: %{x:.3f} nats<extra></extra>",
     )
+
+
+def _title(whole: "pd.Series", direct: "pd.Series") -> str:
+    """The share that goes straight to the logits, where there is a whole to have a share of."""
+    change = signed(float(whole["margin"]), ".2f")
+    if not (whole["low"] > 0 or whole["high"] < 0):
+        return f"The heads change the margin by {change} nats, not told from zero"
+    return f"The heads write {signed(float(direct['margin']), '.2f')} of {change} nats straight to the logits"

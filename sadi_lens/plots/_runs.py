@@ -10,6 +10,8 @@ from sadi_lens.plots._pairs import ENOUGH, add_level, add_mean, needed, pairs_ti
 from sadi_lens.plots._theme import Theme, require_theme
 from sadi_lens.types.base import require_columns
 from sadi_lens.types.checks import checked
+from sadi_lens.types.paired import direction
+from sadi_lens.types.stats import Interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +71,7 @@ def accuracy_by_pairs(
         sizes, mean = means.index.to_numpy(dtype=int), 100 * means.to_numpy(dtype=np.float32)
         _add_seeds(figure, colors, rows, index)
         add_mean(figure, colors, index, sizes, mean, escape(label))
-        said[label] = needed(figure, colors, sizes, mean, floor)
+        said[label] = needed(figure, colors, sizes, mean, floor, _gains(rows))
     if np.isfinite(floor):
         add_level(figure, colors, floor, f"unsteered {percent(floor / 100)}")
     chance = 100 * float(first["chance"])
@@ -94,6 +96,15 @@ def accuracy_by_pairs(
         plot=(660, 320),
         margin=Margin(),
     )
+
+
+def _gains(rows: "pd.DataFrame") -> bool | None:
+    """Whether the most pairs gain under any seed, by interval and corrected test; None where the rows do not say."""
+    if not {"gain_low", "gain_high", "holm_p"} <= set(rows):
+        return None
+    most = rows[rows["n_pairs_used"] == rows["n_pairs_used"].max()]
+    tested = zip(most["holm_p"], most["gain_low"], most["gain_high"], strict=True)
+    return any(direction(p, Interval(low, high)) > 0 for p, low, high in tested)
 
 
 def _add_seeds(figure: go.Figure, theme: Theme, rows: "pd.DataFrame", index: int) -> None:

@@ -59,7 +59,7 @@ def side_effect_curve(
         x=1, xref="paper", xanchor="left", xshift=6, y=base, yanchor="middle", showarrow=False,
         text=f"unsteered {percent(first.unsteered_accuracy)}", font={"size": 12, "color": colors.ink},
     )  # fmt: skip
-    top = max([*positive, 1e-6])
+    top, is_chosen = max([*positive, 1e-6]), max(len(one.strengths) for one in curves) > 1
     axis: dict[str, Any] = {"range": [-0.03 * top, 1.12 * top]}
     if is_log:
         ends = [np.log10(floor) - 0.1, np.log10(top) + 0.25]
@@ -74,8 +74,9 @@ def side_effect_curve(
         title=_title(curves),
         facts=facts_of(first, counted(first.n, f"{first.split} item")),
         note=(
-            "numbers: strength" if max(len(one.strengths) for one in curves) > 1 else "",
+            "numbers: strength" if is_chosen else "",
             "up and left is better",
+            "best: of the strengths, on these same items" if is_chosen else "",
             "bars: 95% interval" if any(np.isfinite(one.low).any() for one in curves) else "",
             "no change at all is drawn at the left edge" if is_log else "",
             ", ".join(dict.fromkeys(where(one.component) for one in curves if one.component)),
@@ -97,7 +98,7 @@ def cost_curves(comparison: Comparison) -> list[SideEffectCurve]:
                 SideEffectCurve(
                     row.label, row.kind, comparison.model, comparison.task, comparison.split, comparison.n,
                     (float("nan"),), accuracy, low, high, kl, comparison.rows[0].accuracy,
-                    comparison.component, row.side_effects.position,
+                    comparison.component, row.side_effects.position, np.array([row.moved()]),
                 )
             )  # fmt: skip
     return curves
@@ -165,15 +166,14 @@ def _bound(value: float) -> str:
 
 
 def _title(curves: Sequence[SideEffectCurve]) -> str:
-    """What the best accuracy of each costs, the best first; a line that never gains says so."""
+    """What the best accuracy of each costs, the best first; a line that never gains, or not surely, says so."""
     parts: list[tuple[float, str]] = []
     for one in curves:
         best = int(np.nanargmax(np.where(np.isfinite(one.kl), one.accuracy, np.nan)))
         gain = float(one.accuracy[best]) - one.unsteered_accuracy
-        said = (
-            f"{signed(100 * gain, '.1f')} points at KL {one.kl[best]:.2g}"
-            if gain > TIE
-            else "no gain"
-        )
+        said = "no gain"
+        if gain > TIE:
+            said = f"{signed(100 * gain, '.1f')} points at KL {one.kl[best]:.2g}"
+            said += "" if one.moved is None or one.moved[best] > 0 else " (not told from zero)"
         parts.append((-gain, f"{one.label} {said}"))
     return "Best gain and its cost: " + "; ".join(said for _, said in sorted(parts)[:2])

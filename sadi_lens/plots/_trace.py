@@ -160,9 +160,11 @@ def _set_axes(figure: go.Figure, tokens: list[str], n_layers: int, width: int, p
 
 
 def _title(trace: GenerationTrace, change: np.ndarray, kl: np.ndarray) -> str:
-    if not np.isfinite(kl).any() or not np.nanmax(kl) > 0:
-        return "Steering changes nothing at any token"
-    place = int(np.nanargmax(kl))
+    known = np.isfinite(kl)
+    place = int(np.where(known, kl, -1).argmax())
+    if not known[place] or not kl[place] > 0:
+        where = "" if known.all() else f" that it is known at ({known.sum()} of {kl.size})"
+        return f"Steering changes nothing at any token{where}"
     token = " ".join(trace.tokens[place].split()) or "a space"
     return (
         f"Steering acts most at token {place} ({token}): KL {kl[place]:.2g} nats, "

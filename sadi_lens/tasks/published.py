@@ -60,7 +60,8 @@ def beside(results: "pd.DataFrame", table: str) -> "pd.DataFrame":
     Returns:
         Columns task, label, ours_model, ours, ours_low, ours_high, theirs_model, theirs, theirs_low, theirs_high (95%
         Wilson, from the implied n; empty where n is unknown), difference (ours minus theirs, points). ``.attrs``
-        holds the warning: numbers of another model measure another thing.
+        holds the warning, that numbers of another model measure another thing, and the caution of ``published_table``:
+        the printed intervals do not count that the best cell was chosen on the items that it was scored on.
 
     Raises:
         ValueError: If there is no such table.
@@ -83,10 +84,11 @@ def beside(results: "pd.DataFrame", table: str) -> "pd.DataFrame":
                 same = same[[_agree(one, ours[name]) for one in same[name]]]
         rows += [_pair(ours, row) for row in same.to_dict("records")]
     frame = pd.DataFrame(rows)
+    frame.attrs = {"caution": theirs.attrs["caution"], "warning": ""}
     if rows:
         message = _warning(frame)
-        frame.attrs["warning"] = message
         if message:
+            frame.attrs["warning"] = message
             warnings.warn(message, stacklevel=2)
     return frame
 

@@ -188,4 +188,6 @@ _RULES: dict[str, Callable[[Any], Iterator[str]]] = {
     "SideEffectCurve": _kind,
     "SideEffects": _side_effects,
     "Sweep": _sweep,
+    "UnitDifferences": lambda thing: _clusters(thing.clusters),
+    "UnitEffects": lambda thing: _clusters(thing.clusters),
 }

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -52,7 +52,7 @@ class ActivationDifferences(Consistent, ArrayEq):
 
     @property
     def standard_error(self) -> Float[np.ndarray, "layer unit"]:
-        """Standard error of ``mean``."""
+        """Standard error of ``mean``, pairs taken as independent; of several pairs of one prompt it is too small."""
         return self.std / math.sqrt(self.n)
 
     def frame(self) -> "pd.DataFrame":
@@ -77,3 +77,5 @@ class UnitDifferences(Consistent, ArrayEq):
     values: Float[np.ndarray, "pair unit"]
     """Difference of each unit's scalar in each pair (activation units)."""
     task: str = ""
+    clusters: Any = None
+    """Int array [pair]: number of each pair's prompt; None where no two share one."""

@@ -17,8 +17,8 @@ from sadi_lens.types.model import COMPONENTS, ModelInfo, n_units
 PROBABILITIES = ("accuracy", "accuracies", "valid_rate", "unsteered_accuracy", "unsteered_valid_rate", "chance",
                  "dev_accuracy", "mcnemar_p", "holm_p", "null_p", "layer_null_p", "majority", "balanced_accuracy",
                  "unsteered_balanced_accuracy", "auc", "agreement", "repetition", "frequency", "bootstrap",
-                 "split_half", "jaccard_all", "jaccard_disjoint", "held_out", "top_probability",
-                 "probability")  # fmt: skip
+                 "split_half", "jaccard_all", "jaccard_disjoint", "noise", "noise_all", "noise_disjoint",
+                 "held_out", "top_probability", "probability")  # fmt: skip
 COUNTS = ("k", "ks", "n", "n_pairs", "n_cells", "n_texts", "n_tokens", "n_candidates", "n_clusters", "n_splits",
           "n_prompt", "passes", "runs", "skipped", "merged_boundaries", "mended", "broken", "index", "count", "sizes",
           "layer", "unit")  # fmt: skip
@@ -41,7 +41,19 @@ LENGTHS = {
 """Axis of an array -> the field that names its places."""
 DRAWN = "ActivationDifferences"
 """May lack values, or be a part of a model's, where it is only drawn; what is saved or merged may not."""
-COMMON = {"layer", "unit", "d", "item", "flip", "draw", "pair", "prompt", *LENGTHS}
+COMMON = {
+    "layer",
+    "unit",
+    "d",
+    "item",
+    "flip",
+    "draw",
+    "half",
+    "pair",
+    "prompt",
+    "sample",
+    *LENGTHS,
+}
 """Axes that have one length in all arrays of an object; those of another name may differ."""
 
 
@@ -56,7 +68,12 @@ UNTYPED = {
     "Mask": {"selected": ["layer", "unit"]},
     "Scores": {"values": ["layer", "unit"]},
     "Evaluation": {"clusters": ["item"]},
+    "PairsCurve": {"noise_all": ["size", "draw"], "noise_disjoint": ["size", "draw"]},
+    "SideEffectCurve": {"moved": ["strength"]},
     "SignFlipNull": {"magnitudes": ["flip"]},
+    "Stability": {"noise": ["half"]},
+    "UnitDifferences": {"clusters": ["pair"]},
+    "UnitEffects": {"clusters": ["sample"]},
     "Sweep": {
         "correct": ["k", "strength", "item"],
         "unsteered_correct": ["item"],

@@ -189,15 +189,21 @@ def mean_interval(
         >>> [round(end, 3) for end in mean_interval(np.array([1.0, 2.0, 3.0, 4.0]))]
         [0.446, 4.554]
     """
-    mean, n = float(values.mean()), values.size
-    if n < 2:
+    mean, error = float(values.mean()), mean_error(values, clusters)
+    if math.isnan(error):
         return Interval(math.nan, math.nan)
-    size, quantile = effective_size(values, clusters)
-    if not math.isfinite(quantile):
-        return Interval(math.nan, math.nan)
-    quantile = _student(n - 1.0) if clusters is None else quantile
-    half = quantile * float(values.std(ddof=1)) / math.sqrt(size)
+    quantile = effective_size(values, clusters)[1]
+    half = error * (_student(values.size - 1.0) if clusters is None else quantile)
     return Interval(mean - half, mean + half)
+
+
+def mean_error(
+    values: Float[np.ndarray, " item"], clusters: Int[np.ndarray, " item"] | None = None
+) -> float:
+    """Standard error of a mean at the effective number of items; NaN for one item, or items of one cluster."""
+    size, quantile = effective_size(values, clusters)
+    is_known = values.size > 1 and math.isfinite(quantile)
+    return float(values.std(ddof=1)) / math.sqrt(size) if is_known else math.nan
 
 
 def standard_error(accuracy: float, n: int) -> float:

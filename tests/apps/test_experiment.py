@@ -427,14 +427,40 @@ def test_a_run_is_laid_beside_the_printed_row_with_a_warning_for_another_model()
     wilson = stats.binomtest(394, 500).proportion_ci(0.95, method="wilson")
     assert row["theirs_low"] == pytest.approx(100 * wilson.low)
     assert "tiny" in table.attrs["warning"]
+    assert "best of a grid on the evaluation set" in table.attrs["caution"]
     same = beside(results("LLaMA2-7B-chat"), "table1")
     assert same.attrs["warning"] == ""
+    assert "hold the gain of choosing" in same.attrs["caution"]
     assert len(same) == 2
     assert not len(beside(results("tiny", task="hints"), "table1"))
     cell = {"k": 4.0, "strength": 14.0}
     with pytest.warns(UserWarning, match="tiny beside LLaMA2-7B-chat"):
         (row,) = beside(results("tiny").assign(**cell), "figure2").to_dict("records")
     assert row["theirs"] == 0.8
+
+
+def test_the_errors_of_truthfulqa_are_by_cluster():
+    """Two copies of each of twenty items: CR1 by hand, sqrt(sum of the clusters' squared sums x 20 / 19) / 40."""
+    from types import SimpleNamespace
+
+    import numpy as np
+
+    from sadi_lens.apps.experiments.cells import Cell
+    from sadi_lens.apps.experiments.report import _truthful
+
+    fields = dict.fromkeys(Cell.__dataclass_fields__, "x")
+    values = np.repeat(np.random.default_rng(0).random(20), 2)
+    clusters = np.repeat(np.arange(20), 2)
+    found = {
+        Cell(**fields): {
+            "truthful": {"mc2": values},
+            "test": {"sum": SimpleNamespace(clusters=clusters)},
+        }
+    }
+    sums = np.bincount(clusters, weights=values - values.mean())
+    wanted = ((sums**2).sum() * 20 / 19) ** 0.5 / 40
+    # The spread of 40 values is with n - 1.
+    assert _truthful(found).standard_error[0] == pytest.approx(wanted * (40 / 39) ** 0.5)
 
 
 def test_seeds_are_summarised():
@@ -491,6 +517,23 @@ def test_the_pairs_figure_has_a_line_a_component_and_the_unsteered_line():
     assert figure.layout.title.text == "Pairs needed for 90% of the full gain: no gain with 20"
     with pytest.raises(ValueError, match="at least one steered row"):
         accuracy_by_pairs(pd.DataFrame(rows[:1]))
+
+
+@pytest.mark.parametrize(
+    ("low", "holm_p", "answer"),
+    [(0.02, 0.01, "10 of 20"), (-0.01, 0.01, None), (0.02, 0.2, None)],
+)
+def test_the_pairs_figure_asks_for_a_gain_that_is_told_from_zero(low, holm_p, answer):
+    import pandas as pd
+
+    from sadi_lens.plots import accuracy_by_pairs
+
+    row = {"model": "m", "task": "t", "method": "sadi", "component": "head", "n": 50, "chance": 0.5, "seed": 0,
+           "n_pairs_used": 10, "accuracy": 0.6, "gain_low": 0.1, "gain_high": 0.3, "holm_p": 0.001}  # fmt: skip
+    most = {**row, "n_pairs_used": 20, "gain_low": low, "holm_p": holm_p}
+    base = {**row, "method": "unsteered", "component": "", "accuracy": 0.4}
+    title = accuracy_by_pairs(pd.DataFrame([base, row, most])).layout.title.text
+    assert title.endswith(f": {answer or 'no gain told from zero with 20'}")
 
 
 def test_the_pairs_figure_averages_over_seeds_alone():

@@ -522,6 +522,28 @@ def test_a_large_model_gets_a_third_of_the_cells(monkeypatch):
     assert (few.ks, few.strengths) == ((2, 6, 10), (0, 1, 2, 3, 5, 8))
 
 
+def test_the_page_says_what_was_done_and_no_more_than_its_controls_bear(explorer):
+    from sadi_lens.apps.explorer.page import explorer_html
+
+    grid = explorer.grid(progress=False)
+    said = {
+        "signed": "with the largest signed mean difference between right and wrong",
+        "l2": "with the longest mean difference between right and wrong",
+    }
+    for ranking, words in said.items():
+        assert words in explorer_html(replace(grid, ranking=ranking))
+    fixed = {
+        "coefficient": "the fixed vector adds strength times their mean difference;",
+        "norm": "as long as strength times the unsteered activations",
+        "mean": "the fixed vector adds strength times their mean unsteered activation;",
+    }
+    for match, words in fixed.items():
+        assert words in explorer_html(replace(grid, match=match))
+    page = explorer_html(grid)
+    assert "SADI&rsquo;s cell, not at their own best" in page
+    assert "does not show that anything else of the prompt matters" in page
+
+
 def test_units_within_the_null_are_grey_and_the_finding_counts_the_others(
     explorer, llama, task, differences, tmp_path
 ):

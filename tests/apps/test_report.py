@@ -173,6 +173,9 @@ def test_a_cell_without_a_value_is_a_dash_that_sorts_last(info):
     ]  # fmt: skip
     assert sadi[2].note == "[+15.0, +35.0]"
     assert [sadi[column].sort for column in (1, 2, 4)] == ["0.75", "0.25", ""]
+    assert sadi[3].note == ""  # one row needs no correction
+    both = methods(comparison(info, row("SADI", 0.75, holm_p=0.012), row("other", 0.5)))
+    assert (both.rows[1][3].text, both.rows[1][3].note) == ("0.001", "Holm 0.012")
 
 
 def test_what_a_gain_is_made_of_stands_beside_it(info):

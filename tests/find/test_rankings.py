@@ -308,6 +308,25 @@ def test_consistency_and_probe_on_plain_modules(pairs):
         assert found[head] == pytest.approx(by_hand)
 
 
+def test_a_probe_is_not_tested_on_a_text_that_it_was_fitted_on(llama, monkeypatch):
+    """Pure noise, wider than the texts are many: 40 prompts, the right text of each in three pairs. A probe that saw it
+    in another fold knows it by heart."""
+    import sadi_lens as sl
+    from sadi_lens.find import rankings
+
+    rng = np.random.default_rng(0)
+    right = np.repeat(rng.standard_normal((40, 1, 4, 60)), 3, axis=0)
+    wrong = rng.standard_normal((120, 1, 4, 60))
+    monkeypatch.setattr(rankings, "read_pairs", lambda *_args, **_options: (right, wrong))
+
+    def accuracy(prompts):
+        pairs = [sl.ContrastivePair(one, " ball", " box") for one in prompts]
+        return quiet(llama, pairs, "head", "probe").mean()
+
+    assert accuracy([f"Ann {row}" for row in range(120)]) > 0.65
+    assert accuracy([f"Ann {row // 3}" for row in range(120)]) == pytest.approx(0.5, abs=0.06)
+
+
 def test_reference_reads_the_non_linearity_of_gated_mlps_and_is_signed_elsewhere(pairs):
     import torch
     from factories import random_llama

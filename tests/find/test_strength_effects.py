@@ -95,3 +95,22 @@ def test_the_table_holds_rank_correlation_and_steered_accuracy():
     assert table.test_accuracy[2] == 1.0 > table.test_accuracy[0] == 0.375
     with pytest.raises(ValueError, match="ranking must be one of"):
         sl.measure.rankings_table(model, task, "head", ["best"])
+
+
+def test_every_ranking_is_timed_where_it_is_read(monkeypatch):
+    """By a clock that stands still but for the scores: 7 seconds for each, the yardstick too, which is read first."""
+    import sadi_lens as sl
+    from sadi_lens.measure import yardstick
+    from sadi_lens.measure.methods import base
+
+    now, real = [0.0], base.unit_scores
+
+    def slow(*args, **options):
+        now[0] += 7
+        return real(*args, **options)
+
+    monkeypatch.setattr(base, "unit_scores", slow)
+    monkeypatch.setattr(yardstick.time, "process_time", lambda: now[0])
+    model, task = sl.models.planted_model(), sl.models.planted_task()
+    table = sl.measure.rankings_table(model, task, "head", ["exact", "effect"], budget=2)
+    assert table.seconds[1:].tolist() == [7.0, 7.0]

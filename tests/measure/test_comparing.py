@@ -285,7 +285,8 @@ def test_every_builtin_offers_candidates_within_its_budget(llama, pairs):
     from sadi_lens.measure.sweeps import Grid
     from sadi_lens.types.model import ModelInfo
 
-    made = Material(llama, tuple([*pairs, pairs[0]]))  # a probe has five folds
+    fifth = dataclasses.replace(pairs[0], prompt=f"Tom says {pairs[0].prompt}")
+    made = Material(llama, (*pairs, fifth))  # a probe has five folds
     for one in METHODS.values():
         if isinstance(one, Method):
             offered = candidates_of(one, made, 7)
@@ -298,6 +299,16 @@ def test_every_builtin_offers_candidates_within_its_budget(llama, pairs):
                 Grid.of(offered, axis=one.axis)
             if one.name != "random":
                 assert len(set(labels)) == len(labels), one.name
+
+
+def test_probes_of_fewer_prompts_than_folds_are_left_out_with_a_note(llama, pairs):
+    """Six pairs, but of four prompts: a pair more with another wrong answer is no other prompt."""
+    from sadi_lens.measure.choosing import candidates_of
+    from sadi_lens.measure.methods import METHODS, Material, UnavailableError
+
+    more = [dataclasses.replace(one, negative=" Ann") for one in pairs[:2]]
+    with pytest.raises(UnavailableError, match="5 folds, and the pairs are of 4 prompts"):
+        candidates_of(METHODS["iti"], Material(llama, (*pairs, *more)), 7)
 
 
 @pytest.mark.slow

@@ -81,6 +81,29 @@ def test_effects_add_up_to_the_real_effect_when_small(llama, samples):
     assert effects.effects.shape == (4, 4)
 
 
+def test_the_error_of_an_effect_is_by_cluster(llama, samples):
+    """Ten copies of each of four samples are worth four: the error is that of the four means, sd / sqrt(4)."""
+    import sadi_lens as sl
+
+    mask = sl.Mask.from_units("head", [(0, 3), (1, 2)], llama)
+    copies = [
+        dataclasses.replace(one, cluster=str(row))
+        for row, one in enumerate(samples)
+        for _ in range(10)
+    ]
+    found = sl.measure.unit_effects(llama, copies, mask, 1.0, progress=False)
+    assert found.clusters.tolist() == [row for row in range(4) for _ in range(10)]
+    own = sl.measure.unit_effects(llama, samples, mask, 1.0, progress=False)
+    wanted = own.frame().standard_error
+    np.testing.assert_allclose(
+        wanted, own.effects.std(axis=0, ddof=1)[own.mean.argsort()[::-1]] / 2
+    )
+    # Standard deviations of 40 and of 4 values with n - 1: sqrt(39 / 40) and sqrt(3 / 4) of one another.
+    np.testing.assert_allclose(
+        found.frame().standard_error, wanted * (40 / 39 * 3 / 4) ** 0.5, rtol=1e-4
+    )
+
+
 @pytest.mark.parametrize(("keep", "n_candidates"), [(0.9, 8), (0.5, 1)])
 def test_pruned_masks_keep_what_they_promise(llama, samples, keep, n_candidates):
     import sadi_lens as sl
@@ -182,6 +205,93 @@ def test_stability_against_masks_really_made_again(llama, ranking):
     assert found.chance == pytest.approx((108 * 1 / 5 + 27 * 2 / 4 + 1) / 220)
 
 
+RESAMPLED = [
+    "signed", "magnitude", "l2", "standardised", "consistency", "effect", "gradient", "attribution",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("ranking", RESAMPLED)
+def test_noise_is_the_overlap_of_masks_of_pairs_with_right_and_wrong_exchanged(llama, ranking):
+    """Each draw is repeated with pairs that are really exchanged, half by half."""
+    import sadi_lens as sl
+
+    pairs, k, n_boot, seed = many_pairs(), 4, 3, 5
+    found = sl.measure.mask_stability(
+        llama, pairs, "head", k, ranking=ranking, n_boot=n_boot, seed=seed, progress=False
+    )
+    generator = np.random.default_rng(seed)
+    generator.multinomial(24, np.full(24, 1 / 24), size=n_boot)
+    orders = [generator.permutation(24) for _ in range(n_boot)]
+    signs = generator.choice([-1.0, 1.0], size=(n_boot, 24))
+    for draw, order in enumerate(orders):
+        swapped = [
+            one
+            if sign > 0
+            else dataclasses.replace(one, positive=one.negative, negative=one.positive)
+            for one, sign in zip(pairs, signs[draw], strict=True)
+        ]
+        one, two = (
+            set(
+                sl.top_k_mask(
+                    sl.unit_scores(
+                        llama, [swapped[i] for i in half], "head", ranking, progress=False
+                    ),
+                    k,
+                ).units
+            )
+            for half in (order[:12], order[12:])
+        )
+        assert found.noise[draw] == len(one & two) / len(one | two)
+
+
+def test_units_that_vary_much_come_back_without_a_signal(llama, monkeypatch):
+    """Pure noise, three of twelve units ten times as loud: always the same three, far above random masks."""
+    import sadi_lens as sl
+    from sadi_lens.measure import stability
+
+    loud = np.ones((3, 4, 1))
+    loud[1, :3] = 10
+    values = np.random.default_rng(0).standard_normal((24, 3, 4, 1)) * loud
+    monkeypatch.setattr(stability, "pair_arrays", lambda *_args, **_options: (values,))
+    found = sl.measure.mask_stability(
+        llama, many_pairs(), "head", 3, ranking="magnitude", progress=False
+    )
+    assert found.chance < 0.2
+    assert found.split_half.mean() > 2 * found.chance
+    assert found.noise.mean() > 2 * found.chance
+    assert f"swapped at random {found.noise.mean():.2f}" in str(found)
+
+
+def test_pairs_of_one_prompt_are_drawn_together(llama, monkeypatch):
+    """Twelve prompts in three pairs each. Pairs of a prompt are alike and differ in nothing else: halves that shared
+    a prompt would agree."""
+    import sadi_lens as sl
+    from sadi_lens.measure import stability
+
+    prompts = [one.prompt for one in many_pairs()[:12]]
+    pairs = [
+        sl.ContrastivePair(prompt, " ball", wrong)
+        for prompt in prompts
+        for wrong in (" box", " hat", " hill")
+    ]
+    # Pair p has its own unit, p // 3, and nothing else: a half selects the units of its prompts.
+    values = np.zeros((36, 3, 4, 1))
+    values[np.arange(36), np.arange(36) // 12, np.arange(36) // 3 % 4] = 1
+    monkeypatch.setattr(stability, "pair_arrays", lambda *_args, **_options: (values,))
+    found = sl.measure.mask_stability(llama, pairs, "head", 6, n_boot=30, progress=False)
+    assert (found.split_half == 0).all()
+    assert found.n_pairs == 36
+    curve = sl.measure.pairs_needed(
+        llama, pairs, "head", 2, sizes=[4, 18, 36], n_draws=30, progress=False
+    )
+    # Four pairs are of two prompts, and the next four of two others.
+    assert (curve.jaccard_disjoint[0] == 0).all()
+    assert np.isfinite(curve.jaccard_disjoint[1]).all()  # 18 pairs are six whole prompts
+    assert np.isnan(curve.jaccard_disjoint[2]).all()
+    with pytest.raises(ValueError, match="at least 2 prompts to resample, got 1"):
+        sl.measure.mask_stability(llama, pairs[:3], "head", 1, progress=False)
+
+
 def test_the_planted_mask_is_perfectly_stable(planted):
     import sadi_lens as sl
     from sadi_lens.models.planted import PLANTED
@@ -192,7 +302,10 @@ def test_the_planted_mask_is_perfectly_stable(planted):
     assert (found.bootstrap == 1).all()
     assert (found.split_half == 1).all()
     assert found.chance == pytest.approx(1 / (4 * 48))
-    assert "Jaccard 1.00 (bootstrap), 1.00 (split half), chance 0.005" in str(found)
+    assert (
+        "Jaccard 1.00 (bootstrap), 1.00 (split half; with right and wrong swapped at random"
+        in str(found)
+    )
 
 
 def test_draws_that_take_one_step_have_no_bar_of_their_own(planted, capsys):
@@ -231,6 +344,18 @@ def test_pairs_needed_on_the_planted_model(planted):
     assert found.unsteered_margin == pytest.approx(unsteered.margin, abs=1e-5)
     assert found.split == "dev"
     assert len(found.frame()) == 9
+    assert found.gains is True
+    # One item mended of two: 50 points, which two items cannot tell from zero.
+    before, after = (
+        sl.evaluate(model, task.dev, one, progress=False).correct
+        for one in (None, sl.MaskedScaling(sl.Mask.from_units("head", [(1, 2)], model), 3.0))
+    )
+    two = [task.dev[np.flatnonzero(after & ~before)[0]], task.dev[np.flatnonzero(before)[0]]]
+    few = sl.measure.pairs_needed(
+        model, task, "head", 1, sizes=[128], samples=two, strength=3.0, n_draws=1, progress=False
+    )
+    assert few.accuracy[0, 0] == few.unsteered_accuracy + 0.5
+    assert few.gains is False
 
 
 def test_pairs_needed_scores_each_mask_as_evaluate_does(llama, samples):
@@ -264,7 +389,7 @@ def test_resampling_refuses_bad_input(llama, samples):
     pairs = many_pairs(4)
     with pytest.raises(ValueError, match=r"k must be in \[1, 12\], got 13"):
         sl.measure.mask_stability(llama, pairs, "head", 13, progress=False)
-    with pytest.raises(ValueError, match="pairs must hold at least 2 to resample, got 1"):
+    with pytest.raises(ValueError, match="pairs must hold at least 2 prompts to resample, got 1"):
         sl.measure.mask_stability(llama, pairs[:1], "head", 1, progress=False)
     with pytest.raises(ValueError, match="n_boot must be at least 1, got 0"):
         sl.measure.mask_stability(llama, pairs, "head", 1, n_boot=0, progress=False)

@@ -103,6 +103,42 @@ def test_pure_noise_stands_out_on_either_side_in_one_of_twenty(info):
     assert (null.magnitudes > null.maxima).any()
 
 
+def test_pairs_of_one_prompt_are_swapped_together(info):
+    """40 prompts, three pairs each whose differences share the right text: noise stands out in one of twenty."""
+    import sadi_lens as sl
+    from sadi_lens.types.differences import UnitDifferences
+
+    rng = np.random.default_rng(1)
+    units, prompts = tuple((0, unit) for unit in range(4)), np.arange(120) // 3
+    apart = together = 0
+    for _ in range(300):
+        right = rng.standard_normal((40, 4)).repeat(3, axis=0)
+        values = (right - rng.standard_normal((120, 4))).astype(np.float32)
+        largest = values.mean(axis=0).max()
+        for clusters in (None, prompts):
+            one = UnitDifferences("head", info, units, values, "", clusters)
+            is_above = largest > sl.measure.sign_flip_null(one, draws=200).threshold
+            apart += is_above and clusters is None
+            together += is_above and clusters is not None
+    assert 0.02 < together / 300 < 0.09
+    assert apart / 300 > 0.15
+    alone = UnitDifferences("head", info, units, values[:3], "", prompts[:3])
+    with pytest.raises(ValueError, match="at least 2 prompts, all 3 pairs are of one"):
+        sl.measure.sign_flip_null(alone)
+
+
+def test_differences_know_which_pairs_are_of_one_prompt(llama, pairs):
+    from dataclasses import replace
+
+    import sadi_lens as sl
+
+    again = replace(pairs[0], negative=" Ann")
+    mask = sl.Mask.from_units("head", [(0, 1)], llama)
+    found = sl.find.unit_differences(llama, [*pairs, again], mask, progress=False)
+    assert found.clusters.tolist() == [0, 1, 2, 3, 0]
+    assert sl.find.unit_differences(llama, pairs, mask, progress=False).clusters is None
+
+
 def test_a_sign_flip_null_is_stored_with_its_magnitudes(info, tmp_path):
     from dataclasses import replace
 

@@ -150,6 +150,32 @@ def test_matching_that_cannot_be_reached_says_how_far_it_got(llama, scaling):
         sl.measure.match_kl(llama, ["the ball is"], scaling, weak)
 
 
+def test_a_curve_knows_where_the_gain_is_told_from_zero():
+    """Strength 0 changes nothing; 0.1 mends next to nothing; 3 mends all that the planted model gets wrong."""
+    import sadi_lens as sl
+    from sadi_lens.models._planted_task import planted_accuracy
+    from sadi_lens.models.planted import PLANTED
+
+    model, task = sl.models.planted_model(), sl.models.planted_task()
+    mask = sl.Mask.from_units("head", [PLANTED["head"]], model)
+    strengths = [0.0, 3.0, -2.0]
+    curve = sl.measure.side_effect_curve(
+        model,
+        task.dev,
+        [task.test[0].prompt],
+        lambda strength: sl.MaskedScaling(mask, strength),
+        strengths,
+        label="SADI",
+        progress=False,
+    )
+    base = planted_accuracy(task.dev)
+    gains = [planted_accuracy(task.dev, strength) - base for strength in strengths]
+    assert gains[1] > 0.3
+    assert gains[2] < -0.2
+    assert curve.moved.tolist() == [0, 1, -1]
+    assert curve.frame().moved.tolist() == [0, 1, -1]
+
+
 def test_a_side_effect_curve_is_one_evaluation_and_one_divergence_a_strength(
     llama, samples, differences
 ):

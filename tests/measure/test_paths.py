@@ -1,5 +1,6 @@
 """Ablations and direct paths against raw Hugging Face and the planted model."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -165,3 +166,18 @@ def test_items_of_a_cluster_count_as_what_they_are_worth():
     half = (row["high"] - row["low"]) / 2
     assert half == pytest.approx((high - low) / 2, rel=0.12)  # fewer degrees of freedom than 19
     assert half > (high - low) / 2 * 0.99
+
+
+def test_a_table_of_paths_says_how_many_clusters_its_intervals_are_by(llama, samples, pairs):
+    import sadi_lens as sl
+
+    mask = sl.Mask.from_units("head", [(1, 2)], llama)
+    for names, wanted in (((None,) * len(samples), 0), (("a", "a", "b", "c"), 3)):
+        dev = [
+            replace(one, cluster=name, split="dev")
+            for one, name in zip(samples, names, strict=True)
+        ]
+        others = tuple(replace(one, prompt=f"Tom says {one.prompt}") for one in pairs)
+        task = sl.Task("mine", pairs=others, dev=tuple(dev))
+        found = sl.measure.head_paths(llama, task, sl.MaskedScaling(mask, 2.0))
+        assert found.attrs["n_clusters"] == wanted

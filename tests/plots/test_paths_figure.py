@@ -52,3 +52,20 @@ def test_every_edit_is_a_dot_with_its_interval(table):
         head_paths(table[:2])
     with pytest.raises(ValueError, match="it lacks low"):
         head_paths(table.drop(columns="low"))
+
+
+def test_the_caption_says_what_the_intervals_are_by(table):
+    from sadi_lens.plots import head_paths
+
+    assert "95% intervals, items independent" in head_paths(table).to_json()
+    table.attrs["n_clusters"] = 12
+    assert "95% intervals by 12 clusters" in head_paths(table).to_json()
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.5, 4.5), (float("nan"), float("nan"))])
+def test_a_change_that_may_be_none_has_no_share(table, low, high):
+    from sadi_lens.plots import head_paths
+
+    table.loc[table["edit"] == "scaled", ["low", "high"]] = (low, high)
+    title = head_paths(table).layout.title.text
+    assert title.startswith("The heads change the margin by +2.00 nats, not told from zero")

@@ -516,6 +516,21 @@ def test_distributions_are_sorted_by_median_with_the_share_of_positive_pairs():
     assert dots[0].error_x.array[1] == pytest.approx(np.std([-1, -2, 3], ddof=1) / 3**0.5)
 
 
+def test_the_error_of_a_mean_difference_is_by_prompt():
+    """Three copies of each of twenty pairs: sqrt(60 / 59) times the error of the twenty."""
+    from sadi_lens import plots
+
+    own = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
+    one = replace(unit_differences(np.repeat(own, 3, axis=0)), clusters=np.repeat(np.arange(20), 3))
+    found = [
+        trace.error_x.array[1]
+        for trace in plots.difference_distributions(one).data
+        if trace.type == "scatter"
+    ]
+    wanted = own.std(axis=0, ddof=1) / 20**0.5 * (60 / 59) ** 0.5
+    np.testing.assert_allclose(sorted(found), sorted(wanted), rtol=1e-4)
+
+
 def test_pairs_without_a_value_are_left_out_and_counted():
     from sadi_lens import plots
 

@@ -492,6 +492,21 @@ def test_rows_of_a_comparison_are_points_with_their_names():
     )
 
 
+def test_a_gain_that_may_be_none_says_so_and_a_best_of_many_that_it_was_chosen():
+    from sadi_lens import plots
+
+    (curve, *_) = gallery.side_effect_curves()
+    best = int(curve.accuracy.argmax())
+    assert curve.accuracy[best] > curve.unsteered_accuracy
+    assert "not told" not in title(plots.side_effect_curve([curve]))
+    for sign in (1, 0, -1):
+        moved = np.zeros(len(curve.strengths), dtype=int)
+        moved[best] = sign
+        figure = plots.side_effect_curve([replace(curve, moved=moved)])
+        assert title(figure).endswith(" (not told from zero)") == (sign < 1)
+    assert "best: of the strengths, on these same items" in figure.to_json()
+
+
 def test_a_point_as_good_as_the_unsteered_model_gains_nothing():
     from sadi_lens import plots
     from sadi_lens.types.results import SideEffects
@@ -505,6 +520,22 @@ def test_a_point_as_good_as_the_unsteered_model_gains_nothing():
     )
     figure = plots.demo_figures({"comparison": replace(whole, rows=rows)})["side_effects"]
     assert title(figure) == "Best gain and its cost: SADI no gain"
+
+
+def test_a_divergence_that_is_not_known_is_not_none():
+    from sadi_lens import plots
+
+    trace = gallery.trace()
+    kl = np.zeros_like(trace.kl)
+    assert title(plots.generation_trace(replace(trace, kl=kl))) == (
+        "Steering changes nothing at any token"
+    )
+    kl[0] = np.nan
+    assert title(plots.generation_trace(replace(trace, kl=kl))) == (
+        f"Steering changes nothing at any token that it is known at ({kl.size - 1} of {kl.size})"
+    )
+    kl[1:] = np.inf
+    assert title(plots.generation_trace(replace(trace, kl=kl))).endswith(f"(0 of {kl.size})")
 
 
 def test_curves_of_other_items_or_without_a_point_are_refused():

@@ -164,7 +164,15 @@ def test_pairs_are_drawn_as_mean_and_band_of_their_subsets():
     accuracy = np.tile(np.linspace(0.5, 0.9, 41, dtype=np.float32), (5, 1))
     accuracy[0, :10] = np.nan
     same = np.zeros((5, 41), dtype=np.float32)
-    curve = replace(curve, accuracy=accuracy, margin=same, jaccard_all=same, jaccard_disjoint=same)
+    curve = replace(
+        curve,
+        accuracy=accuracy,
+        margin=same,
+        jaccard_all=same,
+        jaccard_disjoint=same,
+        noise_all=None,
+        noise_disjoint=None,
+    )
     figure = plots.pairs_ablation({"SADI <i>": curve})
     line = named(figure, "SADI &lt;i&gt; (K = 6, strength 5, signed)")
     np.testing.assert_array_equal(line.x, curve.sizes)
@@ -195,6 +203,19 @@ def test_the_title_answers_how_many_pairs_are_enough(means, answer, ring):
     assert rings == ([] if ring is None else [ring])
 
 
+def test_a_gain_that_may_be_none_needs_no_number_of_pairs():
+    from sadi_lens import plots
+
+    curve = gallery.pairs_curves()["SADI head"]
+    means = np.array((0.64, 0.70, 0.79, 0.795, 0.8), dtype=np.float32)
+    curve = replace(curve, accuracy=np.tile(means[:, None], (1, 20)), gains=False)
+    figure = plots.pairs_ablation({"SADI": curve})
+    assert title(figure).endswith(": no gain told from zero with 150")
+    assert not [trace for trace in figure.data if trace.marker.symbol == "circle-open"]
+    sure = plots.pairs_ablation({"SADI": replace(curve, gains=True)})
+    assert title(sure).endswith(": 50 of 150")
+
+
 def test_the_gain_in_margin_counts_from_the_unsteered_margin():
     """-0.5 to 1: 0.9 of 1.5 is 1.35, reached where the margin is above 0.85."""
     from sadi_lens import plots
@@ -211,6 +232,29 @@ def test_the_gain_in_margin_counts_from_the_unsteered_margin():
     )
 
 
+def test_an_overlap_stands_beside_that_of_pairs_that_tell_nothing():
+    """Not beside that of random masks: units that vary much come back without a signal."""
+    from sadi_lens import plots
+
+    curve = gallery.pairs_curves()["SADI head"]
+    shape, known = curve.jaccard_all.shape, np.arange(5)[:, None] < 3
+    curve = replace(
+        curve,
+        jaccard_disjoint=np.where(known, np.full(shape, 0.5), np.nan),
+        noise_all=np.tile([0.2, 0.4], (5, 10)),
+        noise_disjoint=np.where(known, np.tile([0.1, 0.2], (5, 10)), np.nan),
+    )
+    figure = plots.pairs_ablation({"SADI": curve}, measure="jaccard_disjoint")
+    assert title(figure) == (
+        "Masks of 50 pairs that share none agree to Jaccard 0.50; 0.15 if right and wrong are swapped at random"
+    )
+    dotted = next(one for one in figure.data if one.line.dash == "dot" and one.mode == "lines")
+    np.testing.assert_allclose(dotted.y[:3], 0.15)
+    assert np.isnan(dotted.y[3:]).all()
+    both = plots.pairs_ablation({"SADI": curve}, measure="jaccard_all")
+    assert title(both).endswith("; 0.30 if right and wrong are swapped at random")
+
+
 def test_the_overlap_of_masks_from_fewer_pairs_stops_where_no_pair_is_left():
     from sadi_lens import plots
 
@@ -219,14 +263,13 @@ def test_the_overlap_of_masks_from_fewer_pairs_stops_where_no_pair_is_left():
     line = named(figure, "SADI head")
     np.testing.assert_array_equal(line.x, [10, 25, 50])  # 100 and 150 have no disjoint halves
     texts = [a.text for a in figure.layout.annotations]
-    assert "chance 0.020" in texts  # of all curves, so it bears the name of none
+    assert "random masks 0.020" in texts  # of all curves, so it bears the name of none
     other = {**curves, "other": replace(curves["SADI head"], chance=0.5)}
     texts = [
         a.text for a in plots.pairs_ablation(other, measure="jaccard_disjoint").layout.annotations
     ]
-    assert {"chance 0.020 (SADI head)", "chance 0.500 (other)"} <= set(texts)
+    assert {"random masks 0.020 (SADI head)", "random masks 0.500 (other)"} <= set(texts)
     assert title(figure).startswith("Masks of 50 pairs that share none agree to Jaccard 0.")
-    assert title(figure).endswith("chance 0.02")
     with pytest.raises(ValueError, match=r"measure must be one of .* did you mean 'accuracy'"):
         plots.pairs_ablation(curves, measure="acuracy")
     with pytest.raises(ValueError, match="at least one curve, got 0"):

@@ -39,6 +39,22 @@ def test_the_stable_region_is_one_standard_error_deep():
     assert found.tolist() == [[True, True, False], [False, True, False]]
 
 
+def test_a_cell_without_an_error_is_not_known_to_a_point():
+    """16 of 16: 18 of 20 have sqrt(.9 * .1 / 20) = .067, so 15 of 16 (.9375) is as good and 14 of 16 (.875) is not."""
+    sweep = grid([[1.0, 0.9375, 0.875]], n=16)
+    assert sweep.stable_region().tolist() == [[True, True, False]]
+    assert "2 cells lie within one standard error (6.7 points)" in sweep.best().reason
+    # Eight clusters of two: 10 of 12, sqrt(10 / 12 * 2 / 12 / 12) = .108.
+    clustered = grid(
+        [[1.0, 0.9375, 0.875]],
+        n=16,
+        clusters=np.arange(16) // 2,
+        standard_errors=np.array([[0.0, 0.06, 0.08]]),
+    )
+    assert clustered.stable_region().tolist() == [[True, True, False]]
+    assert "(10.8 points)" in clustered.best().reason
+
+
 def test_the_stable_pick_avoids_the_lonely_peak():
     accuracy = [
         [0.80, 0.10, 0.50, 0.50],

@@ -141,6 +141,23 @@ def test_items_of_one_cluster_count_as_what_they_are_worth():
     assert proportion_interval(right, clusters=np.zeros(20, dtype=int)) == (0, 1)
 
 
+def test_the_error_of_a_mean_is_that_of_its_interval_and_counts_clusters():
+    import numpy as np
+
+    from sadi_lens.types.stats import mean_error, mean_interval
+
+    values = np.random.default_rng(0).normal(size=30)
+    assert mean_error(values) == pytest.approx(values.std(ddof=1) / 30**0.5)
+    low, high = mean_interval(values)
+    assert (high - low) / 2 == pytest.approx(2.0452 * mean_error(values), rel=1e-4)  # t(29)
+    assert np.isnan([mean_error(values[:1]), mean_error(values, np.zeros(30, int))]).all()
+    # Two copies of each are worth 30, not 60; CR1 divides by the 29 clusters that are free, the spread by 59 items.
+    twice = np.repeat(values, 2)
+    assert mean_error(twice, np.repeat(np.arange(30), 2)) == pytest.approx(
+        mean_error(values) * (60 / 59) ** 0.5
+    )
+
+
 def test_clusters_are_numbered_and_lonely_items_are_none():
     from sadi_lens.types.data import cluster_codes
 

@@ -14,6 +14,7 @@ from sadi_lens.tasks.published import beside
 from sadi_lens.types.paired import mcnemar_p, paired_interval
 from sadi_lens.types.results import Evaluation
 from sadi_lens.types.results.table import interval_text, number_text, p_text, points_text
+from sadi_lens.types.stats import mean_error
 from sadi_lens.types.store import load
 
 if TYPE_CHECKING:
@@ -183,15 +184,12 @@ def _truthful(found: dict[Cell, dict[str, Any]]) -> "pd.DataFrame":
     import pandas as pd
 
     rows = [
-        {**asdict(cell), "scoring": name, "value": float(v.mean()), "standard_error": _sem(v), "n": v.size}
+        {**asdict(cell), "scoring": name, "value": float(v.mean()),
+         "standard_error": mean_error(v, one["test"]["sum"].clusters), "n": v.size}
         for cell, one in found.items()
         for name, v in (one.get("truthful") or {}).items()
     ]  # fmt: skip
     return pd.DataFrame(rows)
-
-
-def _sem(values: np.ndarray) -> float:
-    return float(values.std(ddof=1) / np.sqrt(values.size)) if values.size > 1 else float("nan")
 
 
 def _open(found: dict[Cell, dict[str, Any]]) -> "pd.DataFrame":
@@ -234,7 +232,7 @@ def _markdown(
             varying = [c for c in table if c not in AXES or c == "task" or _varies(table, str(c))]
             lines += [f"## {title}", "", _pipe(table[varying]), ""]
             if name == "published":
-                lines += [str(table.attrs.get("warning", "")), ""]
+                lines += [f"{table.attrs['warning']} {table.attrs['caution']}".strip(), ""]
     notes = {one["note"] for one in found.values() if one.get("note")}
     dropped = {
         f"{cell.model} cannot read, and {cell.task} leaves out: "

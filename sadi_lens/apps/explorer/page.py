@@ -13,6 +13,7 @@ from sadi_lens.plots._unit_map import grey_fact, pooling_fact
 from sadi_lens.types.model import COMPONENTS
 from sadi_lens.types.results import ExplorerGrid
 from sadi_lens.types.results.explorer import KEPT_VALID
+from sadi_lens.types.scores import RANKINGS
 
 MAPS = {
     "accuracy": "accuracy on {split}",
@@ -20,6 +21,14 @@ MAPS = {
     "prompt": "margin on this prompt",
     "kl": "change of the next token (KL) on this prompt",
 }
+
+FIXED = {
+    "coefficient": "strength times their mean difference",
+    "norm": "their mean difference, as long as strength times the unsteered activations, which is SADI\u2019s push "
+    "where one layer is steered and near it where several are",
+    "mean": "strength times their mean unsteered activation",
+}
+"""What the fixed vector is, by how it is matched."""
 
 
 def explorer_html(grid: ExplorerGrid, writing: ExplorerGrid | None = None) -> str:
@@ -51,6 +60,8 @@ def explorer_html(grid: ExplorerGrid, writing: ExplorerGrid | None = None) -> st
         grid=grid,
         writing=writing,
         unit=component.unit,
+        ranking=RANKINGS[grid.ranking].split(" (")[0],
+        fixed=FIXED[grid.match],
         items=counted(grid.n, f"{grid.split} item"),
         kept=f"{KEPT_VALID:.0%}",
         menus=[_menu(one) for one in grids],

@@ -76,7 +76,7 @@ METHODS: dict[str, Method | Control] = {
             "fixed-norm",
             "fixed",
             partial(sadi.fixed, "norm"),
-            about="add the mean difference on the same units, as long as SADI's push",
+            about="add the mean difference on the same units, as long as strength times their activations",
         ),
         _ranked(
             "fixed-mean",

@@ -41,6 +41,8 @@ WORDS = (
 """Prompt pairs of ActAdd. It takes two prompts, not contrastive pairs; a task that knows better ones gives its own
 method."""
 VECTOR_STRENGTHS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
+FOLDS = 5
+"""Of a probe, as ``unit_scores`` has them."""
 ITI_KS = (2, 4, 8, 16, 32, 48)
 ITI_STRENGTHS = (1.0, 2.0, 5.0, 8.0, 10.0, 15.0, 20.0, 30.0)
 AUSTEER_KS = (1, 5, 10, 25, 50, 100)
@@ -100,7 +102,14 @@ def caa_layers(material: Material, budget: int | None) -> list[Candidate]:
 
 
 def iti(material: Material, budget: int | None) -> list[Candidate]:
-    """Heads by probe accuracy, by K and strength."""
+    """Heads by probe accuracy, by K and strength.
+
+    Raises:
+        UnavailableError: If the pairs are of fewer prompts than a probe has folds.
+    """
+    n = len({one.prompt for one in material.pairs})
+    if n < FOLDS:
+        raise UnavailableError(f"its probes have {FOLDS} folds, and the pairs are of {n} prompts")
     scores = material.scores("head", "probe")
     chosen = material.grid([k for k in ITI_KS if k <= scores.values.size], ITI_STRENGTHS, budget)
     made = {

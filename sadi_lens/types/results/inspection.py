@@ -236,6 +236,9 @@ class SideEffectCurve(Consistent, ArrayEq):
     unsteered_accuracy: float
     component: str = ""
     position: str = "last_prompt"
+    moved: Any = None
+    """Whole numbers [strength]: 1 where the gain is told from zero, -1 where the loss is, 0 where neither (an interval
+    without 0 and McNemar's p, Holm-corrected over the strengths); None where it is not known."""
 
     def frame(self) -> "pd.DataFrame":
         """One row a strength."""
@@ -249,6 +252,7 @@ class SideEffectCurve(Consistent, ArrayEq):
                 "low": self.low,
                 "high": self.high,
                 "kl": self.kl,
+                "moved": float("nan") if self.moved is None else self.moved,
                 "n": self.n,
             }
         )

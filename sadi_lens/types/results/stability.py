@@ -1,7 +1,7 @@
 """How much a mask depends on which pairs made it."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -20,7 +20,8 @@ class Stability(Consistent, ArrayEq):
     """A mask made again from resampled pairs: how often each unit comes back.
 
     Jaccard = units in both masks / units in either. The bootstrap compares with the mask of all pairs, whose pairs it
-    shares, and is the kinder number; split halves share no pair.
+    shares, and is the kinder number; split halves share no pair and no prompt. What a stable mask must exceed is
+    ``noise``, not ``chance``: units that vary much come back where nothing tells right from wrong.
     """
 
     mask: Mask
@@ -36,6 +37,9 @@ class Stability(Consistent, ArrayEq):
     chance: float
     """Mean Jaccard of two random masks of the same K."""
     seed: int = 0
+    noise: Any = None
+    """Jaccard of the masks of the same halves after right and wrong were exchanged at random in each prompt, array
+    [half]; None where it was not drawn."""
 
     def frame(self) -> "pd.DataFrame":
         """One row a unit that was ever selected, most frequent first."""
@@ -54,10 +58,13 @@ class Stability(Consistent, ArrayEq):
         return frame.sort_values("frequency", ascending=False, ignore_index=True, kind="stable")
 
     def __str__(self) -> str:
+        swapped = ""
+        if self.noise is not None:
+            swapped = f"; with right and wrong swapped at random {np.mean(self.noise):.2f}"
         return (
             f"K {self.mask.k} {self.mask.component} by {self.ranking}, {self.n_pairs} pairs: Jaccard "
-            f"{self.bootstrap.mean():.2f} (bootstrap), {self.split_half.mean():.2f} (split half), "
-            f"chance {self.chance:.3f}"
+            f"{self.bootstrap.mean():.2f} (bootstrap), {self.split_half.mean():.2f} (split half{swapped}), "
+            f"random masks {self.chance:.3f}"
         )
 
 
@@ -75,7 +82,7 @@ class PairsCurve(Consistent, ArrayEq):
     jaccard_all: Float[np.ndarray, "size draw"]
     """With the mask of all pairs; 1 by construction where size = n_pairs."""
     jaccard_disjoint: Float[np.ndarray, "size draw"]
-    """Of two masks that share no pair; NaN where 2 size > n_pairs."""
+    """Of two masks that share no pair and no prompt; NaN where there are not twice as many."""
     accuracy: Float[np.ndarray, "size draw"]
     """Of SADI with the mask; NaN everywhere if no samples were given."""
     margin: Float[np.ndarray, "size draw"]
@@ -88,6 +95,14 @@ class PairsCurve(Consistent, ArrayEq):
     seed: int = 0
     unsteered_margin: float = float("nan")
     """Mean margin of the unsteered model (nats); NaN where it was not kept."""
+    noise_all: Any = None
+    """``jaccard_all`` after right and wrong were exchanged at random in each prompt, array [size draw]; None where it
+    was not drawn."""
+    noise_disjoint: Any = None
+    """``jaccard_disjoint`` likewise."""
+    gains: bool | None = None
+    """Whether the first mask of the largest size gains accuracy: a paired interval above 0 and McNemar's p; None where
+    it was not scored."""
 
     def frame(self) -> "pd.DataFrame":
         """One row a size and draw."""
@@ -100,7 +115,13 @@ class PairsCurve(Consistent, ArrayEq):
                 "draw": draw.ravel(),
                 "jaccard_all": self.jaccard_all.ravel(),
                 "jaccard_disjoint": self.jaccard_disjoint.ravel(),
+                "noise_all": _known(self.noise_all),
+                "noise_disjoint": _known(self.noise_disjoint),
                 "accuracy": self.accuracy.ravel(),
                 "margin": self.margin.ravel(),
             }
         )
+
+
+def _known(values: Any) -> Any:
+    return float("nan") if values is None else np.ravel(values)

@@ -183,7 +183,10 @@ class Sweep(Consistent, ArrayEq):
         return Choice(int(self.ks[0]), 0.0, accuracy, self.split, self._warned(reason), self.axis)
 
     def stable_region(self, *, min_valid: float | None = None) -> Bool[np.ndarray, "k strength"]:
-        """Cells that the data cannot tell from the best one: accuracy within one standard error of it.
+        """Cells as good as the best one, as near as a rule of thumb says: accuracy within one standard error of it.
+
+        At 0% and 100% the usual error is 0, as if nothing else could have been: there two items of either sort are
+        added (Agresti and Coull, 1998).
 
         Args:
             min_valid: See ``best``; where any cell keeps to the floor, only such cells count.
@@ -198,10 +201,14 @@ class Sweep(Consistent, ArrayEq):
         return near & kept if kept.any() else near
 
     def _error(self, place: tuple[int, int]) -> float:
-        """Standard error of the accuracy of a cell."""
+        """Standard error of the accuracy of a cell; never 0."""
+        accuracy = float(self.accuracy[place])
+        if accuracy in (0, 1):
+            n = self.n_independent + 4
+            return standard_error((accuracy * (n - 4) + 2) / n, n)
         if self.standard_errors is not None:
             return float(self.standard_errors[place])
-        return standard_error(float(self.accuracy[place]), self.n)
+        return standard_error(accuracy, self.n)
 
     @checked()
     def stable(self, *, min_valid: float | None = None) -> Choice:

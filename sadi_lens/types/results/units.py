@@ -1,7 +1,7 @@
 """What single units do: whether they point the way of D, what each adds to the effect, which can go."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -10,6 +10,7 @@ from sadi_lens.types.base import ArrayEq, unit_frame
 from sadi_lens.types.invariants import Consistent
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import ModelInfo, unit_label
+from sadi_lens.types.stats import mean_error
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,6 +56,8 @@ class UnitEffects(Consistent, ArrayEq):
     effects: Float[np.ndarray, "sample unit"]
     """Nats; columns in the order of ``mask.units``."""
     split: str = "unknown"
+    clusters: Any = None
+    """Int array [sample]: number of each sample's cluster; None where no two share one."""
 
     @property
     def mean(self) -> Float[np.ndarray, " unit"]:
@@ -62,21 +65,18 @@ class UnitEffects(Consistent, ArrayEq):
         return self.effects.mean(axis=0)
 
     def frame(self) -> "pd.DataFrame":
-        """One row a unit, largest mean effect first."""
+        """One row a unit, largest mean effect first; standard errors by cluster where samples share one."""
         import pandas as pd
 
-        n = len(self.effects)
         frame = pd.DataFrame(
             {
                 "unit": self.mask.labels,
                 "layer": [layer for layer, _ in self.mask.units],
                 "index": [unit for _, unit in self.mask.units],
                 "effect": self.mean,
-                "standard_error": self.effects.std(axis=0, ddof=1) / np.sqrt(n)
-                if n > 1
-                else np.nan,
+                "standard_error": [mean_error(one, self.clusters) for one in self.effects.T],
                 "helped": (self.effects > 0).mean(axis=0),
-                "n": n,
+                "n": len(self.effects),
             }
         )
         return frame.sort_values("effect", ascending=False, ignore_index=True)
