@@ -1,5 +1,7 @@
 """What a comparison says, from numbers given by hand."""
 
+from dataclasses import replace
+
 import pytest
 
 
@@ -52,6 +54,8 @@ def test_conclusions_say_what_the_numbers_say(comparison):
         "90.0% against 60.0%, +30.0 points [+10.0, +50.0], Holm p = 0.003 for 4 comparisons" in norm
     )
     assert kl.startswith("sadi-head loses to")
+    alone = replace(comparison, contrasts=(replace(comparison.contrasts[0], n_family=1),))
+    assert "[+10.0, +50.0], p = 0.003." in conclusions(alone)[0]
     # The interval excludes 0, the corrected test does not: no verdict.
     assert fixed.startswith("sadi-head is not told apart from a fixed vector with K and strength")
     assert mask == (
@@ -79,7 +83,7 @@ def test_random_masks_are_beaten_only_after_the_correction_for_all_places(compar
     assert said(0.03)[0].startswith("The mask of sadi-head beats random masks")
     assert said(0.03, 0.04)[0] == (
         "The mask of sadi-head is not told apart from random masks (null): 1 of 3 do as well "
-        "(p = 0.030 [0.068, 0.932], Holm p = 0.060 for 2 masks)."
+        "(p = 0.030 [0.068, 0.932], Holm p = 0.060 for 2 places)."
     )
     assert said(0.02, 0.9)[0].startswith("The mask of sadi-head beats random masks")
 

@@ -72,7 +72,7 @@ def _among(comparison: Comparison, row: MethodRow, label: str, p: float) -> str:
     words = "beats" if corrected < ALPHA else "is not told apart from"
     factor = corrected / p
     more = "; more masks would settle it" if factor * low < ALPHA < factor * high else ""
-    several = f", Holm p = {corrected:.3f} for {len(family)} masks" if len(family) > 1 else ""
+    several = f", Holm p = {corrected:.3f} for {len(family)} places" if len(family) > 1 else ""
     return (
         f"The mask of {row.label} {words} random masks ({band.label}): {band.as_good(row.accuracy)} of {band.n} do as "
         f"well (p = {p:.3f} [{low:.3f}, {high:.3f}]{several}{more})."
@@ -109,8 +109,10 @@ def _against(comparison: Comparison, one: Contrast, words: str) -> str:
         verdict = f"does not beat, by {100 * MARGIN:g} points or more,"
     else:
         verdict = "is not told apart from"
+    p = f"p = {one.holm_p:.2g}"
+    if one.n_family > 1:
+        p = f"Holm {p} for {one.n_family} comparisons"
     return (
         f"{one.first} {verdict} {words} ({one.second}): {first.accuracy:.1%} against {second.accuracy:.1%}, "
-        f"{100 * one.difference:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}], "
-        f"Holm p = {one.holm_p:.2g} for {one.n_family} comparisons."
+        f"{100 * one.difference:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}], {p}."
     )
