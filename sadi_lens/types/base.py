@@ -45,16 +45,18 @@ class ArrayEq:
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
             return NotImplemented
-        for one in fields(self):  # type: ignore[arg-type]  # mixed into dataclasses only
-            mine, theirs = getattr(self, one.name), getattr(other, one.name)
-            if isinstance(mine, np.ndarray) or isinstance(theirs, np.ndarray):
-                mine, theirs = np.asarray(mine), np.asarray(theirs)
-                nan = mine.dtype.kind == "f"
-                if mine.dtype != theirs.dtype or not np.array_equal(mine, theirs, equal_nan=nan):
-                    return False
-            elif mine != theirs and not (mine != mine and theirs != theirs):
-                return False
-        return True
+        names = [one.name for one in fields(self)]  # type: ignore[arg-type]  # mixed into dataclasses only
+        return all(_is_same(getattr(self, name), getattr(other, name)) for name in names)
+
+
+def _is_same(mine: Any, theirs: Any) -> bool:
+    if isinstance(mine, np.ndarray) or isinstance(theirs, np.ndarray):
+        mine, theirs = np.asarray(mine), np.asarray(theirs)
+        nan = mine.dtype.kind == "f"
+        return mine.dtype == theirs.dtype and np.array_equal(mine, theirs, equal_nan=nan)
+    if isinstance(mine, tuple) and isinstance(theirs, tuple):
+        return len(mine) == len(theirs) and all(map(_is_same, mine, theirs))
+    return bool(mine == theirs or (mine != mine and theirs != theirs))
 
 
 def require_one_of(name: str, value: str, allowed: Sequence[str] | Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from sadi_lens.types.base import ArrayEq, unit_frame
+from sadi_lens.types.base import unit_frame
 from sadi_lens.types.invariants import Consistent
 from sadi_lens.types.model import ModelInfo
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class ActivationDifferences(Consistent, ArrayEq):
+class ActivationDifferences(Consistent):
     """Moments of A(x y+) - A(x y-) at the last token of the text, over contrastive pairs.
 
     The paper's D (Wang et al., ICLR 2025), plus what a control needs to know about A itself
@@ -67,7 +67,7 @@ class ActivationDifferences(Consistent, ArrayEq):
 
 
 @dataclass(frozen=True, eq=False)
-class UnitDifferences(Consistent, ArrayEq):
+class UnitDifferences(Consistent):
     """Per-pair differences of a few named units (for distribution figures)."""
 
     component: str

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Union, get_args, get_origin
 
 import numpy as np
 
-from sadi_lens.types.base import not_one_of
+from sadi_lens.types.base import ArrayEq, not_one_of
 from sadi_lens.types.checks import as_array
 from sadi_lens.types.contradictions import contradictions
 from sadi_lens.types.model import COMPONENTS, ModelInfo, n_units
@@ -57,8 +57,8 @@ COMMON = {
 """Axes that have one length in all arrays of an object; those of another name may differ."""
 
 
-class Consistent:
-    """A frozen dataclass that cannot be built from parts that contradict each other."""
+class Consistent(ArrayEq):
+    """A frozen dataclass that cannot be built from parts that contradict each other; equal part by part."""
 
     def __post_init__(self) -> None:
         require_invariants(self)

@@ -188,7 +188,26 @@ def test_fewer_than_eight_clusters_give_no_interval_and_no_verdict():
     assert np.isnan([*found.balanced_interval, *found.auc_interval]).all()
     assert "nan" not in found.numbers
     assert found.verdict(found.balanced_interval._replace(low=0.1, high=0.9)) == ""
-    assert Guards.of(steered, base, np.arange(right.size) % 8).balanced_interval.low > 0
+    nearly = picks(right, np.where(np.arange(right.size) == 3, 1, right), evidence)
+    assert Guards.of(nearly, base, np.arange(right.size) % 8).balanced_interval.low > 0
+
+
+@pytest.mark.parametrize("clusters", [None, np.arange(40) % 10], ids=["items", "clusters"])
+def test_resamples_that_are_all_alike_give_no_interval(clusters):
+    """Nothing changed, or everything did: each resample of the items seen says the same, others might not."""
+    from sadi_lens.types.results import Guards
+
+    right = np.repeat([0, 1], 20)
+    lead = np.where(right == 0, 1.0, -1.0)
+    all_wrong, all_right = (
+        picks(right, 1 - right, two_sided(-lead)),
+        picks(right, right, two_sided(lead)),
+    )
+    for steered, base, gain in ((all_right, all_right, 0.0), (all_right, all_wrong, 1.0)):
+        found = Guards.of(steered, base, clusters)
+        assert (found.balanced_gain, found.auc_gain) == (gain, gain)
+        assert np.isnan([*found.balanced_interval, *found.auc_interval]).all()
+        assert found.numbers.count("[") == 0
 
 
 def test_an_area_that_some_resamples_do_not_have_keeps_its_interval():
@@ -202,7 +221,8 @@ def test_an_area_that_some_resamples_do_not_have_keeps_its_interval():
     evidence[-1, 2] = 3.0
     evidence[0, 2] = -3.0
     chosen = np.array([*[0] * 20, 2])
-    base = picks(right, chosen, evidence * 0.1, names=("yes", "no", "maybe"))
+    noisy = evidence * 0.1 + rng.normal(size=evidence.shape)
+    base = picks(right, chosen, noisy, names=("yes", "no", "maybe"))
     steered = picks(right, right, evidence, names=("yes", "no", "maybe"))
     found = Guards.of(steered, base)
     assert np.isfinite(found.auc_interval).all()

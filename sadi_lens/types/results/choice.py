@@ -26,7 +26,7 @@ def valid_floor(unsteered: float, min_valid: float | None) -> float:
     return min_valid
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Choice(Consistent):
     """A cell of a sweep and why it was taken."""
 

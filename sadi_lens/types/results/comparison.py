@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sadi_lens.types.base import ArrayEq, require_one_of
+from sadi_lens.types.base import require_one_of
 from sadi_lens.types.invariants import Consistent
 from sadi_lens.types.model import ModelInfo
 from sadi_lens.types.paired import detectable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison(Consistent, ArrayEq):
+class Comparison(Consistent):
     """Methods scored on the same items, the unsteered model first.
 
     A method may change the prompt, or run on weights of its own (``MethodRow.model``; ``notes`` names those rows).

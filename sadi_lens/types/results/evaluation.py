@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from sadi_lens.types.base import ArrayEq
 from sadi_lens.types.checks import check_value, checked
 from sadi_lens.types.invariants import Consistent
 from sadi_lens.types.model import ModelInfo
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Evaluation(Consistent, ArrayEq):
+class Evaluation(Consistent):
     """One intervention (or none) scored on a list of samples."""
 
     label: str
@@ -158,7 +157,7 @@ def what_changed(steered: Evaluation, base: Evaluation) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class NullBand(Consistent, ArrayEq):
+class NullBand(Consistent):
     """Accuracies of random masks of the same K (and per layer), on the same items."""
 
     label: str

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from sadi_lens.types.base import ArrayEq, require_one_of
+from sadi_lens.types.base import require_one_of
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.invariants import Consistent
 from sadi_lens.types.model import ModelInfo
@@ -27,7 +27,7 @@ def strata_of(outcomes: Bool[np.ndarray, "item 3"]) -> dict[tuple[bool, bool, bo
 
 
 @dataclass(frozen=True, eq=False)
-class PromptGrid(Consistent, ArrayEq):
+class PromptGrid(Consistent):
     """One prompt under every cell of the grid. Arrays begin [method k strength]."""
 
     prompt: str
@@ -72,7 +72,7 @@ class PromptGrid(Consistent, ArrayEq):
 
 
 @dataclass(frozen=True, eq=False)
-class PushGrid(Consistent, ArrayEq):
+class PushGrid(Consistent):
     """How far and which way adaptive scaling pushes each prompt of a grid, beside the fixed vector.
 
     A push is what is added to the selected units at the last prompt token, all layers together.
@@ -89,7 +89,7 @@ class PushGrid(Consistent, ArrayEq):
 
 
 @dataclass(frozen=True, eq=False)
-class ExplorerGrid(Consistent, ArrayEq):
+class ExplorerGrid(Consistent):
     """Three methods over K x strength: on the dev samples, and prompt by prompt.
 
     Strength 0 is among the strengths: the unsteered model.

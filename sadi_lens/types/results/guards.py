@@ -8,7 +8,6 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from sadi_lens.types.base import ArrayEq
 from sadi_lens.types.invariants import Consistent
 from sadi_lens.types.stats import CONFIDENCE, Interval, stretched
 
@@ -21,7 +20,7 @@ NAN = float("nan")
 
 
 @dataclass(frozen=True, eq=False)
-class Picks(Consistent, ArrayEq):
+class Picks(Consistent):
     """Which answer every item gets, of the few that a task chooses among."""
 
     names: tuple[str, ...]
@@ -109,7 +108,7 @@ class Picks(Consistent, ArrayEq):
         return hit, false
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Guards(Consistent):
     """What stands beside the accuracy of a method: its answers, and its gain where no favourite helps.
 
@@ -199,7 +198,7 @@ class Guards(Consistent):
         if unknown or gain.low <= 0 or self.auc_interval.low > 0:
             return ""
         rises = self.balanced_interval.low > 0
-        if rises and math.isnan(self.auc_interval.low):
+        if rises and self.auc_gain and math.isnan(self.auc_interval.low):
             return ""
         what = (
             "moves the threshold between the answers" if rises else "changes the favourite answer"
@@ -294,4 +293,6 @@ def _interval(gains: Float[np.ndarray, " resample"]) -> Interval:
     if known.size < gains.size / 2:
         return Interval(NAN, NAN)
     tail = (1 - CONFIDENCE) / 2
-    return Interval(*(float(one) for one in np.quantile(known, [tail, 1 - tail])))
+    low, high = (float(one) for one in np.quantile(known, [tail, 1 - tail]))
+    # Resamples that are all alike do not say what other items would give.
+    return Interval(low, high) if low < high else Interval(NAN, NAN)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from sadi_lens.types.base import ArrayEq
 from sadi_lens.types.invariants import Consistent
 from sadi_lens.types.model import ModelInfo
 
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class UnitActivations(Consistent, ArrayEq):
+class UnitActivations(Consistent):
     """Activations of a few named units on the right and on the wrong answer of every pair."""
 
     component: str
@@ -47,7 +46,7 @@ class UnitActivations(Consistent, ArrayEq):
 
 
 @dataclass(frozen=True, eq=False)
-class SignFlipNull(Consistent, ArrayEq):
+class SignFlipNull(Consistent):
     """Largest mean difference of any unit when right and wrong are swapped at random in each pair."""
 
     component: str
@@ -92,7 +91,7 @@ class SignFlipNull(Consistent, ArrayEq):
 
 
 @dataclass(frozen=True, eq=False)
-class ActivationShifts(Consistent, ArrayEq):
+class ActivationShifts(Consistent):
     """One layer's activations at the last prompt token, unsteered and under each method."""
 
     model: ModelInfo
@@ -145,7 +144,7 @@ class ActivationShifts(Consistent, ArrayEq):
 
 
 @dataclass(frozen=True, eq=False)
-class GenerationTrace(Consistent, ArrayEq):
+class GenerationTrace(Consistent):
     """A continuation token by token: how likely with and without steering, and where it was edited."""
 
     label: str
@@ -184,7 +183,7 @@ class GenerationTrace(Consistent, ArrayEq):
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TokenRoles(Consistent):
     """The tokens of one text, and what the method does at each: read it, steer it, or neither."""
 
@@ -215,7 +214,7 @@ class TokenRoles(Consistent):
 
 
 @dataclass(frozen=True, eq=False)
-class SideEffectCurve(Consistent, ArrayEq):
+class SideEffectCurve(Consistent):
     """One method at growing strength: what it gains on its task and what it changes elsewhere."""
 
     label: str

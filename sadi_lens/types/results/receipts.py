@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Edit(Consistent):
     """One token at which one layer's activation was changed; norms are over the whole hooked tensor there."""
 
@@ -27,7 +27,7 @@ class Edit(Consistent):
     """Length of the change itself (activation units)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Receipt(Consistent):
     """Everything an intervention changed while one text was generated, measured around its hooks."""
 
@@ -53,7 +53,7 @@ class Receipt(Consistent):
         return pd.DataFrame([asdict(one) for one in self.edits], columns=columns)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CheckRow(Consistent):
     """Two ways to compute the same logits, and how far they came apart."""
 
@@ -71,7 +71,7 @@ class CheckRow(Consistent):
         return self.difference <= self.tolerance
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CheckReport(Consistent):
     """``check``: ways to run that must agree, and the size of the steering itself to compare with."""
 

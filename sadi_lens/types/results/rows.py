@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from sadi_lens.types.base import ArrayEq
 from sadi_lens.types.invariants import Consistent
 from sadi_lens.types.paired import direction, mcnemar_p, paired_interval
 from sadi_lens.types.results.evaluation import Evaluation, NullBand
@@ -17,7 +16,7 @@ from sadi_lens.types.stats import Interval, effective_size, holm
 
 
 @dataclass(frozen=True, eq=False)
-class SideEffects(Consistent, ArrayEq):
+class SideEffects(Consistent):
     """What a method does to neutral text, which it was not meant to change."""
 
     kl: float
@@ -44,7 +43,7 @@ def _require_shares(thing: Any, *names: str, or_nan: Sequence[str] = ()) -> None
             raise ValueError(f"{name} of {type(thing).__name__} must be in [0, 1], got {value}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Contrast(Consistent):
     """Two methods on the same items: ``first`` minus ``second``."""
 
@@ -65,7 +64,7 @@ class Contrast(Consistent):
         _require_shares(self, "mcnemar_p", "holm_p")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GroupResult(Consistent):
     """A method on the items of one group, such as those with a wrong hint."""
 
@@ -84,7 +83,7 @@ class GroupResult(Consistent):
 
 
 @dataclass(frozen=True, eq=False)
-class MethodRow(Consistent, ArrayEq):
+class MethodRow(Consistent):
     """One line of a comparison, all numbers on the same items."""
 
     label: str

@@ -11,7 +11,7 @@ MIN_SPLIT = 4
 """Items, or clusters of them, of which halves can be made."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Selection(Consistent):
     """Split-half estimate of the optimism of a best-of-grid accuracy, by cluster where items share one."""
 

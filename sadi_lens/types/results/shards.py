@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sadi_lens.types.base import ArrayEq
 from sadi_lens.types.invariants import Consistent
 
 
 @dataclass(frozen=True, eq=False)
-class Shard(Consistent, ArrayEq):
+class Shard(Consistent):
     """What one process computed of a call that several share."""
 
     index: int

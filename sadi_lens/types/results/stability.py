@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from sadi_lens.types.base import ArrayEq
 from sadi_lens.types.invariants import Consistent
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import ModelInfo
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Stability(Consistent, ArrayEq):
+class Stability(Consistent):
     """A mask made again from resampled pairs: how often each unit comes back.
 
     Jaccard = units in both masks / units in either. The bootstrap compares with the mask of all pairs, whose pairs it
@@ -69,7 +68,7 @@ class Stability(Consistent, ArrayEq):
 
 
 @dataclass(frozen=True, eq=False)
-class PairsCurve(Consistent, ArrayEq):
+class PairsCurve(Consistent):
     """Masks made from fewer pairs: how like the mask of all pairs, how like each other, how good."""
 
     component: str

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from sadi_lens.types.base import ArrayEq
 from sadi_lens.types.checks import checked
 from sadi_lens.types.invariants import Consistent
 from sadi_lens.types.model import ModelInfo
@@ -24,7 +23,7 @@ CELLS = ("accuracy", "margin", "valid_rate", "correct", "balanced_accuracy", "st
 
 
 @dataclass(frozen=True, eq=False)
-class Sweep(Consistent, ArrayEq):
+class Sweep(Consistent):
     """Accuracy, margin and valid-answer rate over K x strength, on the same items as the unsteered model.
 
     Both axes ascend, in whatever order they were given.

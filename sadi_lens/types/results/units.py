@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from sadi_lens.types.base import ArrayEq, unit_frame
+from sadi_lens.types.base import unit_frame
 from sadi_lens.types.invariants import Consistent
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import ModelInfo, unit_label
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class SignAgreement(Consistent, ArrayEq):
+class SignAgreement(Consistent):
     """Share of inputs whose activation at the last prompt token has the sign of D, unit by unit.
 
     Scaling pushes a unit along its own activation: where that points against D, a positive strength pushes towards
@@ -42,7 +42,7 @@ class SignAgreement(Consistent, ArrayEq):
 
 
 @dataclass(frozen=True, eq=False)
-class UnitEffects(Consistent, ArrayEq):
+class UnitEffects(Consistent):
     """First-order effect of every selected unit on every sample's margin: strength x slope.
 
     What the unit adds if the margin were linear in it; real runs differ where the network bends.
@@ -82,7 +82,7 @@ class UnitEffects(Consistent, ArrayEq):
         return frame.sort_values("effect", ascending=False, ignore_index=True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PruneStep(Consistent):
     """One unit taken out of the mask, and the effect that was left in a real run."""
 
@@ -98,7 +98,7 @@ class PruneStep(Consistent):
 
 
 @dataclass(frozen=True, eq=False)
-class Pruned(Consistent, ArrayEq):
+class Pruned(Consistent):
     """The smallest mask that greedy removal found to keep a share of the effect, and the way there."""
 
     mask: Mask

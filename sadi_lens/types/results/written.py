@@ -8,7 +8,7 @@ from sadi_lens.types.results.evaluation import Evaluation
 from sadi_lens.types.stats import Interval
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Written(Consistent):
     """Greedy text of a method on the items of a comparison: log-probability and behaviour often part company."""
 
