@@ -83,7 +83,7 @@ def difference_distributions(
         note=(
             "line: median, dot: mean ± 1 SE",
             "blue: median above 0, red: not",
-            "pairs that the units were chosen on flatter them",
+            "units that were chosen on these pairs look better on them",
             f"{dropped:,} non-finite differences left out" if dropped else "",
             difference_note(unit_differences.component),
         ),
