@@ -194,7 +194,7 @@ class Guards(Consistent):
         Args:
             gain: 95% interval of the gain in accuracy.
         """
-        unknown = math.isnan(self.balanced_interval.low)
+        unknown = self.balanced_gain and math.isnan(self.balanced_interval.low)
         if unknown or gain.low <= 0 or self.auc_interval.low > 0:
             return ""
         rises = self.balanced_interval.low > 0
