@@ -180,7 +180,7 @@ def _own_tokenizer(place: str, hub: dict[str, Any]) -> Any:
 
     try:
         return AutoTokenizer.from_pretrained(place, **hub)
-    except OSError:
+    except (OSError, ImportError):  # it names the package that it needs
         raise
     except Exception as error:  # transformers and tokenizers raise many kinds
         raise ValueError(

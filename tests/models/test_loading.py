@@ -870,6 +870,19 @@ def test_masks_that_older_checkpoints_hold_are_not_said(folder):
     assert not any("no place" in one for one in _notes(sl.load_model(folder)))
 
 
+def test_a_tokenizer_that_needs_a_package_is_not_called_damaged(folder, monkeypatch):
+    from transformers import AutoTokenizer
+
+    import sadi_lens as sl
+
+    def needs(*_args, **_options):
+        raise ImportError("pip install sentencepiece")
+
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", needs)
+    with pytest.raises(ImportError, match="pip install sentencepiece"):
+        sl.load_model(folder)
+
+
 def _notes(model: Any) -> tuple[str, ...]:
     import sadi_lens as sl
 
