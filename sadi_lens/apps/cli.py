@@ -143,7 +143,7 @@ def compare(
     from sadi_lens.tasks.files import read_lines
 
     texts = None if neutral is None else read_lines(neutral)
-    names = [one.strip() for one in methods.split(",")] if methods else []
+    names = [one.strip() for one in methods.strip(", ").split(",")] if methods else []
     require_meant(names, component, controls, n_null, budget)
     loaded, loaded_task, notes = asked.load()
     say(*notes)

@@ -110,8 +110,10 @@ class Peaks:
             after.numel() <= FEW
         ):  # at every token of a text: one look at all layers costs less than one at each
             self._few[site] = after.clone()
+            self._ends.pop(site, None)  # of a pass that did not come to its end
         else:
             self._ends[site] = _ends(after)
+            self._few.pop(site, None)
 
     def overflow(self) -> tuple[Bool[Tensor, "row ..."], str] | None:
         """Rows that overflowed since this was last asked, and where that began; None where none did.

@@ -103,7 +103,7 @@ def unit_scores(
         Scores [layer unit]; ``top_k_mask`` takes the units with the largest.
 
     Raises:
-        ValueError: If there is no pair, a name is unknown, there are fewer pairs than folds, or a score cannot be
+        ValueError: If there is no pair, a name is unknown, pairs are of fewer prompts than folds, or a score cannot be
             had (not finite, no direct path, the same for every unit).
 
     Example:
@@ -118,10 +118,11 @@ def unit_scores(
         "progress": progress,
     }
     if ranking == "probe":
-        if len(pairs) < n_folds:
+        n_prompts = len({one.prompt for one in pairs})
+        if n_prompts < n_folds:
             raise ValueError(
-                f"a probe with {n_folds} folds needs at least {n_folds} pairs, got {len(pairs)}; pass a smaller "
-                "n_folds or more pairs"
+                f"a probe with {n_folds} folds needs pairs of at least {n_folds} prompts, got {len(pairs)} pairs of "
+                f"{n_prompts}; pass a smaller n_folds or more pairs"
             )
         texts = read_pairs(model, pairs, component, **options)
         prompts = cluster_codes([one.prompt for one in pairs])

@@ -140,7 +140,9 @@ def _sums(
         return torch.log_softmax(logits[:, -keep:].float(), dim=-1), ids
 
     lengths = [len(row) - n for row, n in other[1]]
-    with owned(plain[0]), owned(other[0]):  # not while something else steers one of them
+    # Not while something else steers one of them; in one order, or two threads would wait for each other.
+    one, two = sorted((plain[0], other[0]), key=id)
+    with owned(one), owned(two):
         base, ids = logprobs(*plain)
         with steer(other[0], intervention, position=position, prompt_lengths=lengths):
             steered, _ = logprobs(*other)

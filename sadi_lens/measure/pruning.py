@@ -11,7 +11,7 @@ from sadi_lens.measure.calls import Settings, split_of
 from sadi_lens.measure.evaluation import evaluate_all
 from sadi_lens.types.base import DEFAULT_POSITION, NotFiniteError
 from sadi_lens.types.checks import checked
-from sadi_lens.types.data import Sample, cluster_codes
+from sadi_lens.types.data import Sample, clusters_of
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import Evaluation, Pruned, PruneStep, UnitEffects
@@ -65,10 +65,8 @@ def unit_effects(
         effects = strength * slopes[:, mask.selected, 0]
     if not np.isfinite(effects).all():
         raise NotFiniteError("the effect of a unit", f"strength {strength:g}")
-    clusters = cluster_codes([one.cluster for one in samples])
-    return UnitEffects(
-        mask, float(strength), position, float(at), effects, split_of(samples), clusters
-    )
+    split, clusters = split_of(samples), clusters_of(samples)
+    return UnitEffects(mask, float(strength), position, float(at), effects, split, clusters)
 
 
 @checked()

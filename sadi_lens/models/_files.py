@@ -47,6 +47,12 @@ def has_tokenizer(folder: str | Path) -> bool:
     return any((Path(folder) / one).is_file() for one in TOKENIZER_FILES)
 
 
+def has_weights(folder: Path) -> bool:
+    """Whether a folder holds weights of a whole model, or an index of them."""
+    names = (*_WEIGHTS, *(f"{one}.index.json" for one in _WEIGHTS))
+    return any((folder / one).is_file() for one in names)
+
+
 def _weights(folder: Path, config: Path) -> list[Path]:
     """The files that transformers will read the weights from."""
     for name in _WEIGHTS:

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from sadi_lens.models._files import require_whole
+from sadi_lens.models._files import has_weights, require_whole
 from sadi_lens.models.known import EMBEDDED, KNOWN, KnownModel
 from sadi_lens.types.checks import as_path
 from sadi_lens.types.reading import read_text
@@ -113,10 +113,11 @@ def _near(path: Path) -> str:
 
 
 def _folder(path: Path) -> Source:
+    # Some trainers save the base model's config.json beside an adapter.
+    if (path / "adapter_config.json").is_file() and not has_weights(path):
+        return Source(path.resolve().name, str(path), "adapter")
     if (path / "config.json").is_file():
         return Source(_folder_name(path), str(path), "folder")
-    if (path / "adapter_config.json").is_file():
-        return Source(path.resolve().name, str(path), "adapter")
     ggufs = sorted(path.glob("*.gguf"))
     if len(ggufs) == 1:
         return Source(ggufs[0].stem, str(ggufs[0]), "gguf")

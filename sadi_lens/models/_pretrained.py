@@ -8,6 +8,7 @@ import copy
 import json
 import logging
 import pickle  # for the name of its error; nothing is unpickled
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,8 @@ _OF_ANOTHER_FORM = (
     *(json.JSONDecodeError, UnicodeDecodeError, ZeroDivisionError),
 )
 """What transformers and tokenizers raise for files that are damaged or contradict each other."""
+_CONSTANTS = re.compile(r"(\.attn|\.attention)\.(masked_)?bias$|\.inv_freq$|\.position_ids$")
+"""Masks and positions that older versions of transformers saved with the weights (GPT-2, GPT-Neo, GPT-J)."""
 
 
 def bridge_from(
@@ -177,7 +180,7 @@ def _own_tokenizer(place: str, hub: dict[str, Any]) -> Any:
 
     try:
         return AutoTokenizer.from_pretrained(place, **hub)
-    except OSError:
+    except (OSError, ImportError):  # it names the package that it needs
         raise
     except Exception as error:  # transformers and tokenizers raise many kinds
         raise ValueError(
@@ -189,7 +192,7 @@ def _own_tokenizer(place: str, hub: dict[str, Any]) -> Any:
 
 def _note_unused(report: dict[str, Any], label: str, notes: list[str]) -> None:
     """Say that a checkpoint holds more than its configuration has a place for, such as more layers."""
-    unused = sorted(report["unexpected_keys"])
+    unused = sorted(one for one in report["unexpected_keys"] if not _CONSTANTS.search(one))
     if unused:
         notes.append(
             f"{len(unused)} weights of the checkpoint of {label} have no place in its configuration and are left out "

@@ -61,7 +61,7 @@ def load_model(
         FileNotFoundError: If a file or folder does not exist, a folder lacks configuration, weights or tokenizer
             (each is named), or the package of a known model is not installed.
         OSError: If a Hub name cannot be reached or found, or the cache folder cannot be written or is full.
-        ImportError: If an adapter is given and PEFT is not installed.
+        ImportError: If an adapter is given and PEFT is not installed, or a tokenizer needs a package that is not.
         ValueError: If the model cannot be steered here (encoders, Falcon 40B class, unknown architectures), a file of
             it is cut, a Git LFS pointer or damaged, a file of a folded checkpoint was changed, a GGUF file cannot be
             read by transformers, or the device is not to be had.

@@ -245,7 +245,7 @@ def wrong_choices(samples: Sequence[Sample], width: int) -> Bool[np.ndarray, "it
 
 
 def clusters_of(samples: Sequence[Sample]) -> Int[np.ndarray, " item"] | None:
-    """Number of each sample's cluster; the same question asked again is one draw, whether or not a cluster names it.
+    """Number of each sample's cluster; the same question asked again is one draw, also where no cluster names it.
 
     Example:
         >>> from sadi_lens.types.data import clusters_of

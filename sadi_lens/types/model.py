@@ -82,7 +82,10 @@ class ModelInfo:
 
     @classmethod
     def of(cls, model: "HookedModel | ModelInfo") -> "ModelInfo":
-        """Read shape and fingerprint off a bridged model; kept on the model until its weights are written to."""
+        """Read shape and fingerprint off a bridged model; kept on the model until its weights are written to.
+
+        What is written through ``.data`` torch does not count: write inside of ``torch.no_grad()``, or load again.
+        """
         if isinstance(model, ModelInfo):
             return model
         kept = Kept.of(model)

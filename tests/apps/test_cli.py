@@ -306,6 +306,15 @@ def test_what_no_model_makes_right_is_refused_before_one_is_loaded(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_comma_behind_the_last_method_is_none(tmp_path, monkeypatch):
+    from sadi_lens.measure import comparing
+
+    given = []
+    monkeypatch.setattr(comparing, "compare", lambda *args, **_: given.append(args[2]) or 1 / 0)
+    invoke("compare", "--methods", "sadi-head, caa,", "--out", tmp_path / "out", "--no-png")
+    assert given == [["sadi-head", "caa"]]
+
+
 @pytest.mark.parametrize("command", ["demo", "compare"])
 def test_a_file_in_the_place_of_the_steps_is_refused_before_the_work(
     command, tmp_path, monkeypatch

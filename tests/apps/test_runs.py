@@ -129,6 +129,22 @@ def test_another_classifier_under_the_same_name_is_refused(runs, tmp_path, monke
         runs(mine, tmp_path / "run")
 
 
+def test_a_classifier_fetched_at_another_time_is_the_same(tmp_path):
+    """`hf download` keeps times in .cache, and a clone has its .git."""
+    from sadi_lens.apps.experiments.prepare import files_of
+
+    (tmp_path / "1_Pooling").mkdir()
+    (tmp_path / "1_Pooling" / "config.json").write_text("1")
+    before = files_of(tmp_path)
+    assert [name for name, _ in before] == ["1_Pooling/config.json"]
+    for place in (".gitattributes", ".cache/huggingface/config.json.metadata", "1_Pooling/.lock"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_text("now")
+    assert files_of(tmp_path) == before
+    (tmp_path / "1_Pooling" / "config.json").rename(tmp_path / "config.json")
+    assert files_of(tmp_path) != before
+
+
 @pytest.mark.parametrize("name", ["toxic_texts", "classifier"])
 def test_a_missing_file_is_named_before_any_cell_is_run(runs, tmp_path, name):
     mine = small(**{name: str(tmp_path / "none")})

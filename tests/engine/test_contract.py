@@ -152,3 +152,12 @@ def test_what_was_noted_stays_when_the_pass_writes_over_it() -> None:
     peaks.note(("hidden", 0), values, (0, None))
     values.fill_(math.nan)
     assert peaks.overflow() is None
+
+
+@pytest.mark.parametrize("widths", [(4, FEW + 1), (FEW + 1, 4)])
+def test_a_pass_that_broke_off_does_not_count_in_the_next(widths: tuple[int, int]) -> None:
+    """As where memory ran out, and the pass is run again in halves."""
+    peaks = Peaks()
+    peaks.note(("hidden", 0), torch.full((1, 1, widths[0]), math.inf), (0, None))
+    peaks.note(("hidden", 0), torch.zeros(1, 1, widths[1]), (0, None))
+    assert peaks.overflow() is None

@@ -440,7 +440,9 @@ def test_bad_input_is_refused(llama, pairs, samples):
         quiet(llama, pairs, "neurons", "signed")
     with pytest.raises(ValueError, match="at least 1 contrastive pair, got 0"):
         quiet(llama, [], "head", "signed")
-    with pytest.raises(ValueError, match="probe with 5 folds needs at least 5 pairs, got 4"):
+    with pytest.raises(
+        ValueError, match="5 folds needs pairs of at least 5 prompts, got 4 pairs of 4"
+    ):
         quiet(llama, pairs, "head", "probe")
     with pytest.raises(ValueError, match="standardised' needs at least 2 pairs, got 1"):
         quiet(llama, pairs[:1], "head", "standardised")

@@ -93,6 +93,9 @@ def test_the_error_of_an_effect_is_by_cluster(llama, samples):
     ]
     found = sl.measure.unit_effects(llama, copies, mask, 1.0, progress=False)
     assert found.clusters.tolist() == [row for row in range(4) for _ in range(10)]
+    again = [*samples, *samples]
+    alike = sl.measure.unit_effects(llama, again, mask, 1.0, progress=False)
+    assert alike.clusters.tolist() == [0, 1, 2, 3] * 2
     own = sl.measure.unit_effects(llama, samples, mask, 1.0, progress=False)
     wanted = own.frame().standard_error
     np.testing.assert_allclose(

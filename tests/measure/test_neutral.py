@@ -244,3 +244,28 @@ def test_a_divergence_from_a_model_that_is_steered_is_refused(llama):
     ):
         sl.measure.divergence(llama, texts, scaling)
     assert sl.measure.divergence(llama, texts, scaling) == alone
+
+
+def test_two_threads_that_measure_two_models_against_each_other_cannot_wait_for_each_other(
+    llama, scaling, monkeypatch
+):
+    """Whichever of them is the steered one, the two are taken in one order."""
+    import copy
+    from contextlib import contextmanager
+
+    import sadi_lens as sl
+    from sadi_lens.measure import neutral
+
+    order, inner = [], neutral.owned
+
+    @contextmanager
+    def noted(model):
+        order.append(model)
+        with inner(model) as hold:
+            yield hold
+
+    monkeypatch.setattr(neutral, "owned", noted)
+    other = copy.deepcopy(llama)
+    sl.measure.divergence(llama, TEXTS[:1], scaling, steered=other)
+    sl.measure.divergence(other, TEXTS[:1], scaling, steered=llama)
+    assert [id(one) for one in order[:2]] == [id(one) for one in order[2:]]

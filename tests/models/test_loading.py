@@ -857,6 +857,32 @@ def test_a_configuration_with_fewer_layers_than_the_checkpoint_is_said(folder):
     assert any("have no place in its configuration" in one for one in _notes(model))
 
 
+def test_masks_that_older_checkpoints_hold_are_not_said(folder):
+    """GPT-2, GPT-Neo and GPT-J of the Hub hold them in every layer."""
+    from safetensors.torch import load_file, save_file
+
+    import sadi_lens as sl
+
+    weights = load_file(folder / "model.safetensors")
+    names = ("self_attn.attention.bias", "attn.masked_bias", "self_attn.rotary_emb.inv_freq")
+    weights |= {f"model.layers.0.{one}": torch.ones(1, 1, 4, 4) for one in names}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    assert not any("no place" in one for one in _notes(sl.load_model(folder)))
+
+
+def test_a_tokenizer_that_needs_a_package_is_not_called_damaged(folder, monkeypatch):
+    from transformers import AutoTokenizer
+
+    import sadi_lens as sl
+
+    def needs(*_args, **_options):
+        raise ImportError("pip install sentencepiece")
+
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", needs)
+    with pytest.raises(ImportError, match="pip install sentencepiece"):
+        sl.load_model(folder)
+
+
 def _notes(model: Any) -> tuple[str, ...]:
     import sadi_lens as sl
 

@@ -72,6 +72,19 @@ def test_a_lora_folder_loads_merged_into_its_base(adapter):
     assert not any("lora" in name for name, _ in model.raw_model.named_parameters())
 
 
+def test_an_adapter_beside_the_configuration_of_its_base_is_an_adapter(adapter, base):
+    """As some trainers save it; with whole weights beside it, it is the model."""
+    import sadi_lens as sl
+    from sadi_lens.models._names import resolve
+
+    folder, _ = adapter
+    (folder / "config.json").write_bytes((base / "config.json").read_bytes())
+    record = sl.models.load_record(sl.load_model(folder))
+    assert "the adapter my-lora merged into base-llama" in record.notes
+    (folder / "model.safetensors").write_bytes((base / "model.safetensors").read_bytes())
+    assert resolve(folder).kind == "folder"
+
+
 def test_what_is_wrong_with_an_adapter_is_said(adapter, tmp_path):
     import sadi_lens as sl
 

@@ -193,6 +193,22 @@ def test_fewer_than_eight_clusters_give_no_interval_and_no_verdict():
 
 
 @pytest.mark.parametrize("clusters", [None, np.arange(40) % 10], ids=["items", "clusters"])
+def test_one_answer_for_all_in_place_of_the_other_is_no_knowledge(clusters):
+    """No interval then, of either number: balanced accuracy is 50% in every resample."""
+    from sadi_lens.types.results import Guards
+    from sadi_lens.types.stats import Interval
+
+    right = np.repeat([0, 1], [28, 12])
+    lead = np.random.default_rng(0).normal(size=right.size)
+    before = picks(right, np.ones_like(right), two_sided(lead - 9))
+    after = picks(right, np.zeros_like(right), two_sided(lead + 9))
+    found = Guards.of(after, before, clusters)
+    assert (found.balanced_gain, found.auc_gain) == (0, 0)
+    assert found.verdict(Interval(0.2, 0.6)).startswith("changes the favourite answer, not the")
+    assert found.verdict(Interval(-0.1, 0.6)) == found.verdict(Interval(np.nan, np.nan)) == ""
+
+
+@pytest.mark.parametrize("clusters", [None, np.arange(40) % 10], ids=["items", "clusters"])
 def test_resamples_that_are_all_alike_give_no_interval(clusters):
     """Nothing changed, or everything did: each resample of the items seen says the same, others might not."""
     from sadi_lens.types.results import Guards

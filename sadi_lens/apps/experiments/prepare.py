@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -61,10 +62,7 @@ class Inputs:
             return None
 
         def make() -> Classifier:
-            files = [
-                one for one in sorted(as_path("classifier", folder).rglob("*")) if one.is_file()
-            ]
-            hashes = [(one.name, sha256_of(one)) for one in files]
+            hashes = files_of(as_path("classifier", folder))
             self._add("classifier", folder, sha256(json.dumps(hashes).encode())[:16])
             return load_classifier(folder)
 
@@ -213,3 +211,12 @@ def _fits(model: HookedModel, item: Sample | ContrastivePair, room: int) -> bool
         return False
     tokens = {*encoded.prompt, *(one for answer in encoded.answers for one in answer)}
     return unknown is None or unknown in special or unknown not in tokens
+
+
+def files_of(folder: Path) -> list[tuple[str, str]]:
+    """Files of a model folder with their hashes; hidden ones (git's, a download's) hold times and are left out."""
+    places = sorted(
+        one.relative_to(folder).as_posix() for one in folder.rglob("*") if one.is_file()
+    )
+    seen = [one for one in places if not one.startswith(".") and "/." not in one]
+    return [(one, sha256_of(folder / one)) for one in seen]

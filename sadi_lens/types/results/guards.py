@@ -194,11 +194,13 @@ class Guards(Consistent):
         Args:
             gain: 95% interval of the gain in accuracy.
         """
-        unknown = self.balanced_gain and math.isnan(self.balanced_interval.low)
-        if unknown or gain.low <= 0 or self.auc_interval.low > 0:
+        low, area = self.balanced_interval.low, self.auc_interval.low
+        if not gain.low > 0 or area > 0:
             return ""
-        rises = self.balanced_interval.low > 0
-        if rises and self.auc_gain and math.isnan(self.auc_interval.low):
+        # Without an interval (few clusters, or resamples all alike) a rise may be one; none at all is none even so.
+        rises, unknown = low > 0, math.isnan(low)
+        area_rises = self.auc_gain if rises else unknown and self.auc_gain > 0
+        if (unknown and self.balanced_gain > 0) or (math.isnan(area) and area_rises):
             return ""
         what = (
             "moves the threshold between the answers" if rises else "changes the favourite answer"
