@@ -245,3 +245,33 @@ def test_the_command_takes_a_shard_and_finishes(runs, tmp_path):  # noqa: ARG001
     code, text = said("--finish")
     assert code == 0, text
     assert (tmp_path / "run" / "report.md").is_file()
+
+
+def test_a_folder_that_another_shard_marks_meanwhile_is_one_of_a_run(tmp_path, monkeypatch):
+    """Its half config is in the listing, and has its name when it is looked at."""
+    from sadi_lens.apps.experiments import folder as module
+    from sadi_lens.types.files import partial
+
+    half = partial(tmp_path / "config.json")
+    half.write_text('{"format": "sadi_lens run"}')
+    real = module._is_start
+
+    def slow(path):
+        if path == half:
+            half.rename(tmp_path / "config.json")
+        return real(path)
+
+    monkeypatch.setattr(module, "_is_start", slow)
+    with module.RunFolder(tmp_path).locked((0, 2)):
+        pass
+
+
+def test_a_file_of_someone_else_is_seen_beside_half_a_config(tmp_path):
+    from sadi_lens.apps.experiments.folder import RunFolder
+    from sadi_lens.types.files import partial
+
+    partial(tmp_path / "config.json").write_text('{"format": "sadi_lens run"}')
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"holds 'mine.txt'"), RunFolder(tmp_path).locked():
+        pass
+    assert (tmp_path / "mine.txt").read_text() == "mine"

@@ -102,7 +102,7 @@ class RunFolder:
         if self.is_marked():
             return
         foreign = sorted(one.name for one in self.path.iterdir() if not _is_start(one))
-        if foreign:
+        if foreign and not self.is_marked():  # another shard may have marked it meanwhile
             raise FileExistsError(
                 f"{self.path} holds {foreign[0]!r} and is not the folder of a run; it is left alone, give another "
                 "folder"
