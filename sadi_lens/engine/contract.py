@@ -106,14 +106,13 @@ class Peaks:
         if start or stop not in (None, after.shape[-2]):
             after = after[..., start:stop, :]
         after = after.detach()
-        if (
-            after.numel() <= FEW
-        ):  # at every token of a text: one look at all layers costs less than one at each
+        for noted in (self._few, self._ends):  # of a pass that did not come to its end
+            noted.pop(site, None)
+        # At every token of a text, one look at all layers costs less than one at each.
+        if after.numel() <= FEW:
             self._few[site] = after.clone()
-            self._ends.pop(site, None)  # of a pass that did not come to its end
         else:
-            self._ends[site] = _ends(after)
-            self._few.pop(site, None)
+            self._ends[site] = _extremes(after)
 
     def overflow(self) -> tuple[Bool[Tensor, "row ..."], str] | None:
         """Rows that overflowed since this was last asked, and where that began; None where none did.
@@ -127,7 +126,7 @@ class Peaks:
         device = parts[0].device
         if torch.cat([one.to(device).flatten() for one in parts]).abs().max() <= LARGEST:
             return None
-        ends |= {site: _ends(one) for site, one in few.items()}
+        ends |= {site: _extremes(one) for site, one in few.items()}
         peaks = {site: torch.maximum(high, -low) for site, (high, low) in ends.items()}
         worst = {site: float(one.max()) for site, one in peaks.items()}
         past = {site: one for site, one in worst.items() if not one <= LARGEST}
@@ -141,6 +140,6 @@ class Peaks:
         return rows > 0, f"component {name!r} in layer {layer}"
 
 
-def _ends(after: Float[Tensor, "row ... pos width"]) -> tuple[Tensor, Tensor]:
+def _extremes(after: Float[Tensor, "row ... pos width"]) -> tuple[Tensor, Tensor]:
     """Largest and smallest value of each row; a norm takes ten times as long on a CPU."""
     return after.amax(dim=(-2, -1)), after.amin(dim=(-2, -1))

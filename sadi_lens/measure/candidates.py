@@ -12,7 +12,7 @@ from sadi_lens.types.data import Sample
 from sadi_lens.types.model import HookedModel
 from sadi_lens.types.results import Evaluation
 
-KINDS: dict[str, Any] = {
+FIELDS: dict[str, Any] = {
     "intervention": Intervention,
     "k": int,
     "strength": float,
@@ -44,7 +44,7 @@ class Candidate:
     """Builds the intervention for the prompts of a run, where it must know them."""
 
     def __post_init__(self) -> None:
-        for name, kind in KINDS.items():
+        for name, kind in FIELDS.items():
             value = getattr(self, name)
             is_left_out = value is getattr(Candidate, name, None)
             if not is_left_out and not (name == "strength" and value != value):
