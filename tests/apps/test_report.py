@@ -118,11 +118,11 @@ def test_the_verdict_covers_every_adaptive_row_and_corrects_for_them(info):
     assert "SADI 75.0%" in found.sentence
     assert "by effect 95.0%" in found.sentence
     assert (
-        "matters for by effect (0 of 5 random masks do at least as well, Holm p = 0.020 for 2 places); "
+        "matters for by effect (0 of 5 random masks do at least as well, Holm p = 0.020 for 2 tests); "
         in found.sentence
     )
     assert (
-        "it is not shown for SADI (1 of 5 random masks do at least as well, Holm p = 0.300 for 2 places)."
+        "it is not shown for SADI (1 of 5 random masks do at least as well, Holm p = 0.300 for 2 tests)."
         in found.sentence
     )
     several = [replace(one, null="random", null_p=0.03) for one in rows]

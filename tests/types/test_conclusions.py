@@ -83,7 +83,7 @@ def test_random_masks_are_beaten_only_after_the_correction_for_all_places(compar
     assert said(0.03)[0].startswith("The mask of sadi-head beats random masks")
     assert said(0.03, 0.04)[0] == (
         "The mask of sadi-head is not told apart from random masks (null): 1 of 3 do as well "
-        "(p = 0.030 [0.068, 0.932], Holm p = 0.060 for 2 places)."
+        "(p = 0.030 [0.068, 0.932], Holm p = 0.060 for 2 tests)."
     )
     assert said(0.02, 0.9)[0].startswith("The mask of sadi-head beats random masks")
 

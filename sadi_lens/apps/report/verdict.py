@@ -99,7 +99,7 @@ def _unit(comparison: Comparison, row: MethodRow) -> str:
 def _holm(corrected: Mapping[tuple[str, str], float], row: MethodRow) -> str:
     """The corrected p-value of a row's place, where there are several."""
     n = len(corrected)
-    return f", Holm {p_label(corrected[row.label, row.null])} for {n} places" if n > 1 else ""
+    return f", Holm {p_label(corrected[row.label, row.null])} for {n} tests" if n > 1 else ""
 
 
 def _units(comparison: Comparison, rows: Sequence[MethodRow]) -> str:

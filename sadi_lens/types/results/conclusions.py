@@ -72,7 +72,7 @@ def _among(comparison: Comparison, row: MethodRow, label: str, p: float) -> str:
     words = "beats" if corrected < ALPHA else "is not told apart from"
     factor = corrected / p
     more = "; more masks would settle it" if factor * low < ALPHA < factor * high else ""
-    several = f", Holm p = {corrected:.3f} for {len(family)} places" if len(family) > 1 else ""
+    several = f", Holm p = {corrected:.3f} for {len(family)} tests" if len(family) > 1 else ""
     return (
         f"The mask of {row.label} {words} random masks ({band.label}): {band.as_good(row.accuracy)} of {band.n} do as "
         f"well (p = {p:.3f} [{low:.3f}, {high:.3f}]{several}{more})."
