@@ -192,6 +192,7 @@ def run_plan(
             "layer_null": layered[one.name].label if one.name in layered else "",
             "side_effects": _side_effects(material.model, one, plan.neutral),
             "written": written.get(one.name),
+            "is_unsteered": _is_base(one),
         }
         for one in run
     }
@@ -221,7 +222,8 @@ def _written(
     settings = replace(plan.settings, scoring="generation")
     found = report(model, run, task.test, settings, progress=plan.progress)
     return {
-        one.label: Written.of(one, found[0], own) for one, own in zip(found, scored, strict=True)
+        text.label: Written.of(text, found[0], own, is_base=_is_base(one))
+        for one, text, own in zip(run, found, scored, strict=True)
     }
 
 
@@ -270,6 +272,11 @@ def _component(run: Sequence[Chosen]) -> str:
     """What all that steer edit; empty if they differ."""
     found = {getattr(one.intervention, "component", "") for one in run if one.intervention}
     return found.pop() if len(found) == 1 else ""
+
+
+def _is_base(one: Chosen) -> bool:
+    """Whether it is the unsteered model compared, with no text before the prompt and no weights of its own."""
+    return one.is_unsteered and not one.candidate.before and one.candidate.build is None
 
 
 def _label(one: Chosen, position: str) -> str:

@@ -190,7 +190,8 @@ def _add_columns(
     _add_text(figure, percent(row.accuracy), _ACCURACY, y, theme.ink)
     if row is not base:
         gain, low, high = (signed(100 * v, ".1f") for v in (row.gain, *row.gain_interval))
-        _add_text(figure, f"<b>{gain}</b> [{low}, {high}]", _GAIN, y, theme.ink)
+        words = "0 (unsteered)" if row.is_unsteered else f"<b>{gain}</b> [{low}, {high}]"
+        _add_text(figure, words, _GAIN, y, theme.ink)
     valid = f"{100 * row.valid_rate:.0f}%"
     if _is_collapsed(row, base):
         _add_text(figure, f"<b>{valid}!</b>", _VALID, y, theme.negative)

@@ -218,9 +218,19 @@ def test_a_method_without_a_grid_that_helps_nothing_is_unsteered(tiny, mostly_ba
     small = sl.Task("reviews", task.pairs[:4], dev, test)
     two = [Candidate(always(tiny, " good", size)) for size in (1e3, 1e4)]
     harmful = Method("harmful", "fixed", lambda _material, _budget: two)
-    found = sl.compare(tiny, small, [None, harmful], n_null=0, progress=False)
+    behind = Candidate(None, strength=0.0, before="Tom says . ")
+    texts = Method("text", "other", lambda _material, _budget: [behind])
+    options = {"n_null": 0, "progress": False, "written": True, "max_new_tokens": 2}
+    found = sl.compare(tiny, small, [None, harmful, texts], **options)
     row = found.row("harmful")
     assert row.settings == "unsteered: nothing does better on dev"
     assert row.accuracy == found.rows[0].accuracy
+    # It is the same model: its gain is 0 and no estimate. Behind a text it is the same model on other prompts.
+    assert row.is_unsteered
+    assert (row.gain, *row.gain_interval) == (0, 0, 0)
+    assert (row.written.gain, *row.written.gain_interval) == (0, 0, 0)
+    assert not found.row("text").is_unsteered
+    assert found.row("text").gain_interval.low < found.row("text").gain_interval.high
     alone = sl.compare(tiny, small, [None, always(tiny, " good")], n_null=0, progress=False)
     assert alone.rows[1].accuracy < alone.rows[0].accuracy
+    assert not alone.rows[1].is_unsteered

@@ -150,3 +150,15 @@ def test_a_comparison_needs_evaluations_that_were_scored_alike(info):
     other = replace(evaluation(info, 64), scoring="per_token")
     with pytest.raises(ValueError, match="must be scored alike, got 'sum' and 'per_token'"):
         Comparison.of([evaluation(info, 60), other])
+
+
+def test_the_gain_of_the_unsteered_model_itself_is_zero_and_no_estimate():
+    from sadi_lens.types.results.table import points_text
+    from sadi_lens.types.stats import Interval
+
+    same = row(is_unsteered=True, gain=0.0, gain_interval=Interval(0.0, 0.0), mcnemar_p=1.0)
+    assert points_text(same.gain, same.gain_interval) == "0 (unsteered)"
+    assert same.moved() == 0
+    for changes in ({"gain": 0.1}, {"gain": 0.0}):
+        with pytest.raises(ValueError, match="of 'a' must be 0, as it is the unsteered model; got"):
+            row(is_unsteered=True, **changes)

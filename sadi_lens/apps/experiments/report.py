@@ -14,7 +14,7 @@ from sadi_lens.tasks.published import beside
 from sadi_lens.types.paired import mcnemar_p, paired_interval
 from sadi_lens.types.results import Evaluation
 from sadi_lens.types.results.table import interval_text, number_text, p_text, points_text
-from sadi_lens.types.stats import mean_error
+from sadi_lens.types.stats import Interval, mean_error
 from sadi_lens.types.store import load
 
 if TYPE_CHECKING:
@@ -139,7 +139,10 @@ def _row(
 ) -> dict[str, Any]:
     choice, selection = one.get("choice"), one.get("selection")
     is_base = cell.method == UNSTEERED
-    gain = paired_interval(own.correct, base.correct, base.clusters)
+    is_same = choice is not None and choice.is_unsteered and not (own.correct != base.correct).any()
+    gain = (
+        Interval(0.0, 0.0) if is_same else paired_interval(own.correct, base.correct, base.clusters)
+    )
     missing = float("nan")
     return {
         **asdict(cell),

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sadi_lens.apps.report import tables
-from sadi_lens.apps.report.verdict import Verdict, verdict
+from sadi_lens.apps.report.verdict import Verdict, gain_words, verdict
 from sadi_lens.apps.web import Panel, panel, render, write_page
 from sadi_lens.plots import demo_figures
-from sadi_lens.plots._layout import counted, percent, signed, where
+from sadi_lens.plots._layout import counted, percent, where
 from sadi_lens.plots._null import null_of, place_text
 from sadi_lens.plots._theme import THEMES
 from sadi_lens.types.checks import as_path
@@ -147,8 +147,7 @@ def _cards(comparison: Comparison | None, said: Verdict) -> list[Card]:
 
 
 def _card(comparison: Comparison, row: MethodRow, base: MethodRow) -> Card:
-    low, high = (signed(100 * end, ".1f") for end in row.gain_interval)
-    parts = [f"{signed(100 * row.gain, '.1f')} points, 95% interval {low} to {high}"]
+    parts = [gain_words(row)]
     null = null_of(comparison, row)
     if null is not None:
         parts.append(place_text(null, row, "random masks as good"))

@@ -136,6 +136,8 @@ def _by_method(
 
 def _points(gain: float, interval: Interval) -> Cell:
     """A difference in points over its interval."""
+    if tuple(interval) == (0, 0):
+        return number(gain, "0")._replace(note="unsteered")
     note = interval_text(interval, "+.1f", 100).replace("-", MINUS)
     return number(gain, signed(100 * gain, ".1f"))._replace(note=note)
 

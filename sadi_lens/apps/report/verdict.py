@@ -75,10 +75,15 @@ def _numbers(rows: Sequence[MethodRow]) -> str:
         return f"{len(rows)} adaptive methods reach {percent(low)} to {percent(high)}"
     if len(rows) > 1:
         return ", ".join(f"{row.label} {percent(row.accuracy)}" for row in rows)
-    row = rows[0]
+    return f"{rows[0].label} {percent(rows[0].accuracy)} ({gain_words(rows[0])})"
+
+
+def gain_words(row: MethodRow) -> str:
+    """The gain of a row in points with its interval."""
+    if row.is_unsteered:
+        return "the unsteered model: nothing did better on dev"
     low, high = (signed(100 * end, ".1f") for end in row.gain_interval)
-    gain = signed(100 * row.gain, ".1f")
-    return f"{row.label} {percent(row.accuracy)} ({gain} points, 95% interval {low} to {high})"
+    return f"{signed(100 * row.gain, '.1f')} points, 95% interval {low} to {high}"
 
 
 def _unit(comparison: Comparison, row: MethodRow) -> str:

@@ -138,12 +138,19 @@ class MethodRow(Consistent):
     """Of the accuracy, by cluster where items share one; NaN where it was not kept."""
     control_of: str = ""
     """Label of the method whose choice it is built from; empty where it made its own."""
+    is_unsteered: bool = False
+    """Whether it is the unsteered model itself, because nothing did better on dev: its gain is 0 and no estimate."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         unknown = ("null_p", "layer_null_p", "holm_p", "dev_accuracy")
         _require_shares(self, "accuracy", "valid_rate", "mcnemar_p", or_nan=unknown)
         ends = (*self.interval, *self.gain_interval)
+        if self.is_unsteered and any((self.gain, *self.gain_interval)):
+            raise ValueError(
+                f"gain and gain_interval of {self.label!r} must be 0, as it is the unsteered model; got {self.gain} "
+                f"and {tuple(self.gain_interval)}"
+            )
         if not all(map(math.isfinite, (self.gain, *ends))):
             raise ValueError(
                 f"gain, interval and gain_interval of {self.label!r} must be finite, got {self.gain}, "
@@ -192,12 +199,16 @@ def row_of(
     mended, broken = one.correct & ~base.correct, base.correct & ~one.correct
     difference = one.correct.astype(float) - base.correct.astype(float)
     size, _ = effective_size(difference, base.clusters)
+    is_same = one is base or bool(given.get("is_unsteered", False) and not difference.any())
+    said: dict[str, Any] = {**given, "is_unsteered": is_same}
     return MethodRow(
         label=one.label,
         accuracy=one.accuracy,
         interval=one.interval,
         gain=one.accuracy - base.accuracy,
-        gain_interval=paired_interval(one.correct, base.correct, base.clusters),
+        gain_interval=Interval(0.0, 0.0)
+        if is_same
+        else paired_interval(one.correct, base.correct, base.clusters),
         mcnemar_p=mcnemar_p(one.correct, base.correct, base.clusters),
         margin=one.margin,
         valid_rate=one.valid_rate,
@@ -212,7 +223,7 @@ def row_of(
         n_effective=float("nan") if one is base else size,
         groups=_groups(one, mended, broken),
         standard_error=one.standard_error,
-        **given,
+        **said,
     )
 
 

@@ -36,7 +36,12 @@ def interval_text(ends: Sequence[float], form: str, scale: float = 1) -> str:
 
 
 def points_text(gain: float, ends: Sequence[float] = ()) -> str:
-    """A difference of shares in points with its sign, as ``+3.2 [-0.1, +6.5]``; nothing for NaN."""
+    """A difference of shares in points with its sign, as ``+3.2 [-0.1, +6.5]``; nothing for NaN.
+
+    No estimate ends at 0 on both sides: that is the gain of the unsteered model itself (``MethodRow.is_unsteered``).
+    """
+    if tuple(ends) == (0, 0):
+        return "0 (unsteered)"
     own = number_text(100 * gain, "+.1f")
     return f"{own} {interval_text(ends, '+.1f', 100)}" if own and ends else own
 

@@ -25,13 +25,16 @@ class Written(Consistent):
     """Share of items on which text and scores are right or wrong alike."""
 
     @classmethod
-    def of(cls, text: Evaluation, base: Evaluation, scored: Evaluation) -> "Written":
+    def of(
+        cls, text: Evaluation, base: Evaluation, scored: Evaluation, *, is_base: bool = False
+    ) -> "Written":
         """From three results on the same items.
 
         Args:
             text: What the method writes.
             base: What the unsteered model writes.
             scored: The method by log-probability.
+            is_base: Whether the method is the unsteered model itself, whose gain is 0 and no estimate.
 
         Raises:
             ValueError: If they are not of the same items.
@@ -42,7 +45,9 @@ class Written(Consistent):
             accuracy=text.accuracy,
             interval=text.interval,
             gain=text.accuracy - base.accuracy,
-            gain_interval=paired_interval(text.correct, base.correct, base.clusters),
+            gain_interval=Interval(0.0, 0.0)
+            if is_base and bool((text.correct == base.correct).all())
+            else paired_interval(text.correct, base.correct, base.clusters),
             valid_rate=text.valid_rate,
             agreement=float((text.correct == scored.correct).mean()),
         )
