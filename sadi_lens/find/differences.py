@@ -24,7 +24,7 @@ from sadi_lens.engine.text import (
     warn_unknown,
 )
 from sadi_lens.types.checks import checked
-from sadi_lens.types.data import ContrastivePair, cluster_codes
+from sadi_lens.types.data import ContrastivePair, pair_clusters
 from sadi_lens.types.differences import ActivationDifferences, UnitDifferences
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import COMPONENTS, HookedModel, ModelInfo, n_units, unit_shape
@@ -237,7 +237,6 @@ def unit_differences(
             scalar = (values[:, 0] - values[:, 1]).mean(dim=-1)
             differences[found.indices] = scalar[:, at[0], at[1]].cpu().numpy()
             bar.update(len(found.indices))
-    prompts = cluster_codes([one.prompt for one in pairs])
     return UnitDifferences(
-        mask.component, ModelInfo.of(model), mask.units, differences, task, prompts
+        mask.component, ModelInfo.of(model), mask.units, differences, task, pair_clusters(pairs)
     )

@@ -148,3 +148,13 @@ def _prompt_tokens(
     if not answers:
         return tuple(encode_prompt(model, prompt, prepend_bos=prepend_bos))
     return encode_item(model, prompt, answers, prepend_bos=prepend_bos).prompt
+
+
+def require_one_prompt(pairs: Sequence[ContrastivePair], what: str) -> None:
+    """Refuse pairs whose texts have different prompts, where only answers to one prompt can be compared."""
+    for row, pair in enumerate(pairs):
+        if pair.negative_prompt is not None:
+            raise ValueError(
+                f"{what} compares two answers to one prompt; pairs[{row}] has two prompts "
+                f"(negative_prompt {pair.negative_prompt[-40:]!r}). Use a ranking of the moments"
+            )

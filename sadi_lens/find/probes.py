@@ -86,17 +86,20 @@ def probe_units(
     *,
     n_folds: int,
     seed: int,
-    prompts: Int[np.ndarray, " pair"] | None = None,
+    clusters: Int[np.ndarray, " pair"] | None = None,
     progress: bool,
 ) -> Float[np.ndarray, "layer unit"]:
-    """``probe_accuracy`` of every unit: right texts against wrong ones, all of a prompt in the same fold.
+    """``probe_accuracy`` of every unit: right texts against wrong ones, all of a cluster in the same fold.
 
-    ``prompts`` numbers the prompt of each pair, where some share one: their right text is the same.
+    ``clusters`` numbers the cluster of each pair, where some share one (``pair_clusters``).
     """
     from sklearn.exceptions import ConvergenceWarning
 
     n, n_layers, n_units_, _ = right.shape
-    labels, groups = np.repeat([1, 0], n), np.tile(np.arange(n) if prompts is None else prompts, 2)
+    labels, groups = (
+        np.repeat([1, 0], n),
+        np.tile(np.arange(n) if clusters is None else clusters, 2),
+    )
     values = np.empty((n_layers, n_units_), dtype=np.float32)
     stopped = 0
     places = tqdm(np.ndindex(values.shape), total=values.size, desc="probes", disable=not progress)

@@ -19,18 +19,12 @@ from jaxtyping import Float
 
 from sadi_lens.find.direct import direct_gradients
 from sadi_lens.find.gradients import margin_gradients
-from sadi_lens.find.pair_activations import read_pairs
+from sadi_lens.find.pair_activations import read_pairs, require_one_prompt
 from sadi_lens.find.probes import probe_units
 from sadi_lens.find.strength_effects import exact_effects, integrated_gradients
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.checks import checked
-from sadi_lens.types.data import (
-    ContrastivePair,
-    Sample,
-    Task,
-    cluster_codes,
-    require_one_prompt,
-)
+from sadi_lens.types.data import ContrastivePair, Sample, Task, pair_clusters
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.scores import RANKINGS, Scores, t_values
 
@@ -103,7 +97,7 @@ def unit_scores(
         Scores [layer unit]; ``top_k_mask`` takes the units with the largest.
 
     Raises:
-        ValueError: If there is no pair, a name is unknown, pairs are of fewer prompts than folds, or a score cannot be
+        ValueError: If there is no pair, a name is unknown, pairs are of fewer clusters than folds, or a score cannot be
             had (not finite, no direct path, the same for every unit).
 
     Example:
@@ -118,15 +112,16 @@ def unit_scores(
         "progress": progress,
     }
     if ranking == "probe":
-        n_prompts = len({one.prompt for one in pairs})
-        if n_prompts < n_folds:
+        clusters = pair_clusters(pairs)
+        n = len(pairs) if clusters is None else len(set(clusters.tolist()))
+        if n < n_folds:
             raise ValueError(
-                f"a probe with {n_folds} folds needs pairs of at least {n_folds} prompts, got {len(pairs)} pairs of "
-                f"{n_prompts}; pass a smaller n_folds or more pairs"
+                f"a probe with {n_folds} folds needs pairs of at least {n_folds} clusters, got {len(pairs)} of "
+                f"{n}; pass a smaller n_folds or more pairs"
             )
         texts = read_pairs(model, pairs, component, **options)
-        prompts = cluster_codes([one.prompt for one in pairs])
-        values = probe_units(*texts, n_folds=n_folds, seed=seed, prompts=prompts, progress=progress)
+        options = {"n_folds": n_folds, "seed": seed, "progress": progress}
+        values = probe_units(*texts, clusters=clusters, **options)
     else:
         found = pair_arrays(model, pairs, component, ranking, **options)
         values = rank_pairs(ranking, found, np.ones((1, len(pairs))))[0]

@@ -19,10 +19,11 @@ from tqdm.auto import tqdm
 from sadi_lens.engine.scoring import score_answers
 from sadi_lens.engine.text import encode_pairs
 from sadi_lens.find.gradients import margin_gradients
+from sadi_lens.find.pair_activations import require_one_prompt
 from sadi_lens.interventions.unit_scaling import UnitScaling
 from sadi_lens.types.base import DEFAULT_POSITION, LARGEST
 from sadi_lens.types.checks import checked
-from sadi_lens.types.data import ContrastivePair, Sample, require_one_prompt
+from sadi_lens.types.data import ContrastivePair, Sample
 from sadi_lens.types.model import HookedModel, ModelInfo, n_units
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8

@@ -19,7 +19,7 @@ from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.evaluation import evaluate_all
 from sadi_lens.types.base import DEFAULT_POSITION
 from sadi_lens.types.checks import checked
-from sadi_lens.types.data import ContrastivePair, Sample, Task
+from sadi_lens.types.data import ContrastivePair, Sample, Task, pair_clusters
 from sadi_lens.types.masks import Mask, require_k, select_top
 from sadi_lens.types.model import HookedModel, ModelInfo, n_units
 from sadi_lens.types.paired import direction, mcnemar_p, paired_interval
@@ -57,19 +57,19 @@ def mask_stability(
         progress: Show bars.
 
     Raises:
-        ValueError: If there are fewer than 2 prompts (4 for ``"standardised"``), or ``k``, ``n_boot`` or the ranking
-            is out of range.
+        ValueError: If there are fewer than 2 clusters of pairs (4 for ``"standardised"``), or ``k``, ``n_boot`` or the
+            ranking is out of range.
     """
     drawn = _Drawn(model, task_or_pairs, component, k, ranking, prepend_bos, progress)
-    n, generator = drawn.n_prompts, np.random.default_rng(seed)
+    n, generator = drawn.n_clusters, np.random.default_rng(seed)
     counts = generator.multinomial(n, np.full(n, 1 / n), size=n_boot).astype(np.float64)
     halves = np.zeros((2, n_boot, n))
     for draw in range(n_boot):
         order = generator.permutation(n)
         halves[0, draw, order[: n // 2]] = 1
         halves[1, draw, order[n // 2 : 2 * (n // 2)]] = 1
-    halves = halves[..., drawn.prompts]
-    boot, signs = drawn.select(counts[:, drawn.prompts]), drawn.signs(generator, n_boot)
+    halves = halves[..., drawn.clusters]
+    boot, signs = drawn.select(counts[:, drawn.clusters]), drawn.signs(generator, n_boot)
     one, two = (drawn.select(half) for half in halves)
     noise = [drawn.select(half, signs) for half in halves]
     return Stability(
@@ -115,7 +115,7 @@ def pairs_needed(
         samples: Items to score SADI with each mask on (the dev split), if any.
         strength: SADI's strength there, the same for every mask.
         ranking: See ``mask_stability``.
-        n_draws: Subsets drawn of each size, without replacement, pairs of one prompt one after the other.
+        n_draws: Subsets drawn of each size, without replacement, pairs of one cluster one after the other.
         seed: Of the draws.
         position: Which tokens are edited, where samples are given.
         scoring: See ``evaluate``.
@@ -154,7 +154,7 @@ def _fewer(
 ) -> tuple[PairsCurve, Bool[np.ndarray, "size draw layer unit"]]:
     """Masks of subsets of each size; how like the whole mask, and masks of as many other pairs (NaN: too few left)."""
     generator, shape = np.random.default_rng(seed), (len(sizes), n_draws)
-    orders = [[generator.permutation(drawn.n_prompts) for _ in range(n_draws)] for _ in sizes]
+    orders = [[generator.permutation(drawn.n_clusters) for _ in range(n_draws)] for _ in sizes]
     signs = drawn.signs(generator, n_draws)
     disjoint, noise, noise_all = (np.full(shape, np.nan) for _ in range(3))
     masks = np.empty((*shape, *drawn.mask.selected.shape), dtype=bool)
@@ -239,11 +239,11 @@ class _Drawn:
         pairs, task = pairs_of(task_or_pairs)
         self.info, self.n, self.k = ModelInfo.of(model), len(pairs), k
         self.ranking, self.progress = ranking, progress
-        names = list(dict.fromkeys(one.prompt for one in pairs))
-        places = {name: place for place, name in enumerate(names)}
-        self.n_prompts, self.prompts = len(names), np.array([places[one.prompt] for one in pairs])
-        if len(names) < 2:
-            raise ValueError(f"pairs must hold at least 2 prompts to resample, got {len(names)}")
+        shared = pair_clusters(pairs)
+        self.clusters = np.arange(len(pairs)) if shared is None else shared
+        self.n_clusters = len(set(self.clusters.tolist()))
+        if self.n_clusters < 2:
+            raise ValueError(f"pairs must be of at least 2 clusters, got {self.n_clusters}")
         size = self.info.n_layers * n_units(self.info, component)
         require_k(k, size)
         self.chance = jaccard_chance(size, k)
@@ -277,16 +277,16 @@ class _Drawn:
         return found
 
     def signs(self, generator: np.random.Generator, n: int) -> Float[np.ndarray, "draw pair"]:
-        """-1 for the pairs in which right and wrong are exchanged, all of a prompt alike."""
-        return generator.choice([-1.0, 1.0], size=(n, self.n_prompts))[:, self.prompts]
+        """-1 for the pairs in which right and wrong are exchanged, all of a cluster alike."""
+        return generator.choice([-1.0, 1.0], size=(n, self.n_clusters))[:, self.clusters]
 
     def subsets(
         self, orders: Sequence[np.ndarray], size: int
     ) -> tuple[np.ndarray, np.ndarray, Bool[np.ndarray, " draw"]]:
-        """``size`` pairs in each order of the prompts, as many behind of other prompts, and whether there are."""
+        """``size`` pairs in each order of the clusters, as many behind of other clusters, and whether there are."""
         counts, found = np.zeros((2, len(orders), self.n)), np.zeros(len(orders), dtype=bool)
         for draw, order in enumerate(orders):
-            place = np.argsort(order)[self.prompts]
+            place = np.argsort(order)[self.clusters]
             pairs = np.argsort(place, kind="stable")
             behind = int(np.count_nonzero(place <= place[pairs[size - 1]]))
             counts[0, draw, pairs[:size]] = counts[1, draw, pairs[behind : behind + size]] = 1

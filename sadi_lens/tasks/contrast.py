@@ -84,7 +84,7 @@ def make_pairs(
             wrong = [_spaced(item.prompt, rng.choice([t for t in texts if t.strip()]))]
         else:
             wrong = [rng.choice(_others(item, answers))]
-        pairs += [ContrastivePair(item.prompt, right, one) for one in wrong]
+        pairs += [ContrastivePair(item.prompt, right, one, cluster=item.cluster) for one in wrong]
     return tuple(pairs)
 
 
@@ -117,7 +117,8 @@ def _hard_pairs(items: Sequence[Sample], scores: Any) -> tuple[ContrastivePair, 
         if not np.isfinite(found).all():
             raise ValueError(f"choice_scores must be finite, got {found} for {item.prompt[-40:]!r}")
         worst = item.wrong[int(np.argmax(found))]
-        pairs.append(ContrastivePair(item.prompt, right_answer(item), item.choices[worst]))
+        right, wrong = right_answer(item), item.choices[worst]
+        pairs.append(ContrastivePair(item.prompt, right, wrong, cluster=item.cluster))
     return tuple(pairs)
 
 

@@ -105,7 +105,9 @@ def _question_task(name: str) -> Task:
     return Task(
         name=name,
         pairs=tuple(
-            ContrastivePair(q.prompt, q.right, BLANK if name == "recall" else q.wrong)
+            ContrastivePair(
+                q.prompt, q.right, BLANK if name == "recall" else q.wrong, cluster=q.about
+            )
             for q in pairs
         ),
         pair_items=tuple(_sample(q, None) for q in pairs),

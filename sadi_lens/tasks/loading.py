@@ -36,8 +36,8 @@ def load_task(
     A row holds ``prompt, positive, negative`` (a pair; with ``negative_prompt`` for personas), ``prompt, choices,
     answer`` (the index of the right choice, its label or its text) or ``prompt, target`` (free text), and may hold
     ``aliases``, ``also_right`` and ``split``: ``"pairs"``, ``"dev"`` or ``"test"``. Rows without one go to ``pairs``
-    (pairs) and ``test`` (samples). Samples may hold ``cluster`` (what several items share: a fact, event, person or
-    text; intervals and tests count them as one draw) and ``group`` (what results are also told apart by, as a cue).
+    (pairs) and ``test`` (samples). ``cluster`` says what several rows share (a fact, event, person or text): intervals,
+    tests and resampling count them as one draw; ``group`` what results of samples are also told apart by, as a cue.
     Other columns are not read.
 
     Args:

@@ -69,6 +69,9 @@ def read_row(
     split = row.get("split")
     if split is not None:
         require_one_of("split", split, SPLITS)
+    cluster, group = (
+        None if row.get(one) is None else str(row[one]) for one in ("cluster", "group")
+    )
     wanted = _form(row)
     _require_texts(row, [field for field in wanted if field not in ("choices", "answer")])
     if wanted is PAIR_FIELDS:
@@ -78,14 +81,11 @@ def read_row(
         (positive, negative), bare = _spaced(
             ((row["prompt"], row["positive"]), (other, row["negative"])), space=space
         )
-        return ContrastivePair(row["prompt"], positive, negative, other), "pairs", bare
+        return ContrastivePair(row["prompt"], positive, negative, other, cluster), "pairs", bare
     if split == "pairs":
         raise ValueError(f"split 'pairs' needs {', '.join(PAIR_FIELDS)}, got {sorted(row)}")
     split = split or "test"
     prompt = row["prompt"]
-    cluster, group = (
-        None if row.get(one) is None else str(row[one]) for one in ("cluster", "group")
-    )
     if wanted is TARGET_FIELDS:
         aliases = tuple(_listed("aliases", row.get("aliases", ())))
         return (

@@ -139,7 +139,9 @@ def suggest_task(
     items = suggest_items(families, wordings, ending, seed, known)
     return Task(
         name="suggest",
-        pairs=tuple(ContrastivePair(i.prompt, i.right, i.wrong) for i in items["pairs"]),
+        pairs=tuple(
+            ContrastivePair(i.prompt, i.right, i.wrong, cluster=i.fact) for i in items["pairs"]
+        ),
         pair_items=tuple(_sample(item, None) for item in items["pairs"]),
         dev=tuple(_sample(item, "dev") for item in items["dev"]),
         test=tuple(_sample(item, "test") for item in items["test"]),

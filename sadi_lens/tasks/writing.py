@@ -52,6 +52,8 @@ def _rows(task: Task) -> Iterator[dict[str, Any]]:
         }
         if pair.negative_prompt is not None:
             row["negative_prompt"] = pair.negative_prompt
+        if pair.cluster is not None:
+            row["cluster"] = pair.cluster
         yield row
     for split in ("dev", "test"):
         for sample in getattr(task, split):

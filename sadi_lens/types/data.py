@@ -49,6 +49,8 @@ class ContrastivePair:
     negative: str
     negative_prompt: str | None = None
     """Prompt of the negative text; None: the same."""
+    cluster: str | None = None
+    """What it shares with others, as in ``Sample``; None: those of its prompt."""
 
     def __post_init__(self) -> None:
         require_fields(self)
@@ -177,8 +179,7 @@ class Task:
     def __post_init__(self) -> None:
         require_fields(self)
         _require_whole_characters(self)
-        # An item is a prompt with one of its answers, whichever of them holds the space between: sharing one is
-        # sharing the item.
+        # An item is a prompt with one of its answers, whichever of them holds the space between.
         items = {
             "pairs": {
                 (prompt.rstrip(), text.strip()): row
@@ -201,7 +202,7 @@ class Task:
 
 
 def _require_whole_characters(thing: Any) -> None:
-    """Refuse half of a surrogate pair in a text: no tokenizer reads it, and no file can hold it."""
+    """Refuse half of a surrogate pair in a text: no tokenizer reads it."""
     for one in fields(thing):
         value = getattr(thing, one.name)
         for text in value if isinstance(value, tuple) else (value,):
@@ -260,6 +261,16 @@ def clusters_of(samples: Sequence[Sample]) -> Int[np.ndarray, " item"] | None:
     return cluster_codes(names)
 
 
+def pair_clusters(pairs: Sequence[ContrastivePair]) -> Int[np.ndarray, " pair"] | None:
+    """Number of each pair's cluster, where none is named its prompt's: those pairs have the same right text.
+
+    Example:
+        >>> pair_clusters([ContrastivePair("2 + 2 =", " 4", one) for one in (" 3", " 5")]).tolist()
+        [0, 0]
+    """
+    return cluster_codes([(p.prompt, "") if p.cluster is None else p.cluster for p in pairs])
+
+
 def cluster_codes(names: Sequence[Hashable | None]) -> Int[np.ndarray, " item"] | None:
     """Number of each item's cluster; None where no two items share one.
 
@@ -278,16 +289,6 @@ def cluster_codes(names: Sequence[Hashable | None]) -> Int[np.ndarray, " item"] 
     if len(numbers) == len(keys):
         return None
     return np.array([numbers[key] for key in keys])
-
-
-def require_one_prompt(pairs: Sequence[ContrastivePair], what: str) -> None:
-    """Refuse pairs whose texts have different prompts, where only answers to one prompt can be compared."""
-    for row, pair in enumerate(pairs):
-        if pair.negative_prompt is not None:
-            raise ValueError(
-                f"{what} compares two answers to one prompt; pairs[{row}] has two prompts "
-                f"(negative_prompt {pair.negative_prompt[-40:]!r}). Use a ranking of the moments"
-            )
 
 
 def _answers(samples: Sequence[Sample]) -> dict[tuple[str, str], int]:

@@ -319,12 +319,17 @@ def test_a_probe_is_not_tested_on_a_text_that_it_was_fitted_on(llama, monkeypatc
     wrong = rng.standard_normal((120, 1, 4, 60))
     monkeypatch.setattr(rankings, "read_pairs", lambda *_args, **_options: (right, wrong))
 
-    def accuracy(prompts):
-        pairs = [sl.ContrastivePair(one, " ball", " box") for one in prompts]
+    def accuracy(prompts, clusters=(None,) * 120):
+        pairs = [
+            sl.ContrastivePair(one, " ball", " box", cluster=cluster)
+            for one, cluster in zip(prompts, clusters, strict=True)
+        ]
         return quiet(llama, pairs, "head", "probe").mean()
 
     assert accuracy([f"Ann {row}" for row in range(120)]) > 0.65
     assert accuracy([f"Ann {row // 3}" for row in range(120)]) == pytest.approx(0.5, abs=0.06)
+    facts = [str(row // 3) for row in range(120)]
+    assert accuracy([f"Ann {row}" for row in range(120)], facts) == pytest.approx(0.5, abs=0.06)
 
 
 def test_reference_reads_the_non_linearity_of_gated_mlps_and_is_signed_elsewhere(pairs):
@@ -440,9 +445,7 @@ def test_bad_input_is_refused(llama, pairs, samples):
         quiet(llama, pairs, "neurons", "signed")
     with pytest.raises(ValueError, match="at least 1 contrastive pair, got 0"):
         quiet(llama, [], "head", "signed")
-    with pytest.raises(
-        ValueError, match="5 folds needs pairs of at least 5 prompts, got 4 pairs of 4"
-    ):
+    with pytest.raises(ValueError, match="5 folds needs pairs of at least 5 clusters, got 4 of 4"):
         quiet(llama, pairs, "head", "probe")
     with pytest.raises(ValueError, match="standardised' needs at least 2 pairs, got 1"):
         quiet(llama, pairs[:1], "head", "standardised")

@@ -265,18 +265,20 @@ def test_units_that_vary_much_come_back_without_a_signal(llama, monkeypatch):
     assert f"swapped at random {found.noise.mean():.2f}" in str(found)
 
 
-def test_pairs_of_one_prompt_are_drawn_together(llama, monkeypatch):
-    """Twelve prompts in three pairs each. Pairs of a prompt are alike and differ in nothing else: halves that shared
-    a prompt would agree."""
+@pytest.mark.parametrize("is_named", [False, True])
+def test_pairs_of_one_cluster_are_drawn_together(llama, monkeypatch, is_named):
+    """Twelve prompts, or facts asked in three ways, in three pairs each. Those pairs are alike and differ in nothing
+    else: halves that shared a prompt or fact would agree."""
     import sadi_lens as sl
     from sadi_lens.measure import stability
 
     prompts = [one.prompt for one in many_pairs()[:12]]
     pairs = [
-        sl.ContrastivePair(prompt, " ball", wrong)
-        for prompt in prompts
+        sl.ContrastivePair(f"{wrong[1:]} ." * is_named + prompt, " ball", wrong, cluster=name)
+        for prompt, name in zip(prompts, prompts if is_named else [None] * 12, strict=True)
         for wrong in (" box", " hat", " hill")
     ]
+    assert len({one.prompt for one in pairs}) == (36 if is_named else 12)
     # Pair p has its own unit, p // 3, and nothing else: a half selects the units of its prompts.
     values = np.zeros((36, 3, 4, 1))
     values[np.arange(36), np.arange(36) // 12, np.arange(36) // 3 % 4] = 1
@@ -291,7 +293,7 @@ def test_pairs_of_one_prompt_are_drawn_together(llama, monkeypatch):
     assert (curve.jaccard_disjoint[0] == 0).all()
     assert np.isfinite(curve.jaccard_disjoint[1]).all()  # 18 pairs are six whole prompts
     assert np.isnan(curve.jaccard_disjoint[2]).all()
-    with pytest.raises(ValueError, match="at least 2 prompts to resample, got 1"):
+    with pytest.raises(ValueError, match="at least 2 clusters, got 1"):
         sl.measure.mask_stability(llama, pairs[:3], "head", 1, progress=False)
 
 
@@ -392,7 +394,7 @@ def test_resampling_refuses_bad_input(llama, samples):
     pairs = many_pairs(4)
     with pytest.raises(ValueError, match=r"k must be in \[1, 12\], got 13"):
         sl.measure.mask_stability(llama, pairs, "head", 13, progress=False)
-    with pytest.raises(ValueError, match="pairs must hold at least 2 prompts to resample, got 1"):
+    with pytest.raises(ValueError, match="pairs must be of at least 2 clusters, got 1"):
         sl.measure.mask_stability(llama, pairs[:1], "head", 1, progress=False)
     with pytest.raises(ValueError, match="n_boot must be at least 1, got 0"):
         sl.measure.mask_stability(llama, pairs, "head", 1, n_boot=0, progress=False)

@@ -123,7 +123,7 @@ def test_pairs_of_one_prompt_are_swapped_together(info):
     assert 0.02 < together / 300 < 0.09
     assert apart / 300 > 0.15
     alone = UnitDifferences("head", info, units, values[:3], "", prompts[:3])
-    with pytest.raises(ValueError, match="at least 2 prompts, all 3 pairs are of one"):
+    with pytest.raises(ValueError, match="at least 2 clusters of pairs, all 3 are of one"):
         sl.measure.sign_flip_null(alone)
 
 
@@ -137,6 +137,13 @@ def test_differences_know_which_pairs_are_of_one_prompt(llama, pairs):
     found = sl.find.unit_differences(llama, [*pairs, again], mask, progress=False)
     assert found.clusters.tolist() == [0, 1, 2, 3, 0]
     assert sl.find.unit_differences(llama, pairs, mask, progress=False).clusters is None
+    named = [replace(one, cluster="a fact" if row > 1 else None) for row, one in enumerate(pairs)]
+    assert sl.find.unit_differences(llama, named, mask, progress=False).clusters.tolist() == [
+        0,
+        1,
+        2,
+        2,
+    ]
 
 
 def test_a_sign_flip_null_is_stored_with_its_magnitudes(info, tmp_path):

@@ -42,6 +42,49 @@ def test_columns_cluster_and_group_are_read(tmp_path):
     ]
 
 
+def test_pairs_know_what_their_items_share(tmp_path):
+    """The fact of an item is that of its pairs, whatever the negatives; a file keeps it."""
+    import sadi_lens as sl
+    from sadi_lens.tasks.prompts import map_prompts
+
+    for name in ("hints", "suggest"):
+        task = sl.load_task(name)
+        clusters = [one.cluster for one in task.pair_items]
+        assert [one.cluster for one in task.pairs] == clusters
+        assert None not in clusters
+    items = sl.load_task("hints").pair_items[:3]
+    names = [one.cluster for one in items]
+    scores = np.zeros((3, 2))
+    for negatives in ("random", "blank", "other", "hard"):
+        made = sl.tasks.make_pairs(items, negatives, choice_scores=scores)
+        assert [one.cluster for one in made] == names
+    three = sl.Sample("Two and two is", (" four", " five", " six"), 0, cluster="sums")
+    assert [one.cluster for one in sl.tasks.make_pairs([three], "all")] == ["sums"] * 2
+    chat = map_prompts(sl.load_task("hints"), lambda prompt: "Well , " + prompt)
+    assert [one.cluster for one in chat.pairs[:3]] == names
+
+    own = (
+        sl.ContrastivePair("One", " is", " are", cluster="7"),
+        sl.ContrastivePair("A", " b", " b", "C", "8"),
+        sl.ContrastivePair("Six", " are", " is"),
+    )
+    path = tmp_path / "rows.jsonl"
+    sl.tasks.write_task(sl.Task("own", own), path)
+    assert sl.load_task(path).pairs == own
+
+
+def test_the_fact_of_a_pair_decides_what_was_made_from_it():
+    """Kept steps and cells of a run are not those of the same texts in other clusters."""
+    import dataclasses
+
+    import sadi_lens as sl
+    from sadi_lens.apps.experiments.prepare import task_hash
+
+    task = sl.load_task("hints")
+    first = dataclasses.replace(task.pairs[0], cluster="another")
+    assert task_hash(task) != task_hash(dataclasses.replace(task, pairs=(first, *task.pairs[1:])))
+
+
 def test_a_cut_never_parts_a_premise():
     from sadi_lens.tasks.benchmarks import _by_hash, _cut
     from sadi_lens.types.data import Sample

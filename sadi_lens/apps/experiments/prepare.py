@@ -182,7 +182,7 @@ class Inputs:
 def task_hash(task: Task) -> str:
     """Identity of everything in a task that decides a number."""
     parts = [samples_hash(getattr(task, name)) for name in ("pair_items", "dev", "test")]
-    pairs = [(p.prompt, p.positive, p.negative, p.negative_prompt) for p in task.pairs]
+    pairs = [(p.prompt, p.positive, p.negative, p.negative_prompt, p.cluster) for p in task.pairs]
     parts += [pairs, task.prompts]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 

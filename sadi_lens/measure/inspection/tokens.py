@@ -16,9 +16,10 @@ from sadi_lens.engine.positions import PositionTracker
 from sadi_lens.engine.runner import Runner
 from sadi_lens.engine.steering import applied
 from sadi_lens.engine.text import EncodedItem, encode_item, require_tokenizer
+from sadi_lens.find.pair_activations import require_one_prompt
 from sadi_lens.types.base import DEFAULT_POSITION, require_one_of
 from sadi_lens.types.checks import checked
-from sadi_lens.types.data import ContrastivePair, require_one_prompt
+from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import GenerationTrace, TokenRoles
 

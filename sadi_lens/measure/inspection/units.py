@@ -60,8 +60,8 @@ def sign_flip_null(
     """Largest mean difference of any unit when right and wrong answer are swapped at random in each pair.
 
     The null of "no unit tells the answers apart": the sign of each pair's whole difference is arbitrary then
-    (a sign-flip permutation test over pairs; maxima over units control for looking at all of them). Pairs of one prompt
-    have the same right text and are swapped together.
+    (a sign-flip permutation test over pairs; maxima over units control for looking at all of them). Pairs of one
+    cluster (a fact; a prompt where none is named) are swapped together.
 
     Args:
         differences: Of every unit of a component: ``all_unit_differences``.
@@ -69,7 +69,7 @@ def sign_flip_null(
         seed: Their seed; the global random state is not touched.
 
     Raises:
-        ValueError: If ``draws`` is below 20, there are fewer than 2 pairs or prompts, or a value is not finite.
+        ValueError: If ``draws`` is below 20, there are fewer than 2 pairs or clusters, or a value is not finite.
     """
     values = np.asarray(differences.values, dtype=np.float32)
     if draws < 20:
@@ -80,15 +80,15 @@ def sign_flip_null(
         raise ValueError(
             f"differences must be finite, {int((~np.isfinite(values)).sum())} of {values.size} are not"
         )
-    prompts = np.arange(len(values)) if differences.clusters is None else differences.clusters
-    _, prompts = np.unique(prompts, return_inverse=True)
-    if not prompts.any():
+    clusters = np.arange(len(values)) if differences.clusters is None else differences.clusters
+    _, clusters = np.unique(clusters, return_inverse=True)
+    if not clusters.any():
         raise ValueError(
-            f"a sign-flip null needs at least 2 prompts, all {len(values)} pairs are of one"
+            f"a sign-flip null needs at least 2 clusters of pairs, all {len(values)} are of one"
         )
     generator = np.random.default_rng(seed)
     both = np.array([-1, 1], dtype=np.float32)
-    signs = generator.choice(both, size=(draws, prompts.max() + 1))[:, prompts]
+    signs = generator.choice(both, size=(draws, clusters.max() + 1))[:, clusters]
     maxima = np.full(draws, -np.inf, dtype=np.float32)
     magnitudes = np.zeros(draws, dtype=np.float32)
     step = max(1, 2**24 // draws)

@@ -88,7 +88,7 @@ class Material:
     @property
     def origin(self) -> dict[str, Any]:
         """What everything that is read of the model depends on."""
-        pairs = [(one.prompts, one.positive, one.negative) for one in self.pairs]
+        pairs = [(one.prompts, one.positive, one.negative, one.cluster) for one in self.pairs]
         return {"pairs": pairs, "task": self.task, "weights": weights_of(self.model)}
 
     @property

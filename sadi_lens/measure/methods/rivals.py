@@ -26,7 +26,7 @@ from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.candidates import Candidate
 from sadi_lens.measure.evaluation import evaluate_all
 from sadi_lens.measure.methods.base import Material, UnavailableError
-from sadi_lens.types.data import Sample
+from sadi_lens.types.data import Sample, pair_clusters
 from sadi_lens.types.masks import top_k_mask
 from sadi_lens.types.model import ModelInfo
 
@@ -105,11 +105,12 @@ def iti(material: Material, budget: int | None) -> list[Candidate]:
     """Heads by probe accuracy, by K and strength.
 
     Raises:
-        UnavailableError: If the pairs are of fewer prompts than a probe has folds.
+        UnavailableError: If the pairs are of fewer clusters than a probe has folds.
     """
-    n = len({one.prompt for one in material.pairs})
+    clusters = pair_clusters(material.pairs)
+    n = len(material.pairs) if clusters is None else len(set(clusters.tolist()))
     if n < FOLDS:
-        raise UnavailableError(f"its probes have {FOLDS} folds, and the pairs are of {n} prompts")
+        raise UnavailableError(f"its probes have {FOLDS} folds, and the pairs are of {n} clusters")
     scores = material.scores("head", "probe")
     chosen = material.grid([k for k in ITI_KS if k <= scores.values.size], ITI_STRENGTHS, budget)
     made = {
