@@ -226,7 +226,7 @@ def fitting(
     items: Sequence[tuple[tuple[str, ...], tuple[str, ...]]],
     what: str,
     *,
-    too_long: str = "error",
+    too_long: str | None = "error",
     room: int = 0,
     prepend_bos: bool | None = None,
 ) -> list[int]:
@@ -236,7 +236,7 @@ def fitting(
         model: A bridged model.
         items: Prompts and answers of each; one prompt for all answers, or one for each.
         what: What they are, for the message.
-        too_long: ``"error"`` refuses, ``"skip"`` leaves them out with a warning; both name the rows.
+        too_long: ``"error"`` (None: of a caller without it) refuses, ``"skip"`` leaves out, with a warning.
         room: Tokens that are to follow.
         prepend_bos: See ``encode``.
 
@@ -254,17 +254,17 @@ def fitting(
         return room + max(len(encode(tokenizer, text, prepend_bos=prepend_bos)) for text in texts)
 
     lengths = [length(*item) if n_ctx else 0 for item in items]
-    long = [row for row, one in enumerate(lengths) if one > n_ctx]
-    if not long:
+    if not (long := [row for row, one in enumerate(lengths) if one > n_ctx]):
         return list(range(len(items)))
     named = ", ".join(f"{row} ({lengths[row]})" for row in long[:_ROWS_NAMED])
-    more = ", ..." if len(long) > _ROWS_NAMED else ""
     message = (
         f"{len(long)} of {len(items)} {what} must fit the context of {n_ctx} tokens"
-        f"{f' with max_new_tokens {room}' if room else ''}; too long are rows (tokens) {named}{more}"
+        f"{f' with max_new_tokens {room}' if room else ''}; too long are rows (tokens) {named}"
+        f"{', ...' if len(long) > _ROWS_NAMED else ''}"
     )
-    if too_long == "error":
-        raise ValueError(f"{message}. Shorten them, or leave them out: too_long='skip'")
+    if too_long != "skip":
+        how = ": too_long='skip'" if too_long else ""
+        raise ValueError(f"{message}. Shorten them, or leave them out{how}")
     if len(long) == len(items):
         raise ValueError(f"{message}: none is left")
     warnings.warn(f"{message}. They are left out", stacklevel=5)

@@ -239,7 +239,7 @@ def joined(
 
 
 def fitting_samples(
-    model: HookedModel, samples: Sequence[Sample], settings: Settings, *, too_long: str
+    model: HookedModel, samples: Sequence[Sample], settings: Settings, *, too_long: str | None
 ) -> Sequence[Sample]:
     """The samples that fit the context; words that the model does not know are warned about."""
     if settings.scoring == "generation":

@@ -14,7 +14,7 @@ from sadi_lens.tasks.contrast import NEGATIVES, make_pairs
 from sadi_lens.tasks.files import SUFFIXES, find_file, read_hub, read_rows
 from sadi_lens.tasks.judgement import JUDGEMENT
 from sadi_lens.tasks.knowledge import KNOWLEDGE
-from sadi_lens.types.base import require_one_of
+from sadi_lens.types.base import SharedItemsError, require_one_of
 from sadi_lens.types.checks import as_path, checked
 from sadi_lens.types.data import SPLITS, Sample, Task
 
@@ -104,10 +104,10 @@ def load_benchmark(
             prompts=tuple(dict.fromkeys(one.prompt for one in parts["test"])) if is_open else (),
             pair_items=tuple(parts["pairs"]),
         )
-    except ValueError as error:
-        if duplicates == "drop" or "must be disjoint" not in str(error):
+    except SharedItemsError as error:
+        if duplicates == "drop":
             raise
-        raise ValueError(
+        raise SharedItemsError(
             f"{error}; duplicates='drop' leaves them out of the earlier split"
         ) from error
 

@@ -99,6 +99,10 @@ LARGEST = 1e16
 is 0, and a model would go on with zeros to finite, wrong logits."""
 
 
+class SharedItemsError(ValueError):
+    """The same item stands in two splits of a task."""
+
+
 class NotFiniteError(ValueError):
     """Numbers that a finite strength took out of the model's range: they are never handed out as a result."""
 

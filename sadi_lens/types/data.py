@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
-from sadi_lens.types.base import require_one_of
+from sadi_lens.types.base import SharedItemsError, require_one_of
 from sadi_lens.types.checks import require_fields
 from sadi_lens.types.wording import short
 
@@ -163,7 +163,7 @@ class Task:
     """Contrastive pairs that make the mask, ``dev`` to choose on and ``test`` to report on.
 
     Raises:
-        ValueError: If the same item stands in two splits.
+        SharedItemsError: If the same item stands in two splits (a ValueError).
     """
 
     name: str
@@ -194,7 +194,7 @@ class Task:
             if shared:
                 rows = sorted({(items[first][one], items[second][one]) for one in shared})
                 named = ", ".join(f"{one} = {two}" for one, two in rows[:5])
-                raise ValueError(
+                raise SharedItemsError(
                     f"{first} and {second} of task {self.name!r} must be disjoint, "
                     f"{len({prompt for prompt, _ in shared})} prompts stand in both, first "
                     f"{shared[0][0][-60:]!r} (rows {first} = {second}: {named})"

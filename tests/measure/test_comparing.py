@@ -301,13 +301,13 @@ def test_every_builtin_offers_candidates_within_its_budget(llama, pairs):
                 assert len(set(labels)) == len(labels), one.name
 
 
-def test_probes_of_fewer_prompts_than_folds_are_left_out_with_a_note(llama, pairs):
+def test_probes_of_fewer_clusters_than_folds_are_left_out_with_a_note(llama, pairs):
     """Six pairs, but of four prompts: a pair more with another wrong answer is no other prompt."""
     from sadi_lens.measure.choosing import candidates_of
     from sadi_lens.measure.methods import METHODS, Material, UnavailableError
 
     more = [dataclasses.replace(one, negative=" Ann") for one in pairs[:2]]
-    with pytest.raises(UnavailableError, match="5 folds, and the pairs are of 4 prompts"):
+    with pytest.raises(UnavailableError, match="5 folds, and the pairs are of 4 clusters"):
         candidates_of(METHODS["iti"], Material(llama, (*pairs, *more)), 7)
 
 
