@@ -105,13 +105,14 @@ class Peaks:
         start, stop = columns
         if start or stop not in (None, after.shape[-2]):
             after = after[..., start:stop, :]
-        after = after.detach()
-        for noted in (self._few, self._ends):  # of a pass that did not come to its end
-            noted.pop(site, None)
+        if after.requires_grad:
+            after = after.detach()
         # At every token of a text, one look at all layers costs less than one at each.
         if after.numel() <= FEW:
+            self._ends.pop(site, None)  # of a pass that did not come to its end
             self._few[site] = after.clone()
         else:
+            self._few.pop(site, None)
             self._ends[site] = _extremes(after)
 
     def overflow(self) -> tuple[Bool[Tensor, "row ..."], str] | None:
@@ -124,7 +125,8 @@ class Peaks:
         if not parts:
             return None
         device = parts[0].device
-        if torch.cat([one.to(device).flatten() for one in parts]).abs().max() <= LARGEST:
+        low, high = torch.aminmax(torch.cat([one.to(device).reshape(-1) for one in parts]))
+        if max(-float(low), float(high)) <= LARGEST:  # where any is NaN both are
             return None
         ends |= {site: _extremes(one) for site, one in few.items()}
         peaks = {site: torch.maximum(high, -low) for site, (high, low) in ends.items()}
