@@ -13,7 +13,6 @@ import numpy as np
 
 from sadi_lens.types.base import not_one_of
 
-
 MOST_VALUES = 1 << 20
 """Of one tensor, in a fingerprint."""
 
