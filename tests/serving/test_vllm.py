@@ -420,7 +420,7 @@ def test_a_model_other_than_that_of_the_tables_is_refused(engine, monkeypatch, n
         require_plain(config)
 
 
-def test_settings_of_the_engine_itself_are_not_overridden(checkpoint, tables):
+def test_settings_of_the_engine_itself_are_not_overridden(vllm_settings, checkpoint, tables):  # noqa: ARG001
     import sadi_lens as sl
 
     with pytest.raises(ValueError, match="enforce_eager is set by VLLMEngine itself, got False"):
