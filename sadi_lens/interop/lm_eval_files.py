@@ -46,20 +46,22 @@ def export_lm_eval_task(samples: Sequence[Sample], folder: str | Path, *, name: 
             raise ValueError(
                 f"a task needs choices of which one is right (prompt {one.prompt[-40:]!r})"
             )
-        if one.prompt != one.prompt.rstrip(" "):
+        if one.prompt != one.prompt.rstrip():
             raise ValueError(
-                f"the harness moves spaces at the end of a prompt into the answer: move them there yourself "
-                f"(prompt {one.prompt[-40:]!r})"
+                f"the harness moves spaces and line breaks at the end of a prompt into the answer: move them there "
+                f"yourself (prompt {one.prompt[-40:]!r})"
             )
     folder = as_path("folder", folder)
     data, task = folder / f"{name}.jsonl", folder / f"{name}.yaml"
     for path in (data, task):
         if path.exists():
             raise FileExistsError(f"{path} exists; choose another name or folder")
-    lines = [
-        json.dumps({"prompt": one.prompt, "choices": list(one.choices), "answer": one.answer})
+    rows = [
+        {"prompt": one.prompt, "choices": list(one.choices), "answer": one.answer}
         for one in samples
     ]
+    lines = ("\n".join(map(json.dumps, rows)) + "\n").encode()
+    _require_read_back(lines, rows)
     config: dict[str, Any] = {
         "task": name,
         "dataset_path": "json",
@@ -73,8 +75,23 @@ def export_lm_eval_task(samples: Sequence[Sample], folder: str | Path, *, name: 
         "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
         "metadata": {"version": 1.0},
     }
-    write_whole(data, ("\n".join(lines) + "\n").encode())
+    write_whole(data, lines)
     return write_whole(task, yaml.safe_dump(config, sort_keys=False).encode())
+
+
+def _require_read_back(lines: bytes, rows: list[dict[str, Any]]) -> None:
+    """The harness reads JSON through pyarrow, which makes dates of texts where all in a column look like some."""
+    from pyarrow import json as arrow
+
+    options = arrow.ReadOptions(block_size=len(lines))
+    found = arrow.read_json(io.BytesIO(lines), read_options=options).to_pylist()
+    for row, other in zip(rows, found, strict=True):
+        for name in ("prompt", "choices"):
+            if row[name] != other[name]:
+                raise ValueError(
+                    f"the harness would read {name} {row[name]!r:.80} as {other[name]!r:.80}: all of them look like "
+                    "dates. Begin every choice with its space, or add a word"
+                )
 
 
 @checked()

@@ -6,6 +6,7 @@ lm_eval.simple_evaluate("sadi", model_args={"pretrained": ..., "intervention": .
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 try:
@@ -19,6 +20,7 @@ except ModuleNotFoundError as error:
     ) from error
 from lm_eval.api.model import TemplateLM  # pyright: ignore[reportMissingImports]
 from lm_eval.api.registry import register_model  # pyright: ignore[reportMissingImports]
+from lm_eval.models.utils import normalize_gen_kwargs  # pyright: ignore[reportMissingImports]
 
 from sadi_lens.engine.generation import generate
 from sadi_lens.engine.intervention import Intervention
@@ -26,8 +28,15 @@ from sadi_lens.engine.scoring import score_answers
 from sadi_lens.engine.text import EncodedItem, encode, require_context, require_tokenizer
 from sadi_lens.models import load_model
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
-from sadi_lens.types.model import ModelInfo
+from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.store import load
+
+OF_THE_HARNESS = ("batch_size", "device", "max_batch_size")
+"""What it hands to every model."""
+OF_SAMPLING = (
+    *("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"),
+)
+"""Settings of a task that change nothing in greedy text."""
 
 
 @register_model("sadi")  # pyright: ignore[reportUntypedClassDecorator]  # lm_eval is not typed
@@ -42,26 +51,31 @@ class SadiLM(TemplateLM):  # pyright: ignore[reportUntypedBaseClass]
         **harness: What the harness hands to every model (batch size, device); batches are our own.
 
     Raises:
-        ValueError: If the position is unknown, the folder holds no intervention, or it is for another model.
+        ValueError: If an argument or the position is unknown, the folder holds no intervention, it is for another
+            model, or ``dtype`` is not that of a bridged model.
     """
 
     def __init__(
         self,
         pretrained: Any,
-        intervention: str | Intervention | None = None,
+        intervention: str | Path | Intervention | None = None,
         position: str = DEFAULT_POSITION,
         dtype: str | None = None,
         **harness: Any,
     ) -> None:
         super().__init__()
+        for name in harness:  # a misspelled ``intervention`` would run unsteered
+            known = ("pretrained", "intervention", "position", "dtype", *OF_THE_HARNESS)
+            require_one_of("argument of the model 'sadi'", name, known)
         require_one_of("position", position, POSITIONS)
-        device = harness.get("device")
-        is_named = isinstance(pretrained, str)
-        self.model: Any = (
-            load_model(pretrained, dtype=dtype, device=device) if is_named else pretrained
-        )
+        if not isinstance(pretrained, HookedModel):
+            pretrained = load_model(pretrained, dtype=dtype, device=harness.get("device"))
+        self.model: Any = pretrained
+        found = str(self.model.cfg.dtype).removeprefix("torch.")
+        if dtype not in (None, "auto", found):
+            raise ValueError(f"dtype must be that of the loaded model, {found}, got {dtype!r}")
         self.tokenizer: Any = require_tokenizer(self.model)
-        if isinstance(intervention, str):
+        if isinstance(intervention, str | Path):
             intervention = load(intervention, model=self.model)
         if intervention is not None:
             if not isinstance(intervention, Intervention):
@@ -127,24 +141,28 @@ class SadiLM(TemplateLM):  # pyright: ignore[reportUntypedBaseClass]
         )
 
     def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:  # noqa: ARG002
-        """Continuations, cut before the first of the request's stop texts."""
+        """Continuations, cut before the first of the request's stop texts.
+
+        Settings as the harness's own models read them: any temperature above 0 samples. A prompt that is asked several
+        times is sampled anew each time.
+        """
         texts: list[str] = []
-        for request in requests:
+        for seed, request in enumerate(requests):
             prompt, asked = request.args
-            settings = dict(asked)
-            until = settings.pop("until", None) or []
-            length = int(settings.pop("max_gen_toks", 256))
-            if not settings.get("do_sample"):
-                settings = {}
+            settings: dict[str, Any] = dict(normalize_gen_kwargs(asked, 256))
+            until, length = settings.pop("until"), settings.pop("max_gen_toks")
+            if not settings["do_sample"]:
+                settings = {k: v for k, v in settings.items() if k not in OF_SAMPLING}
             (text,) = generate(
                 self.model,
                 prompt,
                 self.intervention,
                 position=self.position,
                 max_new_tokens=length,
+                seed=seed,
                 **settings,
             )
-            for stop in [until] if isinstance(until, str) else until:
+            for stop in until:
                 text = text.partition(stop)[0] if stop else text
             texts.append(text)
         return texts

@@ -50,7 +50,7 @@ def merge(shards: Sequence[Shard], items: Sequence[Sample] | Sequence[Contrastiv
     if not shards:
         raise ValueError("shards must hold at least 1, got 0")
     first = shards[0]
-    for name in ("count", "call", "settings", "items"):
+    for name in ("count", "call", "made_with", "settings", "items"):
         values = list(dict.fromkeys(str(getattr(one, name)) for one in shards))
         if len(values) > 1:
             raise ValueError(f"shards are of different calls: {name} is {' and '.join(values)}")

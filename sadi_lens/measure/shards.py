@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -21,8 +22,9 @@ from sadi_lens.measure.nulls import null_band
 from sadi_lens.measure.sweeps import sweep
 from sadi_lens.types.checks import MOST, checked
 from sadi_lens.types.data import Sample, items_hash
-from sadi_lens.types.model import HookedModel, ModelInfo
+from sadi_lens.types.model import HookedModel, ModelInfo, fingerprint
 from sadi_lens.types.results.shards import Shard
+from sadi_lens.types.store import versions
 
 CALLS = (activation_differences, evaluate, sweep, null_band)
 """Functions whose items may be shared."""
@@ -90,7 +92,14 @@ def run_shard(
         hash_of_items(items),
         len(own),
         function(model, own, *args, **options),
+        _made_with(model),
     )
+
+
+def _made_with(model: HookedModel) -> str:
+    """What decides numbers beside weights and arguments; both dtypes of a model have one fingerprint."""
+    dtype = str(next(model.original_model.parameters()).dtype).removeprefix("torch.")
+    return ", ".join([dtype, *(f"{name} {number}" for name, number in versions().items())])
 
 
 @checked()
@@ -168,22 +177,36 @@ def _name(thing: Any) -> str:
     return getattr(thing, "__qualname__", None) or type(thing).__qualname__
 
 
-def _stable(value: Any) -> Any:
-    """JSON that is the same in every process for the same value."""
+def _stable(value: Any, above: tuple[int, ...] = ()) -> Any:
+    """JSON that is the same in every process for the same value, and another one for another value."""
     if value is None or isinstance(value, str | int | float | bool):
         return value if value == value else "nan"
+    if id(value) in above:  # it holds itself
+        return _name(value)
+
+    def inner(one: Any) -> Any:
+        return _stable(one, (*above, id(value)))
+
     if hasattr(value, "detach"):
-        value = value.detach().cpu().numpy()
+        kind, value = str(value.dtype), value.detach().cpu()
+        value = value.float().numpy() if kind == "torch.bfloat16" else value.numpy()
     if isinstance(value, np.ndarray | np.generic):
         array = np.ascontiguousarray(value)
+        if array.dtype == object:
+            return [list(array.shape), *map(inner, array.ravel().tolist())]
         return [str(array.dtype), list(array.shape), hashlib.sha256(array.tobytes()).hexdigest()]
     if is_dataclass(value) and not isinstance(value, type):
-        own = [_stable(getattr(value, one.name)) for one in fields(value) if one.compare]
+        own = [inner(getattr(value, one.name)) for one in fields(value) if one.compare]
         return [_name(type(value)), *own]
     if isinstance(value, Mapping):
-        return [[_stable(key), _stable(value[key])] for key in sorted(value, key=str)]
+        return [[inner(key), inner(value[key])] for key in sorted(value, key=str)]
     if isinstance(value, Sequence):
-        return [_stable(one) for one in value]
+        return [inner(one) for one in value]
+    if isinstance(value, AbstractSet):
+        return sorted(map(inner, value), key=json.dumps)
     if isinstance(value, type) or inspect.isroutine(value):
         return [value.__module__, value.__qualname__]
-    return [_name(value), str(getattr(value, "label", ""))]
+    if callable(getattr(value, "parameters", None)):  # a model
+        return [_name(value), fingerprint(value.parameters())]
+    own = vars(value) if hasattr(value, "__dict__") else {}
+    return [_name(value), str(getattr(value, "label", "")), inner(own)]

@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from sadi_lens.serving.rule import first_edited
@@ -42,7 +43,7 @@ def admit(
         ValueError: If the name or the position is unknown, the prompt's length is not within the text, or an argument
             of ours is misspelled. Unsteered output is never the answer to a steered request.
     """
-    ours = {key: value for key, value in (extra or {}).items() if key.startswith("sadi")}
+    ours = {key: value for key, value in (extra or {}).items() if is_ours(key)}
     if not ours:
         return None
     for key in ours:
@@ -65,6 +66,12 @@ def admit(
         LENGTH_KEY: length,
         DIGEST_KEY: tables[name].digest,
     }
+
+
+def is_ours(key: str) -> bool:
+    """Whether an argument is one of ours, or was meant to be: what is misspelled would run unsteered."""
+    word = key.strip().lower()
+    return NAME_KEY in word or bool(get_close_matches(word, (NAME_KEY, LENGTH_KEY), cutoff=0.75))
 
 
 def asked_of(extra: Mapping[str, Any] | None) -> Asked | None:

@@ -6,26 +6,37 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from sadi_lens.engine.intervention import Intervention
-from sadi_lens.engine.passes import valid_answers
-from sadi_lens.engine.text import EncodedItem, cut_item, encode
+from sadi_lens.engine.prompts import Prompt, prompt_ids, several_prompts
+from sadi_lens.engine.text import cut_item, require_context
 from sadi_lens.measure.calls import are_texts, require_told_apart, split_of
-from sadi_lens.measure.outcomes import ChoiceScores, Origin, choice_outcomes, text_outcome
+from sadi_lens.measure.outcomes import Origin, choice_outcomes, text_outcome
 from sadi_lens.measure.picks import Answers
-from sadi_lens.serving.asked import LENGTH_KEY, NAME_KEY
 from sadi_lens.serving.checkpoint import checkpoint_folder, checkpoint_info
 from sadi_lens.serving.plugin import environment
+from sadi_lens.serving.requests import (
+    SCORED,
+    asking,
+    scores_of,
+    settings_of,
+    stop_tokens,
+    texts_to_score,
+)
 from sadi_lens.serving.server import EXTENSION, NOT_INSTALLED
 from sadi_lens.serving.tables import export_tables, read_tables
-from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
+from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, NotFiniteError, require_one_of
+from sadi_lens.types.checks import checked
 from sadi_lens.types.data import Sample, items_hash
 from sadi_lens.types.results import Evaluation
 
 SCORINGS = ("sum", "per_token", "generation")
+SET = ("model", "dtype", "enforce_eager", "generation_config", "worker_extension_cls")
+"""Settings of ``vllm.LLM`` that the engine sets itself."""
 
 
 class VLLMEngine:
@@ -58,6 +69,11 @@ class VLLMEngine:
                 raise
             raise ImportError(NOT_INSTALLED) from error
         self._scratch = tempfile.TemporaryDirectory(prefix="sadi_lens-tables-")
+        taken = sorted(set(settings) & {*SET})
+        if taken:
+            raise ValueError(
+                f"{taken[0]} is set by VLLMEngine itself, got {settings[taken[0]]!r}; leave it out"
+            )
         self.info = checkpoint_info(checkpoint_folder(str(path), settings.get("revision")))
         self._added = 0
         if isinstance(tables, Mapping):
@@ -79,13 +95,17 @@ class VLLMEngine:
                 "PYTHONPATH), and name it in VLLM_PLUGINS if that is set"
             )
         self.tokenizer: Any = self.llm.get_tokenizer()
-        self._stops = self._stop_tokens(str(path))
+        self._stops = stop_tokens(str(path))
+        sizes = self.llm.llm_engine.model_config
+        cfg = SimpleNamespace(n_ctx=sizes.max_model_len, d_vocab=sizes.get_vocab_size())
+        self._reader: Any = SimpleNamespace(tokenizer=self.tokenizer, cfg=cfg)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Tables that a call may name."""
         return tuple(sorted(self._door.sadi_lens_tables))
 
+    @checked()
     def add(self, interventions: Mapping[str, Intervention]) -> None:
         """More tables, by name.
 
@@ -104,9 +124,10 @@ class VLLMEngine:
         folder = Path(self._scratch.name) / str(self._added)
         return export_tables(interventions, folder, model=self.info)
 
+    @checked()
     def generate(
         self,
-        prompts: str | Sequence[str],
+        prompts: Prompt | Sequence[Prompt],
         table: str | Sequence[str | None] | None = None,
         *,
         position: str = DEFAULT_POSITION,
@@ -118,37 +139,39 @@ class VLLMEngine:
         """Continue prompts; greedy unless asked otherwise. In float32 the same tokens as ``sl.generate``.
 
         Args:
-            prompts: One or several.
+            prompts: One or several: text, token ids or the messages of a chat.
             table: Name, one for all or one a prompt; ``"NAME@POSITION"`` has its own position, None is unsteered.
             position: Which tokens it acts on.
             max_new_tokens: At most this many tokens a prompt.
             prepend_bos: See ``sadi_lens.engine.text.encode``.
             skip_special_tokens: Passed to the tokenizer's decode.
-            **sampling: Of ``vllm.SamplingParams``: ``temperature``, ``top_p``, ``seed``, ...
+            **sampling: Of ``vllm.SamplingParams``: ``temperature``, ``top_p``, ``seed``, ``stop``, ``stop_token_ids``
+                (beside the checkpoint's own, unless ``ignore_eos``), ...
 
         Returns:
             The continuation of each prompt, without the prompt.
 
         Raises:
-            ValueError: If a name or the position is unknown, names are not one a prompt, or a text does not fit.
+            ValueError: If a name or the position is unknown, names are not one a prompt, or a prompt has no token or
+                does not fit the context with ``max_new_tokens``.
+            NotFiniteError: If a strength takes the model out of the range of numbers.
         """
-        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-        require_one_of("position", position, POSITIONS)
-        named = [table] * len(prompts) if isinstance(table, str) or table is None else list(table)
-        if len(named) != len(prompts):
-            raise ValueError(f"table must be one a prompt: {len(named)} for {len(prompts)} prompts")
-        rows = [encode(self.tokenizer, one, prepend_bos=prepend_bos) for one in prompts]
-        settings = {
-            "temperature": 0.0,
-            "max_tokens": max_new_tokens,
-            "ignore_eos": True,  # only what the checkpoint's generation config names ends a text
-            "stop_token_ids": self._stops,
-            **sampling,
-        }
+        several = several_prompts(prompts)
+        named = [table] * len(several) if isinstance(table, str) or table is None else list(table)
+        if len(named) != len(several):
+            raise ValueError(f"table must be one a prompt: {len(named)} for {len(several)} prompts")
+        rows = [
+            prompt_ids(self._reader, one, prepend_bos=prepend_bos, room=max_new_tokens)
+            for one in several
+        ]
+        settings = settings_of(sampling, self._stops, max_new_tokens)
+        if not rows:
+            return []
         found = self._run(rows, [self._asked(one, position) for one in named], settings)
         tokens = [list(one.outputs[0].token_ids) for one in found]
         return self.tokenizer.batch_decode(tokens, skip_special_tokens=skip_special_tokens)
 
+    @checked()
     def evaluate(
         self,
         samples: Sequence[Sample],
@@ -166,7 +189,7 @@ class VLLMEngine:
         Args:
             samples: At least one, all with choices or all with a target (then text is generated and matched).
             table: Name; None is unsteered. A list gives a list of results, all from one batch of requests.
-            position: Which tokens it acts on.
+            position: Which tokens it acts on; that of the result.
             scoring: One of ``SCORINGS``; free text is always generated.
             task: Name written into the result.
             label: Name of the row, or a list of them; default that of the intervention.
@@ -174,19 +197,25 @@ class VLLMEngine:
             max_new_tokens: Room for a free-text answer.
 
         Raises:
-            ValueError: If there is no sample or no table, kinds are mixed, or a name, position or scoring is unknown.
+            ValueError: If there is no sample or no table, kinds are mixed, a name, position or scoring is unknown, a
+                table names another position than ``position``, or a text does not fit the context.
+            NotFiniteError: If a strength takes the model out of the range of numbers.
         """
         require_one_of("scoring", scoring, SCORINGS)
-        require_one_of("position", position, POSITIONS)
         is_text = are_texts(samples)
         require_told_apart(samples, scoring)
         is_one = table is None or isinstance(table, str)
         named = [table] if table is None or isinstance(table, str) else list(table)
+        asked = [self._asked(one, position) for one in named]
         labels = [label] if isinstance(label, str) else label or [*map(self._label, named)]
         if not named or len(labels) != len(named):
             raise ValueError(f"label must name every table: {len(labels)} for {len(named)}")
+        for one in asked:
+            if one is not None and (own := one.partition("@")[2]) != position:
+                raise ValueError(
+                    f"evaluate has one position for all tables, {position!r}, got {one!r}; pass position={own!r}"
+                )
         origin = Origin(self.info, task, split_of(samples), position, scoring)
-        asked = [self._asked(one, position) for one in named]
         answers = Answers.of(samples)
         if scoring == "generation" or is_text:
             texts = self.generate(
@@ -205,7 +234,17 @@ class VLLMEngine:
             return found[0] if is_one else found
         cut = partial(cut_item, self.tokenizer, prepend_bos=prepend_bos)
         items = [cut(one.prompt, one.choices) for one in samples]
-        scores = self._scores(items, asked)
+        for one, item in zip(samples, items, strict=True):
+            longest = max(len(item.prompt) + len(answer) for answer in item.answers)
+            require_context(self._reader, longest, one.prompt, 1)  # vLLM generates a token, too
+        texts = list(texts_to_score(items, len(asked)))
+        found = self._run(
+            [[*prompt, *answer] for *_, prompt, answer in texts],
+            [asked[way] for way, *_ in texts],
+            SCORED,
+            lengths=[len(prompt) for *_, prompt, _ in texts],
+        )
+        scores = scores_of(items, texts, found)
         if scoring == "per_token":
             scores.divide([[len(answer) for answer in item.answers] for item in items])
         found = list(choice_outcomes(samples, labels, origin, scores, answers, is_grid=False))
@@ -214,43 +253,14 @@ class VLLMEngine:
     def _label(self, table: str | None) -> str:
         if table is None:
             return "unsteered"
-        require_one_of("table", table, self.names)  # position is one for all rows
-        return str(self._door.sadi_lens_tables[table].label)
-
-    def _scores(self, items: Sequence[EncodedItem], asked: Sequence[str | None]) -> ChoiceScores:
-        """Log-probability of every answer, each text a request of its own; what they share comes from the cache."""
-        texts = [
-            (way, row, column, item.prompt, answer)
-            for row, item in enumerate(items)
-            for way in range(len(asked))
-            for column, answer in enumerate(item.answers)
-        ]
-        settings = {"temperature": 0.0, "max_tokens": 1, "prompt_logprobs": 1}
-        found = self._run(
-            [[*prompt, *answer] for *_, prompt, answer in texts],
-            [asked[way] for way, *_ in texts],
-            settings,
-            lengths=[len(prompt) for *_, prompt, _ in texts],
-        )
-        shape = (len(asked), len(items), max(len(item.answers) for item in items))
-        scores = np.full(shape, np.nan, dtype=np.float32)
-        argmax = np.full((*shape, max(len(answer) for *_, answer in texts)), -1)
-        for (way, row, column, prompt, answer), one in zip(texts, found, strict=True):
-            rows = one.prompt_logprobs[len(prompt) :]
-            scores[way, row, column] = sum(
-                each[token].logprob for each, token in zip(rows, answer, strict=True)
-            )
-            argmax[way, row, column, : len(answer)] = [
-                next(token for token, each in own.items() if each.rank == 1) for own in rows
-            ]
-        valid = valid_answers(items, argmax)
-        return ChoiceScores(scores, valid, None, np.ones(len(items), dtype=bool))
+        return str(self._door.sadi_lens_tables[table.partition("@")[0]].label)
 
     def _asked(self, table: str | None, position: str) -> str | None:
         if table is None:
             return None
         name, at, own = table.partition("@")
         require_one_of("table", name, self.names)
+        require_one_of("position", own if at else position, POSITIONS)
         return f"{name}@{own if at else position}"
 
     def _run(
@@ -265,23 +275,15 @@ class VLLMEngine:
 
         ends = [len(row) for row in rows] if lengths is None else lengths
         params = [
-            SamplingParams(
-                **settings, extra_args=None if one is None else {NAME_KEY: one, LENGTH_KEY: end}
-            )
+            SamplingParams(**settings, extra_args=asking(one, end))
             for one, end in zip(asked, ends, strict=True)
         ]
         prompts = [{"prompt_token_ids": list(row)} for row in rows]
-        return self.llm.generate(prompts, params, use_tqdm=False)
-
-    def _stop_tokens(self, path: str) -> list[int]:
-        from transformers import AutoConfig, GenerationConfig
-
-        try:
-            own: Any = GenerationConfig.from_pretrained(path)
-        except OSError:
-            own = AutoConfig.from_pretrained(path)
-        found = own.eos_token_id
-        return [] if found is None else [found] if isinstance(found, int) else list(found)
+        found = self.llm.generate(prompts, params, use_tqdm=False)
+        for row, (one, name) in enumerate(zip(found, asked, strict=True)):
+            if one.outputs[0].finish_reason == "error":
+                raise NotFiniteError("an edited activation or a logit", str(name), f"text {row}")
+        return found
 
 
 @contextmanager

@@ -1,9 +1,11 @@
-"""The three places where vLLM is changed: the door, the prefix cache's keys, the model runner."""
+"""Where vLLM is changed: the door, the prefix cache's keys, the model runner (and ``overflow``, ``http``)."""
 
 from collections.abc import Callable
 from typing import Any
 
 from sadi_lens.serving.asked import admit, asked_of
+from sadi_lens.serving.http import patch_http
+from sadi_lens.serving.overflow import patch_sampling, patch_scheduler
 from sadi_lens.serving.rule import edited_span
 from sadi_lens.serving.tables import read_tables
 from sadi_lens.serving.worker import Steering
@@ -38,6 +40,8 @@ def install(named: Callable[[], list[str]]) -> None:
     _patch_door(named)
     _patch_cache_keys()
     _patch_runner(GPUModelRunner, named)
+    patch_sampling(GPUModelRunner)
+    patch_scheduler()
     setattr(GPUModelRunner, _MARK, True)
 
 
@@ -52,6 +56,7 @@ def _patch_door(named: Callable[[], list[str]]) -> None:
         own_init(self, *args, **kwargs)
         folders = named()
         self.sadi_lens_tables = read_tables(folders) if folders else {}
+        patch_http()
 
     def process(self: Any, *args: Any, **kwargs: Any) -> Any:
         request = own(self, *args, **kwargs)
@@ -111,13 +116,14 @@ def _patch_runner(runner: Any, named: Callable[[], list[str]]) -> None:
         found = own_prepare(self, scheduler_output, scheduled)
         batch, spans, first = self.input_batch, [], 0
         for row, n_new in enumerate(int(one) for one in scheduled):
-            params = self.requests[batch.req_ids[row]].sampling_params
+            name = batch.req_ids[row]
+            params = self.requests[name].sampling_params
             asked = None if params is None else asked_of(params.extra_args)
             if asked is not None:
                 computed = int(batch.num_computed_tokens_cpu[row])
                 start, stop = edited_span(asked.position, asked.prompt_length, computed, n_new)
                 if start < stop:
-                    spans.append((asked, first + start, first + stop))
+                    spans.append((asked, first + start, first + stop, name))
             first += n_new
         if self.sadi_lens is not None:
             self.sadi_lens.begin(spans)

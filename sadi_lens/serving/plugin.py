@@ -27,6 +27,16 @@ def table_folders() -> list[str]:
 
 
 def environment(folders: Sequence[Path]) -> dict[str, str]:
-    """What vLLM's processes must find in their environment to steer by these tables."""
+    """What vLLM's processes must find in their environment to steer by these tables.
+
+    Raises:
+        ValueError: If a folder's name cannot stand in a list of folders.
+    """
+    for one in folders:
+        if os.pathsep in str(one.resolve()):
+            raise ValueError(
+                f"the folder {str(one.resolve())!r} has {os.pathsep!r} in its name, which separates folders in "
+                f"{TABLES}; move the tables"
+            )
     named = os.pathsep.join(str(one.resolve()) for one in folders)
     return {TABLES: named, "VLLM_USE_V2_MODEL_RUNNER": "0"}

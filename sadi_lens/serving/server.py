@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import socket
 import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
@@ -50,7 +51,8 @@ def launch(
         extra: More arguments of vLLM's server.
 
     Raises:
-        ValueError: If the tables cannot be used with this model.
+        ValueError: If the tables cannot be used with this model, or there is no such port.
+        OSError: If the address or port cannot be listened on: another server has it.
         RuntimeError: If vLLM is not installed here, or its plugins are switched off.
     """
     info = checkpoint_info(checkpoint_folder(model))
@@ -67,6 +69,7 @@ def launch(
             "vLLM would not find the plugin 'sadi_lens' here, and requests would run unsteered: install sadi_lens in "
             "this environment (pip install .), not only on PYTHONPATH"
         )
+    _require_free(host, port)
     command = [
         *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
         *("--model", model, "--served-model-name", info.name, "--dtype", dtype),
@@ -81,6 +84,23 @@ def launch(
         "sep='\\n')"
     )
     return Launch(command, {**os.environ, **environment(tables)}, client)
+
+
+def _require_free(host: str, port: int) -> None:
+    """Refuse an address that vLLM would find taken only after it has begun to load."""
+    if not 1 <= port <= 65535:
+        raise ValueError(f"port must be in [1, 65535], got {port}")
+    try:
+        family, kind, *_, address = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM)[
+            0
+        ]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise OSError(
+            f"cannot listen on {host}:{port} ({error.strerror}); give another port, or end what listens there"
+        ) from error
 
 
 def _is_registered() -> bool:

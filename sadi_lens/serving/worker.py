@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sadi_lens.serving.asked import Asked
 from sadi_lens.serving.checkpoint import checkpoint_folder, checkpoint_info
+from sadi_lens.serving.overflow import is_over
 from sadi_lens.serving.tables import SteeringTable, read_tables
 
 Key = tuple[str, int]
@@ -22,6 +23,10 @@ Rows = slice | Tensor
 
 SITES = {"head": "self_attn.o_proj", "neuron": "mlp.down_proj", "mlp_out": "mlp", "hidden": ""}
 """Module within a block, in the architectures of ``checkpoint.ARCHITECTURES``."""
+
+
+LOAD_FORMATS = ("auto", "safetensors")
+"""Ways to load that read the files which ``checkpoint_info`` compares."""
 
 
 class Steering:
@@ -55,6 +60,14 @@ class Steering:
         self.rows: dict[str, Rows] = {}
         self.due: set[Key] = set()
         """Sites that edit in this step and were not reached yet."""
+        self.owners: list[tuple[int, int, str]] = []
+        """(start, stop, request) of the edited tokens of this step."""
+        self.over: Tensor | None = None
+        """For each token up to the last edited one, whether an edit left the range of numbers."""
+        self.overflowed: set[str] = set()
+        """Requests of the last step of which one did."""
+        self.steered: set[str] = set()
+        """Requests of which tokens were edited in the last step."""
         self.edited = 0
         """Spans of tokens edited so far."""
 
@@ -113,16 +126,25 @@ class Steering:
                     term[where] *= scale
             if shift is not None:
                 activation[where] += shift
+            if self.over is not None and (scale is not None or shift is not None):
+                whole = activation[where]
+                for term in other_terms:
+                    whole = whole + term[where]
+                self.over[where] |= is_over(whole)
         self.due.discard(key)
 
-    def begin(self, spans: Sequence[tuple[Asked, int, int]]) -> None:
-        """The edited tokens of the step that comes, as (what, start, stop) among its packed tokens.
+    def begin(self, spans: Sequence[tuple[Asked, int, int, str]]) -> None:
+        """The edited tokens of the step that comes, as (what, start, stop, request) among its packed tokens.
 
         Raises:
             RuntimeError: If this worker lacks the table that the door admitted.
         """
         found: dict[str, list[tuple[int, int]]] = {}
-        for asked, start, stop in spans:
+        self.owners = [(start, stop, request) for _, start, stop, request in spans]
+        self.steered, self.overflowed = {request for *_, request in self.owners}, set()
+        last = max((stop for _, stop, _ in self.owners), default=0)
+        self.over = torch.zeros(last, dtype=torch.bool, device=self.device) if last else None
+        for asked, start, stop, _ in spans:
             table = self.tables.get(asked.name)
             if table is None or table.digest != asked.digest:
                 raise RuntimeError(
@@ -148,7 +170,7 @@ class Steering:
 
     def abandon(self) -> None:
         """Nothing is edited until the next step is prepared."""
-        self.rows, self.due = {}, set()
+        self.rows, self.due, self.over = {}, set(), None
 
     def end(self) -> None:
         """The step is over.
@@ -156,12 +178,25 @@ class Steering:
         Raises:
             RuntimeError: If a site that had to edit was never reached: what was computed is not steered.
         """
-        due = sorted(self.due)
+        due, over = sorted(self.due), self.over
         self.abandon()
         if due:
             raise RuntimeError(
                 f"vLLM ran past the steering of {due}; what it computed is unsteered"
             )
+        if over is not None:
+            rows = self._of_all_workers(over).tolist()
+            self.overflowed = {name for start, stop, name in self.owners if any(rows[start:stop])}
+
+    def _of_all_workers(self, over: Tensor) -> Tensor:
+        """Under tensor parallelism each worker sees its own heads and neurons."""
+        if self.world == 1:
+            return over
+        from vllm.distributed import (  # pyright: ignore[reportMissingImports]
+            tensor_model_parallel_all_reduce,
+        )
+
+        return tensor_model_parallel_all_reduce(over.float()) > 0
 
 
 def require_plain(config: Any) -> None:
@@ -185,6 +220,22 @@ def require_plain(config: Any) -> None:
         "LoRA": (config.lora_config is not None, "merge the adapter into the checkpoint"),
         "quantised weights": (config.quant_config is not None, "use a floating-point checkpoint"),
         "an external KV cache": (config.kv_transfer_config is not None, "leave it out"),
+        "a configuration other than the checkpoint's": (
+            bool(config.model_config.hf_overrides),
+            "leave --hf-overrides out",
+        ),
+        "weights other than the checkpoint's": (
+            str(config.load_config.load_format) not in LOAD_FORMATS,
+            "leave --load-format out",
+        ),
+        "another implementation of the model": (
+            str(config.model_config.model_impl) not in ("auto", "vllm"),
+            "leave --model-impl out",
+        ),
+        "a KV cache of another dtype": (
+            config.cache_config.cache_dtype != "auto",
+            "leave --kv-cache-dtype out",
+        ),
     }
     for name, (is_on, remedy) in bad.items():
         if is_on:

@@ -9,7 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+
 from sadi_lens.types.base import not_one_of
+
+MOST_VALUES = 1 << 20
+"""Of one tensor, in a fingerprint."""
 
 
 @runtime_checkable
@@ -70,7 +75,7 @@ class ModelInfo:
     d_mlp: int
     """Neurons per layer; 0 where a layer has none that can be hooked (mixture of experts)."""
     fingerprint: str
-    """Hash of shapes and a sample of every weight, equal for float32 and bfloat16 copies."""
+    """Hash of shapes and of values in every row and column, equal for float32 and bfloat16 copies."""
 
     @property
     def shape(self) -> str:
@@ -137,16 +142,29 @@ def fingerprint_of(model: HookedModel) -> str:
 
 
 def fingerprint(parameters: Iterable[Any]) -> str:
-    """A hash of the shapes of tensors and of 64 values of each."""
+    """A hash of the shapes of tensors and of values of each, one in every row and every column.
+
+    So a model of which a single unit was scaled (what ``export_folded`` does) is another one.
+    """
     digest = hashlib.sha256()
     for parameter in parameters:
         digest.update(str(tuple(parameter.shape)).encode())
         if parameter.is_meta:  # off-loaded to disk by accelerate: its shape must do
             continue
-        flat = parameter.detach().reshape(-1)
-        step = max(1, flat.numel() // 64)
-        digest.update(flat[::step][:64].bfloat16().float().cpu().numpy().tobytes())
+        values = _of_rows_and_columns(parameter.detach())
+        digest.update(values.bfloat16().float().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _of_rows_and_columns(values: Any) -> Any:
+    """A diagonal that begins again at the edge it meets: one value in every row (of all other axes) and column."""
+    matrix = values.reshape(-1, values.shape[-1]) if values.ndim > 1 else values.reshape(1, -1)
+    if not matrix.numel():
+        return matrix.reshape(-1)
+    longest = max(matrix.shape)
+    step = max(1, longest // MOST_VALUES)  # of packed weights, which are one long column
+    places = np.arange(0, longest, step)
+    return matrix[places % matrix.shape[0], places % matrix.shape[1]]
 
 
 @dataclass(frozen=True)

@@ -190,6 +190,21 @@ def test_cells_of_other_inputs_are_not_put_in_one_table(runs, tmp_path):
         runs(tmp_path / "one", mine, finish=True)
 
 
+def test_shards_of_a_model_in_another_dtype_are_refused(runs, tmp_path, monkeypatch):
+    """A node without a GPU loads float32 where the others load bfloat16; the fingerprint is the same."""
+    import torch
+
+    import sadi_lens as sl
+    from sadi_lens.apps.experiments import prepare
+
+    mine = small(tasks=["hints"], methods=["sadi"])
+    runs(tmp_path / "run", mine, shard=(0, 2))
+    half = sl.load_model("tiny", dtype=torch.bfloat16)
+    monkeypatch.setattr(prepare, "load_model", lambda _name: half)
+    with pytest.raises(ValueError, match='dtype of tiny: "float32" -> "bfloat16"'):
+        runs(tmp_path / "run", mine, shard=(1, 2))
+
+
 def test_shards_of_other_settings_are_refused(runs, tmp_path):
     runs(tmp_path, shard=(0, 2))
     with pytest.raises(ValueError, match=r"strengths: \[1.0, 5.0\] -> \[1.0, 6.0\]"):

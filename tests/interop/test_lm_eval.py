@@ -166,6 +166,54 @@ def test_rolling_text_is_refused_and_generation_stops_where_asked(harness, llama
         sl.interop.SadiLM(llama, scaling, "last")
 
 
+def test_a_task_s_generation_settings_are_those_of_the_harness(harness, llama, scaling):  # noqa: ARG001
+    """``max_new_tokens`` is another name of ``max_gen_toks``, a temperature samples, a repeat is another sample."""
+    from lm_eval.api.instance import Instance
+
+    import sadi_lens as sl
+
+    lm = sl.interop.SadiLM(llama, scaling, "every_step")
+
+    def asked(n=1, **settings):
+        return lm.generate_until(
+            [Instance("generate_until", {}, ("the ball is", settings), i) for i in range(n)]
+        )
+
+    def plain(n, **settings):
+        where = {"position": "every_step", "max_new_tokens": n, **settings}
+        return sl.generate(llama, "the ball is", scaling, **where)
+
+    for name in ("max_gen_toks", "max_new_tokens", "max_tokens"):
+        assert asked(until=[], **{name: 5}) == plain(5)
+    assert asked(max_gen_toks=6, top_p=0.5, temperature=0.0, do_sample=False) == plain(6)
+    first = llama.tokenizer(plain(1), add_special_tokens=False)["input_ids"][0]
+    assert asked(max_gen_toks=6, suppress_tokens=first) == plain(6, suppress_tokens=first)
+    assert plain(6) != plain(6, suppress_tokens=first)
+    drawn = asked(8, max_gen_toks=6, temperature=5.0)
+    assert drawn == asked(8, max_gen_toks=6, temperature=5.0)
+    assert len(set(drawn)) > 4
+    assert asked(max_gen_toks=6, temperature=5.0) == plain(6, do_sample=True, temperature=5.0)
+    with pytest.raises(ValueError, match="repetition_penaly"):
+        asked(max_gen_toks=6, repetition_penaly=9.0)
+
+
+def test_a_misspelled_argument_does_not_run_unsteered(harness, llama, scaling, tmp_path):  # noqa: ARG001
+    import sadi_lens as sl
+
+    with pytest.raises(ValueError, match=r"'sadi' must be one of .*did you mean 'intervention'"):
+        sl.interop.SadiLM(llama, interventon=scaling)
+    with pytest.raises(ValueError, match="dtype must be that of the loaded model, float32"):
+        sl.interop.SadiLM(llama, scaling, dtype="bfloat16")
+    path = sl.save(scaling, tmp_path / "saved")
+    for place in (path, str(path)):
+        found = sl.interop.SadiLM(llama, place, batch_size=8, max_batch_size=None, device=None)
+        assert found.intervention == scaling
+    llama.raw_model.save_pretrained(tmp_path / "m")
+    llama.tokenizer.save_pretrained(tmp_path / "m")
+    named = sl.interop.SadiLM(tmp_path / "m", path, dtype="bfloat16")
+    assert str(named.model.cfg.dtype) == "torch.bfloat16"
+
+
 def test_sadi_does_not_fit_the_steered_format(llama, scaling, differences, tmp_path):
     import sadi_lens as sl
     from sadi_lens.interop.lm_eval_files import export_lm_eval_steered
@@ -196,7 +244,10 @@ def test_a_task_holds_the_samples_as_given_and_refuses_what_it_cannot_say(many, 
         export_lm_eval_task(many, tmp_path, name="words")
     for wrong, words in (
         (sl.Sample("a", target="b"), "needs choices"),
-        (sl.Sample("a ", ("b", "c"), 0), "spaces at the end"),
+        (sl.Sample("a ", ("b", "c"), 0), "spaces and line breaks at the end"),
+        (sl.Sample("a\n", ("b", "c"), 0), "spaces and line breaks at the end"),
+        (sl.Sample("2020-01-02", ("b", "c"), 0), "would read prompt '2020-01-02' as datetime"),
+        (sl.Sample("a", ("2020-01-02", "2020-01-03"), 0), "would read choices .* as .datetime"),
     ):
         with pytest.raises(ValueError, match=words):
             export_lm_eval_task([wrong], tmp_path, name="other")

@@ -198,6 +198,65 @@ def test_what_cannot_be_merged_is_refused_by_name(model, task, scaling):
         merge([])
 
 
+def test_parts_of_other_dtypes_or_versions_are_refused(model, task, scaling, monkeypatch):
+    """A node without a GPU loads float32 where the others load bfloat16: one fingerprint, other numbers."""
+    import torch
+    import transformer_lens
+
+    import sadi_lens as sl
+    from sadi_lens.measure import shards
+
+    items = task.test[:8]
+
+    def part(index, on=model):
+        return sl.measure.run_shard(
+            sl.evaluate, on, items, scaling, shard=(index, 2), progress=False
+        )
+
+    first, second = part(0), part(1)
+    assert f"float32, sadi_lens {sl.__version__}, torch {torch.__version__}," in first.made_with
+    other = part(1, sl.load_model("tiny", dtype=torch.bfloat16))
+    assert other.settings == first.settings
+    with pytest.raises(ValueError, match=r"made_with is float32, .* and bfloat16, "):
+        sl.measure.merge([first, other], items)
+    monkeypatch.setattr(shards, "versions", lambda: {"torch": "9.9.9"})
+    with pytest.raises(ValueError, match=r"made_with is .* and float32, torch 9\.9\.9"):
+        sl.measure.merge([first, part(1)], items)
+    assert sl.measure.merge([first, second], items).n == 8
+    assert transformer_lens.__name__ in first.made_with
+
+
+def test_settings_of_a_shard_tell_values_apart():
+    """Interventions of one's own need not be dataclasses; what they hold decides numbers."""
+    import torch
+
+    from sadi_lens.measure.shards import _hash, _stable
+
+    class Own:
+        label = "mine"
+
+        def __init__(self, vector):
+            self.vector = vector
+            self.itself = self
+
+    values = [
+        *(Own(torch.tensor([one])) for one in (1.0, 2.0)),
+        *(Own(torch.tensor([one], dtype=torch.bfloat16)) for one in (3.0, 4.0)),
+        *(frozenset(one) for one in ([], [1], [1, 2], ["1"])),
+        *(np.array(one, dtype=object) for one in ([1], [2], ["1"])),
+        *(torch.nn.Linear(1, 1) for _ in range(2)),
+        *({"a": one} for one in (1, 1.5, "1", float("nan"))),
+    ]
+    assert len({_hash(_stable(one)) for one in values}) == len(values)
+    for one, same in (
+        ({3, 1, 2}, {2, 3, 1}),
+        (Own(torch.ones(2)), Own(torch.ones(2))),
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
+        (np.array(["x"], dtype=object), np.array(["x"], dtype=object)),
+    ):
+        assert _hash(_stable(one)) == _hash(_stable(same))
+
+
 @pytest.fixture(scope="module")
 def calls(model, task, heads, scaling):
     """Name of a call -> (its three shards, all items)."""

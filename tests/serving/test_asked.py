@@ -28,7 +28,10 @@ def test_an_admitted_request_says_everything_that_the_engine_needs(tables):
     assert asked_of(admit({"sadi": "polite", "sadi_prompt_tokens": 4}, tables, 9))[2] == 4
 
 
-@pytest.mark.parametrize("extra", [None, {}, {"other": 1}])
+OTHERS = {"other": 1, "session_id": "x", "kv_transfer_params": {}, "ec_transfer_params": {}}
+
+
+@pytest.mark.parametrize("extra", [None, {}, OTHERS])
 def test_an_unsteered_request_is_left_as_it_is(extra, tables):
     from sadi_lens.serving.asked import admit, asked_of
 
@@ -51,6 +54,8 @@ def test_an_unsteered_request_is_left_as_it_is(extra, tables):
         ({"sadi": "polite", "sadi_prompt_tokens": 2.5}, "got 2.5"),
         ({"sadi": "polite", "sadi_position": "all"}, "steering argument must be one of"),
         ({"sadi": "polite", "sadi_digest": "x"}, "steering argument must be one of"),
+        *(({one: "polite"}, f"got '{one}'") for one in ("Sadi", "SADI", " sadi", "sad", "saddi")),
+        *(({one: "polite"}, f"got '{one}'") for one in ("sadi-lens", "sadi_table", "use_sadi")),
     ],
 )
 def test_a_wrong_request_is_refused_with_the_value(extra, words, tables):

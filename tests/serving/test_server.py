@@ -75,14 +75,70 @@ def test_the_command_names_model_tables_and_a_client(checkpoint, tables, monkeyp
     compile(found.client, "client", "exec")
 
 
+def test_a_port_that_is_taken_and_a_folder_that_no_list_can_hold_are_refused(
+    checkpoint, tables, monkeypatch, tmp_path
+):
+    import shutil
+
+    from sadi_lens.serving import server
+
+    installed(monkeypatch, server)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port} .Address already"):
+            server.launch(str(checkpoint), [tables], port=port)
+    assert str(port) in server.launch(str(checkpoint), [tables], port=port).command
+    for wrong in (0, -1, 65536):
+        with pytest.raises(ValueError, match="port must be in"):
+            server.launch(str(checkpoint), [tables], port=wrong)
+    odd = tmp_path / f"a{os.pathsep}b"
+    shutil.copytree(tables, odd)
+    with pytest.raises(ValueError, match="in its name, which separates folders"):
+        server.launch(str(checkpoint), [odd])
+
+
+@pytest.mark.parametrize(
+    ("xargs", "others", "steers", "words"),
+    [
+        ({"sadi": "head"}, {}, True, ""),
+        ({"other": 1}, {"x": {"y": [1]}}, False, ""),
+        (None, None, True, ""),
+        ({"sadi": "head"}, {}, False, "beam search cannot be steered"),
+        ({}, {"sadi": "head"}, True, "asks for steering in 'sadi', which vLLM does not read"),
+        ({}, {"extra_body": {"vllm_xargs": {"sadi": "head"}}}, True, "in 'extra_body'"),
+        (None, {"extra_args": {"Sadi": "head"}}, False, "in 'extra_args'"),
+    ],
+)
+def test_what_would_be_ignored_is_a_fault(xargs, others, steers, words):
+    from sadi_lens.serving.http import fault_of
+
+    found = fault_of(xargs, others, steers=steers)
+    assert words in found
+    assert bool(words) == bool(found)
+
+
 @pytest.fixture(scope="module")
-def url(vllm_settings, checkpoint, tables):
+def overflowing(model, tmp_path_factory):
+    """A folder with a table that takes the model out of the range of numbers."""
+    import sadi_lens as sl
+
+    huge = sl.MaskedScaling(sl.Mask.from_units("head", [(2, 1)], model), 1e30)
+    return sl.serving.export_tables(
+        {"huge": huge}, tmp_path_factory.mktemp("huge") / "tables", model=model
+    )
+
+
+@pytest.fixture(scope="module")
+def url(vllm_settings, checkpoint, tables, overflowing):
     """A running server."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-c", "from sadi_lens.apps.cli import app; app()", "serve"]
-    options = ["--tables", str(tables), "--port", str(port), "--max-model-len", "256"]
+    options = ["--tables", str(tables), "--tables", str(overflowing)]
+    options += ["--port", str(port), "--max-model-len", "256"]
     more = ["--block-size", "32", "--gpu-memory-utilization", "0.3", "--max-num-seqs", "16"]
     process = subprocess.Popen(
         [*command, str(checkpoint), *options, *more], env={**os.environ, **vllm_settings}
@@ -141,6 +197,44 @@ def test_over_http_a_wrong_request_is_400_and_the_engine_lives(url, prompts, wro
     refused.value.close()
     assert refused.value.code == 400
     assert ask(url, prompts[0])
+
+
+def refused(url, prompt, **extra):
+    """(status, message) of a request that is refused."""
+    with pytest.raises(urllib.error.HTTPError) as error:
+        ask(url, prompt, **extra)
+    with error.value:
+        return error.value.code, error.value.read().decode()
+
+
+def test_over_http_what_vllm_would_ignore_is_400(url, prompts):
+    """Beam search runs requests of its own, and a field beside ``vllm_xargs`` is read by nobody."""
+    beams = {"use_beam_search": True, "n": 2}
+    asked = {"vllm_xargs": {"sadi": "head"}}
+    assert ask(url, prompts[0], **beams)
+    for extra, words in (
+        (beams | asked, "beam search cannot be steered"),
+        ({"sadi": "head"}, "which vLLM does not read"),
+        ({"extra_body": asked}, "which vLLM does not read"),
+        ({"vllm_xargs": {"Sadi": "head"}}, "steering argument must be one of"),
+    ):
+        code, said = refused(url, prompts[0], **extra)
+        assert (code, words in said) == (400, True), said
+
+
+def test_over_http_what_overflows_is_an_error_and_the_engine_lives(url, prompts, expected):
+    asked = {"vllm_xargs": {"sadi": "huge@every_step"}, "max_tokens": N_NEW}
+    code, said = refused(url, prompts[0], **asked)
+    assert code == 500
+    assert "Use a table of smaller strength" in said
+    body = {"prompt": prompts[0], "model": "random-llama", "stream": True, **asked}
+    request = urllib.request.Request(
+        f"{url}/v1/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        assert "Use a table of smaller strength" in answer.read().decode()
+    whole = ask(url, prompts[0], max_tokens=N_NEW)
+    assert whole.partition("<eos>")[0] == expected[None, "all"][0].partition("<eos>")[0]
 
 
 def test_other_options_of_the_command_go_to_the_server(checkpoint, tables, monkeypatch):

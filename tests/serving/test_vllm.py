@@ -222,7 +222,160 @@ def test_tables_that_come_at_run_time(engine, model, interventions, prompts):
     assert ours == sl.generate(model, prompts[:4], late, max_new_tokens=8)
 
 
-def test_tensor_parallel_over_two_workers(vllm_settings, checkpoint, tables, expected, prompts):  # noqa: ARG001
+def huge(model, unit=(2, 7), strength=1e30):
+    """Takes the model out of the range of numbers: hidden behind norms its logits are finite, and wrong."""
+    import sadi_lens as sl
+
+    return sl.MaskedScaling(sl.Mask.from_units("head", [unit], model), strength)
+
+
+def test_what_overflows_ends_with_an_error_and_its_neighbours_do_not(
+    engine, model, expected, prompts, samples
+):
+    import sadi_lens as sl
+
+    wide = sl.Mask.from_units("hidden", [(1, 5)], model)
+    bad = {"huge": huge(model), "wide": sl.MaskedScaling(wide, -1e25)}
+    engine.add(bad)
+    for name, one in bad.items():
+        for position in POSITIONS:
+            with pytest.raises(sl.types.NotFiniteError):
+                sl.generate(model, prompts[-1], one, position=position, max_new_tokens=4)
+            with pytest.raises(sl.types.NotFiniteError, match=f"under '{name}@{position}'"):
+                engine.generate(prompts[-1], name, position=position, max_new_tokens=4)
+        for scoring in ("sum", "generation"):
+            with pytest.raises(sl.types.NotFiniteError, match=f"under '{name}@last_prompt'"):
+                engine.evaluate(samples, [None, name], scoring=scoring)
+    from vllm import SamplingParams
+
+    rows = [engine.tokenizer(one)["input_ids"] for one in prompts]
+    asked = [("huge@every_step", None, "head@all")[row % 3] for row in range(len(rows))]
+    found = engine.llm.generate(
+        [{"prompt_token_ids": one} for one in rows],
+        [
+            SamplingParams(
+                temperature=0, max_tokens=N_NEW, extra_args=None if one is None else {"sadi": one}
+            )
+            for one in asked
+        ],
+        use_tqdm=False,
+    )
+    for row, (name, one) in enumerate(zip(asked, found, strict=True)):
+        if name == "huge@every_step":
+            assert one.outputs[0].finish_reason == "error"
+            continue
+        wanted = expected[None, "all"] if name is None else expected["head", "all"]
+        text = engine.tokenizer.decode(one.outputs[0].token_ids)
+        assert text.partition("<eos>")[0] == wanted[row].partition("<eos>")[0]
+
+
+def test_a_strength_below_the_bound_is_no_overflow(engine, model, prompts):
+    import sadi_lens as sl
+
+    strong = huge(model, strength=1e9)
+    engine.add({"strong": strong})
+    ours = engine.generate(prompts[:4], "strong", max_new_tokens=6)
+    assert ours == sl.generate(model, prompts[:4], strong, max_new_tokens=6)
+
+
+def test_prompts_of_every_kind_and_stops_as_in_generate(engine, model, interventions, prompts):
+    import sadi_lens as sl
+
+    head = interventions["head"]
+    ids = [engine.tokenizer(one)["input_ids"] for one in prompts[:3]]
+    whole = engine.generate(prompts[:3], "head", max_new_tokens=8)
+    assert engine.generate(ids, "head", max_new_tokens=8) == whole
+    assert engine.generate([], "head") == sl.generate(model, [], head) == []
+    assert engine.generate("", "head") == sl.generate(model, "", head)
+    for stop in (whole[0].split()[2], [whole[1].split()[1], "nowhere"]):
+        assert engine.generate(prompts[:3], "head", max_new_tokens=8, stop=stop) == sl.generate(
+            model, prompts[:3], head, max_new_tokens=8, stop_strings=stop
+        )
+    third = model.tokenizer(whole[0], add_special_tokens=False)["input_ids"][2]
+    eos = model.tokenizer.eos_token_id
+    assert engine.generate(
+        prompts[:3], "head", max_new_tokens=8, stop_token_ids=[third]
+    ) == sl.generate(model, prompts[:3], head, max_new_tokens=8, eos_token_id=[eos, third])
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "words"),
+    [
+        ({"n": 2}, ValueError, "n=2 is not for generate: repeat a prompt"),
+        ({"max_tokens": 2}, ValueError, "max_tokens=2 is not for generate: give max_new_tokens"),
+        ({"extra_args": {"sadi": "head"}}, ValueError, "is not for generate: name a table"),
+        ({"logprobs": 2}, ValueError, "is not for generate"),
+        ({"max_new_tokens": 0}, ValueError, "max_new_tokens must be at least 1, got 0"),
+        ({"max_new_tokens": True}, TypeError, "max_new_tokens must be a whole number"),
+        (
+            {"max_new_tokens": 400},
+            ValueError,
+            r"context of 256 tokens, got \d+ \+ max_new_tokens 400",
+        ),
+        ({"table": 3}, TypeError, "table must be text or a list of texts"),
+        ({"table": "head@"}, ValueError, "position must be one of"),
+        ({"prompts": None}, TypeError, "prompts must be text"),
+        ({"prompts": [[3, 10**6]]}, ValueError, "the model embeds"),
+        ({"prompts": [[]]}, ValueError, "at least one token"),
+    ],
+)
+def test_what_would_be_dropped_or_cut_is_refused(engine, options, kind, words):
+    given = {"prompts": "the ball is", "table": "head", **options}
+    with pytest.raises(kind, match=words):
+        engine.generate(**given)
+
+
+def test_a_result_says_the_position_that_its_table_acted_at(engine, model, interventions, samples):
+    import numpy as np
+
+    import sadi_lens as sl
+
+    with pytest.raises(
+        ValueError, match="one position for all tables, 'last_prompt', got 'head@al"
+    ):
+        engine.evaluate(samples, "head@all", label="x")
+    ours = engine.evaluate(samples, "head@all", position="all")
+    theirs = sl.evaluate(model, samples, interventions["head"], position="all", progress=False)
+    assert (ours.position, ours.label) == (theirs.position, theirs.label)
+    np.testing.assert_allclose(ours.choice_scores, theirs.choice_scores, atol=1e-4)
+    with pytest.raises(ValueError, match="must fit the context of 256 tokens"):
+        engine.evaluate([sl.Sample("the ball is " * 100, (" red", " blue"), 0)], "head")
+
+
+def test_every_one_of_several_samples_is_steered(engine, model, interventions, prompts):
+    """n > 1: each sample's tokens have the probabilities of the hooked model."""
+    import torch
+    from vllm import SamplingParams
+
+    import sadi_lens as sl
+
+    ids = engine.tokenizer(prompts[0])["input_ids"]
+    params = SamplingParams(
+        n=4, seed=3, max_tokens=6, logprobs=0, extra_args={"sadi": "hidden@every_step"}
+    )
+    (found,) = engine.llm.generate([{"prompt_token_ids": ids}], params, use_tqdm=False)
+    assert len({tuple(one.token_ids) for one in found.outputs}) > 1
+    for one in found.outputs:
+        text = torch.tensor([[*ids, *one.token_ids]])
+        with (
+            torch.inference_mode(),
+            sl.steer(
+                model, interventions["hidden"], position="every_step", prompt_lengths=[len(ids)]
+            ),
+        ):
+            wanted = model(text)[0].log_softmax(-1)[len(ids) - 1 : -1]
+        for step, token in enumerate(one.token_ids):
+            assert abs(float(wanted[step, token]) - one.logprobs[step][token].logprob) < 1e-4
+
+
+def test_tensor_parallel_over_two_workers(
+    vllm_settings,  # noqa: ARG001
+    checkpoint,
+    tables,
+    model,
+    expected,
+    prompts,
+):
     import sadi_lens as sl
 
     pair = sl.serving.VLLMEngine(
@@ -236,6 +389,42 @@ def test_tensor_parallel_over_two_workers(vllm_settings, checkpoint, tables, exp
     asked = requests(expected, prompts)
     assert differing(expected, asked, texts_of(pair, prompts, asked)) == []
     assert all(edited > 0 for edited in pair.llm.collective_rpc("sadi_lens_edited"))
+    for unit in ((2, 0), (2, 7)):  # a head of each worker
+        pair.add({f"huge{unit[1]}": huge(model, unit)})
+        with pytest.raises(sl.types.NotFiniteError, match=f"huge{unit[1]}"):
+            pair.generate(prompts[:2], [None, f"huge{unit[1]}"])
+    assert pair.generate(prompts[0], max_new_tokens=4) == sl.generate(
+        model, prompts[0], max_new_tokens=4
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("hf_overrides", {"rope_theta": 5.0}, "a configuration other than the checkpoint's"),
+        ("load_format", "dummy", "weights other than the checkpoint's"),
+        ("model_impl", "transformers", "another implementation"),
+        ("cache_dtype", "fp8", "a KV cache of another dtype"),
+    ],
+)
+def test_a_model_other_than_that_of_the_tables_is_refused(engine, monkeypatch, name, value, words):
+    """The checkpoint on disk is compared; these would run something else."""
+    from sadi_lens.serving.worker import require_plain
+
+    config = engine.llm.llm_engine.vllm_config
+    require_plain(config)
+    parts = (config.model_config, config.load_config, config.cache_config)
+    (part,) = (one for one in parts if hasattr(one, name))
+    monkeypatch.setattr(part, name, value)
+    with pytest.raises(RuntimeError, match=words):
+        require_plain(config)
+
+
+def test_settings_of_the_engine_itself_are_not_overridden(vllm_settings, checkpoint, tables):  # noqa: ARG001
+    import sadi_lens as sl
+
+    with pytest.raises(ValueError, match="enforce_eager is set by VLLMEngine itself, got False"):
+        sl.serving.VLLMEngine(checkpoint, tables, enforce_eager=False)
 
 
 def test_an_untried_version_is_refused_loudly(vllm_settings, tables, monkeypatch):  # noqa: ARG001

@@ -1,5 +1,7 @@
 """TransformerLens' names of components are accepted wherever ours are; results carry ours."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -102,3 +104,61 @@ def test_weights_that_were_written_to_are_another_model():
     assert after.name == before.name
     with pytest.warns(UserWarning, match="has the same shape but other weights"):
         mask.check(sl.types.ModelInfo.of(model))
+
+
+def test_a_model_of_which_one_unit_was_scaled_is_another_one(tmp_path):
+    """Every head and some neurons, each alone, as ``export_folded`` scales them; also one row of one matrix."""
+    import torch
+    from factories import random_llama
+
+    import sadi_lens as sl
+    from sadi_lens.types.model import fingerprint
+
+    hf, tokenizer = random_llama()
+    model = sl.load_model(hf, tokenizer=tokenizer)
+    seen = {sl.types.ModelInfo.of(model).fingerprint}
+    layer = hf.model.layers[1]
+    wide = model.cfg.d_head
+    columns = [
+        *((layer.self_attn.o_proj, slice(h * wide, (h + 1) * wide)) for h in range(model.cfg.n_heads)),
+        *((layer.mlp.down_proj, slice(n, n + 1)) for n in range(model.cfg.d_mlp)),
+    ]  # fmt: skip
+    for module, where in columns:
+        before = module.weight.detach().clone()
+        with torch.no_grad():
+            module.weight[:, where] *= 3
+        seen.add(fingerprint(hf.parameters()))
+        with torch.no_grad():
+            module.weight.copy_(before)
+    for row in range(model.cfg.d_mlp):
+        with torch.no_grad():
+            layer.mlp.up_proj.weight[row] *= 2
+        seen.add(fingerprint(hf.parameters()))
+        with torch.no_grad():
+            layer.mlp.up_proj.weight[row] /= 2
+    assert len(seen) == 1 + len(columns) + model.cfg.d_mlp
+    rounded = copy.deepcopy(hf).bfloat16()
+    assert fingerprint(rounded.parameters()) == fingerprint(hf.parameters())
+    mask = sl.Mask.from_units("neuron", [(1, 5)], model)
+    folded = sl.interventions.export_folded(model, sl.MaskedScaling(mask, 2.0), tmp_path / "folded")
+    path = sl.save(mask, tmp_path / "mask")
+    with pytest.raises(ValueError, match="has the same shape but weights"):
+        sl.load(path, model=sl.load_model(folded))
+
+
+def test_values_of_a_fingerprint_stand_in_every_row_and_column():
+    """Also of vectors, of more axes than two, and of packed weights, which are one long column."""
+    import torch
+
+    from sadi_lens.types import model as module
+
+    for shape in ((1,), (7,), (3, 5), (5, 3), (64, 64), (2, 3, 4), (1, 9), (9, 1)):
+        n = int(torch.tensor(shape).prod())
+        whole = torch.arange(n).reshape(shape)
+        found = module._of_rows_and_columns(whole).tolist()
+        matrix = whole.reshape(-1, shape[-1]) if len(shape) > 1 else whole[None]
+        assert {one // matrix.shape[1] for one in found} == {*range(matrix.shape[0])}
+        assert {one % matrix.shape[1] for one in found} == {*range(matrix.shape[1])}
+    assert module._of_rows_and_columns(torch.zeros(0, 4)).tolist() == []
+    packed = module._of_rows_and_columns(torch.zeros(5 << 20, 1, dtype=torch.uint8))
+    assert len(packed) == module.MOST_VALUES

@@ -47,6 +47,7 @@ class Inputs:
         def make() -> HookedModel:
             loaded = self.load(name)
             self._add("model", name, ModelInfo.of(loaded).fingerprint)
+            self._add("dtype of", name, str(loaded.cfg.dtype).removeprefix("torch."))
             return loaded
 
         return self._keep("model", name, make)
@@ -75,7 +76,7 @@ class Inputs:
     def of(self, cell: Cell) -> dict[str, str]:
         """Fingerprints of all that a cell that was run here was made from."""
         one = self.experiment
-        names = [f"model {cell.model}", f"task {cell.task}"]
+        names = [f"model {cell.model}", f"dtype of {cell.model}", f"task {cell.task}"]
         names += [f"task {cell.pair_task}"] if cell.pair_task not in ("", OWN) else []
         names += [f"toxic_texts {one.toxic_texts}"] if cell.negatives == "toxic" else []
         names += [f"classifier {one.classifier}"]

@@ -24,3 +24,5 @@ class Shard(Consistent):
     """Items of this shard."""
     value: Any
     """What the function returned for them."""
+    made_with: str = ""
+    """Dtype of the model and versions of the libraries, which decide numbers, too."""

@@ -1,0 +1,84 @@
+"""What vLLM's HTTP server would answer unsteered without a word is refused with HTTP 400.
+
+It reads ``vllm_xargs`` and no other field of ours, and beam search runs requests of its own that carry none.
+"""
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from sadi_lens.serving.asked import is_ours
+from sadi_lens.serving.overflow import SAID
+
+PROTOCOLS = {
+    "vllm.entrypoints.openai.completion.protocol": "CompletionRequest",
+    "vllm.entrypoints.openai.chat_completion.protocol": "ChatCompletionRequest",
+    "vllm.entrypoints.openai.responses.protocol": "ResponsesRequest",
+}
+_MARK = "sadi_lens_looks"
+
+
+def patch_http() -> None:
+    """Change the request classes that this process has loaded; there are none but in an HTTP server."""
+    from vllm.exceptions import VLLMValidationError  # pyright: ignore[reportMissingImports]
+
+    def looked_at(own: Callable[..., Any], *, steers: bool) -> Callable[..., Any]:
+        @wraps(own)
+        def convert(self: Any, *args: Any, **kwargs: Any) -> Any:
+            fault = fault_of(self.vllm_xargs, self.model_extra, steers=steers)
+            if fault:
+                raise VLLMValidationError(fault)
+            return own(self, *args, **kwargs)
+
+        return convert
+
+    for path, name in PROTOCOLS.items():
+        kind: Any = getattr(sys.modules.get(path), name, None)
+        if kind is None or getattr(kind, _MARK, False):
+            continue
+        kind.to_sampling_params = looked_at(kind.to_sampling_params, steers=True)
+        if hasattr(kind, "to_beam_search_params"):
+            kind.to_beam_search_params = looked_at(kind.to_beam_search_params, steers=False)
+        setattr(kind, _MARK, True)
+    _say_what_ended()
+
+
+def fault_of(xargs: Any, others: Any, *, steers: bool) -> str:
+    """Why a request would run unsteered though it asks to be steered; empty where it would not.
+
+    Args:
+        xargs: Its ``vllm_xargs``.
+        others: Fields that vLLM does not know.
+        steers: Whether it is run in a way that is steered.
+    """
+    elsewhere = [key for key, value in (others or {}).items() if _speaks_of_us(key, value)]
+    if elsewhere:
+        return (
+            f"the request asks for steering in {elsewhere[0]!r}, which vLLM does not read: write "
+            '"vllm_xargs": {"sadi": "NAME@POSITION"} (extra_body of OpenAI\'s client)'
+        )
+    if not steers and any(is_ours(key) for key in xargs or ()):
+        return "beam search cannot be steered: leave use_beam_search out, or 'sadi'"
+    return ""
+
+
+def _speaks_of_us(key: str, value: Any) -> bool:
+    held = list(value) if isinstance(value, dict) else []
+    inner = [value[one] for one in held] if isinstance(value, dict) else []
+    return is_ours(key) or any(_speaks_of_us(str(k), v) for k, v in zip(held, inner, strict=True))
+
+
+def _say_what_ended() -> None:
+    """VLLM calls every request that ends with an error an internal one of the server."""
+    module: Any = sys.modules.get("vllm.entrypoints.generate.base.serving")
+    if module is None:
+        return
+    for kind in list(vars(module).values()):
+        if isinstance(kind, type) and "_raise_if_error" in vars(kind):
+
+            def raise_if_error(self: Any, finish_reason: str | None, request_id: str) -> None:  # noqa: ARG001
+                if finish_reason == "error":
+                    raise module.GenerationError(SAID)
+
+            kind._raise_if_error = raise_if_error  # pyright: ignore[reportAttributeAccessIssue]
