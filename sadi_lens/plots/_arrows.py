@@ -5,19 +5,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.plots._layout import (
-    Margin,
-    counted,
-    escape,
-    evenly,
-    finish,
-    float32,
-    named,
-    prompt_text,
-    require_finite,
-    where,
-)
+from sadi_lens.plots._layout import Margin, evenly, finish, float32, require_finite, where
 from sadi_lens.plots._theme import Theme, require_theme
+from sadi_lens.plots._words import counted, escape, named, prompt_text
 from sadi_lens.types.checks import checked
 from sadi_lens.types.results import ActivationShifts
 

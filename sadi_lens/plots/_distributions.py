@@ -8,9 +8,7 @@ import plotly.graph_objects as go
 
 from sadi_lens.plots._layout import (
     Margin,
-    counted,
     difference_note,
-    escape,
     facts_of,
     finish,
     float32,
@@ -18,6 +16,7 @@ from sadi_lens.plots._layout import (
     units_of,
 )
 from sadi_lens.plots._theme import Theme, require_theme
+from sadi_lens.plots._words import counted, escape
 from sadi_lens.types.checks import checked
 from sadi_lens.types.differences import UnitDifferences
 from sadi_lens.types.model import COMPONENTS, unit_label

@@ -7,8 +7,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sadi_lens.plots._heatmap import ink_on
-from sadi_lens.plots._layout import MINUS, Margin, escape, finish, float32, require_finite
+from sadi_lens.plots._layout import Margin, finish, float32, require_finite
 from sadi_lens.plots._theme import Theme, require_theme
+from sadi_lens.plots._words import MINUS, escape
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.checks import checked
 

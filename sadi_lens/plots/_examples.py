@@ -9,17 +9,14 @@ import plotly.graph_objects as go
 from sadi_lens.plots._layout import (
     Margin,
     add_line,
-    counted,
-    escape,
     evenly,
     facts_of,
     finish,
     float32,
-    percent,
-    prompt_text,
     require_finite,
 )
 from sadi_lens.plots._theme import Theme, require_theme
+from sadi_lens.plots._words import counted, escape, percent, prompt_text
 from sadi_lens.types.checks import checked
 from sadi_lens.types.paired import mcnemar_p
 from sadi_lens.types.results import Evaluation

@@ -5,18 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.plots._layout import (
-    SUBTITLE_SIZE,
-    Margin,
-    counted,
-    escape,
-    finish,
-    integer_ticks,
-    named,
-    text_width,
-    units_of,
-)
+from sadi_lens.plots._layout import SUBTITLE_SIZE, Margin, finish, integer_ticks, units_of
 from sadi_lens.plots._theme import Theme, require_theme
+from sadi_lens.plots._words import counted, escape, named, text_width
 from sadi_lens.types.checks import checked
 from sadi_lens.types.masks import Mask
 

@@ -7,14 +7,12 @@ import plotly.graph_objects as go
 
 from sadi_lens.plots._heatmap import BAR_MARGIN, symmetric_range
 from sadi_lens.plots._layout import (
-    TIMES,
     Margin,
     difference_facts,
     difference_note,
     finish,
     float32,
     require_finite,
-    signed,
     units_of,
 )
 from sadi_lens.plots._theme import require_theme
@@ -29,6 +27,7 @@ from sadi_lens.plots._unit_map import (
     require_same_units,
     set_colours,
 )
+from sadi_lens.plots._words import TIMES, signed
 from sadi_lens.types.checks import checked
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask

@@ -8,18 +8,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sadi_lens.plots._heatmap import BAR_MARGIN, add_colorbar, write_cells
-from sadi_lens.plots._layout import (
-    SUBTITLE_SIZE,
-    Margin,
-    escape,
-    finish,
-    named,
-    text_width,
-    units_of,
-    where,
-    wrap,
-)
+from sadi_lens.plots._layout import SUBTITLE_SIZE, Margin, finish, units_of, where
 from sadi_lens.plots._theme import Theme, require_theme
+from sadi_lens.plots._words import escape, named, text_width, wrap
 from sadi_lens.types.checks import checked
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.stats import jaccard_chance

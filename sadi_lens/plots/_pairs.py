@@ -5,19 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.plots._layout import (
-    Margin,
-    counted,
-    escape,
-    finish,
-    float32,
-    named,
-    percent,
-    require_finite,
-    signed,
-    units_of,
-)
+from sadi_lens.plots._layout import Margin, finish, float32, require_finite, units_of
 from sadi_lens.plots._theme import DASHES, MARKERS, Theme, faded, require_theme
+from sadi_lens.plots._words import counted, escape, named, percent, signed
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.checks import checked
 from sadi_lens.types.results import PairsCurve

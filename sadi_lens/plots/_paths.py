@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
-from sadi_lens.plots._layout import Margin, counted, escape, finish, named, signed
+from sadi_lens.plots._layout import Margin, finish
 from sadi_lens.plots._theme import require_theme
+from sadi_lens.plots._words import counted, escape, named, signed
 from sadi_lens.types.base import require_columns
 from sadi_lens.types.checks import checked
 

@@ -13,11 +13,11 @@ from sadi_lens.plots._layout import (
     finish,
     float32,
     require_finite,
-    signed,
     units_of,
 )
 from sadi_lens.plots._theme import Theme, faded, require_theme
 from sadi_lens.plots._unit_map import require_same_pairs
+from sadi_lens.plots._words import signed
 from sadi_lens.types.checks import checked
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.model import COMPONENTS, unit_label

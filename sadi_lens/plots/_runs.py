@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.plots._layout import Margin, escape, finish, named, percent
+from sadi_lens.plots._layout import Margin, finish
 from sadi_lens.plots._pairs import ENOUGH, add_level, add_mean, needed, pairs_title, set_axes
 from sadi_lens.plots._theme import Theme, require_theme
+from sadi_lens.plots._words import escape, named, percent
 from sadi_lens.types.base import require_columns
 from sadi_lens.types.checks import checked
 from sadi_lens.types.paired import direction

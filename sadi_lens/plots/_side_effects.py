@@ -6,20 +6,9 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.plots._layout import (
-    TIE,
-    Margin,
-    counted,
-    escape,
-    facts_of,
-    finish,
-    float32,
-    named,
-    percent,
-    signed,
-    where,
-)
+from sadi_lens.plots._layout import TIE, Margin, facts_of, finish, float32, where
 from sadi_lens.plots._theme import DASHES, SYMBOLS, Theme, require_theme
+from sadi_lens.plots._words import counted, escape, named, percent, signed
 from sadi_lens.types.checks import checked
 from sadi_lens.types.results import Comparison, SideEffectCurve
 

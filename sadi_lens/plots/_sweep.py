@@ -15,19 +15,17 @@ from sadi_lens.plots._heatmap import (
     write_cells,
 )
 from sadi_lens.plots._layout import (
-    MINUS,
     TIE,
-    TIMES,
     Margin,
     facts_of,
     finish,
     float32,
-    percent,
     require_finite,
     units_of,
     where,
 )
 from sadi_lens.plots._theme import Theme, require_theme
+from sadi_lens.plots._words import MINUS, TIMES, percent
 from sadi_lens.types.checks import checked
 from sadi_lens.types.results import Choice, Sweep
 

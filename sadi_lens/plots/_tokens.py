@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.plots._layout import Margin, counted, finish, token_text
+from sadi_lens.plots._layout import Margin, finish
 from sadi_lens.plots._theme import MONOSPACE, Theme, faded, require_theme
+from sadi_lens.plots._words import counted, token_text
 from sadi_lens.types.checks import checked
 from sadi_lens.types.results import TokenRoles
 

@@ -6,19 +6,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sadi_lens.plots._heatmap import BAR_MARGIN, add_colorbar
-from sadi_lens.plots._layout import (
-    Margin,
-    counted,
-    escape,
-    finish,
-    float32,
-    integer_ticks,
-    require_finite,
-    signed,
-    token_text,
-    units_of,
-)
+from sadi_lens.plots._layout import Margin, finish, float32, integer_ticks, require_finite, units_of
 from sadi_lens.plots._theme import SYMBOLS, Theme, require_theme
+from sadi_lens.plots._words import counted, escape, signed, token_text
 from sadi_lens.types.checks import checked
 from sadi_lens.types.results import GenerationTrace
 

@@ -510,14 +510,13 @@ def test_a_gain_that_may_be_none_says_so_and_a_best_of_many_that_it_was_chosen()
 def test_a_point_as_good_as_the_unsteered_model_gains_nothing():
     from sadi_lens import plots
     from sadi_lens.types.results import SideEffects
+    from sadi_lens.types.stats import Interval
 
     whole = gallery.comparison()
     base, one, *_ = whole.rows
     effects = SideEffects(0.1, 1.1, 0, 2, 5, 100, "every_step")
-    rows = (
-        replace(base, accuracy=0.6),
-        replace(one, label="SADI", accuracy=0.6, side_effects=effects),  # 0.6 in float32 is larger
-    )
+    same = {"accuracy": 0.6, "interval": Interval(0.5, 0.7)}  # 0.6 in float32 is larger
+    rows = (replace(base, **same), replace(one, label="SADI", side_effects=effects, **same))
     figure = plots.demo_figures({"comparison": replace(whole, rows=rows)})["side_effects"]
     assert title(figure) == "Best gain and its cost: SADI no gain"
 

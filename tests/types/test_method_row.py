@@ -1,6 +1,7 @@
 """A line of a comparison holds only numbers that can be."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -120,7 +121,7 @@ def evaluation(info, n_right, n=120):
 def test_a_difference_is_told_from_zero_by_test_and_interval(p, holm, ends, alone, corrected):
     from sadi_lens.types.stats import Interval
 
-    one = row(mcnemar_p=p, holm_p=holm, gain_interval=Interval(*ends))
+    one = row(mcnemar_p=p, holm_p=holm, gain=sum(ends) / 2, gain_interval=Interval(*ends))
     assert (one.moved(corrected=False), one.moved()) == (alone, corrected)
 
 
@@ -150,3 +151,20 @@ def test_a_comparison_needs_evaluations_that_were_scored_alike(info):
     other = replace(evaluation(info, 64), scoring="per_token")
     with pytest.raises(ValueError, match="must be scored alike, got 'sum' and 'per_token'"):
         Comparison.of([evaluation(info, 60), other])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"interval": (0.6, 0.9)}, "the interval of its accuracy must lie in [0, 1] round 0.5, got [0.6, 0.9]"),
+        ({"interval": (-0.1, 0.9)}, "the interval of its accuracy must lie in [0, 1] round 0.5, got [-0.1, 0.9]"),
+        ({"interval": (0.1, 1.2)}, "the interval of its accuracy must lie in [0, 1] round 0.5, got [0.1, 1.2]"),
+        ({"gain_interval": (0.2, 0.3)}, "the interval of its gain must lie in [-1, 1] round 0.1, got [0.2, 0.3]"),
+        ({"gain_interval": (-1.5, 0.3)}, "the interval of its gain must lie in [-1, 1] round 0.1, got [-1.5, 0.3]"),
+    ],
+)  # fmt: skip
+def test_an_interval_that_is_not_round_its_value_is_refused(changes, message):
+    from sadi_lens.types.stats import Interval
+
+    with pytest.raises(ValueError, match=re.escape(message)):
+        row(**{name: Interval(*ends) for name, ends in changes.items()})
