@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sadi_lens.plots._layout import Margin, facts_of, finish, where
-from sadi_lens.plots._null import null_of, p_label, with_nulls
+from sadi_lens.plots._null import null_of, p_label, swarm, with_nulls
 from sadi_lens.plots._theme import SYMBOLS, Theme, require_theme
 from sadi_lens.plots._words import EM, counted, cut, escape, n_columns, name_text, percent, signed
 from sadi_lens.types.checks import checked
@@ -151,7 +151,7 @@ def _add_null(figure: go.Figure, theme: Theme, null: NullBand, y: int) -> None:
     if x.size:
         figure.add_scatter(
             x=x,
-            y=y + _swarm(x),
+            y=y + swarm(x),
             mode="markers",
             marker={"symbol": SYMBOLS["random"], "size": 4, "color": color, "opacity": 0.6},
             hovertemplate="random mask<br>accuracy %{x:.1f}%<extra></extra>",
@@ -173,15 +173,6 @@ def _add_null(figure: go.Figure, theme: Theme, null: NullBand, y: int) -> None:
         line={"color": color, "width": 2},
     )  # fmt: skip
     _add_text(figure, f"5 to 95%: {low:.1f}% to {high:.1f}%", _ACCURACY, y, theme.muted)
-
-
-def _swarm(x: np.ndarray) -> np.ndarray:
-    """Vertical offsets within 0.18: draws of nearly the same accuracy stack up from the middle."""
-    span = max(float(np.ptp(x)), 1.0)
-    column = np.floor((x - x.min()) / span * 70).astype(int)
-    place = np.arange(x.size) - np.searchsorted(column, column)  # within its column; x is sorted
-    side = np.where(place % 2 == 0, -1.0, 1.0) * ((place + 1) // 2)
-    return side * min(0.09, 0.18 / max(1.0, float(np.abs(side).max())))
 
 
 def _add_columns(

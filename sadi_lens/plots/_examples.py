@@ -135,7 +135,7 @@ def _title(up: np.ndarray, right: np.ndarray, clusters: np.ndarray | None) -> st
     if mcnemar_p(adaptive, fixed, clusters) >= ALPHA:
         return f"Neither rule does more: adaptive is ahead on {more:,} of {n:,} items, fixed on {less:,}"
     word, share = ("Adaptive", more / n) if more > less else ("Fixed", less / n)
-    return f"{word} steering does more for the right answer on {percent(share)} of items"
+    return f"{word} steering does more for the right answer on {percent(share)} of {counted(n, 'item')}"
 
 
 def _require_same_items(

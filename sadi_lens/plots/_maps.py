@@ -127,7 +127,12 @@ def difference_finding(
                 f"The mask takes {mask.k:,} of {mean.size:,} {units_of(component)}{there}; "
                 f"its largest is {_largest(taken, component)}"
             )
-    return f"The largest of {mean.size:,} {units_of(component)} is {_largest(mean, component)}"
+    known = mean[np.isfinite(mean)]
+    if known.size == 1:
+        return f"The only {units_of(component, 1)} with a value is {_largest(mean, component)}"
+    if np.ptp(known) == 0:
+        return f"All {known.size:,} {units_of(component)} differ alike, {signed(float(known[0]), '.3g')}"
+    return f"The largest of {known.size:,} {units_of(component)} is {_largest(mean, component)}"
 
 
 def _largest(values: np.ndarray, component: str) -> str:

@@ -512,7 +512,7 @@ def test_distributions_are_sorted_by_median_with_the_share_of_positive_pairs():
         "L0H1 is larger on the right answer in 67% of pairs, L2H3 smaller in 67%"
     )
     dots = [trace for trace in figure.data if trace.type == "scatter"]
-    assert "median -1<br>mean +0 ± 1.5 (SE)" in dots[0].hovertemplate
+    assert "median \u22121<br>mean +0 ± 1.5 (SE)" in dots[0].hovertemplate
     assert dots[0].error_x.array[1] == pytest.approx(np.std([-1, -2, 3], ddof=1) / 3**0.5)
 
 
@@ -538,7 +538,7 @@ def test_pairs_without_a_value_are_left_out_and_counted():
         unit_differences(((1.0, np.nan), (np.nan, np.nan), (3.0, np.nan)))
     )
     assert "4 non-finite differences left out" in subtitle(figure)
-    assert annotations(figure)[:2] == ["no finite value", "100%"]
+    assert annotations(figure)[:2] == ["unknown", "100%"]
     with pytest.raises(ValueError, match="'head' on toy needs at least one finite value"):
         plots.difference_distributions(unit_differences(((np.nan, np.nan),)))
     with pytest.raises(ValueError, match="at least one unit, got 0"):
