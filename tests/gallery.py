@@ -151,7 +151,7 @@ def comparison(size="tiny", accuracies=(0.731, 0.914, 0.992, 0.722, 0.533, 0.728
         error = 1.96 * (accuracy * (1 - accuracy) / n) ** 0.5
         rows.append(
             MethodRow(
-                label, accuracy, Interval(accuracy - error, accuracy + error), accuracy - base,
+                label, accuracy, Interval(accuracy - error, min(1, accuracy + error)), accuracy - base,
                 Interval(accuracy - base - error, accuracy - base + error), 0.01, 3 * accuracy - 2.1,
                 valid if kind == "adaptive" else 0.97, kind=kind, settings="K 10, strength 5" if rows else "", **more,
             )

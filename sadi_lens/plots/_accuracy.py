@@ -6,25 +6,17 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.plots._layout import (
-    Margin,
-    counted,
-    escape,
-    facts_of,
-    finish,
-    percent,
-    signed,
-    where,
-)
-from sadi_lens.plots._null import null_of, p_label, with_nulls
+from sadi_lens.plots._layout import Margin, facts_of, finish, where
+from sadi_lens.plots._null import null_of, p_label, swarm, with_nulls
 from sadi_lens.plots._theme import SYMBOLS, Theme, require_theme
+from sadi_lens.plots._words import EM, counted, cut, escape, n_columns, name_text, percent, signed
 from sadi_lens.types.checks import checked
 from sadi_lens.types.results import Comparison, MethodRow, NullBand
 from sadi_lens.types.results.choice import valid_floor
 
-_ROW = 46
-"""Pixels of a row: its label, and below it its mark."""
-_ACCURACY, _GAIN, _VALID, _P = 14, 80, 228, 290
+_PLOT, _ROW = 440, 46
+"""Pixels of the plot's width, and of a row: its label, and below it its mark."""
+_ACCURACY, _GAIN, _VALID, _P = 14, 80, 240, 302
 """Pixels right of the plot area at which the text columns start."""
 _VALID_TEXT = {
     "exact_match": "the text is not empty",
@@ -73,7 +65,7 @@ def method_accuracy(
             seen.add(line.kind)
     _add_heads(figure, colors, comparison)
     low, high = _range(comparison)
-    items = f"{comparison.n:,} {comparison.split} items"
+    items = counted(comparison.n, f"{comparison.split} item")
     title = f"accuracy on {escape(items)}"
     figure.update_xaxes(title=title, range=[100 * low, 100 * high], ticksuffix="%")
     figure.update_yaxes(
@@ -85,8 +77,8 @@ def method_accuracy(
         title=_title(comparison),
         facts=facts_of(comparison, f"{items}, the same for every row"),
         note=_note(comparison),
-        plot=(440, round(_ROW * colors.factor * len(lines))),
-        margin=Margin(left=24, right=366 if comparison.nulls else 286),
+        plot=(_PLOT, round(_ROW * colors.factor * len(lines))),
+        margin=Margin(left=24, right=378 if comparison.nulls else 298),
         head=34,
     )
 
@@ -104,13 +96,16 @@ def _note(comparison: Comparison) -> tuple[str, ...]:
 
 
 def _add_label(figure: go.Figure, theme: Theme, line: MethodRow | NullBand, y: int) -> None:
-    """Name and settings of a row, above its mark."""
+    """Name and settings of a row, above its mark; what is wider than the plot is cut, and whole on hover."""
+    most = int(_PLOT / theme.factor / (13 * EM)) - 2
     if isinstance(line, NullBand):
         layers = ", as many per layer" if line.per_layer else ""
         cell = "each at its own cell" if line.tuned else f"K {line.k}, strength {line.strength:g}"
         settings, name = f"{line.n:,} random masks{layers}, {cell}", ""
     else:
-        name, settings = f"{escape(line.label)}  ", line.settings
+        name, settings = f"{name_text(line.label, most)}  ", line.settings
+    settings = cut(settings, max(1, most - n_columns(name)))
+    name = name and f"{escape(name)}  "
     figure.add_annotation(
         x=0, xref="paper", xanchor="left", xshift=2, y=y, yanchor="bottom", yshift=9,
         text=f'{name}<span style="color:{theme.muted}">{escape(settings)}</span>',
@@ -139,7 +134,7 @@ def _add_method(figure: go.Figure, theme: Theme, row: MethodRow, y: int, *, is_f
             "thickness": 2,
             "width": 5,
         },
-        hovertemplate=f"<b>{escape(row.label)}</b><br>accuracy %{{x:.1f}}% "
+        hovertemplate=f"<b>{escape(name_text(row.label, 200))}</b><br>accuracy %{{x:.1f}}% "
         f"[{100 * row.interval.low:.1f}, {100 * row.interval.high:.1f}]"
         f"{margin}<br>valid answers {percent(row.valid_rate)}"
         f"<br>McNemar p = {row.mcnemar_p:.2g}<br>{escape(row.settings)}<extra></extra>",
@@ -149,38 +144,35 @@ def _add_method(figure: go.Figure, theme: Theme, row: MethodRow, y: int, *, is_f
 
 
 def _add_null(figure: go.Figure, theme: Theme, null: NullBand, y: int) -> None:
-    """Shaded 5th to 95th percentile, median, and every draw as a dot in a swarm."""
+    """Every draw as a dot in a swarm, on the 5th to 95th percentile and the median, where all are known."""
     color = theme.kinds["random"]
+    draws = 100 * np.sort(np.asarray(null.accuracies, dtype=np.float64))
+    x = draws[np.isfinite(draws)]
+    if x.size:
+        figure.add_scatter(
+            x=x,
+            y=y + swarm(x),
+            mode="markers",
+            marker={"symbol": SYMBOLS["random"], "size": 4, "color": color, "opacity": 0.6},
+            hovertemplate="random mask<br>accuracy %{x:.1f}%<extra></extra>",
+            name=escape(null.label),
+            showlegend=False,
+        )
+    if x.size < null.n:
+        missing = f"{null.n - x.size:,} of {null.n:,} not known"
+        _add_text(figure, missing, _ACCURACY, y, theme.muted)
+        return
     low, high = (100 * end for end in null.band)
     figure.add_shape(
         type="rect", x0=low, x1=high, y0=y - 0.2, y1=y + 0.2,
         fillcolor=color, opacity=0.22, line={"width": 0}, layer="below",
     )  # fmt: skip
-    median = 100 * float(np.median(null.accuracies))
+    median = 100 * null.median
     figure.add_shape(
         type="line", x0=median, x1=median, y0=y - 0.2, y1=y + 0.2,
         line={"color": color, "width": 2},
     )  # fmt: skip
-    x = 100 * np.sort(np.asarray(null.accuracies, dtype=np.float64))
-    figure.add_scatter(
-        x=x,
-        y=y + _swarm(x),
-        mode="markers",
-        marker={"symbol": SYMBOLS["random"], "size": 4, "color": color, "opacity": 0.6},
-        hovertemplate="random mask<br>accuracy %{x:.1f}%<extra></extra>",
-        name=null.label,
-        showlegend=False,
-    )
     _add_text(figure, f"5 to 95%: {low:.1f}% to {high:.1f}%", _ACCURACY, y, theme.muted)
-
-
-def _swarm(x: np.ndarray) -> np.ndarray:
-    """Vertical offsets within 0.18: draws of nearly the same accuracy stack up from the middle."""
-    span = max(float(np.ptp(x)), 1.0)
-    column = np.floor((x - x.min()) / span * 70).astype(int)
-    place = np.arange(x.size) - np.searchsorted(column, column)  # within its column; x is sorted
-    side = np.where(place % 2 == 0, -1.0, 1.0) * ((place + 1) // 2)
-    return side * min(0.09, 0.18 / max(1.0, float(np.abs(side).max())))
 
 
 def _add_columns(
@@ -228,9 +220,13 @@ def _add_heads(figure: go.Figure, theme: Theme, comparison: Comparison) -> None:
     if not math.isnan(chance):
         marks.append((chance, f"chance {percent(chance)}", theme.muted))
     # Side by side the two would collide where they are close: one above the other.
+    low, high = _range(comparison)
     for level, (value, text, color) in enumerate(marks):
+        # Beyond an end of the axis it would lie over the columns, or be cut.
+        at = (value - low) / (high - low)
         figure.add_annotation(
             x=100 * value, y=1, yref="paper", yanchor="bottom", yshift=2 + 15 * level, text=text,
+            xanchor="left" if at < 0.15 else "right" if at > 0.85 else "center",
             showarrow=False, font={"color": color, "size": 12},
         )  # fmt: skip
 
@@ -258,7 +254,7 @@ def _title(comparison: Comparison) -> str:
         return f"Unsteered accuracy {percent(base.accuracy)}"
     adaptive = [row for row in others if row.kind == "adaptive"]
     tried = adaptive or others[:1]
-    parts = [_change("Adaptive scaling" if adaptive else tried[0].label, tried, base)]
+    parts = [_change("Adaptive scaling" if adaptive else name_text(tried[0].label), tried, base)]
     fixed = [row.accuracy for row in others if row.kind == "fixed" and row not in tried]
     if fixed:
         best = percent(max(fixed))
@@ -271,7 +267,7 @@ def _title(comparison: Comparison) -> str:
         drawn = " and ".join(dict.fromkeys(f"{null.n:,}" for null, _ in nulls))
         parts.append(f"{counts} of {drawn} random masks do as well")
     parts += [
-        f"{row.label if len(tried) > 1 else 'this'} {row.verdict.split(' (')[0]}"
+        f"{name_text(row.label) if len(tried) > 1 else 'this'} {row.verdict.split(' (')[0]}"
         for row in tried
         if row.verdict
     ]

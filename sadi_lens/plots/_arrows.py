@@ -5,25 +5,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.plots._layout import (
-    Margin,
-    counted,
-    escape,
-    evenly,
-    finish,
-    float32,
-    named,
-    prompt_text,
-    require_finite,
-    where,
-)
+from sadi_lens.plots._layout import Margin, evenly, finish, float32, require_finite, where
 from sadi_lens.plots._theme import Theme, require_theme
+from sadi_lens.plots._words import EM, counted, escape, name_text, named, prompt_text
 from sadi_lens.types.checks import checked
 from sadi_lens.types.results import ActivationShifts
 
 MAX_ARROWS = 80
-_WIDTH, _GAP = 840, 64
-"""Pixels of all panels together, and between two."""
+_WIDTH, _GAP, _HEAD, _FOOT = 840, 64, 38, 58
+"""Pixels of all panels of a row together, between two, above and below one."""
+_COLUMNS = 3
+"""Panels in a row."""
 _LEAST, _MOST = 0.55, 1.05
 """Height of a panel over its width."""
 _SAME, _ALIKE, _AKIN = 0.98, 0.8, 0.5
@@ -64,19 +56,21 @@ def steering_arrows(
     before, after = _finite_states(shifts)
     places = evenly(len(before), MAX_ARROWS)
     plane = project(before, after)
-    norms = np.linalg.norm(after - before, axis=-1)
+    norms = shifts.lengths
     cosines = [_known_mean(one) for one in shifts.cosines]
     figure = go.Figure()
+    n_columns = min(len(shifts.methods), _COLUMNS)
+    room = int((_WIDTH / n_columns) / colors.factor / (12 * EM)) - 2
     for index, method in enumerate(shifts.methods):
         ends = plane.before[places], plane.after[index, places]
         _add_panel(figure, colors, shifts, index, ends, norms[index], places)
         _panel_title(
             figure, index,
-            f"<b>{escape(method)}</b><br>cosine to the mean {_or_undefined(cosines[index])}, "
-            f"length {norms[index].mean():.3g}",
+            f"<b>{escape(name_text(method, room))}</b><br>cosine to the mean {_or_undefined(cosines[index])}"
+            f"{', ' if room > 36 else '<br>'}length {norms[index].mean():.3g}",
         )  # fmt: skip
     points = np.concatenate([plane.before[places], *plane.after[:, places]])
-    height = _set_axes(figure, points, len(shifts.methods))
+    height = _set_axes(figure, points, len(shifts.methods), colors.factor)
     return finish(
         figure,
         colors,
@@ -101,7 +95,7 @@ def steering_arrows(
         ),
         plot=(_WIDTH, height),
         margin=Margin(left=64),
-        head=38,
+        head=_HEAD,
     )
 
 
@@ -112,7 +106,8 @@ def project(before: np.ndarray, after: np.ndarray) -> Plane:
     directions in which the unsteered states differ most take the free places.
     """
     centre = before.mean(axis=0, dtype=np.float64)
-    moves = (after - before[None]).astype(np.float64)
+    before, after = before.astype(np.float64), after.astype(np.float64)
+    moves = after - before[None]
     lengths = np.sqrt((moves**2).sum(axis=-1).mean(axis=-1))[:, None, None]
     alike = (moves / np.where(lengths > 0, lengths, 1)).reshape(-1, before.shape[1])
     directions = _main_directions(alike, 2)
@@ -123,7 +118,7 @@ def project(before: np.ndarray, after: np.ndarray) -> Plane:
     directions = np.pad(directions, ((0, 2 - len(directions)), (0, 0)))
     largest = np.take_along_axis(directions, np.abs(directions).argmax(axis=1)[:, None], axis=1)
     directions = directions * np.where(largest < 0, -1, 1)
-    share = ((moves @ directions.T) ** 2).sum() / max(float((moves**2).sum()), 1e-30)
+    share = ((moves @ directions.T) ** 2).sum() / (float((moves**2).sum()) or 1.0)
     return Plane(states @ directions.T, (after - centre) @ directions.T, float(share))
 
 
@@ -136,7 +131,7 @@ def _main_directions(rows: np.ndarray, most: int) -> np.ndarray:
     else:
         values, vectors = np.linalg.eigh(rows.T @ rows)
     kept = np.argsort(-values)[:most]
-    kept = kept[values[kept] > 1e-9 * max(float(values.max(initial=0)), 1e-30)]
+    kept = kept[values[kept] > 1e-9 * float(values.max(initial=0))]
     found = vectors[:, kept].T
     return found / np.linalg.norm(found, axis=1, keepdims=True)
 
@@ -174,6 +169,9 @@ def _add_panel(
     color = theme.kinds.get(kind, theme.kinds["other"])
     axes = {"xaxis": f"x{_number(index)}", "yaxis": f"y{_number(index)}"}
     gaps = np.full((len(places), 1), np.nan)
+    moves = (
+        (tails != heads).any(axis=1).tolist()
+    )  # what stands still has no head: it would point somewhere
     x, y = (np.concatenate([tails[:, [i]], heads[:, [i]], gaps], axis=1).ravel() for i in (0, 1))
     figure.add_scatter(
         x=x,
@@ -183,7 +181,7 @@ def _add_panel(
         marker={
             "symbol": "arrow",
             "angleref": "previous",
-            "size": [size for _ in places for size in (0, 10, 0)],
+            "size": [size for one in moves for size in (0, 10 * one, 0)],
             "color": color,
             "line": {"width": 0},
         },
@@ -210,17 +208,27 @@ def _add_panel(
     )
 
 
-def _set_axes(figure: go.Figure, points: np.ndarray, n_panels: int) -> int:
-    """The same ranges in every panel, side by side, one scale along both axes; the height in pixels."""
-    width = (_WIDTH - _GAP * (n_panels - 1)) / n_panels
+def _set_axes(figure: go.Figure, points: np.ndarray, n_panels: int, grown: float) -> int:
+    """The same ranges in every panel, in rows, one scale along both axes; the height in pixels."""
+    n_columns = min(n_panels, _COLUMNS)
+    n_rows = -(-n_panels // n_columns)
+    width = (_WIDTH - _GAP * (n_columns - 1)) / n_columns
     low, high = points.min(axis=0), points.max(axis=0)
     middle, reach = (low + high) / 2, np.where(high > low, high - low, 0) * 1.1
-    reach = np.maximum(reach, (max(reach[1] / _MOST, 1e-6), max(reach[0] * _LEAST, 1e-6 * _LEAST)))
+    least = max(1e-6 * float(reach.max()), 0.0) or 1.0
+    reach = np.maximum(
+        reach, (max(reach[1] / _MOST, least), max(reach[0] * _LEAST, least * _LEAST))
+    )
     height = width * reach[1] / reach[0]
     low, high = middle - reach / 2, middle + reach / 2
+    pitch = height + grown * (_HEAD + _FOOT)
+    whole = height + (n_rows - 1) * pitch
     for index in range(n_panels):
-        number, start = _number(index), index * (width + _GAP) / _WIDTH
-        axis: dict[str, Any] = {"showgrid": True, "nticks": 7}
+        row, column = divmod(index, n_columns)
+        number, start = _number(index), column * (width + _GAP) / _WIDTH
+        top = 1 - row * pitch / whole
+        axis: dict[str, Any] = {"showgrid": True, "nticks": 7 if n_columns < 3 else 5}
+        axis |= {"exponentformat": "e"}
         figure.update_layout(
             {
                 f"xaxis{number}": {
@@ -233,18 +241,19 @@ def _set_axes(figure: go.Figure, points: np.ndarray, n_panels: int) -> int:
                 f"yaxis{number}": {
                     **axis,
                     "anchor": f"x{number}",
+                    "domain": [max(0.0, top - height / whole), top],
                     "range": [low[1], high[1]],
                     "scaleanchor": f"x{number}",
-                    "title": "second direction" if index == 0 else None,
+                    "title": "second direction (activation units)" if column == 0 else None,
                 },
             }
         )
-    return round(height)
+    return round(whole)
 
 
 def _panel_title(figure: go.Figure, index: int, text: str) -> None:
     figure.add_annotation(
-        xref=f"x{_number(index)} domain", x=0, xanchor="left", yref="paper", y=1, yanchor="bottom",
+        xref=f"x{_number(index)} domain", x=0, xanchor="left", yref=f"y{_number(index)} domain", y=1, yanchor="bottom",
         yshift=4, text=text, align="left", showarrow=False, font={"size": 12},
     )  # fmt: skip
 
@@ -264,19 +273,26 @@ def _or_undefined(value: float) -> str:
 def _title(shifts: ActivationShifts, cosines: list[float]) -> str:
     """How alike the arrows of each method are."""
     words: dict[str, list[str]] = {}
-    for method, kind, cosine in zip(shifts.methods, shifts.kinds, cosines, strict=True):
-        who = {"adaptive": "adaptive scaling", "fixed": "a fixed vector"}.get(kind, method)
+    moved = shifts.lengths.any(axis=1)
+    for method, kind, cosine, is_moved in zip(
+        shifts.methods, shifts.kinds, cosines, moved, strict=True
+    ):
+        who = {"adaptive": "adaptive scaling", "fixed": "a fixed vector"}.get(
+            kind, name_text(method)
+        )
         if shifts.kinds.count(kind) > 1:
-            who = method
-        words.setdefault(_how(cosine), []).append(who)
+            who = name_text(method)
+        words.setdefault(_how(cosine, is_moved=bool(is_moved)), []).append(who)
     parts = [f"{' and '.join(who)} {how}" for how, who in words.items()]
     title = ", ".join([parts[0], *(one.replace(" pushed ", " ") for one in parts[1:])])
     return title[:1].upper() + title[1:]
 
 
-def _how(cosine: float) -> str:
+def _how(cosine: float, *, is_moved: bool = True) -> str:
+    if not is_moved:
+        return "moved nothing"
     if np.isnan(cosine):
-        return "moved nothing, or in opposite ways"
+        return "pushed prompts in opposite ways"
     if cosine >= _SAME:
         return "pushed every prompt the same way"
     if cosine >= _ALIKE:

@@ -8,9 +8,7 @@ import plotly.graph_objects as go
 
 from sadi_lens.plots._layout import (
     Margin,
-    counted,
     difference_note,
-    escape,
     facts_of,
     finish,
     float32,
@@ -18,10 +16,10 @@ from sadi_lens.plots._layout import (
     units_of,
 )
 from sadi_lens.plots._theme import Theme, require_theme
+from sadi_lens.plots._words import counted, escape, percent, signed
 from sadi_lens.types.checks import checked
-from sadi_lens.types.differences import UnitDifferences
+from sadi_lens.types.differences import UnitDifferences, UnitSummary
 from sadi_lens.types.model import COMPONENTS, unit_label
-from sadi_lens.types.stats import mean_error
 
 _ROW = 34
 _OVERLAP = 1.25
@@ -58,7 +56,8 @@ def difference_distributions(
     what = f"{unit_differences.component!r} on {unit_differences.model.name}"
     require_finite(values, f"difference_distributions of {what}")
     columns = [column[np.isfinite(column)] for column in values.T]
-    medians = np.array([np.median(c) if c.size else -np.inf for c in columns])
+    every = unit_differences.summary()
+    medians = np.array([one.median if one.n else -np.inf for one in every])
     order = np.argsort(medians, kind="stable")  # the largest median ends at the top
     labels = [
         unit_label(unit_differences.component, *unit_differences.units[column]) for column in order
@@ -66,11 +65,10 @@ def difference_distributions(
     figure = go.Figure()
     shares: list[str] = []
     for row, column in enumerate(order):
-        sample = columns[column]
-        if sample.size:
-            error = _error(values[:, column], unit_differences.clusters)
-            _add_unit(figure, colors, sample, row, labels[row], error)
-        shares.append(f"{100 * (sample > 0).mean():.0f}%" if sample.size else "no finite value")
+        found = every[column]
+        if found.n:
+            _add_unit(figure, colors, columns[column], row, labels[row], found)
+        shares.append(f"{100 * found.positive:.0f}%" if found.n else "unknown")
     figure.add_vline(x=0, line={"color": colors.muted, "width": 1, "dash": "dot"})
     _add_shares(figure, colors, shares)
     _set_axes(figure, component.unit, labels)
@@ -78,7 +76,7 @@ def difference_distributions(
     return finish(
         figure,
         colors,
-        title=_title(labels, [columns[column] for column in order], unit_differences.component),
+        title=_title(labels, [every[column] for column in order], unit_differences.component),
         facts=facts_of(unit_differences, counted(len(values), "contrastive pair")),
         note=(
             "line: median, dot: mean ± 1 SE",
@@ -106,18 +104,12 @@ def _set_axes(figure: go.Figure, unit: str, labels: Sequence[str]) -> None:
     )
 
 
-def _error(values: np.ndarray, clusters: np.ndarray | None) -> float:
-    """Standard error of the mean over the pairs that are finite; 0 where there is none."""
-    known = np.isfinite(values)
-    error = mean_error(values[known], None if clusters is None else clusters[known])
-    return 0.0 if math.isnan(error) else error
-
-
 def _add_unit(
-    figure: go.Figure, theme: Theme, sample: np.ndarray, row: int, label: str, error: float
+    figure: go.Figure, theme: Theme, sample: np.ndarray, row: int, label: str, found: UnitSummary
 ) -> None:
     """Half-violin, median and mean (with its standard error) of one unit's differences."""
-    median, mean = float(np.median(sample)), float(sample.mean())
+    median, mean = found.median, found.mean
+    error = 0.0 if math.isnan(found.error) else found.error
     color = theme.positive if median > 0 else theme.negative
     figure.add_violin(
         x=sample,
@@ -153,8 +145,8 @@ def _add_unit(
             "thickness": 1.4,
             "width": 3,
         },
-        hovertemplate=f"<b>{label}</b><br>median {median:+.4g}<br>mean {mean:+.4g}{spread}"
-        f"<br>positive in {100 * (sample > 0).mean():.1f}% of {sample.size:,} pairs<extra></extra>",
+        hovertemplate=f"<b>{label}</b><br>median {signed(median, '.4g')}<br>mean {signed(mean, '.4g')}{spread}"
+        f"<br>positive in {percent(found.positive)} of {counted(found.n, 'pair')}<extra></extra>",
         name=label,
         showlegend=False,
     )
@@ -172,16 +164,14 @@ def _add_shares(figure: go.Figure, theme: Theme, shares: list[str]) -> None:
     )  # fmt: skip
 
 
-def _title(labels: list[str], samples: list[np.ndarray], component: str) -> str:
+def _title(labels: list[str], found: list[UnitSummary], component: str) -> str:
     """The unit of the largest and that of the smallest median, with the share of pairs that agree."""
-    top, bottom = samples[-1], samples[0]
-    if not top.size:
+    top, bottom, pairs = found[-1], found[0], "1 pair" if found[-1].n == 1 else "pairs"
+    if not top.n:
         return f"No {units_of(component, 1)} has a finite difference"
-    said = f"{labels[-1]} is larger on the right answer in {_share(top > 0)} of pairs"
-    if len(labels) > 1 and bottom.size and np.median(bottom) < 0:
-        said += f", {labels[0]} smaller in {_share(bottom < 0)}"
-    return said
-
-
-def _share(agrees: np.ndarray) -> str:
-    return f"{100 * agrees.mean():.0f}%"
+    falls = len(labels) > 1 and bottom.n and bottom.median < 0
+    if top.median > 0:
+        said = f"{labels[-1]} is larger on the right answer in {100 * top.positive:.0f}% of {pairs}"
+        return f"{said}, {labels[0]} smaller in {100 * bottom.negative:.0f}%" if falls else said
+    none = f"No {units_of(component, 1)} is larger on the right answer in most pairs"
+    return f"{none}; {labels[0]} is smaller in {100 * bottom.negative:.0f}%" if falls else none

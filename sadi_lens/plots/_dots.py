@@ -1,5 +1,6 @@
 """The dot grid: a few units as dots that show sign, size and number, for teaching."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,8 +8,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sadi_lens.plots._heatmap import ink_on
-from sadi_lens.plots._layout import MINUS, Margin, escape, finish, float32, require_finite
+from sadi_lens.plots._layout import Margin, finish, float32, require_finite
 from sadi_lens.plots._theme import Theme, require_theme
+from sadi_lens.plots._words import TIMES, escape, name_text, number, signed, text_width
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.checks import checked
 
@@ -17,6 +19,10 @@ _SPAN = 1.3
 """Ends of the colour range over the largest value, so that the darkest colours are left out."""
 _GAP = 0.9
 """Space between panels, in cells."""
+_INSIDE = 14
+"""Pixels of a dot from which on its number stands in it, not above."""
+_DIGITS = 6
+"""Characters of a number that fit between two dots."""
 MAX_DOTS = 64
 """Dots of one panel; with more their numbers cannot be read."""
 
@@ -50,8 +56,10 @@ def dot_grid(
         ('markers+text', 2)
     """
     colors = require_theme(theme, size)
-    arrays = {name: float32(values) for name, values in panels.items()}
-    rings = {name: np.asarray(mask, dtype=bool) for name, mask in (masks or {}).items()}
+    if not panels:
+        raise ValueError("dot_grid needs at least one panel, got 0")
+    arrays = {name: _numbers(name, values) for name, values in panels.items()}
+    rings = {name: _ring(name, mask) for name, mask in (masks or {}).items()}
     n_layers, n_units = _common_shape([*arrays.values(), *rings.values()])
     stacked = np.stack(list(arrays.values()))
     require_finite(stacked, "dot_grid")
@@ -62,6 +70,7 @@ def dot_grid(
     figure = go.Figure()
     for index, (name, values) in enumerate(arrays.items()):
         _add_panel(figure, colors, name, values, left=index * step, largest=largest)
+    missing = int(np.isnan(stacked).sum())
     first = list(rings).index(shown) if shown is not None else 0
     for place, (name, mask) in enumerate(rings.items()):
         layers, units = np.nonzero(mask)
@@ -71,15 +80,33 @@ def dot_grid(
     if len(rings) > 1:
         _add_slider(figure, list(rings), len(arrays), first)
     width, cell = len(arrays) * step - _GAP, _CELL * colors.factor
+    whole = [name for name in arrays if name_text(name) != _head(name, n_units)]
     _set_axes(figure, len(arrays), n_layers, n_units)
     return finish(
         figure,
         colors,
         title=title,
         facts=("blue: positive, red: negative, area: magnitude",),
+        note=(f"{TIMES}: no finite value ({missing:,})" if missing else "", *whole),
         plot=(int(width * cell), int((n_layers + 0.65) * cell)),
         margin=Margin(bottom=58 if len(rings) < 2 else 132),
     )
+
+
+def _numbers(name: str, values: Any) -> np.ndarray:
+    """A panel as numbers; ValueError if it holds anything else."""
+    try:
+        return float32(values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"panel {name!r} must be numbers [layer unit]: {error}") from error
+
+
+def _ring(name: str, mask: Any) -> np.ndarray:
+    """A mask as a bool array; ValueError if it is anything but True and False."""
+    array = np.asarray(mask)
+    if array.dtype != np.bool_:
+        raise ValueError(f"mask {name!r} must be a bool array [layer unit], got {array.dtype}")
+    return array
 
 
 def _set_axes(figure: go.Figure, n_panels: int, n_layers: int, n_units: int) -> None:
@@ -113,16 +140,17 @@ def _common_shape(arrays: list[np.ndarray]) -> tuple[int, int]:
 def _add_panel(
     figure: go.Figure, theme: Theme, name: str, values: np.ndarray, *, left: float, largest: float
 ) -> None:
-    """One panel: a dot a unit, its number in it, its area by magnitude."""
+    """One panel: a dot a unit, its number in it (or above, where it is small), its area by magnitude."""
     row, column = np.indices(values.shape)
     size = np.nan_to_num(np.sqrt(np.abs(values) / largest)) * (_CELL - 8)
+    known = np.isfinite(values)
     figure.add_scatter(
         x=(column + left).ravel(),
         y=row.ravel(),
         mode="markers+text",
         marker={
-            "size": np.maximum(size, 5).ravel(),
-            "color": values.ravel(),
+            "size": np.where(known, np.maximum(size, 5), 0).ravel(),
+            "color": np.nan_to_num(values).ravel(),
             "cmin": -_SPAN * largest,
             "cmax": _SPAN * largest,
             "colorscale": [list(stop) for stop in theme.diverging],
@@ -130,18 +158,25 @@ def _add_panel(
             "opacity": 1,  # by default dots of several sizes let the page through
         },
         text=[_number(float(value)) for value in values.ravel()],
+        textposition=[
+            "middle center" if one >= _INSIDE or not is_known else "top center"
+            for one, is_known in zip(size.ravel(), known.ravel(), strict=True)
+        ],
         textfont={
             "size": 12,
             "color": [_ink(theme, float(value), largest) for value in values.ravel()],
         },
-        customdata=column.ravel(),
-        hovertemplate=f"<b>layer %{{y}}, unit %{{customdata}}</b><br>{escape(name)}: "
-        "%{marker.color:+.3g}<extra></extra>",
+        customdata=[
+            [unit, signed(value, ".4g") if math.isfinite(value) else "no finite value"]
+            for unit, value in zip(column.ravel().tolist(), values.ravel().tolist(), strict=True)
+        ],
+        hovertemplate=f"<b>layer %{{y}}, unit %{{customdata[0]}}</b><br>{escape(name_text(name, 200))}: "
+        "%{customdata[1]}<extra></extra>",
         showlegend=False,
-        name=name,
+        name=escape(name),
     )
     figure.add_annotation(
-        x=left + (values.shape[1] - 1) / 2, y=-0.72, text=f"<b>{escape(name)}</b>",
+        x=left + (values.shape[1] - 1) / 2, y=-0.72, text=f"<b>{escape(_head(name, values.shape[1]))}</b>",
         showarrow=False, font={"color": theme.ink, "size": 13},
     )  # fmt: skip
 
@@ -161,7 +196,7 @@ def _add_rings(
             "line": {"width": 2.4, "color": theme.ink},
         },
         hoverinfo="skip",
-        name=f"in the mask: {name}",
+        name=f"in the mask: {escape(name_text(name, 200))}",
     )
 
 
@@ -173,15 +208,23 @@ def _ink(theme: Theme, value: float, largest: float) -> str:
 
 
 def _number(value: float) -> str:
-    """Without the sign of a negative zero."""
-    return f"{value + 0.0:g}".replace("-", MINUS)
+    """As much of a number as there is room for, without the sign of a negative zero; a cross where there is none."""
+    if not math.isfinite(value):
+        return TIMES
+    whole = number(value + 0.0)
+    return whole if len(whole) <= _DIGITS else number(value, ".2g")
+
+
+def _head(name: str, n_units: int) -> str:
+    """The name of a panel, as wide as it."""
+    return name_text(name, int((n_units + _GAP) * _CELL / text_width("m")))
 
 
 def _add_slider(figure: go.Figure, names: list[str], n_panels: int, first: int) -> None:
     """One step a mask; the panels stay."""
     steps = [
         {
-            "label": name,
+            "label": escape(name_text(name, 24)),
             "method": "restyle",
             "args": [
                 {"visible": [True] * n_panels + [place == chosen for place in range(len(names))]}

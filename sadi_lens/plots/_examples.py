@@ -9,17 +9,14 @@ import plotly.graph_objects as go
 from sadi_lens.plots._layout import (
     Margin,
     add_line,
-    counted,
-    escape,
     evenly,
     facts_of,
     finish,
     float32,
-    percent,
-    prompt_text,
     require_finite,
 )
 from sadi_lens.plots._theme import Theme, require_theme
+from sadi_lens.plots._words import counted, escape, percent, prompt_text
 from sadi_lens.types.checks import checked
 from sadi_lens.types.paired import mcnemar_p
 from sadi_lens.types.results import Evaluation
@@ -138,7 +135,7 @@ def _title(up: np.ndarray, right: np.ndarray, clusters: np.ndarray | None) -> st
     if mcnemar_p(adaptive, fixed, clusters) >= ALPHA:
         return f"Neither rule does more: adaptive is ahead on {more:,} of {n:,} items, fixed on {less:,}"
     word, share = ("Adaptive", more / n) if more > less else ("Fixed", less / n)
-    return f"{word} steering does more for the right answer on {percent(share)} of items"
+    return f"{word} steering does more for the right answer on {percent(share)} of {counted(n, 'item')}"
 
 
 def _require_same_items(

@@ -8,9 +8,9 @@ import plotly.graph_objects as go
 
 from sadi_lens.plots._theme import SUBTITLE_SIZE, Theme, contrast
 
-BAR_MARGIN = 118
+BAR_MARGIN = 134
 """Pixels right of the plot area that a colour bar, its numbers and its title take."""
-_BAR_GAP, _BAR_WIDTH, _BAR_LABELS = 16, 14, 36
+_BAR_GAP, _BAR_WIDTH, _BAR_LABELS = 16, 14, 52
 _INKS = ("#16181d", "#ffffff")
 
 

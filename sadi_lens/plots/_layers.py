@@ -5,18 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.plots._layout import (
-    SUBTITLE_SIZE,
-    Margin,
-    counted,
-    escape,
-    finish,
-    integer_ticks,
-    named,
-    text_width,
-    units_of,
-)
+from sadi_lens.plots._layout import SUBTITLE_SIZE, Margin, finish, integer_ticks, units_of
 from sadi_lens.plots._theme import Theme, require_theme
+from sadi_lens.plots._words import counted, escape, n_columns, name_text, named, plain, text_width
 from sadi_lens.types.checks import checked
 from sadi_lens.types.masks import Mask
 
@@ -24,6 +15,8 @@ _PANEL, _GAP = 96, 44
 """Pixels of one mask's bars, and between two for its name."""
 _SHOWN = 3
 """Masks that a title names."""
+_NAMED = 6
+"""Layers of a tie that a title names."""
 
 
 @checked()
@@ -100,7 +93,7 @@ def _add_mask(
         y=counts,
         yaxis=axis,
         marker={"color": color, "line": {"width": 0}},
-        hovertemplate=f"<b>{escape(label)}</b>, layer %{{x}}<br>%{{y:,d}} of {mask.k:,} selected "
+        hovertemplate=f"<b>{escape(name_text(label, 200))}</b>, layer %{{x}}<br>%{{y:,d}} of {mask.k:,} selected "
         f"{units_of(mask.component)}<extra></extra>",
         name=escape(label),
         showlegend=False,
@@ -129,13 +122,15 @@ def _add_mask(
         if mask.k
         else "empty, no unit selected"
     )
-    rule = f", {escape(mask.rule)}" if mask.rule else ""
-    if text_width(f"{label}  {words}{rule}", SUBTITLE_SIZE) * theme.factor > width:
+    room = int(width / theme.factor / text_width("m", SUBTITLE_SIZE))
+    name = name_text(label, max(12, room - len(words) - 2))
+    rule = f", {plain(mask.rule)}" if mask.rule else ""
+    if n_columns(f"{name}  {words}{rule}") > room:
         rule = ""
     figure.add_annotation(
         x=0, xref="paper", xanchor="left", y=domain[1], yref="paper", yanchor="bottom", yshift=3,
         showarrow=False, font={"size": 12},
-        text=f'<b>{escape(label)}</b>  <span style="color:{theme.muted}">{words}{rule}</span>',
+        text=f'<b>{escape(name)}</b>  <span style="color:{theme.muted}">{words}{escape(rule)}</span>',
     )  # fmt: skip
 
 
@@ -153,6 +148,8 @@ def _fullest(mask: Mask) -> str:
     layers = [str(layer) for layer, n in enumerate(mask.per_layer) if n == most]
     if len(layers) == 1:
         return f"layer {layers[0]} ({most:,} of {mask.k:,})"
+    if len(layers) > _NAMED:
+        return f"{len(layers)} layers ({most:,} of {mask.k:,} each)"
     return f"layers {', '.join(layers[:-1])} and {layers[-1]} ({most:,} of {mask.k:,} each)"
 
 
@@ -162,7 +159,7 @@ def _title(masks: Mapping[str, Mask]) -> str:
     if not filled:
         return "No unit is selected"
     found = [
-        f"{label} in {_fullest(mask)}"
+        f"{name_text(label)} in {_fullest(mask)}"
         for label, mask in filled.items()
         if max(mask.per_layer) > max(1, 2 * mask.k / mask.n_layers)
     ]

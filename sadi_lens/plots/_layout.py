@@ -1,8 +1,7 @@
-"""What every figure shares: text safe to draw, and the pixels of title, subtitle and legend."""
+"""What every figure shares: the pixels of title, subtitle, legend and note."""
 
 import html
 import math
-import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
@@ -10,16 +9,22 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sadi_lens.plots._grow import grow
-from sadi_lens.plots._theme import FONT_SIZE, SUBTITLE_SIZE, TITLE_SIZE, Theme, template
+from sadi_lens.plots._theme import SUBTITLE_SIZE, TITLE_SIZE, Theme, template
+from sadi_lens.plots._words import (
+    EM,
+    MINUS,
+    TITLE_EM,
+    counted,
+    cut,
+    escape,
+    join_facts,
+    n_columns,
+    named,
+    wrap,
+)
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.model import COMPONENTS
 
-MINUS, TIMES = "\u2212", "\u00d7"
-"""True signs, as wide as a plus."""
-
-EM, TITLE_EM = 0.6, 0.54
-"""Mean width of a character over the font size; DejaVu Sans, the widest font of the list: of short texts at most,
-and of sentences."""
 NOTE, NOTE_SIZE = "note", 11
 """Name and text size of the annotation below a figure that says how to read it; its text, unfolded, is in
 ``layout.meta``."""
@@ -27,6 +32,8 @@ TIE = 1e-6
 """Accuracies that differ by less are equal: one of them may have been a float32."""
 _EDGE, _TITLE_LINE, _SUBTITLE_LINE, _LEGEND_LINE, _NOTE_LINE = 20, 24, 16, 22, 15
 _LEGEND_SYMBOL = 48
+_MOST_TITLE = 5
+"""Lines of a title; what it has more is cut."""
 
 
 class Margin(NamedTuple):
@@ -37,46 +44,12 @@ class Margin(NamedTuple):
     bottom: int = 58
 
 
-def escape(text: object) -> str:
-    """Text as Plotly must get it to show it literally: no tags, no entities, no LaTeX."""
-    flat = " ".join(str(text).split())
-    return html.escape(flat, quote=False).replace("$", "&#36;")
-
-
-def text_width(text: str, size: int = FONT_SIZE) -> int:
-    """Pixels that ``text`` takes at most in the fonts used."""
-    return math.ceil(len(text) * size * EM)
-
-
-def wrap(text: object, pixels: int, size: int, em: float = EM) -> list[str]:
-    """Lines of at most ``pixels``, each escaped."""
-    flat = " ".join(str(text).split())
-    return [escape(line) for line in textwrap.wrap(flat, max(12, int(pixels / (size * em))))]
-
-
-def join_facts(facts: Sequence[str], pixels: int, size: int) -> list[str]:
-    """Facts joined by a middle dot, broken between facts where possible; empty ones are dropped."""
-    most = int(pixels / (size * EM))
-    lines: list[str] = []
-    for fact in filter(None, facts):
-        joined = f"{lines[-1]} · {fact}" if lines else fact
-        if lines and len(joined) <= most:
-            lines[-1] = joined
-        else:
-            lines.append(fact)
-    return [part for line in lines for part in wrap(line, pixels, size)]
-
-
-def signed(value: float, digits: str) -> str:
-    """A number with its sign, as ``+0.16``; negative ones with a true minus, what rounds to zero with a plus."""
-    return f"{value:+z{digits}}".replace("-", MINUS)
-
-
 def float32(values: Any) -> np.ndarray:
     """A float32 copy, also of float16, bfloat16 or a tensor; infinities become NaN."""
     if hasattr(values, "detach"):  # numpy has no bfloat16: a tensor must convert itself first
         values = values.detach().float().cpu()
-    array = np.array(values, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        array = np.array(values, dtype=np.float32)
     array[~np.isfinite(array)] = np.nan
     return array
 
@@ -130,44 +103,14 @@ def add_line(
     )
 
 
-def named(word: str, value: object) -> str:
-    """``word value``, or nothing where the value is empty."""
-    return f"{word} {value}" if str(value) else ""
-
-
 def facts_of(found: Any, what: str) -> tuple[str, str, str]:
     """Task, what was measured, model: the facts of a figure of one result."""
     return named("task", found.task), what, f"model {found.model.name}"
 
 
-def token_text(token: str, most: int = 14) -> str:
-    """A token as it is drawn: spaces as a middle dot, line ends as an arrow, long ones cut; escaped."""
-    shown = token.replace(" ", "·").replace("\n", "↵").replace("\t", "⇥")
-    shown = "".join(one if one.isprintable() else "□" for one in shown) or "∅"
-    return escape(shown if len(shown) <= most else shown[: most - 1] + "…")
-
-
-def prompt_text(prompts: Sequence[str], index: int) -> str:
-    """The end of an item's prompt for a hover, escaped; its number where there are no prompts."""
-    if not prompts:
-        return f"item {index}"
-    text = " ".join(prompts[index].split())
-    return escape(text if len(text) <= 60 else "…" + text[-59:])
-
-
 def evenly(n: int, most: int) -> np.ndarray:
     """At most ``most`` places in ``[0, n)``, evenly spaced, both ends among them."""
     return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
-
-
-def counted(n: int, noun: str) -> str:
-    """``1 pair``, ``200 pairs``."""
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
-
-
-def percent(share: float) -> str:
-    """A share as ``54.0%``."""
-    return f"{100 * share:.1f}%"
 
 
 def integer_ticks(n: int, most: int = 16) -> list[int]:
@@ -203,8 +146,11 @@ def finish(
     width = max(560, left + plot[0] + right)
     room = int((width - 2 * _EDGE) / grown)
     titles = wrap(title, room, TITLE_SIZE, TITLE_EM)
+    if len(titles) > _MOST_TITLE:
+        titles[_MOST_TITLE - 1 :] = [f"{titles[_MOST_TITLE - 1]} …"]
     shown, rest = _one_line(facts, room)
-    notes = join_facts([*rest, *note], room, NOTE_SIZE)
+    rest = [*rest, *note, *_cut_names(figure, int(plot[0] / grown))]
+    notes = join_facts(rest, room, NOTE_SIZE)
     names = [str(trace.name) for trace in cast(Any, figure).data if trace.showlegend]
     above = round(grown * (16 + _TITLE_LINE * len(titles) + _SUBTITLE_LINE + 6))
     legend_rows = _legend_rows(names, int(plot[0] / grown))
@@ -233,7 +179,7 @@ def finish(
         title=_title_layout(titles, shown, grown),
         showlegend=bool(names),
         legend=legend,
-        meta={NOTE: " · ".join(escape(one) for one in (*rest, *note) if one)},
+        meta={NOTE: " · ".join(escape(one) for one in rest if one)},
     )
     return figure
 
@@ -244,13 +190,33 @@ def note_height(n_lines: int) -> int:
 
 
 def _one_line(facts: Sequence[str], pixels: int) -> tuple[str, list[str]]:
-    """As many facts as fit on the line of the subtitle (escaped), and those that do not."""
+    """As many facts as fit on the line of the subtitle (escaped; of a long first one its start), and the others."""
     known = [fact for fact in facts if fact]
     most = int(pixels / (SUBTITLE_SIZE * EM))
     n = 1
-    while n < len(known) and len(" · ".join(known[: n + 1])) <= most:
+    while n < len(known) and n_columns(" · ".join(known[: n + 1])) <= most:
         n += 1
+    if known and n_columns(known[0]) > most:
+        return escape(cut(known[0], most)), known
     return escape(" · ".join(known[:n])), known[n:]
+
+
+def _cut_names(figure: go.Figure, pixels: int) -> list[str]:
+    """Cut names that are wider than the legend, and return them whole; two that read alike then are told apart."""
+    most = int((pixels - _LEGEND_SYMBOL) / (SUBTITLE_SIZE * TITLE_EM))
+    whole: list[str] = []
+    seen: set[str] = set()
+    for trace in cast(Any, figure).data:
+        name = html.unescape(str(trace.name))
+        if trace.showlegend and n_columns(name) > most:
+            shown = cut(name, most)
+            if shown in seen:
+                number = f"({len(seen) + 1})"
+                shown, name = f"{cut(name, most - 5)} {number}", f"{number} {name}"
+            seen.add(shown)
+            trace.name = escape(shown)
+            whole.append(name)
+    return whole
 
 
 def _title_layout(titles: Sequence[str], subtitle: str, grown: float) -> dict[str, Any]:
@@ -273,7 +239,7 @@ def _title_layout(titles: Sequence[str], subtitle: str, grown: float) -> dict[st
 def _legend_rows(names: Sequence[str], pixels: int) -> int:
     """Rows of a horizontal legend: Plotly gives it the width of the plot area, in equal columns."""
     widths = [
-        math.ceil(len(html.unescape(name)) * SUBTITLE_SIZE * TITLE_EM) + _LEGEND_SYMBOL
+        math.ceil(n_columns(html.unescape(name)) * SUBTITLE_SIZE * TITLE_EM) + _LEGEND_SYMBOL
         for name in names
     ]
     if sum(widths) <= pixels:

@@ -7,14 +7,12 @@ import plotly.graph_objects as go
 
 from sadi_lens.plots._heatmap import BAR_MARGIN, symmetric_range
 from sadi_lens.plots._layout import (
-    TIMES,
     Margin,
     difference_facts,
     difference_note,
     finish,
     float32,
     require_finite,
-    signed,
     units_of,
 )
 from sadi_lens.plots._theme import require_theme
@@ -29,6 +27,7 @@ from sadi_lens.plots._unit_map import (
     require_same_units,
     set_colours,
 )
+from sadi_lens.plots._words import TIMES, signed
 from sadi_lens.types.checks import checked
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask
@@ -128,7 +127,12 @@ def difference_finding(
                 f"The mask takes {mask.k:,} of {mean.size:,} {units_of(component)}{there}; "
                 f"its largest is {_largest(taken, component)}"
             )
-    return f"The largest of {mean.size:,} {units_of(component)} is {_largest(mean, component)}"
+    known = mean[np.isfinite(mean)]
+    if known.size == 1:
+        return f"The only {units_of(component, 1)} with a value is {_largest(mean, component)}"
+    if np.ptp(known) == 0:
+        return f"All {known.size:,} {units_of(component)} differ alike, {signed(float(known[0]), '.3g')}"
+    return f"The largest of {known.size:,} {units_of(component)} is {_largest(mean, component)}"
 
 
 def _largest(values: np.ndarray, component: str) -> str:

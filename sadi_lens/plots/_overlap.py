@@ -1,5 +1,6 @@
 """Do masks share their units? Jaccard index of every two, with what chance would give."""
 
+import html
 from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
@@ -8,23 +9,15 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sadi_lens.plots._heatmap import BAR_MARGIN, add_colorbar, write_cells
-from sadi_lens.plots._layout import (
-    SUBTITLE_SIZE,
-    Margin,
-    escape,
-    finish,
-    named,
-    text_width,
-    units_of,
-    where,
-    wrap,
-)
+from sadi_lens.plots._layout import SUBTITLE_SIZE, Margin, finish, units_of, where
 from sadi_lens.plots._theme import Theme, require_theme
+from sadi_lens.plots._words import MINUS, escape, name_text, named, text_width, wrap
 from sadi_lens.types.checks import checked
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.stats import jaccard_chance
 
-_CELL, _LABEL = 74, 190
+_CELL, _LABEL, _LINES = 74, 190, 3
+"""Pixels of a cell and of a label, and its lines."""
 
 
 @checked()
@@ -51,6 +44,7 @@ def mask_overlap(
     _require_alike(masks)
     labels, chosen = list(masks), list(masks.values())
     n, first = len(chosen), chosen[0]
+    shown = [escape(name_text(label)) for label in labels]
     shared, either, chance = _overlaps(chosen)
     jaccard = np.divide(shared, either, out=np.full((n, n), np.nan), where=either > 0)
     cells = go.Heatmap(
@@ -59,7 +53,7 @@ def mask_overlap(
         text=[[_cell(jaccard[r, c], chance[r, c]) for c in range(n)] for r in range(n)],
         hovertext=[
             [
-                f"<b>{escape(labels[r])} and {escape(labels[c])}</b><br>Jaccard {jaccard[r, c]:.3f}<br>"
+                f"<b>{shown[r]} and {shown[c]}</b><br>Jaccard {jaccard[r, c]:.3f}<br>"
                 f"{shared[r, c]:,.0f} shared of {either[r, c]:,.0f} in either{_by_chance(chance[r, c])}"
                 for c in range(n)
             ]
@@ -69,12 +63,14 @@ def mask_overlap(
     )  # fmt: skip
     figure = go.Figure(cells)
     write_cells(figure, cells, 13 if n <= 10 else 10)
-    add_colorbar(figure, colors, "Jaccard index")
-    names = [[*wrap(label, _LABEL, 12), f"K {mask.k:,}"] for label, mask in masks.items()]
+    if np.isfinite(jaccard).any():
+        add_colorbar(figure, colors, "Jaccard index")
+    names = [[*_lines(label), f"K {mask.k:,}"] for label, mask in masks.items()]
     _set_axes(figure, colors, names)
     models = dict.fromkeys(mask.model.name for mask in masks.values() if mask.model)
     empty = [label for label, mask in masks.items() if not mask.k]
-    widest = max(text_width(line, SUBTITLE_SIZE) for lines in names for line in lines) + 14
+    lengths = [text_width(html.unescape(line), SUBTITLE_SIZE) for lines in names for line in lines]
+    widest = max(*lengths, 40) + 14
     cell = _CELL if n <= 10 else 40
     return finish(
         figure,
@@ -87,12 +83,18 @@ def mask_overlap(
         note=(
             "Jaccard: units in both masks over units in either",
             "in brackets: expected of two random masks of the same sizes",
-            f"empty, so without an index: {', '.join(empty)}" if empty else "",
+            f"empty, so without an index: {', '.join(map(name_text, empty))}" if empty else "",
             where(first.component),
         ),
         plot=(cell * n, cell * n),
         margin=Margin(left=widest, right=BAR_MARGIN, bottom=int(30 + 0.66 * widest + 14)),
     )
+
+
+def _lines(label: str) -> list[str]:
+    """A label on at most three lines."""
+    lines = wrap(name_text(label, 200), _LABEL, 12)
+    return lines if len(lines) <= _LINES else [*lines[: _LINES - 1], f"{lines[_LINES - 1]} …"]
 
 
 def _set_axes(figure: go.Figure, colors: Theme, names: list[list[str]]) -> None:
@@ -102,7 +104,7 @@ def _set_axes(figure: go.Figure, colors: Theme, names: list[list[str]]) -> None:
     axis |= {"showgrid": False, "ticklabelstandoff": 6}
     figure.update_xaxes(**axis, range=[-0.5, n - 0.5], tickangle=-40)
     figure.update_yaxes(**axis, range=[n - 0.5, -0.5])
-    figure.update_layout(plot_bgcolor=colors.paper)
+    figure.update_layout(plot_bgcolor=colors.gap)
 
 
 def _require_alike(masks: Mapping[str, Mask]) -> None:
@@ -136,7 +138,7 @@ def _by_chance(chance: float) -> str:
 
 def _cell(jaccard: float, chance: float) -> str:
     if np.isnan(jaccard):
-        return ""
+        return MINUS  # no index
     return f"{jaccard:.2f}" + ("" if np.isnan(chance) else f"<br>({chance:.2f})")
 
 
@@ -148,7 +150,7 @@ def _title(labels: list[str], jaccard: np.ndarray, chance: np.ndarray) -> str:
     if np.isnan(here):
         return "No two masks have units to share"
     numbers = f"{here:.2f}, chance {chance[row, column]:.2f}"
-    pair = f"{labels[column]} and {labels[row]}"
+    pair = f"{name_text(labels[column])} and {name_text(labels[row])}"
     if here <= chance[row, column]:
         return f"No two masks share more units than random ones would: {pair} {numbers}"
     others = int(np.isclose(excess, excess[row, column]).sum()) - 1

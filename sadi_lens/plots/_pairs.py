@@ -5,22 +5,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.plots._layout import (
-    Margin,
-    counted,
-    escape,
-    finish,
-    float32,
-    named,
-    percent,
-    require_finite,
-    signed,
-    units_of,
-)
+from sadi_lens.plots._layout import Margin, finish, require_finite, units_of
+from sadi_lens.plots._levels import add_levels, axis_range, drawn_values, set_counts
 from sadi_lens.plots._theme import DASHES, MARKERS, Theme, faded, require_theme
+from sadi_lens.plots._words import counted, escape, name_text, named, percent, signed
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.checks import checked
 from sadi_lens.types.results import PairsCurve
+from sadi_lens.types.results.stability import ENOUGH, enough
 
 _MEASURES = {
     "accuracy": ("accuracy (%)", "accuracy of SADI with the mask"),
@@ -28,8 +20,7 @@ _MEASURES = {
     "jaccard_all": ("Jaccard with the mask of all pairs", "mask against the mask of all pairs"),
     "jaccard_disjoint": ("Jaccard of two masks", "two masks that share no pair"),
 }
-ENOUGH = 0.9
-"""Share of the gain of all pairs at which fewer count as enough."""
+_PLOT = 660, 320
 _QUESTION = f"Pairs needed for {ENOUGH:.0%} of the full gain"
 _RING = f"ring: fewest pairs with {ENOUGH:.0%} of the gain of all"
 _OVERLAPS = {
@@ -83,9 +74,8 @@ def pairs_ablation(
         else:
             known = curve.gains if measure == "accuracy" else None
             said[label] = needed(figure, colors, sizes, mean, _unsteered(curve, measure), known)
-    for value, text in _lines(curves, measure):
-        add_level(figure, colors, value, text)
-    set_axes(figure, "contrastive pairs that made the mask", measure)
+    draw_levels(figure, colors, _lines(curves, measure), measure)
+    set_counts(figure, "contrastive pairs that made the mask")
     every = curves.values()
     most = max(curve.accuracy.shape[1] for curve in every)
     return finish(
@@ -96,8 +86,8 @@ def pairs_ablation(
             f"mean of {counted(most, 'random subset')} of the pairs at each size",
             f"model {', '.join(dict.fromkeys(curve.model.name for curve in every))}",
         ),
-        note=_note(list(every), measure),
-        plot=(660, 320),
+        note=(*_note(list(every), measure), *_missing(curves, measure)),
+        plot=_PLOT,
         margin=Margin(),
     )
 
@@ -125,13 +115,9 @@ def _add_curve(
     figure: go.Figure, theme: Theme, curve: PairsCurve, label: str, index: int, measure: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean over subsets at each number of pairs (both returned), on a band that holds 95% of the subsets."""
-    values = (100 if measure == "accuracy" else 1) * float32(getattr(curve, measure))
-    require_finite(values, f"pairs_ablation of {label!r}, measure {measure!r},")
-    known = np.flatnonzero(np.isfinite(values).any(axis=1))
-    sizes = np.array(curve.sizes)[known]
-    mean = np.nanmean(values[known], axis=1)
-    low, high = np.nanquantile(values[known], [0.025, 0.975], axis=1)
-    draws = np.isfinite(values[known]).sum(axis=1)
+    require_finite(getattr(curve, measure), f"pairs_ablation of {label!r}, measure {measure!r},")
+    found, scale = curve.over_draws(measure), 100 if measure == "accuracy" else 1
+    sizes, mean, low, high = found.sizes, *(scale * one for one in found[1:4])
     color = theme.series[index % len(theme.series)]
     figure.add_scatter(
         x=np.concatenate([sizes, sizes[::-1]]), y=np.concatenate([high, low[::-1]]), mode="lines",
@@ -140,8 +126,8 @@ def _add_curve(
     )  # fmt: skip
     add_mean(
         figure, theme, index, sizes, mean, _legend(label, curve),
-        customdata=np.stack([low, high, draws], axis=-1),
-        hovertemplate=f"<b>{escape(label)}</b>, %{{x:,d}} pairs<br>mean %{{y:.3g}}<br>"
+        customdata=np.stack([low, high, found.n], axis=-1),
+        hovertemplate=f"<b>{escape(name_text(label, 200))}</b>, %{{x:,d}} pairs<br>mean %{{y:.3g}}<br>"
         "95% of subsets %{customdata[0]:.3g} to %{customdata[1]:.3g}<br>"
         "%{customdata[2]:d} subsets<extra></extra>",
     )  # fmt: skip
@@ -166,18 +152,6 @@ def add_mean(
     )  # fmt: skip
 
 
-def enough(mean: np.ndarray, floor: float) -> int | None:
-    """Place of the fewest pairs from which on the mean keeps ``ENOUGH`` of the gain that all pairs give.
-
-    None where all pairs give no gain over the floor.
-    """
-    gain = mean - floor
-    if not gain[-1] > 0:
-        return None
-    short = np.flatnonzero(gain < ENOUGH * gain[-1])
-    return int(short[-1]) + 1 if short.size else 0
-
-
 def needed(
     figure: go.Figure,
     theme: Theme,
@@ -189,6 +163,8 @@ def needed(
     """How many pairs are enough for one curve, in words; a ring at that number, but where there is no gain to share."""
     known = np.flatnonzero(np.isfinite(mean))
     sizes, mean = sizes[known], mean[known]
+    if not len(sizes):
+        return "no accuracy"
     if len(sizes) < 2:
         return f"only {sizes[0]:,} tried"
     if not np.isfinite(floor):
@@ -213,9 +189,9 @@ def needed(
 
 def _noise(curve: PairsCurve, measure: str) -> np.ndarray:
     """Mean overlap at each number of pairs with right and wrong swapped at random; NaN where it was not drawn."""
-    drawn = curve.noise_all if measure == "jaccard_all" else curve.noise_disjoint
-    rows = [()] * len(curve.sizes) if drawn is None else [row[np.isfinite(row)] for row in drawn]
-    return np.array([np.mean(row) if len(row) else np.nan for row in rows])
+    found = curve.over_draws(measure.replace("jaccard", "noise"))
+    means = dict(zip(found.sizes.tolist(), found.mean, strict=True))
+    return np.array([means.get(size, np.nan) for size in curve.sizes])
 
 
 def _add_noise(
@@ -243,7 +219,7 @@ def _overlap_title(shared: Mapping[str, tuple[int, float, float]], measure: str)
     """How alike masks are, and how alike masks of pairs that tell nothing are."""
     sizes = {n for n, _, _ in shared.values()}
     found = [
-        f"{value:.2f}" + (f" ({label})" if len(shared) > 1 else "")
+        f"{value:.2f}" + (f" ({name_text(label)})" if len(shared) > 1 else "")
         for label, (_, value, _) in list(shared.items())[:4]
     ]
     n = f"{sizes.pop():,}" if len(sizes) == 1 else "most"
@@ -258,38 +234,44 @@ def pairs_title(said: Mapping[str, str]) -> str:
     """One answer a curve, as many as a title holds."""
     if len(set(said.values())) == 1:
         return f"{_QUESTION}: {next(iter(said.values()))}"
-    answers = [f"{label} {answer}" for label, answer in said.items()]
+    answers = [f"{name_text(label)} {answer}" for label, answer in said.items()]
     more = f", and {len(answers) - 4} more" if len(answers) > 4 else ""
     return f"{_QUESTION}: {', '.join(answers[:4])}{more}"
 
 
-def set_axes(figure: go.Figure, title: str, measure: str) -> None:
-    figure.update_xaxes(title=title, rangemode="tozero")
-    figure.update_yaxes(
-        title=_MEASURES[measure][0], ticksuffix="%" if measure == "accuracy" else ""
-    )
+def draw_levels(
+    figure: go.Figure, theme: Theme, levels: Sequence[tuple[float, str, str]], measure: str
+) -> None:
+    """The vertical axis of what is drawn, and lines across at their values."""
+    values = [*drawn_values(figure), *(value for value, *_ in levels)]
+    span = axis_range(values, {"accuracy": 100.0, "margin": 0.0}.get(measure, 1.0))
+    suffix = "%" if measure == "accuracy" else ""
+    figure.update_yaxes(title=_MEASURES[measure][0], ticksuffix=suffix, range=span)
+    add_levels(figure, theme, levels, span, _PLOT[1])
 
 
-def add_level(figure: go.Figure, theme: Theme, value: float, text: str) -> None:
-    """A dashed line across, named at its right end."""
-    figure.add_hline(y=value, line={"color": theme.ink, "width": 1.4, "dash": "dash"})
-    figure.add_annotation(
-        x=1, xref="paper", xanchor="right", y=value, yanchor="bottom", showarrow=False, text=text,
-        font={"size": 12, "color": theme.ink}, bgcolor=faded(theme.paper, 0.7),
-    )  # fmt: skip
+def _missing(curves: Mapping[str, PairsCurve], measure: str) -> list[str]:
+    """Numbers of pairs at which a curve has no value; masks that share no pair end where pairs do."""
+    said: list[str] = []
+    for label, curve in curves.items() if measure != "jaccard_disjoint" else ():
+        gaps = sorted(set(curve.sizes) - set(curve.over_draws(measure).sizes.tolist()))
+        if gaps:
+            who = f" of {name_text(label)}" if len(curves) > 1 else ""
+            said.append(f"no value{who} at {', '.join(f'{one:,}' for one in gaps)} pairs")
+    return said
 
 
 def _legend(label: str, curve: PairsCurve) -> str:
     strength = "" if np.isnan(curve.strength) else f", strength {curve.strength:g}"
-    return f"{escape(label)} (K = {curve.k:,}{strength}, {escape(curve.ranking)})"
+    return f"{escape(name_text(label, 200))} (K = {curve.k:,}{strength}, {escape(curve.ranking)})"
 
 
-def _lines(curves: Mapping[str, PairsCurve], measure: str) -> list[tuple[float, str]]:
+def _lines(curves: Mapping[str, PairsCurve], measure: str) -> list[tuple[float, str, str]]:
     """Reference lines, each once: the unsteered accuracy or margin, or the chance level of the overlap."""
     found: dict[float, str] = {}
     is_shared = len({curve.chance for curve in curves.values()}) == 1
     for label, curve in curves.items():
-        who = "" if is_shared else f" ({escape(label)})"
+        who = "" if is_shared else f" ({escape(name_text(label, 30))})"
         if measure.startswith("jaccard"):
             found.setdefault(float(curve.chance), f"random masks {curve.chance:.3f}{who}")
         elif np.isfinite(value := _unsteered(curve, measure)):
@@ -297,4 +279,4 @@ def _lines(curves: Mapping[str, PairsCurve], measure: str) -> list[tuple[float, 
                 percent(value / 100) if measure == "accuracy" else f"{signed(value, '.3g')} nats"
             )
             found.setdefault(value, f"unsteered {words}")
-    return list(found.items())
+    return [(value, text, "dash") for value, text in found.items()]

@@ -1,18 +1,24 @@
 """What scaled heads write: the whole change of the margin, its direct part head by head, and ablations."""
 
+import html
+import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
-from sadi_lens.plots._layout import Margin, counted, escape, finish, named, signed
-from sadi_lens.plots._theme import require_theme
+from sadi_lens.plots._layout import Margin, finish
+from sadi_lens.plots._theme import MARKERS, require_theme
+from sadi_lens.plots._words import counted, cut, escape, name_text, named, signed, text_width
 from sadi_lens.types.base import require_columns
 from sadi_lens.types.checks import checked
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_ROW = 26
+_ROW, _NAME = 26, 300
+"""Pixels of a row, and that its name takes at most."""
+_NUMBERS = ("edit", "margin", "low", "high")
 
 
 @checked()
@@ -30,8 +36,7 @@ def head_paths(paths: "pd.DataFrame", *, theme: str = "light", size: str = "page
     colors = require_theme(theme, size)
     require_columns("paths", paths, ("edit", "margin", "low", "high", "n"))
     rows = paths[paths["edit"] != "unsteered"]
-    if not len(rows):
-        raise ValueError("head_paths needs at least one edited row, got 0")
+    _require_rows(rows)
     directs = rows["edit"].str.startswith("direct")
     kinds = {
         "whole": (rows["edit"] == "scaled", colors.kinds["adaptive"]),
@@ -40,16 +45,21 @@ def head_paths(paths: "pd.DataFrame", *, theme: str = "light", size: str = "page
         "without the heads": (rows["edit"].str.endswith("ablation"), colors.ink),
     }
     figure = go.Figure()
-    for name, (chosen, color) in kinds.items():
+    names = {
+        edit: escape(cut(edit, int(_NAME / colors.factor / text_width("m"))))
+        for edit in rows["edit"]
+    }
+    if len(set(names.values())) < len(names):  # cut names that read alike would share a line
+        names = {edit: f"{name} ({at})" for at, (edit, name) in enumerate(names.items(), 1)}
+    for symbol, (name, (chosen, color)) in zip(MARKERS, kinds.items(), strict=False):
         if chosen.any():
-            _add_rows(figure, rows[chosen], name, color)
+            _add_rows(figure, rows[chosen], name, (color, symbol), names)
     figure.add_vline(x=0, line={"color": colors.muted, "width": 1.2})
     figure.update_xaxes(title="change of the margin (nats)")
-    order = [escape(edit) for edit in rows["edit"]]
-    figure.update_yaxes(categoryorder="array", categoryarray=order[::-1], showgrid=False)
-    absent = [one for one in ("scaled", "direct") if not (rows["edit"] == one).any()]
-    if absent:
-        raise ValueError(f"paths must hold the edits scaled and direct; {absent[0]!r} is missing")
+    figure.update_yaxes(
+        type="category", categoryorder="array", categoryarray=list(names.values())[::-1],
+        range=[-0.6, len(rows) - 0.4], showgrid=False,
+    )  # fmt: skip
     about = paths.attrs
     whole, direct = (rows[rows["edit"] == one].iloc[0] for one in ("scaled", "direct"))
     n_clusters = about.get("n_clusters", 0)
@@ -68,14 +78,42 @@ def head_paths(paths: "pd.DataFrame", *, theme: str = "light", size: str = "page
             + (f" by {counted(n_clusters, 'cluster')}" if n_clusters else ", items independent"),
         ),
         plot=(560, _ROW * len(rows) + 20),
-        margin=Margin(left=190, bottom=58),
+        margin=Margin(
+            left=24 + max(150, *(text_width(html.unescape(one)) for one in names.values()))
+        ),
     )
 
 
-def _add_rows(figure: go.Figure, some: "pd.DataFrame", name: str, color: str) -> None:
+def _require_rows(rows: "pd.DataFrame") -> None:
+    """Refuse rows that cannot be drawn: none, one missing or twice, or an interval that is not round its value."""
+    if not len(rows):
+        raise ValueError("head_paths needs at least one edited row, got 0")
+    absent = [one for one in ("scaled", "direct") if not (rows["edit"] == one).any()]
+    if absent:
+        raise ValueError(f"paths must hold the edits scaled and direct; {absent[0]!r} is missing")
+    twice = rows["edit"][rows["edit"].duplicated()]
+    if len(twice):
+        raise ValueError(f"edits of paths must differ, got {twice.iloc[0]!r} twice")
+    for edit, margin, low, high in zip(*(rows[one] for one in _NUMBERS), strict=True):
+        if (
+            not math.isfinite(margin) or low > margin or high < margin
+        ):  # NaN ends: one item has none
+            raise ValueError(
+                f"margin of {edit!r} must be finite and lie in its interval, got {margin:g} and [{low:g}, {high:g}]"
+            )
+
+
+def _add_rows(
+    figure: go.Figure,
+    some: "pd.DataFrame",
+    name: str,
+    look: tuple[str, str],
+    names: Mapping[str, str],
+) -> None:
+    color, symbol = look
     figure.add_scatter(
         x=some["margin"],
-        y=[escape(edit) for edit in some["edit"]],
+        y=[names[edit] for edit in some["edit"]],
         error_x={
             "type": "data",
             "symmetric": False,
@@ -85,11 +123,20 @@ def _add_rows(figure: go.Figure, some: "pd.DataFrame", name: str, color: str) ->
             "thickness": 1.5,
         },
         mode="markers",
-        marker={"color": color, "size": 9},
+        marker={"color": color, "size": 9, "symbol": symbol},
+        customdata=[
+            [escape(name_text(edit, 200)), *(_shown(float(one)) for one in numbers)]
+            for edit, *numbers in zip(*(some[one] for one in _NUMBERS), strict=True)
+        ],
         name=name,
         showlegend=True,
-        hovertemplate="%{y}: %{x:.3f} nats<extra></extra>",
+        hovertemplate="<b>%{customdata[0]}</b><br>%{customdata[1]} nats "
+        "[%{customdata[2]}, %{customdata[3]}]<extra></extra>",
     )
+
+
+def _shown(value: float) -> str:
+    return signed(value, ".3f") if math.isfinite(value) else "not known"
 
 
 def _title(whole: "pd.Series", direct: "pd.Series") -> str:

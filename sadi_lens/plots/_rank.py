@@ -13,11 +13,11 @@ from sadi_lens.plots._layout import (
     finish,
     float32,
     require_finite,
-    signed,
     units_of,
 )
 from sadi_lens.plots._theme import Theme, faded, require_theme
 from sadi_lens.plots._unit_map import require_same_pairs
+from sadi_lens.plots._words import signed
 from sadi_lens.types.checks import checked
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.model import COMPONENTS, unit_label
@@ -195,6 +195,10 @@ def _title(
             return head
         rest = f"{k - above:,} that do not" if k > above else f"only {k:,} of them"
         return f"{head}; K = {k:,} takes {rest}"
+    if n == 1:
+        return (
+            f"The only {units_of(component, 1)} with a value has {signed(float(values[0]), '.3g')}"
+        )
     if k is None or k == n:
         ends = [signed(float(one), ".3g") for one in (values[0], np.median(values))]
         return f"The largest of {n:,} {words} is {ends[0]}, the median {ends[1]}"

@@ -5,12 +5,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.plots._layout import Margin, escape, finish, named, percent
-from sadi_lens.plots._pairs import ENOUGH, add_level, add_mean, needed, pairs_title, set_axes
+from sadi_lens.plots._layout import Margin, finish
+from sadi_lens.plots._levels import set_counts
+from sadi_lens.plots._pairs import add_mean, draw_levels, needed, pairs_title
 from sadi_lens.plots._theme import Theme, require_theme
+from sadi_lens.plots._words import counted, escape, name_text, named, percent
 from sadi_lens.types.base import require_columns
 from sadi_lens.types.checks import checked
 from sadi_lens.types.paired import direction
+from sadi_lens.types.results.stability import ENOUGH
 from sadi_lens.types.stats import Interval
 
 if TYPE_CHECKING:
@@ -59,25 +62,35 @@ def accuracy_by_pairs(
     steered = results[results["method"] != "unsteered"]
     if not len(steered):
         raise ValueError("accuracy_by_pairs needs at least one steered row, got 0")
-    first, base = results.iloc[0], results[results["method"] == "unsteered"]
-    floor = 100 * float(base["accuracy"].iloc[0]) if len(base) else float("nan")
+    _require_shares(results)
+    first, base = results.iloc[0], results[results["method"] == "unsteered"]["accuracy"].unique()
+    if len(base) > 1:
+        raise ValueError(
+            f"results must hold one accuracy of the unsteered model, got {sorted(base)}; draw each apart"
+        )
+    floor = 100 * float(base[0]) if len(base) else float("nan")
     figure = go.Figure()
     said: dict[str, str] = {}
     keys = ["method", "component"]
-    keys += [one for one in _VARIED if one in steered and steered[one].nunique() > 1]
-    for index, (key, rows) in enumerate(steered.groupby(keys, sort=False)):
-        label = ", ".join(str(part) for part in key if part != "")
+    keys += [one for one in _VARIED if one in steered and steered[one].nunique(dropna=False) > 1]
+    for index, (key, rows) in enumerate(steered.groupby(keys, sort=False, dropna=False)):
+        label = ", ".join(str(part) for part in key if part not in ("", None) and part == part)
         means = rows.groupby("n_pairs_used")["accuracy"].mean()
         sizes, mean = means.index.to_numpy(dtype=int), 100 * means.to_numpy(dtype=np.float32)
         _add_seeds(figure, colors, rows, index)
-        add_mean(figure, colors, index, sizes, mean, escape(label))
+        add_mean(figure, colors, index, sizes, mean, escape(name_text(label, 200)))
         said[label] = needed(figure, colors, sizes, mean, floor, _gains(rows))
-    if np.isfinite(floor):
-        add_level(figure, colors, floor, f"unsteered {percent(floor / 100)}")
-    chance = 100 * float(first["chance"])
-    if np.isfinite(chance):
-        add_level(figure, colors, chance, f"chance {percent(chance / 100)}")
-    set_axes(figure, "contrastive pairs", "accuracy")
+    levels = [
+        (100 * value, f"{name} {percent(value)}", dash)
+        for value, name, dash in (
+            (floor / 100, "unsteered", "dash"),
+            (float(first["chance"]), "chance", "dot"),
+        )
+        if np.isfinite(value)
+    ]
+    draw_levels(figure, colors, levels, "accuracy")
+    set_counts(figure, "contrastive pairs")
+    missing = int(steered["accuracy"].isna().sum())
     seeds = int(steered["seed"].nunique())
     return finish(
         figure,
@@ -85,17 +98,36 @@ def accuracy_by_pairs(
         title=pairs_title(said),
         facts=(
             named("task", first["task"]),
-            f"{first['n']} test items",
+            _items(results),
             f"lines: mean of {seeds} seeds, dots: seeds" if seeds > 1 else "one draw of pairs",
             named("model", first["model"]),
         ),
         note=(
             "K and strength chosen on dev at every number of pairs",
             f"ring: fewest pairs with {ENOUGH:.0%} of the gain of all",
+            f"{counted(missing, 'row')} without an accuracy left out" if missing else "",
         ),
         plot=(660, 320),
         margin=Margin(),
     )
+
+
+def _require_shares(results: "pd.DataFrame") -> None:
+    """Refuse what is no accuracy, such as one in percent; NaN is one that is not known."""
+    for name in ("accuracy", "chance"):
+        wrong = results[name][~(results[name].isna() | results[name].between(0, 1))]
+        if len(wrong):
+            raise ValueError(f"{name} of results must be shares in [0, 1], got {wrong.iloc[0]}")
+    if results["accuracy"].isna().all():
+        raise ValueError(
+            f"accuracy_by_pairs needs at least one accuracy, all {len(results)} are NaN"
+        )
+
+
+def _items(results: "pd.DataFrame") -> str:
+    """Numbers of test items, one or the range."""
+    low, high = int(results["n"].min()), int(results["n"].max())
+    return counted(high, "test item") if low == high else f"{low:,} to {high:,} test items"
 
 
 def _gains(rows: "pd.DataFrame") -> bool | None:

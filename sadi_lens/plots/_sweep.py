@@ -1,6 +1,7 @@
 """How many units and how hard: accuracy over K x strength, coloured against the unsteered model."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,19 +16,17 @@ from sadi_lens.plots._heatmap import (
     write_cells,
 )
 from sadi_lens.plots._layout import (
-    MINUS,
     TIE,
-    TIMES,
     Margin,
     facts_of,
     finish,
     float32,
-    percent,
     require_finite,
     units_of,
     where,
 )
-from sadi_lens.plots._theme import Theme, require_theme
+from sadi_lens.plots._theme import FONT_SIZE, Theme, require_theme
+from sadi_lens.plots._words import MINUS, TIMES, counted, number, percent, text_width
 from sadi_lens.types.checks import checked
 from sadi_lens.types.results import Choice, Sweep
 
@@ -94,7 +93,7 @@ def sweep_heatmap(
             f"position {sweep.position}",
         ),
         plot=plot,
-        margin=Margin(right=BAR_MARGIN),
+        margin=Margin(max(72, 40 + max(text_width(str(k)) for k in sweep.ks)), BAR_MARGIN),
     )
 
 
@@ -104,16 +103,24 @@ def _cells(sweep: Sweep, accuracy: np.ndarray, theme: Theme, has_numbers: bool) 
     limit = symmetric_range(gain)
     return go.Heatmap(
         z=gain,
-        customdata=np.stack(
-            [100 * accuracy, float32(sweep.margin), 100 * float32(sweep.valid_rate)], axis=-1
-        ),
         text=_texts(accuracy, sweep.cliffs(), has_numbers),
-        hovertext=[
-            [f"{sweep.axis} {k}, strength {s:g}" for s in sweep.strengths] for k in sweep.ks
+        customdata=[
+            [
+                [
+                    _known(a, 100, ".1f", "%"),
+                    _known(m, 1, ".3g", " nats"),
+                    _known(v, 100, ".1f", "%"),
+                ]
+                for a, m, v in zip(*row, strict=True)
+            ]
+            for row in zip(accuracy, sweep.margin, sweep.valid_rate, strict=True)
         ],
-        hovertemplate="<b>%{hovertext}</b><br>accuracy %{customdata[0]:.1f}% (%{z:+.1f} points)"
-        + ("<br>margin %{customdata[1]:.3g} nats" if np.isfinite(sweep.margin).any() else "")
-        + "<br>valid answers %{customdata[2]:.1f}%<extra></extra>",
+        hovertext=[
+            [f"{sweep.axis} {k}, strength {number(s)}" for s in sweep.strengths] for k in sweep.ks
+        ],
+        hovertemplate="<b>%{hovertext}</b><br>accuracy %{customdata[0]} (%{z:+.1f} points)"
+        + ("<br>margin %{customdata[1]}" if np.isfinite(sweep.margin).any() else "")
+        + "<br>valid answers %{customdata[2]}<extra></extra>",
         hoverongaps=False,
         xgap=1,
         ygap=1,
@@ -124,11 +131,16 @@ def _cells(sweep: Sweep, accuracy: np.ndarray, theme: Theme, has_numbers: bool) 
     )
 
 
+def _known(value: float, scale: float, digits: str, unit: str) -> str:
+    """A number for a hover."""
+    return f"{number(scale * value, digits)}{unit}" if math.isfinite(value) else "not known"
+
+
 def _mark_regions(figure: go.Figure, theme: Theme, sweep: Sweep, accuracy: np.ndarray) -> None:
     """Lines round the stable region, and along the edge of chance."""
     # Comparisons with NaN (a cell that was not measured, an unknown chance) are False.
     stable = sweep.stable_region()
-    cells = f"within 1 SE of the best ({int(stable.sum())} cells)"
+    cells = f"within 1 SE of the best ({counted(int(stable.sum()), 'cell')})"
     at_chance = f"edge of chance ({percent(sweep.chance)})"
     for inside, name, width, dash in (
         (stable, cells, 2.6, "solid"),
@@ -144,7 +156,7 @@ def _explain_crosses(figure: go.Figure, theme: Theme, n: int) -> None:
         y=[None],
         mode="markers",
         marker={"symbol": "x-thin", "size": 8, "line": {"width": 1.6, "color": theme.ink}},
-        name=f"valid answers collapse ({n} cells)",
+        name=f"valid answers collapse ({counted(n, 'cell')})",
         showlegend=True,
     )
 
@@ -157,7 +169,7 @@ def _title(sweep: Sweep, accuracy: np.ndarray, cell: tuple[int, int], choice: Ch
     if (choice is not None and choice.is_unsteered) or best <= base + TIE:
         valid = "that keeps its valid answers " if np.nanmax(accuracy) > base + TIE else ""
         return f"No cell {valid}beats the unsteered model ({percent(base)}): the best reaches {percent(best)}"
-    settings = f"{sweep.axis} {sweep.ks[row]}, strength {sweep.strengths[column]:g}"
+    settings = f"{sweep.axis} {sweep.ks[row]}, strength {number(sweep.strengths[column])}"
     word = "Best" if choice is None else "Chosen"
     parts = [f"{word}: {settings}, {percent(here)} on {sweep.split}, unsteered {percent(base)}"]
     if np.isnan(here):
@@ -214,13 +226,13 @@ def _set_axes(figure: go.Figure, sweep: Sweep, plot: tuple[int, int]) -> None:
         title="strength δ",
         range=padded(len(sweep.strengths), plot[0]),
         showgrid=False,
-        **_ticks([f"{s:g}" for s in sweep.strengths], 26),
+        **_ticks([number(s) for s in sweep.strengths], plot[0] / len(sweep.strengths), text_width),
     )
     figure.update_yaxes(
         title=f"K (selected {units_of(sweep.component)})" if sweep.axis == "K" else sweep.axis,
         range=padded(len(sweep.ks), plot[1])[::-1],
         showgrid=False,
-        **_ticks([str(k) for k in sweep.ks], 26),
+        **_ticks([str(k) for k in sweep.ks], plot[1] / len(sweep.ks), lambda _: FONT_SIZE),
     )
 
 
@@ -246,8 +258,10 @@ def _texts(accuracy: np.ndarray, broken: np.ndarray, has_numbers: bool) -> list[
     ]
 
 
-def _ticks(labels: list[str], most: int) -> dict[str, Any]:
-    step = math.ceil(len(labels) / most)
+def _ticks(labels: list[str], cell: float, room: Callable[[str], int]) -> dict[str, Any]:
+    """As many ticks as fit: at most 26, each with the pixels of its label between its cells."""
+    wide = (max(map(room, labels)) + 6) / cell
+    step = max(math.ceil(len(labels) / 26), math.ceil(wide))
     kept = list(range(0, len(labels), step))
     return {"tickvals": kept, "ticktext": [labels[i] for i in kept]}
 

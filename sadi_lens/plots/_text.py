@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sadi_lens.plots._layout import MINUS, float32, signed
+from sadi_lens.plots._layout import float32
+from sadi_lens.plots._words import MINUS, signed
 from sadi_lens.types.checks import checked
 from sadi_lens.types.results import GenerationTrace
 

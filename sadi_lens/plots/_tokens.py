@@ -1,5 +1,6 @@
 """One text as a strip of tokens: which one is read, which ones are steered."""
 
+import html
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
@@ -7,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 
-from sadi_lens.plots._layout import Margin, counted, finish, token_text
+from sadi_lens.plots._layout import Margin, finish
 from sadi_lens.plots._theme import MONOSPACE, Theme, faded, require_theme
+from sadi_lens.plots._words import counted, n_columns, token_text
 from sadi_lens.types.checks import checked
 from sadi_lens.types.results import TokenRoles
 
@@ -89,7 +91,7 @@ def _title(texts: Sequence[TokenRoles]) -> str:
 
 def _part(places: Sequence[int], tokens: Sequence[str]) -> str:
     if len(places) == len(tokens):
-        return f"all {len(tokens):,} tokens"
+        return f"all {len(tokens):,} tokens" if len(tokens) > 1 else "the only token"
     return f"{len(places):,} of {len(tokens):,} tokens" if places else "none"
 
 
@@ -147,7 +149,8 @@ def _shown(one: TokenRoles) -> Iterator[tuple[int, str, int]]:
         folded = places[_KEPT:-_KEPT] if len(places) > FOLD else []
         for place in places:
             if place not in folded:
-                yield place, token_text(one.tokens[place], most=24), len(one.tokens[place][:24])
+                shown = token_text(one.tokens[place], most=24)
+                yield place, shown, n_columns(html.unescape(shown))
             elif place == folded[0]:
                 words = f"… {len(folded):,} more …"
                 yield -1, words, len(words)

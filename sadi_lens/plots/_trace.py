@@ -6,19 +6,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sadi_lens.plots._heatmap import BAR_MARGIN, add_colorbar
-from sadi_lens.plots._layout import (
-    Margin,
-    counted,
-    escape,
-    finish,
-    float32,
-    integer_ticks,
-    require_finite,
-    signed,
-    token_text,
-    units_of,
-)
+from sadi_lens.plots._layout import Margin, finish, float32, integer_ticks, require_finite, units_of
 from sadi_lens.plots._theme import SYMBOLS, Theme, require_theme
+from sadi_lens.plots._words import counted, cut, escape, n_columns, name_text, signed, token_text
 from sadi_lens.types.checks import checked
 from sadi_lens.types.results import GenerationTrace
 
@@ -56,6 +46,7 @@ def generation_trace(
     plain, steered, kl = (float32(v)[:n] for v in (trace.logp_unsteered, trace.logp, trace.kl))
     norms = float32(trace.edit_norm)[:, :n]
     require_finite(steered, f"generation_trace of {trace.label!r} on {trace.model.name}")
+    has_gaps = not all(np.isfinite(values).all() for values in (plain, steered, kl, norms))
     tokens = [token_text(token) for token in trace.tokens[:n]]
     figure = go.Figure()
     _add_logps(figure, colors, trace, tokens, plain, steered)
@@ -81,11 +72,12 @@ def generation_trace(
             "log p: of each token given the text before it",
             "KL(unsteered || steered) there",
             "edit: at the token that predicts it",
+            "gaps: not known, or not finite" if has_gaps else "",
             f"edited: {units_of(trace.component)}" if trace.component else "nothing edited",
             f"position {trace.position}",
         ),
         plot=plot,
-        margin=Margin(76, BAR_MARGIN, 58 + int(6.4 * max(map(_drawn_length, tokens)))),
+        margin=Margin(84, BAR_MARGIN, 58 + int(6.4 * max(map(_drawn_length, tokens)))),
     )
 
 
@@ -111,8 +103,8 @@ def _add_logps(
             marker={"symbol": SYMBOLS.get(kind, "cross"), "size": 7, "color": color},
             customdata=tokens,
             hovertemplate="token %{x}: <b>%{customdata}</b><br>log p %{y:.3g} nats"
-            f"<extra>{escape(name)}</extra>",
-            name=escape(name),
+            f"<extra>{escape(name_text(name))}</extra>",
+            name=escape(name_text(name, 200)),
             showlegend=True,
         )
 
@@ -165,15 +157,16 @@ def _title(trace: GenerationTrace, change: np.ndarray, kl: np.ndarray) -> str:
     if not known[place] or not kl[place] > 0:
         where = "" if known.all() else f" that it is known at ({known.sum()} of {kl.size})"
         return f"Steering changes nothing at any token{where}"
-    token = " ".join(trace.tokens[place].split()) or "a space"
-    return (
-        f"Steering acts most at token {place} ({token}): KL {kl[place]:.2g} nats, "
-        f"its log p {signed(float(change[place]), '.2g')}"
-    )
+    token = cut(trace.tokens[place], 24) or "a space"
+    of = "" if known.all() else f"of the {known.sum()} tokens with a KL, "
+    moved = float(change[place])
+    its = f", its log p {signed(moved, '.2g')}" if np.isfinite(moved) else ""
+    said = f"teering acts most at token {place} ({token}): KL {kl[place]:.2g} nats{its}"
+    return f"{of[:1].upper()}{of[1:]}s{said}" if of else f"S{said}"
 
 
 def _drawn_length(token: str) -> int:
-    return len(html.unescape(token))
+    return n_columns(html.unescape(token))
 
 
 def _end(prompt: str) -> str:

@@ -9,8 +9,9 @@ import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
 from sadi_lens.plots._heatmap import add_boxes, add_colorbar, padded
-from sadi_lens.plots._layout import escape, integer_ticks
+from sadi_lens.plots._layout import integer_ticks
 from sadi_lens.plots._theme import Theme
+from sadi_lens.plots._words import escape
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import COMPONENTS

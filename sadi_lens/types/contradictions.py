@@ -84,6 +84,8 @@ def _differences(thing: Any) -> Iterator[str]:
 
 def _method_row(thing: Any) -> Iterator[str]:
     yield from _kind(thing)
+    yield from _outside("accuracy", thing.accuracy, *thing.interval, 0)
+    yield from _outside("gain", thing.gain, *thing.gain_interval, -1)
     for name in ("null_p", "layer_null_p"):
         if getattr(thing, name) <= 0:
             yield f"{name} must be above 0: the method itself counts as a draw, got {getattr(thing, name)}"
@@ -95,6 +97,24 @@ def _method_row(thing: Any) -> Iterator[str]:
             summed = sum(getattr(one, name) for one in thing.groups)
             if summed != getattr(thing, name):
                 yield f"{name} must be the sum over groups, {summed}, got {getattr(thing, name)}"
+
+
+def _outside(what: str, value: Any, low: Any, high: Any, least: float) -> Iterator[str]:
+    """An interval of a share (or, from -1, of a difference of two) that is out of range, or not round its value."""
+    value, low, high = (np.ravel(np.asarray(one, dtype=float)) for one in (value, low, high))
+    is_out = (
+        (low < least - CLOSE) | (high > 1 + CLOSE) | (low > value + CLOSE) | (high < value - CLOSE)
+    )
+    for at in np.flatnonzero(is_out)[:1]:  # NaN is not out
+        yield (
+            f"the interval of its {what} must lie in [{least:g}, 1] round {value[at]:.6g}, got "
+            f"[{low[at]:.6g}, {high[at]:.6g}]"
+        )
+
+
+def _side_effect_curve(thing: Any) -> Iterator[str]:
+    yield from _kind(thing)
+    yield from _outside("accuracy", thing.accuracy, thing.low, thing.high, 0)
 
 
 def _comparison(thing: Any) -> Iterator[str]:
@@ -185,7 +205,7 @@ _RULES: dict[str, Callable[[Any], Iterator[str]]] = {
     "NullBand": _null_band,
     "Picks": _picks,
     "Shard": _shard,
-    "SideEffectCurve": _kind,
+    "SideEffectCurve": _side_effect_curve,
     "SideEffects": _side_effects,
     "Sweep": _sweep,
     "UnitDifferences": lambda thing: _clusters(thing.clusters),

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -10,6 +10,7 @@ from jaxtyping import Float
 from sadi_lens.types.base import unit_frame
 from sadi_lens.types.invariants import Consistent
 from sadi_lens.types.model import ModelInfo
+from sadi_lens.types.stats import mean_error
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,6 +67,20 @@ class ActivationDifferences(Consistent):
         )
 
 
+class UnitSummary(NamedTuple):
+    """One unit over the pairs in which its difference is finite; NaN where there is none."""
+
+    n: int
+    median: float
+    mean: float
+    error: float
+    """Standard error of the mean, by prompt where pairs share one; NaN of one pair."""
+    positive: float
+    """Share of pairs in which it is above 0."""
+    negative: float
+    """And below."""
+
+
 @dataclass(frozen=True, eq=False)
 class UnitDifferences(Consistent):
     """Per-pair differences of a few named units (for distribution figures)."""
@@ -79,3 +94,24 @@ class UnitDifferences(Consistent):
     task: str = ""
     clusters: Any = None
     """Int array [pair]: number of each pair's prompt; None where no two share one."""
+
+    def summary(self) -> tuple[UnitSummary, ...]:
+        """What the finite differences of each unit say."""
+        return tuple(
+            self._summary(column.astype(np.float64)) for column in np.asarray(self.values).T
+        )
+
+    def _summary(self, values: Float[np.ndarray, " pair"]) -> UnitSummary:
+        known = np.isfinite(values)
+        if not known.any():
+            return UnitSummary(0, *[math.nan] * 5)
+        kept = values[known]
+        clusters = None if self.clusters is None else np.asarray(self.clusters)[known]
+        return UnitSummary(
+            int(known.sum()),
+            float(np.median(kept)),
+            float(kept.mean()),
+            mean_error(kept, clusters),
+            float((kept > 0).mean()),
+            float((kept < 0).mean()),
+        )

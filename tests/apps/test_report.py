@@ -95,6 +95,8 @@ def test_the_verdict_follows_interval_test_and_null(info, changes, outcome, star
 
     if "gain_interval" in changes:
         changes = {**changes, "gain_interval": Interval(*changes["gain_interval"])}
+    if "accuracy" in changes:
+        changes = {**changes, "interval": Interval(0.1, 0.4)}
     one = replace(row("SADI", 0.75), **changes)
     found = verdict(comparison(info, one, nulls=(null((0.4, 0.5, 0.6, 0.7, 0.8)),)))
     assert found.outcome == outcome

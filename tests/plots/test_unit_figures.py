@@ -124,7 +124,7 @@ def test_the_overlap_is_shared_over_either_with_its_chance():
     assert trace.hovertext[0][1].startswith("<b>a and b</b><br>Jaccard 0.250<br>1 shared of 4 in")
     assert trace.hovertext[0][1].endswith(f"two random masks of these sizes: {chance:.3f}")
     assert "random" not in trace.hovertext[0][0]
-    assert trace.text[2][2] == ""
+    assert trace.text[2][2] == "\u2212"  # no index
     assert "empty, so without an index: none" in subtitle(figure)
     # A quarter is less than the two would share by chance.
     assert title(figure) == (

@@ -1,6 +1,7 @@
 """A line of a comparison holds only numbers that can be."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -120,7 +121,7 @@ def evaluation(info, n_right, n=120):
 def test_a_difference_is_told_from_zero_by_test_and_interval(p, holm, ends, alone, corrected):
     from sadi_lens.types.stats import Interval
 
-    one = row(mcnemar_p=p, holm_p=holm, gain_interval=Interval(*ends))
+    one = row(mcnemar_p=p, holm_p=holm, gain=sum(ends) / 2, gain_interval=Interval(*ends))
     assert (one.moved(corrected=False), one.moved()) == (alone, corrected)
 
 
@@ -162,3 +163,20 @@ def test_the_gain_of_the_unsteered_model_itself_is_zero_and_no_estimate():
     for changes in ({"gain": 0.1}, {"gain": 0.0}):
         with pytest.raises(ValueError, match="of 'a' must be 0, as it is the unsteered model; got"):
             row(is_unsteered=True, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"interval": (0.6, 0.9)}, "the interval of its accuracy must lie in [0, 1] round 0.5, got [0.6, 0.9]"),
+        ({"interval": (-0.1, 0.9)}, "the interval of its accuracy must lie in [0, 1] round 0.5, got [-0.1, 0.9]"),
+        ({"interval": (0.1, 1.2)}, "the interval of its accuracy must lie in [0, 1] round 0.5, got [0.1, 1.2]"),
+        ({"gain_interval": (0.2, 0.3)}, "the interval of its gain must lie in [-1, 1] round 0.1, got [0.2, 0.3]"),
+        ({"gain_interval": (-1.5, 0.3)}, "the interval of its gain must lie in [-1, 1] round 0.1, got [-1.5, 0.3]"),
+    ],
+)  # fmt: skip
+def test_an_interval_that_is_not_round_its_value_is_refused(changes, message):
+    from sadi_lens.types.stats import Interval
+
+    with pytest.raises(ValueError, match=re.escape(message)):
+        row(**{name: Interval(*ends) for name, ends in changes.items()})

@@ -7,9 +7,10 @@ import numpy as np
 from sadi_lens.apps.explorer.data import grid_data
 from sadi_lens.apps.explorer.strata import in_words
 from sadi_lens.apps.web import render
-from sadi_lens.plots._layout import counted, difference_note, where
+from sadi_lens.plots._layout import difference_note, where
 from sadi_lens.plots._maps import difference_finding
 from sadi_lens.plots._unit_map import grey_fact, pooling_fact
+from sadi_lens.plots._words import counted
 from sadi_lens.types.model import COMPONENTS
 from sadi_lens.types.results import ExplorerGrid
 from sadi_lens.types.results.explorer import KEPT_VALID

@@ -25,9 +25,9 @@ from sadi_lens.apps.explorer.strata import spread
 from sadi_lens.apps.explorer.written import write
 from sadi_lens.measure.evaluation import evaluate_all
 from sadi_lens.plots import CONFIG, difference_heatmap
-from sadi_lens.plots._layout import escape
 from sadi_lens.plots._theme import require_theme, template
 from sadi_lens.plots._unit_map import MAX_CELLS
+from sadi_lens.plots._words import escape
 from sadi_lens.types.model import COMPONENTS
 from sadi_lens.types.results.explorer import METHODS, strata_of
 

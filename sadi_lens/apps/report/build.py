@@ -8,9 +8,10 @@ from sadi_lens.apps.report import tables
 from sadi_lens.apps.report.verdict import Verdict, gain_words, verdict
 from sadi_lens.apps.web import Panel, panel, render, write_page
 from sadi_lens.plots import demo_figures
-from sadi_lens.plots._layout import counted, percent, where
+from sadi_lens.plots._layout import where
 from sadi_lens.plots._null import null_of, place_text
 from sadi_lens.plots._theme import THEMES
+from sadi_lens.plots._words import counted, percent
 from sadi_lens.types.checks import as_path
 from sadi_lens.types.files import require_place
 from sadi_lens.types.model import COMPONENTS

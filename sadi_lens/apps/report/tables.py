@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sadi_lens.plots._layout import MINUS, percent, signed
 from sadi_lens.plots._null import null_of, place_text
+from sadi_lens.plots._words import MINUS, percent, signed
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import unit_label
@@ -169,9 +169,7 @@ def nulls(bands: Sequence[NullBand]) -> Table:
                     if band.tuned
                     else (number(band.k, str(band.k)), number(band.strength, f"{band.strength:g}"))
                 ),
-                share(float(np.median(band.accuracies)))._replace(
-                    note=interval_text(band.band, ".1f", 100)
-                ),
+                share(band.median)._replace(note=interval_text(band.band, ".1f", 100)),
             )
             for band in bands
         ),

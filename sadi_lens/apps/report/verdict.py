@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from sadi_lens.plots._layout import counted, percent, signed
 from sadi_lens.plots._null import null_of, p_label
+from sadi_lens.plots._words import counted, percent, signed
 from sadi_lens.types.results import Comparison, MethodRow
 from sadi_lens.types.stats import ALPHA
 

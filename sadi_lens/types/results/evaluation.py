@@ -182,6 +182,11 @@ class NullBand(Consistent):
         return Interval(float(low), float(high))
 
     @property
+    def median(self) -> float:
+        """Median of the accuracies; NaN where one of them is not known."""
+        return float(np.median(self.accuracies))
+
+    @property
     def tuned(self) -> bool:
         """Whether each mask made a choice of its own on dev."""
         return self.n_cells > 0

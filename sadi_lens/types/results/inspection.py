@@ -117,8 +117,7 @@ class ActivationShifts(Consistent):
         """One row an item and method: norm of the shift, and its cosine with the method's mean shift."""
         import pandas as pd
 
-        shift = self.after.astype(np.float64) - self.before
-        norm = np.linalg.norm(shift, axis=-1)
+        norm = self.lengths
         method, item = np.indices(norm.shape)
         return pd.DataFrame(
             {
@@ -128,6 +127,11 @@ class ActivationShifts(Consistent):
                 "cosine": self.cosines.ravel(),
             }
         )
+
+    @property
+    def lengths(self) -> Float[np.ndarray, "method item"]:
+        """Norm of every item's shift (activation units)."""
+        return np.linalg.norm(self.after.astype(np.float64) - self.before, axis=-1)
 
     @property
     def cosines(self) -> Float[np.ndarray, "method item"]:

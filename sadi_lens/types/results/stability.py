@@ -1,10 +1,10 @@
 """How much a mask depends on which pairs made it."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from sadi_lens.types.invariants import Consistent
 from sadi_lens.types.masks import Mask
@@ -67,6 +67,35 @@ class Stability(Consistent):
         )
 
 
+ENOUGH = 0.9
+"""Share of the gain of all pairs at which fewer count as enough."""
+
+
+class OverDraws(NamedTuple):
+    """One measure of a ``PairsCurve`` over the draws of each size; sizes without a value are left out."""
+
+    sizes: Int[np.ndarray, " size"]
+    mean: Float[np.ndarray, " size"]
+    low: Float[np.ndarray, " size"]
+    """2.5th percentile."""
+    high: Float[np.ndarray, " size"]
+    """97.5th percentile."""
+    n: Int[np.ndarray, " size"]
+    """Draws with a value."""
+
+
+def enough(mean: Float[np.ndarray, " size"], floor: float) -> int | None:
+    """Place of the fewest pairs from which on the mean keeps ``ENOUGH`` of the gain that all pairs give.
+
+    None where all pairs give no gain over the floor.
+    """
+    gain = mean - floor
+    if not gain[-1] > 0:
+        return None
+    short = np.flatnonzero(gain < ENOUGH * gain[-1])
+    return int(short[-1]) + 1 if short.size else 0
+
+
 @dataclass(frozen=True, eq=False)
 class PairsCurve(Consistent):
     """Masks made from fewer pairs: how like the mask of all pairs, how like each other, how good."""
@@ -102,6 +131,19 @@ class PairsCurve(Consistent):
     gains: bool | None = None
     """Whether the first mask of the largest size gains accuracy: a paired interval above 0 and McNemar's p; None where
     it was not scored."""
+
+    def over_draws(self, measure: str) -> OverDraws:
+        """Mean and band of 95% of the draws of ``accuracy``, ``margin``, ``jaccard_all``, ..., at each size."""
+        given = getattr(self, measure)
+        values = np.full((len(self.sizes), 1), np.nan) if given is None else np.asarray(given)
+        values = np.where(np.isfinite(values), values.astype(np.float64), np.nan)
+        known = np.flatnonzero(np.isfinite(values).any(axis=1))
+        kept = values[known]
+        low, high = np.nanquantile(kept, [0.025, 0.975], axis=1) if known.size else np.empty((2, 0))
+        mean = np.nanmean(kept, axis=1) if known.size else np.empty(0)
+        return OverDraws(
+            np.array(self.sizes)[known], mean, low, high, np.isfinite(kept).sum(axis=1)
+        )
 
     def frame(self) -> "pd.DataFrame":
         """One row a size and draw."""
