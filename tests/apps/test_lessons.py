@@ -59,6 +59,19 @@ def test_a_function_that_writes_to_its_arguments_is_judged_by_what_it_returns():
         assert np.array_equal(array, arguments[0])
 
 
+def test_lists_and_dicts_are_copies_too():
+    leaked = lessons.EXERCISES["leaked"]
+    before = [[list(one) for one in arguments] for arguments, _ in leaked.cases]
+
+    def in_place(train, dev):
+        train.sort()
+        dev.clear()
+        return train
+
+    assert leaked.verdict(in_place)
+    assert [[list(one) for one in arguments] for arguments, _ in leaked.cases] == before
+
+
 def test_tensors_and_lists_stand_for_arrays_but_shapes_must_match():
     import torch
 

@@ -4,6 +4,7 @@ It compares with values worked out by hand and says what was expected where the 
 """
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -60,7 +61,7 @@ class Exercise:
         return converted
 
     def _value(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-        copies = [_copy(one) for one in arguments]
+        copies = deepcopy(arguments)
         n = len(copies) - len(self.by_name)
         return function(*copies[:n], **dict(zip(self.by_name, copies[n:], strict=True)))
 
@@ -81,14 +82,8 @@ class Exercise:
             return ""
 
 
-def _copy(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.clone()
-    return value.copy() if isinstance(value, np.ndarray) else value
-
-
 def _copied(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    return function(*(_copy(one) for one in arguments))
+    return function(*deepcopy(arguments))
 
 
 def _plain(value: Any) -> Any:
