@@ -31,9 +31,29 @@ In code, on the embedded model and task (``sl`` is this package):
 Names resolve on first use, so that ``import sadi_lens`` and every figure work without loading torch.
 """
 
+import re
 from importlib.metadata import version
+from pathlib import Path
 
 import lazy_loader
 
 __version__ = version("sadi_lens")
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_first_use, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> object:
+    """What ``sl.NAME`` is; a name of a room is refused with the room."""
+    try:
+        return _first_use(name)
+    except AttributeError:
+        if name.startswith("_"):
+            raise
+        # Looked up in the text: a name that is nowhere must not load torch.
+        listed = re.compile(
+            rf'\bimport {re.escape(name)}\b|^    "{re.escape(name)}",$', re.MULTILINE
+        )
+        for file in sorted(Path(__file__).parent.glob("*/__init__.py*")):
+            if file.suffix != ".pyc" and listed.search(file.read_text(encoding="utf-8")):
+                room = file.parent.name
+                raise AttributeError(f"sadi_lens has no {name}: it is {room}.{name}") from None
+        raise

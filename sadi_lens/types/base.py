@@ -4,7 +4,7 @@ import functools
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,10 +37,36 @@ def unit_frame(**columns: Any) -> "pd.DataFrame":
     )
 
 
+def brief(value: Any) -> str:
+    """The ``repr`` of a value, with an array by its shape and a long sequence by its length."""
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if shape and dtype is not None:
+        return f"{str(dtype).removeprefix('torch.')}[{', '.join(map(str, shape))}]"
+    if isinstance(value, tuple | list):
+        if len(value) > 12 or any(is_dataclass(one) for one in value):
+            kinds = " or ".join(sorted({type(one).__name__ for one in value}))
+            return f"<{len(value):,} {kinds}>"
+        if any(getattr(one, "shape", None) for one in value):
+            return f"({', '.join(map(brief, value))})"
+    return repr(value)
+
+
+def brief_repr(self: Any) -> str:
+    """A dataclass on one line, whatever it holds: for ``__repr__``, which a notebook shows and a list prints."""
+    parts = [f"{one.name}={brief(getattr(self, one.name))}" for one in fields(self) if one.repr]
+    return f"{type(self).__qualname__}({', '.join(parts)})"
+
+
 class ArrayEq:
-    """Equality of dataclasses that hold arrays: every field equal, NaN equal to NaN."""
+    """Dataclasses that hold arrays: equal where every field is, NaN equal to NaN, and shown on one line."""
 
     __hash__ = None  # type: ignore[assignment]  # arrays cannot be hashed
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Before ``@dataclass``, which leaves a ``__repr__`` that is there."""
+        super().__init_subclass__(**kwargs)
+        if "__repr__" not in vars(cls):
+            cls.__repr__ = brief_repr
 
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
-from sadi_lens.types.base import SharedItemsError, require_one_of
+from sadi_lens.types.base import SharedItemsError, brief_repr, require_one_of
 from sadi_lens.types.checks import require_fields
 from sadi_lens.types.wording import short
 
@@ -175,6 +175,7 @@ class Task:
     """Prompts to continue freely (generation demos); never scored."""
     pair_items: tuple[Sample, ...] = ()
     """The items that ``pairs`` were made of, where known: other negatives can be built from them."""
+    __repr__ = brief_repr
 
     def __post_init__(self) -> None:
         require_fields(self)

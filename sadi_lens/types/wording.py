@@ -46,8 +46,7 @@ def described(hint: Any, *, several: bool = False) -> str:
     if origin is typing.Literal:
         return " or ".join(map(repr, typing.get_args(hint)))
     name = getattr(hint if origin is None else origin, "__name__", str(hint))
-    article = "an" if name[0] in "AEIOU" else "a"
-    one = NAMES.get(name, (f"{article} {name}", f"{name} objects"))
+    one = NAMES.get(name, (f"{_article(name)} {name}", f"{name} objects"))
     return one[several]
 
 
@@ -90,14 +89,43 @@ def short(value: Any) -> str:
     return (
         f"the {'class' if isinstance(value, type) else 'function'} {name}"
         if name
-        else (f"a {type(value).__name__} object")
+        else f"{_article(type(value).__name__)} {type(value).__name__} object"
     )
+
+
+def _article(name: str) -> str:
+    return "an" if name[0] in "AEIOU" else "a"
+
+
+INSTEAD = {
+    ("HookedModel", "str"): "load it first: load_model({value!r})",
+    ("Task", "str"): "load it first: load_task({value!r})",
+    ("ContrastivePair", "Task"): "give its pairs",
+    ("ContrastivePair", "dict"): "load_task(rows).pairs makes them from rows",
+    ("Sample", "Task"): "give its dev or its test",
+    ("Sample", "dict"): "load_task(rows) makes them from rows",
+    ("str", "Sample"): "give its prompt",
+    ("str", "ContrastivePair"): "give its prompt",
+    ("Intervention", "Mask"): "a mask says where: give MaskedScaling(mask, strength)",
+    (
+        "Intervention",
+        "ActivationDifferences",
+    ): "make one: MaskedScaling(top_k_mask(differences, k), strength)",
+    ("Mask", "ActivationDifferences"): "make one: top_k_mask(differences, k)",
+    ("Mask", "Scores"): "make one: top_k_mask(scores, k)",
+    ("ActivationDifferences", "dict"): "give those of one component, as differences['head']",
+}
+"""What is asked for and what came instead -> what to write."""
 
 
 def remedy(name: str, value: Any, kinds: Sequence[Any]) -> str:
     """What to write instead, where that can be told; begins with a semicolon."""
-    if any(getattr(one, "__name__", "") == "HookedModel" for one in kinds):
-        return f"; load it first: load_model({value!r})" if isinstance(value, str) else ""
+    given = type(value).__name__
+    for one in kinds:
+        for kind in kinds_of(one if item_hint(one) is None else item_hint(one)):
+            text = INSTEAD.get((getattr(kind, "__name__", ""), given))
+            if text and value:
+                return f"; {text.format(value=value)}"
     if any(item_hint(one) is not None for one in kinds):
         lists_text = any(item_hint(one) is str for one in kinds)
         if isinstance(value, str):

@@ -10,7 +10,9 @@ from sadi_lens.apps import lessons
 def test_the_solution_passes_its_own_cases(name, capsys):
     exercise = lessons.EXERCISES[name]
     assert exercise.verdict(exercise.solution) == ""
-    assert lessons.check(name, exercise.solution) is exercise.solution
+    function = lessons.check(name, exercise.solution)
+    assert function.__name__ == exercise.solution.__name__
+    assert exercise.verdict(function) == ""
     assert capsys.readouterr().out.startswith(f"Right: {len(exercise.cases)} of ")
 
 
@@ -24,9 +26,12 @@ def test_every_mistake_is_refused_with_its_own_hint(name):
 
 def test_a_stub_is_refused_and_the_solution_comes_back(capsys):
     exercise = lessons.EXERCISES["steer"]
-    for stub in (lambda *_: ..., lambda *_: None):
+    for stub, said in (
+        (lambda *_: ..., "nothing yet"),
+        (lambda *_: None, "None: end the function"),
+    ):
         assert lessons.check("steer", stub) is exercise.solution
-        assert "returned nothing yet" in capsys.readouterr().out
+        assert f"returned {said}" in capsys.readouterr().out
 
 
 def test_an_error_in_the_students_code_is_shown_and_not_raised(capsys):
@@ -52,6 +57,19 @@ def test_a_function_that_writes_to_its_arguments_is_judged_by_what_it_returns():
     assert exercise.verdict(in_place) == ""
     for array, (arguments, _) in zip(before, exercise.cases, strict=True):
         assert np.array_equal(array, arguments[0])
+
+
+def test_lists_and_dicts_are_copies_too():
+    leaked = lessons.EXERCISES["leaked"]
+    before = [[list(one) for one in arguments] for arguments, _ in leaked.cases]
+
+    def in_place(train, dev):
+        train.sort()
+        dev.clear()
+        return train
+
+    assert leaked.verdict(in_place)
+    assert [[list(one) for one in arguments] for arguments, _ in leaked.cases] == before
 
 
 def test_tensors_and_lists_stand_for_arrays_but_shapes_must_match():
@@ -124,7 +142,7 @@ def test_choosing_on_nothing_or_on_everything_is_refused(n):
 def test_tensors_are_copied_before_a_function_writes_to_them_and_shown_by_value():
     import torch
 
-    def every_head(z, _hook, _mask, strength):
+    def every_head(z, hook, mask, strength):  # noqa: ARG001  # called by name
         z *= 1 + strength
         return z
 
@@ -142,3 +160,129 @@ def test_a_list_of_words_must_be_the_expected_one():
     leaked = lessons.EXERCISES["leaked"]
     assert leaked.verdict(lambda train, dev: tuple(sorted(set(train) & set(dev)))) == ""
     assert "expected ['a', 'b']" in leaked.verdict(lambda _train, _dev: ["a"])
+
+
+def half_right():
+    """Answers that agree with the task on easy cases and differ on others."""
+    from itertools import groupby
+
+    def within_runs(gains, facts):
+        away, sums = list(gains - gains.mean()), 0.0
+        for _, run in groupby(facts):
+            sums += sum(away.pop(0) for _ in run) ** 2
+        return sums**0.5 / len(gains)
+
+    def cosines(shifts):
+        mean = shifts.mean(axis=0)
+        return shifts @ mean / np.linalg.norm(shifts, axis=1) / np.linalg.norm(mean)
+
+    def first(one, other):
+        return (i for i, (x, y) in enumerate(zip(one, other, strict=False)) if x != y)
+
+    return {
+        "difference": lambda r, w: np.median(r - w, axis=0),
+        "top_k": lambda mean, k: np.argsort(np.argsort(-mean, axis=1), axis=1) < k,
+        "null_maximum": lambda v, s: np.median(s[:, None] * v, axis=0).max(),
+        "balance": lambda answers: sorted(answers.index(one) for one in set(answers)),
+        "mean_cosine": lambda s: np.median(cosines(s)),
+        "next_push": lambda p: p[[1, 2, 0]],
+        "valid_rate": lambda t, c: np.mean(
+            [x in "".join(own) for x, own in zip(t, c, strict=True)]
+        ),
+        "choose": lambda a, v, f: divmod(int(np.where(v >= f, a, -1).argmax()), len(a)),
+        "first_difference": lambda a, b: next(first(a, b), len(a)),
+        "to_pair": lambda row: {
+            "prompt": f"{row['text']}\nVerdict:",
+            "positive": " good",
+            "negative": " bad",
+        },
+        "leaked": lambda a, b: set(a) & set(b),
+        "is_merged": lambda p, w: w[len(p) - 1] != p[-1],
+        "by_cue": lambda c, q: {k: c[np.array(q) == k].sum() / 3 for k in set(q)},
+        "allowed": lambda v, _: v >= 0.4,
+        "mended_broken": lambda _b, _a: (1, 2),
+        "clustered_error": within_runs,
+    }
+
+
+@pytest.mark.parametrize("name", half_right())
+def test_an_answer_that_is_right_in_easy_cases_only_is_refused(name):
+    assert "expected" in lessons.EXERCISES[name].verdict(half_right()[name])
+
+
+def test_whatever_holds_the_right_values_is_right_and_comes_back_as_it_was_asked_for():
+    import torch
+
+    forms = {np.ndarray: np.ndarray, float: float, bool: bool, int: int, list: list, tuple: tuple}
+    for name, exercise in lessons.EXERCISES.items():
+        arguments, expected = exercise.cases[0]
+        if isinstance(expected, dict | torch.Tensor) or name == "leaked":
+            continue
+        for wrapped in (np.asarray, torch.tensor, lambda one: np.asarray(one).tolist()):
+
+            def answer(*given, solution=exercise.solution, wrapped=wrapped):
+                return wrapped(solution(*given))
+
+            assert exercise.verdict(answer) == "", name
+            assert type(exercise.as_asked(answer)(*arguments)) is forms[type(expected)], name
+
+
+def test_a_dict_of_tensors_is_right_and_comes_back_with_numbers():
+    import torch
+
+    exercise = lessons.EXERCISES["by_cue"]
+
+    def answer(correct, cues):
+        return {cue: torch.tensor(one) for cue, one in exercise.solution(correct, cues).items()}
+
+    assert exercise.verdict(answer) == ""
+    came = exercise.as_asked(answer)(*exercise.cases[0][0])
+    assert came == pytest.approx({"none": 2 / 3, "wrong": 0.0})
+    assert {type(one) for one in came.values()} == {float}
+
+
+def test_a_hook_is_called_with_the_names_that_it_is_called_with_and_must_return_a_tensor():
+    exercise = lessons.EXERCISES["hook_fn"]
+    assert "keyword argument 'hook'" in exercise.verdict(lambda z, h, m, s: z)
+    verdict = exercise.verdict(lambda *a, **b: exercise.solution(*a, **b).numpy())
+    assert verdict.endswith("return a torch tensor, not a ndarray.")
+
+
+@pytest.mark.parametrize(
+    "value", [(2.0, 1.0), [1, 2], "0.6", {"a": 1}, [[1], [2, 3]], 1j, {0.6}, object]
+)
+@pytest.mark.parametrize("name", lessons.EXERCISES)
+def test_no_wrong_value_of_any_kind_stops_the_notebook(name, value):
+    import pandas as pd
+    import torch
+
+    exercise = lessons.EXERCISES[name]
+    for made in (value, np.array([2.0, 1.0]), pd.Series([1, 2]), torch.ones(2, requires_grad=True)):
+        assert exercise.verdict(lambda *_a, made=made, **_b: made)
+
+
+def test_a_hint_is_given_only_where_every_case_shows_the_same_mistake():
+    # On the first case alone n - 1 and the missing root look alike.
+    margin = lessons.EXERCISES["margin_moved"]
+    assert "divided by n" in margin.verdict(
+        lambda s, p: ((s - p).mean(), (s - p).std(ddof=1) / len(s) ** 0.5)
+    )
+    assert "the root of the number" in margin.verdict(lambda s, p: ((s - p).mean(), (s - p).std()))
+
+
+def test_a_mistake_is_known_whatever_holds_its_value():
+    import torch
+
+    kl = lessons.EXERCISES["kl"]
+    verdict = kl.verdict(
+        lambda p, q: torch.nn.functional.kl_div(
+            torch.tensor(p), torch.tensor(q), reduction="sum", log_target=True
+        )
+    )
+    assert verdict.endswith("That is KL(q || p): the average is over p, the first one.")
+
+
+def test_right_values_in_another_shape_or_type_are_told_so():
+    jaccard, top_k = lessons.EXERCISES["jaccard"], lessons.EXERCISES["top_k"]
+    assert jaccard.verdict(lambda *a: [jaccard.solution(*a)]).endswith("shape is (1,), not ().")
+    assert top_k.verdict(lambda *a: 1 * top_k.solution(*a)).endswith("of type int64, not bool.")

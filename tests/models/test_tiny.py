@@ -147,17 +147,19 @@ def test_tasks_are_the_same_in_another_process():
     import hashlib
     import subprocess
     import sys
+    from dataclasses import astuple
 
     code = (
-        "import hashlib; from sadi_lens.tasks.embedded import EMBEDDED_TASKS as t;"
-        "print(hashlib.sha256(repr([t[n]() for n in sorted(t)]).encode()).hexdigest())"
+        "import hashlib; from dataclasses import astuple;"
+        "from sadi_lens.tasks.embedded import EMBEDDED_TASKS as t;"
+        "print(hashlib.sha256(repr([astuple(t[n]()) for n in sorted(t)]).encode()).hexdigest())"
     )
     from sadi_lens.tasks.embedded import EMBEDDED_TASKS
 
     other = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.strip()
-    here = repr([EMBEDDED_TASKS[name]() for name in sorted(EMBEDDED_TASKS)])
+    here = repr([astuple(EMBEDDED_TASKS[name]()) for name in sorted(EMBEDDED_TASKS)])
     assert hashlib.sha256(here.encode()).hexdigest() == other
 
 

@@ -179,3 +179,65 @@ def test_a_mask_as_an_intervention_is_refused_in_plain_words(llama, samples):
     words = r"an intervention or a list of interventions \(some may be None\) or None, got a Mask object"
     with pytest.raises(TypeError, match=f"intervention must be {words}"):
         sl.evaluate(llama, samples, sl.Mask.from_units("head", [(0, 1)], llama))
+
+
+def test_what_a_newcomer_gives_instead_is_answered_with_what_to_give(llama, pairs, samples):
+    import sadi_lens as sl
+
+    task = sl.Task("mine", tuple(pairs))
+    found = sl.activation_differences(llama, pairs, components=["head"], progress=False)
+    mask, row = sl.top_k_mask(found["head"], 1), {"prompt": "a", "positive": " b", "negative": " c"}
+    wrong = {
+        "got a Task object; give its pairs": lambda: sl.activation_differences(llama, task),
+        "got a Task object; give its dev or its test": lambda: sl.evaluate(llama, task),
+        "makes them from rows": lambda: sl.activation_differences(llama, [row]),
+        "as differences\\['head'\\]": lambda: sl.top_k_mask(found, 1),
+        "load_task\\('hints'\\)": lambda: sl.compare(llama, "hints"),
+        "MaskedScaling\\(mask, strength\\)": lambda: sl.evaluate(llama, samples, mask),
+        "got an ActivationDifferences object; make one: top_k": lambda: sl.MaskedScaling(
+            found["head"], 1.0
+        ),
+        "give its prompt": lambda: sl.generate(llama, samples[0]),
+        "got -1; it is one of \\['all'": lambda: sl.generate(llama, "a", position=-1),
+    }
+    for words, call in wrong.items():
+        with pytest.raises(TypeError, match=words):
+            call()
+
+
+def test_a_name_of_a_room_is_refused_with_the_room():
+    import sadi_lens as sl
+
+    for name, room in {"mask_stability": "measure", "sweep_heatmap": "plots"}.items():
+        with pytest.raises(AttributeError, match=rf"no {name}: it is {room}\.{name}$"):
+            getattr(sl, name)
+    assert not hasattr(sl, "nothing_of_the_sort")
+
+
+def test_results_are_shown_on_one_line_whatever_they_hold(llama, pairs, samples):
+    import sadi_lens as sl
+
+    found = sl.activation_differences(llama, pairs, components=["head"], progress=False)
+    scaling = sl.MaskedScaling(sl.top_k_mask(found["head"], 1), 1.0)
+    results = sl.evaluate(llama, samples, [None, scaling], progress=False, task="mine")
+    shape = ", ".join(map(str, found["head"].mean.shape))
+    assert "component='head', " in repr(found["head"])
+    assert f"mean=float32[{shape}]" in repr(found)
+    task = sl.Task("mine", tuple(pairs))
+    assert repr([task]).startswith(
+        f"[Task(name='mine', pairs=<{len(pairs)} ContrastivePair>, dev=()"
+    )
+    compared = sl.types.Comparison.of(results, chance=0.5, component="head")
+    for thing in (found, results, [task], [compared]):
+        assert "\n" not in repr(thing)
+        assert len(repr(thing)) < 2000
+    head, plain, steered = str(compared).splitlines()
+    assert head == f"mine on {llama_name(llama)}, {samples[0].split}, n = {len(samples)}"
+    assert plain.startswith(f"unsteered: accuracy {results[0].accuracy:.1%}, valid answers")
+    assert ", gain " in steered
+
+
+def llama_name(model):
+    import sadi_lens as sl
+
+    return sl.types.ModelInfo.of(model).name

@@ -22,7 +22,8 @@ def check(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         function: What the student wrote; it gets copies, so it may write to its arguments.
 
     Returns:
-        ``function`` if it is right, else the solution: the notebook goes on.
+        ``function`` if it is right, its values in the form that the exercise asks for (an array for a list or a
+        tensor); else the solution: the notebook goes on.
 
     Raises:
         ValueError: If there is no such exercise.
@@ -34,7 +35,7 @@ def check(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         print(f"Not yet: {verdict}\nThe cells below use the solution until yours is right.")  # noqa: T201
         return exercise.solution
     print(f"Right: {len(exercise.cases)} of {len(exercise.cases)} cases.")  # noqa: T201
-    return function
+    return exercise.as_asked(function)
 
 
 def claims(model: HookedModel | ModelInfo, statements: Mapping[str, bool]) -> None:

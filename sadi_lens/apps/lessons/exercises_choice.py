@@ -29,17 +29,19 @@ def _gain_interval(steered: np.ndarray, plain: np.ndarray, draws: np.ndarray) ->
 
 _ACCURACY = np.array([[0.7, 0.9], [0.8, 0.95]])
 _VALID = np.array([[1.0, 0.9], [0.95, 0.5]])
+_WIDE = np.array([[0.5, 0.6, 0.7], [0.6, 0.9, 0.95]])
 _CORRECT = np.array([[True, True, False, False], [True, False, True, True]])
 _NONE_BOTH = (np.array([True, True]), np.array([False, True]))
 
 EXERCISES = {
-    # " bird" is one of its two options, " the" is not, and " red" is an option of another question only.
+    # " bird" is one of its two options, " the" is not, " red" is an option of another question only, " bi" none at all.
     "valid_rate": Exercise(
         "valid_rate(tokens, choices)",
         (
             (([" bird", " the"], [(" bird", " sheep"), (" red", " blue")]), 0.5),
             (([" red", " sheep"], [(" bird", " sheep"), (" red", " blue")]), 0.0),
             (([" sheep"], [(" bird", " sheep")]), 1.0),
+            (([" bi"], [(" bird", " sheep")]), 0.0),
         ),
         _valid_rate,
         (
@@ -62,6 +64,16 @@ EXERCISES = {
                 ),
                 "Any of the options is a valid answer, right or wrong.",
             ),
+            Mistake(
+                lambda tokens, choices: (
+                    sum(
+                        any(token in option for option in own)
+                        for token, own in zip(tokens, choices, strict=True)
+                    )
+                    / len(tokens)
+                ),
+                "A part of an option is no option; the token must be the whole of it.",
+            ),
         ),
     ),
     # Without a floor the last cell is best; at 0.9 it is out, a valid rate of 0.9 is still in; at 0.95 that is out too.
@@ -71,14 +83,12 @@ EXERCISES = {
             ((_ACCURACY, _VALID, 0.9), (0, 1)),
             ((_ACCURACY, _VALID, 0.0), (1, 1)),
             ((_ACCURACY, _VALID, 0.95), (1, 0)),
+            ((_WIDE, np.array([[1.0, 1.0, 1.0], [1.0, 1.0, 0.4]]), 0.5), (1, 1)),
         ),
         _choose,
         (
             Mistake(
-                lambda accuracy, _valid, _floor: (
-                    int(accuracy.argmax()) // 2,
-                    int(accuracy.argmax()) % 2,
-                ),
+                lambda accuracy, _valid, _floor: _choose(accuracy, accuracy, 0.0),
                 "You took the highest accuracy whatever it costs; leave out cells below the floor.",
             ),
             Mistake(
@@ -111,6 +121,10 @@ EXERCISES = {
             Mistake(
                 lambda correct, n: float(correct[correct[:, :n].mean(axis=1).argmax()].mean()),
                 "Leave out the questions it was chosen on.",
+            ),
+            Mistake(
+                lambda correct, n: _worth(correct[::-1], n),
+                "Of equally good cells take the earlier one.",
             ),
         ),
     ),

@@ -38,6 +38,14 @@ EXERCISES = {
                     "negative": " bad",
                 },
             ),
+            (
+                ({"text": "The soup was cold.", "label": "bad", "other": "good"},),
+                {
+                    "prompt": "The soup was cold.\nVerdict:",
+                    "positive": " bad",
+                    "negative": " good",
+                },
+            ),
         ),
         _to_pair,
         (
@@ -97,19 +105,24 @@ EXERCISES = {
             ),
         ),
     ),
-    # 5 6 | 7 keeps the prompt; in 5 8 the 6 has been merged with the answer.
+    # 5 6 | 7 keeps the prompt; in 5 8 the 6 has been merged with the answer. One changed token is enough.
     "is_merged": Exercise(
         "is_merged(prompt, whole)",
         (
             (([5, 6], [5, 6, 7]), False),
             (([5, 6], [5, 8]), True),
             (([5, 6], [5, 8, 6]), True),
+            (([5, 6, 7], [5, 9, 7, 8]), True),
         ),
         _is_merged,
         (
             Mistake(
                 lambda prompt, whole: not set(prompt) <= set(whole),
                 "The same tokens must stand at the same places, at the beginning.",
+            ),
+            Mistake(
+                lambda prompt, whole: whole[len(prompt) - 1] != prompt[-1],
+                "You looked at the last token of the prompt alone; an earlier one may have changed, too.",
             ),
             Mistake(
                 lambda prompt, whole: whole[: len(prompt)] == prompt,

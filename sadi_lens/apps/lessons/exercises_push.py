@@ -51,19 +51,32 @@ EXERCISES = {
         ),
     ),
     # (3, 4) and (3, -4): the mean is (3, 0), each has the cosine 3 / 5 with it. Parallel shifts: 1.
-    # (4, 0) and (0, 3): the mean is along (4, 3), the cosines are 4 / 5 and 3 / 5.
+    # (4, 0) and (0, 3): the mean is along (4, 3), the cosines are 4 / 5 and 3 / 5. Two along the mean, one against it:
+    # (1 + 1 - 1) / 3.
     "mean_cosine": Exercise(
         "mean_cosine(shifts)",
         (
             ((np.array([[3.0, 4.0], [3.0, -4.0]]),), 0.6),
             ((np.array([[0.0, 2.0], [0.0, 5.0]]),), 1.0),
             ((np.array([[4.0, 0.0], [0.0, 3.0]]),), 0.7),
+            ((np.array([[3.0, 0.0], [3.0, 0.0], [-1.0, 0.0]]),), 1 / 3),
         ),
         _mean_cosine,
         (
             Mistake(
                 lambda s: float((s @ s.mean(axis=0)).mean()),
                 "Those are dot products; divide by both lengths.",
+            ),
+            Mistake(
+                lambda s: float(
+                    np.abs(
+                        s
+                        @ s.mean(axis=0)
+                        / np.linalg.norm(s, axis=1)
+                        / np.linalg.norm(s.mean(axis=0))
+                    ).mean()
+                ),
+                "Keep the sign: a push against the mean has a cosine of -1.",
             ),
             Mistake(
                 lambda s: float(
@@ -81,6 +94,7 @@ EXERCISES = {
                 (np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]),),
                 np.array([[3.0, 4.0], [5.0, 6.0], [1.0, 2.0]]),
             ),
+            ((np.array([[1.0], [2.0], [3.0], [4.0]]),), np.array([[2.0], [3.0], [4.0], [1.0]])),
         ),
         _next_push,
         (

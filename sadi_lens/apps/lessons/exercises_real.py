@@ -26,13 +26,17 @@ def _clustered_error(gains: np.ndarray, facts: Sequence[str]) -> float:
 
 
 EXERCISES = {
-    # Two of three without a cue, none of one with a wrong one.
+    # Two of three without a cue, none of one with a wrong one; both with a right one, none without.
     "by_cue": Exercise(
         "by_cue(correct, cues)",
         (
             (
                 (np.array([True, False, True, False]), ["none", "wrong", "none", "none"]),
                 {"none": 2 / 3, "wrong": 0.0},
+            ),
+            (
+                (np.array([True, False, True]), ["right", "none", "right"]),
+                {"none": 0.0, "right": 1.0},
             ),
         ),
         _by_cue,
@@ -51,7 +55,7 @@ EXERCISES = {
             ),
         ),
     ),
-    # Half of 0.8 is 0.4, which is still allowed.
+    # Half of 0.8 is 0.4, which is still allowed; half of 0.5 is 0.25.
     "allowed": Exercise(
         "allowed(valid, unsteered)",
         (
@@ -59,6 +63,7 @@ EXERCISES = {
                 (np.array([[0.9, 0.6, 0.45], [0.4, 0.39, 0.0]]), 0.8),
                 np.array([[True, True, True], [True, False, False]]),
             ),
+            ((np.array([[0.3, 0.25, 0.2]]), 0.5), np.array([[True, True, False]])),
         ),
         _allowed,
         (
@@ -76,7 +81,7 @@ EXERCISES = {
             ),
         ),
     ),
-    # Only the third is mended; the first and the fifth are broken.
+    # Only the third is mended; the first and the fifth are broken. Then both are mended.
     "mended_broken": Exercise(
         "mended_broken(before, after)",
         (
@@ -87,6 +92,7 @@ EXERCISES = {
                 ),
                 (1, 2),
             ),
+            ((np.array([False, False]), np.array([True, True])), (2, 0)),
         ),
         _mended_broken,
         (
@@ -101,12 +107,15 @@ EXERCISES = {
         ),
     ),
     # Mean 1/2. One fact with two gains, one with none: sums +1 and -1, root of 2, over 4. Apart: four squares of 1/4.
+    # One gain in each of two facts, in whatever order: sums of 0. Three items of one fact: sums +1/2 and -1/2.
     "clustered_error": Exercise(
         "clustered_error(gains, facts)",
         (
             ((np.array([1.0, 1.0, 0.0, 0.0]), ["a", "a", "b", "b"]), 2**0.5 / 4),
             ((np.array([1.0, 1.0, 0.0, 0.0]), ["a", "b", "c", "d"]), 0.25),
             ((np.array([1.0, 0.0, 1.0, 0.0]), ["a", "a", "b", "b"]), 0.0),
+            ((np.array([1.0, 1.0, 0.0, 0.0]), ["a", "b", "a", "b"]), 0.0),
+            ((np.array([1.0, 1.0, 0.0, 0.0]), ["a", "a", "a", "b"]), 0.5**0.5 / 4),
         ),
         _clustered_error,
         (
@@ -118,6 +127,10 @@ EXERCISES = {
                 lambda gains, facts: np.sqrt((_sums(gains, facts) ** 2).sum()) / len(set(facts)),
                 "Divide by the number of items, not of facts.",
             ),
+            Mistake(
+                lambda gains, facts: _clustered_error(gains, _runs(facts)),
+                "You added up neighbours only; the items of a fact need not stand side by side.",
+            ),
         ),
     ),
 }
@@ -126,3 +139,8 @@ EXERCISES = {
 
 def _sums(gains: np.ndarray, facts: Sequence[str]) -> np.ndarray:
     return np.bincount(np.unique(facts, return_inverse=True)[1], weights=gains - gains.mean())
+
+
+def _runs(facts: Sequence[str]) -> list[str]:
+    starts = np.cumsum([i == 0 or one != facts[i - 1] for i, one in enumerate(facts)])
+    return [str(start) for start in starts]

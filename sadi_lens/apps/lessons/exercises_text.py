@@ -51,19 +51,26 @@ EXERCISES = {
             ),
         ),
     ),
-    # Words 0 and 1 agree, word 2 does not; equal texts and prefixes differ where the shorter one ends.
+    # Words 0 and 1 agree, word 2 does not; equal texts and prefixes differ where the shorter one ends. What is alike
+    # again after the first difference does not count.
     "first_difference": Exercise(
         "first_difference(one, other)",
         (
             ((["You", "are", "so"], ["You", "are", "very"]), 2),
             ((["Go"], ["Well"]), 0),
             ((["Oh", "no"], ["Oh", "no", "poor"]), 2),
+            ((["Oh", "no", "poor"], ["Oh"]), 1),
+            ((["They", "went", "home"], ["They", "ran", "home"]), 1),
         ),
         _first_difference,
         (
             Mistake(
                 lambda a, b: sum(x != y for x, y in zip(a, b, strict=False)),
                 "That counts the words that differ; asked is the place of the first.",
+            ),
+            Mistake(
+                lambda a, b: sum(x == y for x, y in zip(a, b, strict=False)),
+                "That counts the words that agree, also those after the first difference.",
             ),
             Mistake(
                 lambda a, b: next(
@@ -98,7 +105,8 @@ EXERCISES = {
             ),
         ),
     ),
-    # Moved by (1, 3): mean 2, standard deviation 1, so the error is 1 / sqrt(2). Moved by 2 four times: no error.
+    # Moved by (1, 3): mean 2, standard deviation 1, so the error is 1 / sqrt(2). Moved by 2 four times: no error. Moved
+    # by (0, 3, 3): mean 2, variance (4 + 1 + 1) / 3 = 2.
     "margin_moved": Exercise(
         "margin_moved(steered, plain)",
         (
@@ -110,6 +118,10 @@ EXERCISES = {
                 (np.array([2.0, 3.0, 4.0, 5.0]), np.array([0.0, 1.0, 2.0, 3.0])),
                 np.array([2.0, 0.0]),
             ),
+            (
+                (np.array([1.0, 4.0, 3.0]), np.array([1.0, 1.0, 0.0])),
+                np.array([2.0, (2 / 3) ** 0.5]),
+            ),
         ),
         _margin_moved,
         (
@@ -120,6 +132,11 @@ EXERCISES = {
             Mistake(
                 lambda s, p: np.array([s.mean() - p.mean(), s.std() / len(s) ** 0.5]),
                 "Subtract pair by pair first: what both have in common is no noise.",
+            ),
+            Mistake(
+                lambda s, p: np.array([(s - p).mean(), (s - p).std(ddof=1) / len(s) ** 0.5]),
+                "That divides the squares by n - 1 (torch, or ddof=1). Here they are divided by n, as by numpy's "
+                ".std(); with hundreds of pairs it makes no difference.",
             ),
         ),
     ),

@@ -68,6 +68,20 @@ class Comparison(Consistent):
                 if label:
                     require_one_of(f"{name} of {row.label!r}", label, bands)
 
+    def __str__(self) -> str:
+        lines = [f"{self.task or 'task'} on {self.model.name}, {self.split}, n = {self.n}"]
+        bands = {null.label: null for null in self.nulls}
+        for row in self.rows:
+            text = f"{row.label}: accuracy {row.accuracy:.1%}, valid answers {row.valid_rate:.0%}"
+            if row is not self.rows[0]:
+                low, high = row.gain_interval
+                text += f", gain {100 * row.gain:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] points"
+            if row.null:
+                band = bands[row.null]
+                text += f"; {band.as_good(row.accuracy)} of {band.n} random masks do as well"
+            lines.append(text)
+        return "\n".join([*lines, *self.notes])
+
     @classmethod
     def of(
         cls,
