@@ -51,3 +51,15 @@ def check_contrast(page):
     found = page.evaluate(CONTRAST)
     assert len(found) > 40
     assert [one for one in found if one[0] < 4.5] == []
+
+
+TARGETS = """() => [...document.querySelectorAll("button, input, select, summary, nav a, [role=tab]")]
+  .filter((one) => one.checkVisibility() && !one.closest(".modebar"))
+  .filter((one) => Math.min(one.getBoundingClientRect().width, one.getBoundingClientRect().height) < 24)
+  .map((one) => one.outerHTML.slice(0, 90))"""
+"""Controls under 24 pixels, the least of WCAG 2.2 (2.5.8); plotly's own buttons, which only a mouse shows, apart."""
+
+
+def check_targets(page):
+    """Controls that are too small to hit."""
+    return page.evaluate(TARGETS)

@@ -101,10 +101,11 @@ def _add_label(figure: go.Figure, theme: Theme, line: MethodRow | NullBand, y: i
     if isinstance(line, NullBand):
         layers = ", as many per layer" if line.per_layer else ""
         cell = "each at its own cell" if line.tuned else f"K {line.k}, strength {line.strength:g}"
-        settings, name = f"{line.n:,} random masks{layers}, {cell}", ""
+        settings, name = f"{counted(line.n, 'random mask')}{layers}, {cell}", ""
     else:
         name, settings = f"{name_text(line.label, most)}  ", line.settings
-    settings = cut(settings, max(1, most - n_columns(name)))
+    left = most - n_columns(name)
+    settings = cut(settings, left) if left > 8 else ""
     name = name and f"{escape(name)}  "
     figure.add_annotation(
         x=0, xref="paper", xanchor="left", xshift=2, y=y, yanchor="bottom", yshift=9,

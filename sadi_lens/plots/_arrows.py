@@ -1,11 +1,12 @@
 """Where methods move single prompts: one arrow each."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
 from sadi_lens.plots._layout import Margin, evenly, finish, float32, require_finite, where
+from sadi_lens.plots._plane import project
 from sadi_lens.plots._theme import Theme, require_theme
 from sadi_lens.plots._words import EM, counted, escape, name_text, named, prompt_text
 from sadi_lens.types.checks import checked
@@ -20,17 +21,6 @@ _LEAST, _MOST = 0.55, 1.05
 """Height of a panel over its width."""
 _SAME, _ALIKE, _AKIN = 0.98, 0.8, 0.5
 """Mean cosine from which arrows count as parallel, as much alike and as related."""
-
-
-class Plane(NamedTuple):
-    """The two directions of most movement, and the states in them."""
-
-    before: np.ndarray
-    """[item 2]."""
-    after: np.ndarray
-    """[method item 2]."""
-    share: float
-    """Share of the squared length of all arrows, as long as they are, that lies in the plane."""
 
 
 @checked()
@@ -85,6 +75,7 @@ def steering_arrows(
         ),
         note=(
             "circle: unsteered, arrow head: steered",
+            "both directions in activation units, at one scale",
             f"layer {shifts.layer}, {where(shifts.component)} at the last prompt token",
             "norms are matched over all layers, so that lengths in one of them differ"
             if shifts.matched == "norm"
@@ -95,45 +86,8 @@ def steering_arrows(
         ),
         plot=(_WIDTH, height),
         margin=Margin(left=64),
-        head=_HEAD,
+        head=_HEAD if n_columns < _COLUMNS else _HEAD + 15,
     )
-
-
-def project(before: np.ndarray, after: np.ndarray) -> Plane:
-    """Coordinates in the two directions along which the states move furthest, signs fixed by the data.
-
-    Every method counts alike, whatever the length of its arrows. Where nothing moves, or all along one line, the
-    directions in which the unsteered states differ most take the free places.
-    """
-    centre = before.mean(axis=0, dtype=np.float64)
-    before, after = before.astype(np.float64), after.astype(np.float64)
-    moves = after - before[None]
-    lengths = np.sqrt((moves**2).sum(axis=-1).mean(axis=-1))[:, None, None]
-    alike = (moves / np.where(lengths > 0, lengths, 1)).reshape(-1, before.shape[1])
-    directions = _main_directions(alike, 2)
-    states = before - centre
-    for _ in range(2 - len(directions)):
-        free = states - states @ directions.T @ directions
-        directions = np.concatenate([directions, _main_directions(free, 1)])
-    directions = np.pad(directions, ((0, 2 - len(directions)), (0, 0)))
-    largest = np.take_along_axis(directions, np.abs(directions).argmax(axis=1)[:, None], axis=1)
-    directions = directions * np.where(largest < 0, -1, 1)
-    share = ((moves @ directions.T) ** 2).sum() / (float((moves**2).sum()) or 1.0)
-    return Plane(states @ directions.T, (after - centre) @ directions.T, float(share))
-
-
-def _main_directions(rows: np.ndarray, most: int) -> np.ndarray:
-    """The directions [direction d] that hold most of the squared length of rows; none where it is 0."""
-    # The smaller Gram matrix: a thousand prompts of width 4096 take well under a second.
-    if rows.shape[0] < rows.shape[1]:
-        values, vectors = np.linalg.eigh(rows @ rows.T)
-        vectors = rows.T @ vectors
-    else:
-        values, vectors = np.linalg.eigh(rows.T @ rows)
-    kept = np.argsort(-values)[:most]
-    kept = kept[values[kept] > 1e-9 * float(values.max(initial=0))]
-    found = vectors[:, kept].T
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
 def _finite_states(shifts: ActivationShifts) -> tuple[np.ndarray, np.ndarray]:
@@ -221,7 +175,11 @@ def _set_axes(figure: go.Figure, points: np.ndarray, n_panels: int, grown: float
     )
     height = width * reach[1] / reach[0]
     low, high = middle - reach / 2, middle + reach / 2
-    pitch = height + grown * (_HEAD + _FOOT)
+    pitch = height + grown * (_HEAD + 15 + _FOOT)
+    unit = {
+        name: " (activation units)" if long > 280 else ""
+        for name, long in (("x", width), ("y", height))
+    }
     whole = height + (n_rows - 1) * pitch
     for index in range(n_panels):
         row, column = divmod(index, n_columns)
@@ -236,7 +194,7 @@ def _set_axes(figure: go.Figure, points: np.ndarray, n_panels: int, grown: float
                     "domain": [start, min(1.0, start + width / _WIDTH)],
                     "anchor": f"y{number}",
                     "range": [low[0], high[0]],
-                    "title": "first direction (activation units)",
+                    "title": f"first direction{unit['x']}",
                 },
                 f"yaxis{number}": {
                     **axis,
@@ -244,7 +202,7 @@ def _set_axes(figure: go.Figure, points: np.ndarray, n_panels: int, grown: float
                     "domain": [max(0.0, top - height / whole), top],
                     "range": [low[1], high[1]],
                     "scaleanchor": f"x{number}",
-                    "title": "second direction (activation units)" if column == 0 else None,
+                    "title": f"second direction{unit['y']}" if column == 0 else None,
                 },
             }
         )

@@ -149,11 +149,12 @@ def finish(
     if len(titles) > _MOST_TITLE:
         titles[_MOST_TITLE - 1 :] = [f"{titles[_MOST_TITLE - 1]} …"]
     shown, rest = _one_line(facts, room)
-    rest = [*rest, *note, *_cut_names(figure, int(plot[0] / grown))]
+    area = int((width - left - right) / grown)
+    rest = [*rest, *note, *_cut_names(figure, area)]
     notes = join_facts(rest, room, NOTE_SIZE)
     names = [str(trace.name) for trace in cast(Any, figure).data if trace.showlegend]
     above = round(grown * (16 + _TITLE_LINE * len(titles) + _SUBTITLE_LINE + 6))
-    legend_rows = _legend_rows(names, int(plot[0] / grown))
+    legend_rows = _legend_rows(names, area)
     top = above + round(grown * (_LEGEND_LINE * legend_rows + head + 12))
     bottom += round(grown * note_height(len(notes)))
     height = top + plot[1] + bottom

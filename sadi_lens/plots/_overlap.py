@@ -9,13 +9,15 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sadi_lens.plots._heatmap import BAR_MARGIN, add_colorbar, write_cells
-from sadi_lens.plots._layout import SUBTITLE_SIZE, Margin, finish, units_of, where
-from sadi_lens.plots._theme import Theme, require_theme
+from sadi_lens.plots._layout import Margin, finish, units_of, where
+from sadi_lens.plots._theme import FONT_SIZE, Theme, require_theme
 from sadi_lens.plots._words import MINUS, escape, name_text, named, text_width, wrap
 from sadi_lens.types.checks import checked
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.stats import jaccard_chance
 
+_FEW = 10
+"""Masks up to which cells are large."""
 _CELL, _LABEL, _LINES = 74, 190, 3
 """Pixels of a cell and of a label, and its lines."""
 
@@ -62,16 +64,16 @@ def mask_overlap(
         hovertemplate="%{hovertext}<extra></extra>", hoverongaps=False,
     )  # fmt: skip
     figure = go.Figure(cells)
-    write_cells(figure, cells, 13 if n <= 10 else 10)
+    write_cells(figure, cells, 13 if n <= _FEW else 10)
     if np.isfinite(jaccard).any():
         add_colorbar(figure, colors, "Jaccard index")
-    names = [[*_lines(label), f"K {mask.k:,}"] for label, mask in masks.items()]
+    names = [_lines(label, f"K {mask.k:,}", n) for label, mask in masks.items()]
     _set_axes(figure, colors, names)
     models = dict.fromkeys(mask.model.name for mask in masks.values() if mask.model)
     empty = [label for label, mask in masks.items() if not mask.k]
-    lengths = [text_width(html.unescape(line), SUBTITLE_SIZE) for lines in names for line in lines]
+    lengths = [text_width(html.unescape(line), FONT_SIZE) for lines in names for line in lines]
     widest = max(*lengths, 40) + 14
-    cell = _CELL if n <= 10 else 40
+    cell = _CELL if n <= _FEW else 40
     return finish(
         figure,
         colors,
@@ -91,10 +93,13 @@ def mask_overlap(
     )
 
 
-def _lines(label: str) -> list[str]:
-    """A label on at most three lines."""
-    lines = wrap(name_text(label, 200), _LABEL, 12)
-    return lines if len(lines) <= _LINES else [*lines[: _LINES - 1], f"{lines[_LINES - 1]} …"]
+def _lines(label: str, size: str, n: int) -> list[str]:
+    """A label on at most three lines and its size below; on one where there are many."""
+    if n > _FEW:
+        return [escape(f"{name_text(label, 24)}, {size}")]
+    lines = wrap(name_text(label, 200), _LABEL, FONT_SIZE)
+    lines = lines if len(lines) <= _LINES else [*lines[: _LINES - 1], f"{lines[_LINES - 1]} …"]
+    return [*lines, size]
 
 
 def _set_axes(figure: go.Figure, colors: Theme, names: list[list[str]]) -> None:

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from sadi_lens.plots._layout import Margin, finish, require_finite, units_of
 from sadi_lens.plots._levels import add_levels, axis_range, drawn_values, set_counts
-from sadi_lens.plots._theme import DASHES, MARKERS, Theme, faded, require_theme
+from sadi_lens.plots._theme import Theme, faded, require_theme, series_style
 from sadi_lens.plots._words import counted, escape, name_text, named, percent, signed
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.checks import checked
@@ -143,12 +143,12 @@ def add_mean(
     name: str,
     **hover: object,
 ) -> None:
-    color = theme.series[index % len(theme.series)]
+    color, (dash, symbol) = theme.series[index % len(theme.series)], series_style(index)
     hover = hover or {"hovertemplate": f"<b>{name}</b><br>%{{x}} pairs: %{{y:.1f}}%<extra></extra>"}
     figure.add_scatter(
         x=sizes, y=mean, mode="lines+markers", legendgroup=str(index), name=name, showlegend=True,
-        line={"color": color, "width": 2.2, "dash": DASHES[index % len(DASHES)]},
-        marker={"symbol": MARKERS[index % len(MARKERS)], "size": 8, "color": color}, **hover,
+        line={"color": color, "width": 2.2, "dash": dash},
+        marker={"symbol": symbol, "size": 8, "color": color}, **hover,
     )  # fmt: skip
 
 

@@ -65,8 +65,9 @@ def accuracy_by_pairs(
     _require_shares(results)
     first, base = results.iloc[0], results[results["method"] == "unsteered"]["accuracy"].unique()
     if len(base) > 1:
+        found = ", ".join(f"{float(one):g}" for one in sorted(base))
         raise ValueError(
-            f"results must hold one accuracy of the unsteered model, got {sorted(base)}; draw each apart"
+            f"results must hold one accuracy of the unsteered model, got {found}; draw each apart"
         )
     floor = 100 * float(base[0]) if len(base) else float("nan")
     figure = go.Figure()

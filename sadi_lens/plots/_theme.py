@@ -126,6 +126,13 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 MARKERS = ("circle", "triangle-up", "square", "diamond", "cross", "x")
 """Marker of each series."""
 
+
+def series_style(index: int) -> tuple[str, str]:
+    """Line style and marker of a series; beyond the six colours a colour comes back with others."""
+    round_, at = divmod(index, len(MARKERS))
+    return DASHES[(at + 2 * round_) % len(DASHES)], MARKERS[(at + round_) % len(MARKERS)]
+
+
 MONOSPACE = "DejaVu Sans Mono, Menlo, Consolas, Liberation Mono, monospace"
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from pages import check_contrast, check_quiet, overflow
+from pages import check_contrast, check_quiet, check_targets, overflow
 
 EVIL = "</script><script>window.broken = 1</script><b>bold</b> &amp; $x$\nAnswer:"
 STRENGTHS = (1.0, 5.0, 12.0)
@@ -308,6 +308,13 @@ def test_arrows_grow_with_the_strength_at_one_scale(open_page, explorer, grid):
     assert long / short == pytest.approx(norms[2] / norms[1], rel=0.02)
     fixed = grid.pushes.fixed_norm[2]
     assert length("fixed", 5)[0] / long == pytest.approx(fixed[2] / norms[2], rel=0.02)
+
+
+def test_every_control_has_a_name_and_room_for_a_finger(open_page, explorer):
+    page = open_page(explorer)
+    for name in ("strength", "K (heads)"):
+        assert page.get_by_role("slider", name=name).count() == 1
+    assert check_targets(page) == []
 
 
 def test_k_moves_by_keyboard_and_frames_the_mask(open_page, explorer, material):

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pages import check_contrast, check_quiet, overflow
+from pages import check_contrast, check_quiet, check_targets, overflow
 
 RESULTS = Path(__file__).parents[2] / "figures" / "results.json"
 EVIL = "</script><script>window.broken = 1</script><b>bold</b> & $x$"
@@ -43,6 +43,10 @@ def test_nothing_is_fetched_and_the_first_screen_holds_the_verdict(shown, report
 
 def test_every_text_is_readable(shown):
     check_contrast(shown)
+
+
+def test_every_control_has_room_for_a_finger(shown):
+    assert check_targets(shown) == []
 
 
 def test_a_page_in_the_dark_is_readable_and_no_wider_than_its_window(open_page, report):

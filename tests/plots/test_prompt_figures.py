@@ -124,7 +124,7 @@ def test_one_pixel_is_as_long_upwards_as_sideways():
 
 @pytest.mark.parametrize("shape", [(40, 6), (6, 40)])
 def test_the_plane_is_that_of_the_longest_arrows(shape):
-    from sadi_lens.plots._arrows import project
+    from sadi_lens.plots._plane import project
 
     rng = np.random.default_rng(0)
     states = rng.standard_normal(shape).astype(np.float32)
@@ -138,7 +138,7 @@ def test_the_plane_is_that_of_the_longest_arrows(shape):
 
 def test_the_share_of_the_plane_counts_arrows_at_their_own_length():
     """A short method fills many directions, a long one two of them: in all, two hold nearly everything."""
-    from sadi_lens.plots._arrows import project
+    from sadi_lens.plots._plane import project
 
     rng = np.random.default_rng(0)
     before = rng.standard_normal((30, 12)).astype(np.float32)
@@ -151,7 +151,7 @@ def test_the_share_of_the_plane_counts_arrows_at_their_own_length():
 
 
 def test_arrows_along_one_line_leave_the_other_direction_to_the_states():
-    from sadi_lens.plots._arrows import project
+    from sadi_lens.plots._plane import project
 
     before = np.array([[0, 0, 5.0], [0, 0, -5], [0, 0.1, 0]], dtype=np.float32)
     plane = project(before, (before + np.float32([1, 0, 0]))[None])

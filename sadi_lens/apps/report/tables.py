@@ -270,4 +270,6 @@ def pairs(caption: str, values: Mapping[str, Any]) -> Table:
 def _shown(value: Any) -> str:
     if isinstance(value, tuple | list):
         return ", ".join(str(one) for one in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:g}" if math.isfinite(value) else NOTHING
+    return str(value)
