@@ -265,9 +265,8 @@ def clusters_of(samples: Sequence[Sample]) -> Int[np.ndarray, " item"] | None:
 def pair_clusters(pairs: Sequence[ContrastivePair]) -> Int[np.ndarray, " pair"] | None:
     """Number of each pair's cluster, where none is named its prompt's: those pairs have the same right text.
 
-    Example:
-        >>> pair_clusters([ContrastivePair("2 + 2 =", " 4", one) for one in (" 3", " 5")]).tolist()
-        [0, 0]
+    >>> pair_clusters([ContrastivePair("2 + 2 =", " 4", one) for one in (" 3", " 5")]).tolist()
+    [0, 0]
     """
     return cluster_codes([(p.prompt, "") if p.cluster is None else p.cluster for p in pairs])
 

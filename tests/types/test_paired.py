@@ -119,3 +119,22 @@ def test_a_few_items_are_not_said_to_find_more_than_changes():
     assert power_line(3) == "n = 3 can tell nothing apart (80% power, if 100% of items change)"
     one = power_line(20, np.zeros(20, dtype=int))
     assert one.endswith("change; nothing if the items of each of the 1 clusters change together)")
+
+
+@pytest.mark.parametrize(
+    ("p", "interval", "expected"),
+    [
+        (0.01, (0.1, 0.2), 1),
+        (0.01, (-0.2, -0.1), -1),
+        (0.05, (0.1, 0.2), 0),  # not below
+        (0.01, (0.0, 0.2), 0),  # holds 0
+        (0.01, (-0.2, 0.0), 0),
+        (0.01, (-0.1, 0.1), 0),
+        (0.2, (0.1, 0.2), 0),
+    ],
+)
+def test_a_difference_has_a_direction_where_test_and_interval_say_so(p, interval, expected):
+    from sadi_lens.types.paired import direction
+    from sadi_lens.types.stats import Interval
+
+    assert direction(p, Interval(*interval)) == expected

@@ -1,11 +1,12 @@
 """Statistics against values worked out by hand or published."""
 
+import math
+
+import numpy as np
 import pytest
 
 
 def flags(right, n):
-    import numpy as np
-
     return np.arange(n) < right
 
 
@@ -23,8 +24,6 @@ def test_the_wilson_interval_is_the_closed_form():
 
 
 def test_the_empirical_p_has_the_plus_one_correction():
-    import numpy as np
-
     from sadi_lens.types.stats import empirical_p
 
     null = np.array([0.1, 0.2, 0.3, 0.4])
@@ -33,8 +32,6 @@ def test_the_empirical_p_has_the_plus_one_correction():
 
 
 def test_an_interval_of_nothing_is_refused():
-    import numpy as np
-
     from sadi_lens.types.stats import proportion_interval
 
     with pytest.raises(ValueError, match="at least 1 item, got 0"):
@@ -55,7 +52,6 @@ def test_holm_steps_down_and_never_falls():
 def test_chance_of_an_overlap_is_the_mean_over_all_pairs_of_sets():
     from itertools import combinations
 
-    import numpy as np
     from scipy import stats as scipy_stats
 
     from sadi_lens.types.stats import jaccard_chance
@@ -78,7 +74,6 @@ def test_chance_of_an_overlap_is_the_mean_over_all_pairs_of_sets():
 
 
 def test_clopper_pearson_equals_its_beta_quantiles():
-    import numpy as np
     from scipy.stats import beta
 
     from sadi_lens.types.stats import proportion_interval
@@ -106,8 +101,6 @@ def test_standard_error_of_a_proportion():
 
 
 def test_a_value_that_is_not_a_number_has_no_p_and_a_draw_that_is_none_counts_against():
-    import numpy as np
-
     from sadi_lens.types.stats import empirical_p
 
     assert np.isnan(empirical_p(float("nan"), np.array([0.1, 0.2])))
@@ -115,7 +108,6 @@ def test_a_value_that_is_not_a_number_has_no_p_and_a_draw_that_is_none_counts_ag
 
 
 def test_items_of_one_cluster_count_as_what_they_are_worth():
-    import numpy as np
     from scipy.stats import t
 
     from sadi_lens.types.data import cluster_codes
@@ -142,8 +134,6 @@ def test_items_of_one_cluster_count_as_what_they_are_worth():
 
 
 def test_the_error_of_a_mean_is_that_of_its_interval_and_counts_clusters():
-    import numpy as np
-
     from sadi_lens.types.stats import mean_error, mean_interval
 
     values = np.random.default_rng(0).normal(size=30)
@@ -184,8 +174,6 @@ def test_one_question_asked_again_is_one_draw_and_another_one_is_not():
 
 def test_sixteen_clusters_that_differ_are_enough_to_see_that_items_are_apart():
     """Forty clusters of two items; in some one item is right, in the others none."""
-    import numpy as np
-
     from sadi_lens.types.stats import effective_size
 
     clusters = np.repeat(np.arange(40), 2)
@@ -202,7 +190,6 @@ def test_sixteen_clusters_that_differ_are_enough_to_see_that_items_are_apart():
 
 def test_clusters_that_are_exactly_alike_leave_all_degrees_of_freedom():
     """One item of each fact right and one wrong: the sums of the clusters do not vary."""
-    import numpy as np
     from scipy.stats import t
 
     from sadi_lens.types.stats import effective_size, proportion_interval
@@ -218,7 +205,6 @@ def test_clusters_that_are_exactly_alike_leave_all_degrees_of_freedom():
 
 def test_one_large_cluster_leaves_few_degrees_of_freedom():
     """Six items that are right, and sixteen clusters of two of which one is."""
-    import numpy as np
     from scipy.stats import t
 
     from sadi_lens.types.stats import effective_size
@@ -238,8 +224,6 @@ def test_one_large_cluster_leaves_few_degrees_of_freedom():
 
 def test_a_large_cluster_is_taken_to_be_as_alike_as_the_small_ones_are():
     """32 pairs that are right or wrong together, and twelve items of one cluster, half of them right by chance."""
-    import numpy as np
-
     from sadi_lens.types.stats import effective_size
 
     clusters = np.repeat(np.arange(33), [12, *[2] * 32])
@@ -250,3 +234,51 @@ def test_a_large_cluster_is_taken_to_be_as_alike_as_the_small_ones_are():
     size, _ = effective_size(right, clusters)
     assert size == pytest.approx(76 * 19 / (76 * 3 / 43 + 272 * shared))
     assert size < 76 * 19 / (32 * 33 / 32) / 1.5  # the cluster-robust variance alone: 43.8
+
+
+def test_the_error_of_an_accuracy_is_that_of_as_many_items_as_it_is_worth():
+    """Pairs of items that are alike in each of 60 clusters: by hand worth 59 items (CR1 with G / (G - 1))."""
+    from sadi_lens.types.stats import clustered_error
+
+    correct = np.repeat(np.arange(60) < 45, 2)
+    assert clustered_error(correct, None) == pytest.approx(math.sqrt(0.75 * 0.25 / 120))
+    found = clustered_error(correct, np.repeat(np.arange(60), 2))
+    assert found == pytest.approx(math.sqrt(0.75 * 0.25 / 59))
+
+
+def test_half_of_few_clusters_is_enough_to_see_that_items_are_apart():
+    """Ten of twenty clusters hold one item that differs, of six: nothing is added for what could not be seen."""
+    from sadi_lens.types.stats import effective_size
+
+    values = np.ones((20, 6))
+    values[:10, 0] = 0
+    rest = values - values.mean()
+    robust = (rest.sum(axis=1) ** 2).sum() * 20 / 19
+    size, _ = effective_size(values.ravel(), np.repeat(np.arange(20), 6))
+    assert size == pytest.approx(120 * (rest**2).sum() / robust)
+
+
+def test_a_bootstrap_over_few_clusters_is_as_wide_as_students_t():
+    from scipy.stats import norm, t
+
+    from sadi_lens.types.stats import Interval, stretched
+
+    clusters = np.repeat(np.arange(12), 3)
+    factor = t.ppf(0.975, 11) / norm.ppf(0.975) * math.sqrt(12 / 11)
+    low, high = stretched(Interval(0.1, 0.4), 0.2, clusters)
+    assert (low, high) == pytest.approx((0.2 - 0.1 * factor, 0.2 + 0.2 * factor))
+    assert stretched(Interval(-0.9, 0.99), 0.1, clusters) == (-1, 1)
+    assert stretched(Interval(0.1, 0.4), 0.2, None) == (0.1, 0.4)
+    assert all(math.isnan(end) for end in stretched(Interval(0.1, 0.4), 0.2, clusters // 2))
+
+
+def test_one_item_has_a_mean_and_no_error_and_two_have_both():
+    from scipy.stats import t
+
+    from sadi_lens.types.stats import mean_error, mean_interval
+
+    assert math.isnan(mean_error(np.array([3.0]), None))
+    two = np.array([1.0, 3.0])
+    assert mean_error(two, None) == pytest.approx(1)  # sqrt(2) / sqrt(2)
+    half = t.ppf(0.975, 1)
+    assert mean_interval(two) == pytest.approx((2 - half, 2 + half))
