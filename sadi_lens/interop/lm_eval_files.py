@@ -76,7 +76,11 @@ def export_lm_eval_task(samples: Sequence[Sample], folder: str | Path, *, name: 
         "metadata": {"version": 1.0},
     }
     write_whole(data, lines)
-    return write_whole(task, yaml.safe_dump(config, sort_keys=False).encode())
+    try:
+        return write_whole(task, yaml.safe_dump(config, sort_keys=False).encode())
+    except OSError:
+        data.unlink()  # half a task would be in the way of the whole one
+        raise
 
 
 def _require_read_back(lines: bytes, rows: list[dict[str, Any]]) -> None:

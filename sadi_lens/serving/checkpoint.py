@@ -1,13 +1,14 @@
 """Shape and identity of a checkpoint on disk, as ``ModelInfo.of`` has them of the loaded model."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from sadi_lens.models._files import require_files
+from sadi_lens.types.folded import require_as_written
 from sadi_lens.types.model import ModelInfo, fingerprint
 
 ARCHITECTURES = ("LlamaForCausalLM",)
@@ -38,8 +39,8 @@ def checkpoint_info(folder: Path) -> ModelInfo:
 
     Raises:
         FileNotFoundError: If configuration or weights are missing.
-        ValueError: If the architecture is another than ``ARCHITECTURES``, a file is cut, or a weight is in none of the
-            files.
+        ValueError: If the architecture is another than ``ARCHITECTURES``, a file is cut, a file of a folded checkpoint
+            was changed, a weight is in none of the files, or vLLM would read other files, too.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -51,6 +52,7 @@ def checkpoint_info(folder: Path) -> ModelInfo:
             f"{folder} is a {architecture}; steering in vLLM was tried with {', '.join(ARCHITECTURES)} only"
         )
     require_files(folder, needs_tokenizer=False)
+    require_as_written(folder)
     with torch.device("meta"):
         empty: Any = AutoModelForCausalLM.from_config(config)
     names = [name for name, _ in empty.named_parameters()]
@@ -78,6 +80,7 @@ def _weights(folder: Path, names: list[str]) -> Iterator[Tensor]:
         homes = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
     elif not (folder / single).is_file():
         raise ValueError(f"{folder} has no safetensors; which weights it holds cannot be checked")
+    _require_no_others(folder, {single, *homes.values()}, has_index=index.is_file())
     files: dict[str, Any] = {}
     for name in names:
         home = homes.get(name, single)
@@ -86,3 +89,13 @@ def _weights(folder: Path, names: list[str]) -> Iterator[Tensor]:
         if name not in files[home].keys():  # noqa: SIM118  # not a dict
             raise ValueError(f"{folder} lacks the weight {name!r}; it cannot be told from others")
         yield files[home].get_tensor(name)
+
+
+def _require_no_others(folder: Path, known: Container[str], *, has_index: bool) -> None:
+    """Without an index vLLM reads every file of weights, and ``consolidated*`` before all others."""
+    for path in sorted(folder.glob("*.safetensors")):
+        if path.name.startswith("consolidated") or (not has_index and path.name not in known):
+            raise ValueError(
+                f"{path} would be read by vLLM beside or instead of the weights that transformers reads; move it "
+                "out of the folder"
+            )

@@ -225,6 +225,8 @@ def test_every_cell_is_of_one_shard(count):
 
 
 def test_a_shard_out_of_range_and_a_finish_of_nothing_are_refused(runs, tmp_path):
+    with pytest.raises(ValueError, match="shard and finish exclude each other"):
+        runs(tmp_path, shard=(0, 2), finish=True)
     with pytest.raises(ValueError, match="0 <= I < N, got 5/2"):
         runs(tmp_path / "run", shard=(5, 2))
     with pytest.raises(FileNotFoundError, match="holds no run that could be finished"):

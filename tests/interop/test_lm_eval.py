@@ -255,6 +255,22 @@ def test_a_task_holds_the_samples_as_given_and_refuses_what_it_cannot_say(many, 
         export_lm_eval_task(many, tmp_path, name="a b")
 
 
+def test_half_a_task_is_not_left(many, tmp_path, monkeypatch):
+    from sadi_lens.interop import lm_eval_files
+
+    own = lm_eval_files.write_whole
+
+    def full(path, data):
+        if path.suffix == ".yaml":
+            raise OSError(28, "No space left on device")
+        return own(path, data)
+
+    monkeypatch.setattr(lm_eval_files, "write_whole", full)
+    with pytest.raises(OSError, match="No space left"):
+        lm_eval_files.export_lm_eval_task(many, tmp_path, name="words")
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_the_harness_would_add_must_be_finite(llama, tmp_path):
     import sadi_lens as sl
 

@@ -38,6 +38,44 @@ def test_shape_and_fingerprint_are_those_of_the_bridge(tied, tmp_path):
     assert checkpoint_info(tmp_path / "tuned").fingerprint != found.fingerprint
 
 
+def test_files_that_only_vllm_would_read_are_refused(tmp_path):
+    """Without an index it reads every file of weights in the folder, and ``consolidated*`` before all others."""
+    from factories import random_llama
+
+    from sadi_lens.serving.checkpoint import checkpoint_info
+
+    hf, _ = random_llama()
+    for size in ("1GB", "20KB"):
+        folder = tmp_path / size
+        hf.save_pretrained(folder, max_shard_size=size)
+        found = checkpoint_info(folder)
+        shard = next(iter(sorted(folder.glob("*.safetensors"))))
+        for name in ("zz.safetensors", "consolidated.00.safetensors"):
+            (folder / name).write_bytes(shard.read_bytes())
+            if size == "1GB" or name.startswith("consolidated"):
+                with pytest.raises(ValueError, match=f"{name} would be read by vLLM"):
+                    checkpoint_info(folder)
+            else:
+                assert checkpoint_info(folder) == found
+            (folder / name).unlink()
+        assert checkpoint_info(folder) == found
+
+
+def test_a_folded_checkpoint_that_was_changed_is_refused_as_in_load_model(llama, tmp_path):
+    import sadi_lens as sl
+    from sadi_lens.serving.checkpoint import checkpoint_info
+
+    scaling = sl.MaskedScaling(sl.Mask.from_units("head", [(1, 1)], llama), 2.0)
+    folded = sl.interventions.export_folded(llama, scaling, tmp_path / "folded")
+    assert checkpoint_info(folded) == sl.types.ModelInfo.of(sl.load_model(folded))
+    weights = folded / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(ValueError, match="damaged, missing or was changed since export_folded"):
+        checkpoint_info(folded)
+
+
 def test_an_untried_architecture_and_missing_weights_are_refused(tmp_path):
     from factories import random_llama
 

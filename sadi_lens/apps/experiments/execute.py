@@ -67,6 +67,8 @@ def run_experiment(
         RuntimeError: If another process writes to the folder, or to this shard of it.
         OSError: If it cannot be written to.
     """
+    if finish and shard is not None:
+        raise ValueError("shard and finish exclude each other: finish when all shards are done")
     folder, cells = RunFolder(out), cells_of(experiment)
     if finish and not folder.is_marked():
         raise FileNotFoundError(f"{folder.path} holds no run that could be finished")
