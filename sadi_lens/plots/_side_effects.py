@@ -28,7 +28,7 @@ from sadi_lens.types.results import Comparison, SideEffectCurve
 def side_effect_curve(
     curves: Sequence[SideEffectCurve], *, theme: str = "light", size: str = "page"
 ) -> go.Figure:
-    """Accuracy against KL(unsteered || steered) on neutral text, one line a method as its strength grows.
+    """Accuracy against KL(unsteered || steered) on neutral text, one line per method as its strength grows.
 
     A method of one strength is a point. Up and to the left is better: more gain, less change elsewhere.
 
