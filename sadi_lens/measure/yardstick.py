@@ -64,8 +64,8 @@ def rankings_table(
 
     Returns:
         One row per ranking, the unsteered model first: ``spearman`` (rank correlation with the yardstick over all
-        units), ``top_shared`` (share of its first ``TOP`` units among the yardstick's), ``k``, ``strength``, ``dev_accuracy``,
-        ``test_accuracy``, ``seconds`` (CPU, to score the units).
+        units), ``top_shared`` (share of its first ``TOP`` units among the yardstick's), ``k``, ``strength``,
+        ``dev_accuracy``, ``test_accuracy``, ``seconds`` (CPU, to score the units).
 
     Raises:
         ValueError: If the task lacks a split or a name is unknown.
