@@ -212,7 +212,7 @@ def explorer(
     writing: Writing = "kindness",
     out: Annotated[Path, typer.Option(help="File to write")] = Path("explorer.html"),
 ) -> None:
-    """Steer a task at every K and strength, and write it as one HTML page: a dot an item, texts, pushes, maps."""
+    """Steer a task at every K and strength, and write it as one HTML page: a dot per item, texts, pushes, maps."""
     from sadi_lens.types.files import require_place
     from sadi_lens.types.model import component_name
     from sadi_lens.types.seals import EXPLORER

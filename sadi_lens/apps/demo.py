@@ -74,7 +74,7 @@ def run_demo(
         scoring: See ``evaluate``.
         max_new_tokens: Room for a free-text answer; choice tasks do not need it.
         progress: Show bars.
-        say: Takes a line at the start, with the time that it will take, and one a step.
+        say: Takes a line at the start, with the time that it will take, and one per step.
 
     Returns:
         ``differences``, ``masks``, ``sweep``, ``choice``, ``comparison``, ``finding`` and what redrawing them needs.

@@ -11,6 +11,7 @@ from sadi_lens.interventions import MaskedScaling
 from sadi_lens.measure.calls import kept
 from sadi_lens.measure.choosing import Chosen
 from sadi_lens.measure.inspection import activation_shifts, sign_flip_null
+from sadi_lens.measure.inspection.units import can_flip_signs
 from sadi_lens.measure.methods import Material
 from sadi_lens.types.data import Task
 from sadi_lens.types.differences import ActivationDifferences
@@ -26,6 +27,8 @@ def pictured(
     material: Material, task: Task, adaptive: Chosen, fixed: Chosen | None
 ) -> dict[str, Any]:
     """Differences, those of the strongest units pair by pair, their null, and where each rule moves each prompt.
+
+    What one pair or one dev item cannot show, the null and the arrows, is left out.
 
     Args:
         material: Of the demo.
@@ -46,11 +49,14 @@ def pictured(
     if is_small:
         columns = [units.units.index(one) for one in shown.units]
         own_columns = replace(units, units=shown.units, values=units.values[:, columns])
-        found |= {"unit_differences": own_columns, "null": sign_flip_null(units)}
+        found["unit_differences"] = own_columns
+        if can_flip_signs(task.pairs):
+            found["null"] = sign_flip_null(units)
     sadi, push = adaptive.intervention, None if fixed is None else fixed.intervention
-    if isinstance(sadi, MaskedScaling) and push is not None and not adaptive.is_unsteered:
+    prompts = [one.prompt for one in task.dev[:SHOWN_PROMPTS]]
+    can_draw = len(prompts) > 1 and not adaptive.is_unsteered
+    if isinstance(sadi, MaskedScaling) and push is not None and can_draw:
         rules, kinds = {"SADI": sadi, "fixed, same norm": push}, ("adaptive", "fixed")
-        prompts = [one.prompt for one in task.dev[:SHOWN_PROMPTS]]
         found["shifts"] = kept(
             "where each rule moves each prompt",
             lambda: {**material.origin, "rules": list(rules.values()), "prompts": prompts},

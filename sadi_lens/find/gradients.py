@@ -11,7 +11,7 @@ keeps only the path that leads from a unit's own output straight to the logits.
 
 Before the first edited token nothing depends on the numbers, so the prompt is run without a gradient there and its keys
 and values are kept; the backward pass goes through the last prompt token and the answers side by side behind it
-(``sadi_lens.engine.prefix``), or, where the architecture takes no such tree, through whole texts, one row a choice.
+(``sadi_lens.engine.prefix``), or, where the architecture takes no such tree, through whole texts, one row per choice.
 """
 
 from collections.abc import Generator, Iterator, Sequence
@@ -154,7 +154,7 @@ def _scorer(
 
 
 class _Rows:
-    """Log-probabilities of answers as a function of a number a unit; one row a choice, the whole text in each."""
+    """Log-probabilities of answers as a function of a number per unit; one row per choice, the whole text in each."""
 
     def __init__(self, runner: Runner, component: str, through: str, position: str) -> None:
         self.runner, self.component, self.peaks = runner, component, Peaks()

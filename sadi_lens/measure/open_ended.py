@@ -95,7 +95,7 @@ def open_ended_scores(
     *,
     classifier: Classifier | None = None,
 ) -> "pd.DataFrame":
-    """One row a text. Without a classifier there is no toxicity column: it is unknown, not zero.
+    """One row per text. Without a classifier there is no toxicity column: it is unknown, not zero.
 
     Args:
         model: Unsteered, for the perplexity.

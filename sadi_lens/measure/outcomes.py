@@ -61,7 +61,7 @@ class ChoiceScores:
             self.scores[:, index, : len(own)] /= own
 
     def rows(self, samples: Sequence[Sample], kept: np.ndarray) -> Iterator[ChoiceRow]:
-        """One row an intervention, of the items in ``kept``, which are ``samples``."""
+        """One row per intervention, of the items in ``kept``, which are ``samples``."""
         scores = self.scores[:, kept]
         margins, broken = margins_of(samples, scores)
         correct = (margins > 0) if self.spelled is None else self.spelled[:, kept] & ~broken

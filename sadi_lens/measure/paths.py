@@ -74,7 +74,7 @@ def head_paths(
         seed: Of the donors.
 
     Returns:
-        One row an edit: ``edit`` (``unsteered``, ``scaled``, ``direct``, ``rest``, ``direct, L2H5`` of every head,
+        One row per edit: ``edit`` (``unsteered``, ``scaled``, ``direct``, ``rest``, ``direct, L2H5`` of every head,
         ``mean ablation``, ``resample ablation``), ``margin`` (mean change of the margin against the unsteered model,
         nats), ``low``, ``high`` (95%, Student's t; by cluster where items share one), ``accuracy`` (NaN for ``rest``,
         which is no run), ``n``. ``.attrs`` says whose it is, and ``n_clusters``, 0 where items are independent.

@@ -63,9 +63,9 @@ def rankings_table(
         seed: Of a probe's folds.
 
     Returns:
-        One row a ranking, the unsteered model first: ``spearman`` (rank correlation with the yardstick over all units),
-        ``top_shared`` (share of its first ``TOP`` units among the yardstick's), ``k``, ``strength``, ``dev_accuracy``,
-        ``test_accuracy``, ``seconds`` (CPU, to score the units).
+        One row per ranking, the unsteered model first: ``spearman`` (rank correlation with the yardstick over all
+        units), ``top_shared`` (share of its first ``TOP`` units among the yardstick's), ``k``, ``strength``,
+        ``dev_accuracy``, ``test_accuracy``, ``seconds`` (CPU, to score the units).
 
     Raises:
         ValueError: If the task lacks a split or a name is unknown.

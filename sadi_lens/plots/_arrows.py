@@ -27,7 +27,7 @@ _SAME, _ALIKE, _AKIN = 0.98, 0.8, 0.5
 def steering_arrows(
     shifts: ActivationShifts, *, theme: str = "light", size: str = "page"
 ) -> go.Figure:
-    """One arrow a prompt from the unsteered to the steered activation, one panel a method, same axes.
+    """One arrow per prompt from the unsteered to the steered activation, one panel per method, same axes.
 
     A fixed vector moves every prompt alike (parallel arrows); an adaptive method moves each its own way.
     The plane is that in which the arrows are longest, seen at one scale in both directions, so that angles and
@@ -117,7 +117,7 @@ def _add_panel(
     norms: np.ndarray,
     places: np.ndarray,
 ) -> None:
-    """One method: an arrow a prompt from ``ends[0]`` to ``ends[1]`` ([item 2]), a circle where it starts."""
+    """One method: an arrow per prompt from ``ends[0]`` to ``ends[1]`` ([item 2]), a circle where it starts."""
     tails, heads = ends
     kind = shifts.kinds[index]
     color = theme.kinds.get(kind, theme.kinds["other"])

@@ -140,7 +140,7 @@ def _common_shape(arrays: list[np.ndarray]) -> tuple[int, int]:
 def _add_panel(
     figure: go.Figure, theme: Theme, name: str, values: np.ndarray, *, left: float, largest: float
 ) -> None:
-    """One panel: a dot a unit, its number in it (or above, where it is small), its area by magnitude."""
+    """One panel: a dot per unit, its number in it (or above, where it is small), its area by magnitude."""
     row, column = np.indices(values.shape)
     size = np.nan_to_num(np.sqrt(np.abs(values) / largest)) * (_CELL - 8)
     known = np.isfinite(values)

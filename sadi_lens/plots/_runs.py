@@ -40,7 +40,7 @@ _VARIED = ("ranking", "position", "negatives", "pair_task")
 def accuracy_by_pairs(
     results: "pd.DataFrame", *, theme: str = "light", size: str = "page"
 ) -> go.Figure:
-    """Mean accuracy over seeds against the number of pairs, one line a method and component; seeds as dots.
+    """Mean accuracy over seeds against the number of pairs, one line per method and component; seeds as dots.
 
     Args:
         results: Rows of one model, task, scoring and number of shots: model, task, method, component, n_pairs_used,

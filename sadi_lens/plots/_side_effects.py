@@ -21,7 +21,7 @@ _PLOT, _RIGHT = (660, 360), 130
 def side_effect_curve(
     curves: Sequence[SideEffectCurve], *, theme: str = "light", size: str = "page"
 ) -> go.Figure:
-    """Accuracy against KL(unsteered || steered) on neutral text, one line a method as its strength grows.
+    """Accuracy against KL(unsteered || steered) on neutral text, one line per method as its strength grows.
 
     A method of one strength is a point. Up and to the left is better: more gain, less change elsewhere.
 

@@ -50,7 +50,7 @@ class HtmlTable:
 
 @checked()
 def compare_text(traces: Sequence[GenerationTrace]) -> HtmlTable:
-    """Continuations of one prompt, one row a trace, token by token.
+    """Continuations of one prompt, one row per trace, token by token.
 
     Shade: log-probability under the steered minus under the unsteered model, full at 3 nats; underline solid:
     more likely, dashed: less; box: differs from the first row. Everything is also in the title of the token,

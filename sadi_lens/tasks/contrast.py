@@ -137,7 +137,7 @@ def _spaced(prompt: str, text: str) -> str:
 
 @checked()
 def answer_balance(pairs: Sequence[ContrastivePair]) -> "pd.DataFrame":
-    """One row an answer: how often it is the right and the wrong one, and the excess (share of pairs)."""
+    """One row per answer: how often it is the right and the wrong one, and the excess (share of pairs)."""
     import pandas as pd
 
     right, wrong = (Counter(getattr(p, name) for p in pairs) for name in ("positive", "negative"))

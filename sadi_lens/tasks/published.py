@@ -28,7 +28,7 @@ def published_titles() -> dict[str, str]:
 
 @checked()
 def published_table(table: str) -> "pd.DataFrame":
-    """One row a printed number (percent; seconds where the metric says so), with the test size it implies where known.
+    """One row per printed number (percent; seconds where the metric says so), with the test size it implies if known.
 
     Columns: table, task, label (as printed), model, method, component (as in an ``Experiment``; SADI-HIDDEN is the
     MLP's output, which their code steers), shots, metric, value, n, and n_pairs, pair_task, k and strength, or layer

@@ -26,7 +26,7 @@ TOO_LONG = ("error", "skip")
 
 
 def unit_frame(**columns: Any) -> "pd.DataFrame":
-    """One row a unit: arrays [layer unit] as columns, and what is the same for all."""
+    """One row per unit: arrays [layer unit] as columns, and what is the same for all."""
     import pandas as pd
 
     arrays = [one for one in columns.values() if isinstance(one, np.ndarray)]

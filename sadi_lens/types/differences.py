@@ -57,7 +57,7 @@ class ActivationDifferences(Consistent):
         return self.std / math.sqrt(self.n)
 
     def frame(self) -> "pd.DataFrame":
-        """One row a unit."""
+        """One row per unit."""
         return unit_frame(
             component=self.component,
             mean=self.mean,

@@ -140,7 +140,7 @@ class Mask(ArrayEq):
         return cls(component, selected, rule="by hand", model=info)
 
     def frame(self) -> "pd.DataFrame":
-        """One row a selected unit."""
+        """One row per selected unit."""
         import pandas as pd
 
         rows = [(self.component, layer, unit) for layer, unit in self.units]

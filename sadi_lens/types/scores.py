@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 RANKINGS = {
     "signed": "largest signed mean difference (the paper and its reference code)",
     "magnitude": "largest absolute mean difference",
-    "l2": "longest mean difference (norm over d_head; one value a unit elsewhere: the magnitude)",
+    "l2": "longest mean difference (norm over d_head; one value per unit elsewhere: the magnitude)",
     "standardised": "largest absolute mean difference in standard errors (|t|)",
 }
 """Rankings that the moments of ``activation_differences`` are enough for."""
@@ -61,7 +61,7 @@ class Scores(ArrayEq):
         object.__setattr__(self, "values", values)
 
     def frame(self) -> "pd.DataFrame":
-        """One row a unit."""
+        """One row per unit."""
         return unit_frame(
             component=self.component, ranking=self.ranking, score=self.values, n=self.n
         )

@@ -66,6 +66,26 @@ def test_a_demo_in_which_scaling_does_not_help_on_dev_says_so(planted):
     assert any("20 random masks cannot tell 2 places from them" in line for line in said)
 
 
+def of_one_prompt(pair):
+    return dataclasses.replace(pair, negative=f"{pair.negative}{pair.negative}")
+
+
+def test_as_few_rows_as_the_readme_shows_are_enough(planted):
+    """One row of each kind; then two pairs of one prompt, which a sign-flip null swaps together."""
+    from sadi_lens.apps.demo import run_demo
+    from sadi_lens.plots import demo_figures
+
+    model, task = planted
+    first = task.pairs[0]
+    for pairs in ((first,), (first, of_one_prompt(first))):
+        few = dataclasses.replace(task, pairs=pairs, dev=task.dev[:1], test=task.test[:1])
+        found = run_demo(model, few, ks=[1], strengths=[1.0], n_null=20, progress=False)
+        assert "null" not in found
+        drawn = demo_figures(found)
+        assert "method_accuracy" in drawn
+        assert "steering_arrows" not in drawn
+
+
 def test_no_test_item_reaches_the_choice(planted, results):
     """Turn every answer of the test split round: masks, K and strengths stay what they were."""
     from sadi_lens.apps.demo import run_demo

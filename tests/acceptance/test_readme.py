@@ -21,9 +21,28 @@ def test_the_code_runs(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.count(": accuracy ") == 2
 
 
-def test_every_linked_file_exists():
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README.read_text(encoding="utf-8")):
-        assert (README.parent / target).exists(), target
+PAGES = [
+    *(README.parent / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *sorted(one for one in README.parent.glob("docs/*.md") if one.name != "gallery.md"),
+    *sorted(README.parent.glob("docs/howto/*.md")),
+]
+"""As they stand in the repository; the gallery and the pages of the API are made by ``make docs``."""
+
+
+def anchors(page):
+    """Of its headings, as they are made on a forge and on the site."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda one: one.name)
+def test_every_link_of_a_page_leads_somewhere_also_without_the_site(page):
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+    for target in re.findall(r"\]\((?!http)([^)\s]+)\)", text):
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file), target
 
 
 def test_the_demo_table_is_that_of_the_run_beside_the_figures():

@@ -7,6 +7,7 @@ from sadi_lens.apps._loading import MOST_UNITS, is_large
 from sadi_lens.apps.explorer.explorer import SteeringExplorer
 from sadi_lens.find.differences import activation_differences
 from sadi_lens.measure.inspection import all_unit_differences, sign_flip_null
+from sadi_lens.measure.inspection.units import can_flip_signs
 from sadi_lens.measure.sweeps import KS, STRENGTHS
 from sadi_lens.types.data import ContrastivePair, Task
 from sadi_lens.types.differences import ActivationDifferences
@@ -75,7 +76,7 @@ def _null(
     found: ActivationDifferences,
     progress: bool,
 ) -> SignFlipNull | None:
-    if found.mean.size > MOST_UNITS or len(pairs) < 2:
+    if found.mean.size > MOST_UNITS or not can_flip_signs(pairs):
         return None
     own = all_unit_differences(model, pairs, found.component, task=found.task, progress=progress)
     return sign_flip_null(own)

@@ -67,7 +67,7 @@ EXERCISES = {
             ),
             Mistake(
                 lambda v, s: (s[:, None] * v).mean(axis=0),
-                "That is one mean a unit; take the largest.",
+                "That is one mean per unit; take the largest.",
             ),
         ),
     ),

@@ -124,7 +124,7 @@ def gains(comparison: Comparison, lead: Sequence[str] = ()) -> Table:
 def _by_method(
     caption: str, comparison: Comparison, columns: Mapping[str, list[Cell]], lead: Sequence[str]
 ) -> Table:
-    """A table with one line a method, its settings under its name."""
+    """A table with one line per method, its settings under its name."""
     names = [text(row.label)._replace(note=row.settings) for row in comparison.rows]
     return Table(
         caption,

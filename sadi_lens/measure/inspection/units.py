@@ -53,6 +53,11 @@ def unit_activations(
     return UnitActivations(mask.component, info, mask.units, values[0], values[1], task)
 
 
+def can_flip_signs(pairs: Sequence[ContrastivePair]) -> bool:
+    """Whether there is anything to permute for ``sign_flip_null``: pairs of one prompt are swapped together."""
+    return len({pair.prompt for pair in pairs}) > 1
+
+
 @checked()
 def sign_flip_null(
     differences: UnitDifferences, *, draws: int = 200, seed: int = 0

@@ -192,7 +192,7 @@ class Comparison(Consistent):
         return dict(zip(places, holm(list(places.values())), strict=True))
 
     def by_group(self) -> "pd.DataFrame":
-        """One row a method and group of items (such as the cue): n, accuracy, gain, items mended and broken."""
+        """One row per method and group of items (such as the cue): n, accuracy, gain, items mended and broken."""
         import pandas as pd
 
         columns = ("group", "n", "accuracy", "gain", "mended", "broken")
@@ -212,7 +212,7 @@ class Comparison(Consistent):
         return row.standard_error
 
     def frame(self) -> "pd.DataFrame":
-        """One row a method."""
+        """One row per method."""
         import pandas as pd
 
         return pd.DataFrame(

@@ -100,7 +100,7 @@ class Evaluation(Consistent):
         )
 
     def frame(self) -> "pd.DataFrame":
-        """One row an item: correct, margin, valid (and the answer given and the right one, and the text)."""
+        """One row per item: correct, margin, valid (and the answer given and the right one, and the text)."""
         import pandas as pd
 
         columns = {"correct": self.correct, "margin": self.margins, "valid": self.valid}

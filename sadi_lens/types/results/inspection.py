@@ -28,7 +28,7 @@ class UnitActivations(Consistent):
     task: str = ""
 
     def frame(self) -> "pd.DataFrame":
-        """One row a pair and unit."""
+        """One row per pair and unit."""
         import pandas as pd
 
         pair, column = np.indices(self.positive.shape)
@@ -77,7 +77,7 @@ class SignFlipNull(Consistent):
         return float(np.quantile(self.magnitudes, 0.95))
 
     def frame(self) -> "pd.DataFrame":
-        """One row a draw."""
+        """One row per draw."""
         import pandas as pd
 
         return pd.DataFrame(
@@ -114,7 +114,7 @@ class ActivationShifts(Consistent):
     task: str = ""
 
     def frame(self) -> "pd.DataFrame":
-        """One row an item and method: norm of the shift, and its cosine with the method's mean shift."""
+        """One row per item and method: norm of the shift, and its cosine with the method's mean shift."""
         import pandas as pd
 
         norm = self.lengths
@@ -172,7 +172,7 @@ class GenerationTrace(Consistent):
     """Norm of what was added in each layer at the token that predicts this one (activation units)."""
 
     def frame(self) -> "pd.DataFrame":
-        """One row a token."""
+        """One row per token."""
         import pandas as pd
 
         return pd.DataFrame(
@@ -244,7 +244,7 @@ class SideEffectCurve(Consistent):
     without 0 and McNemar's p, Holm-corrected over the strengths); None where it is not known."""
 
     def frame(self) -> "pd.DataFrame":
-        """One row a strength."""
+        """One row per strength."""
         import pandas as pd
 
         return pd.DataFrame(

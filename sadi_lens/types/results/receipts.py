@@ -46,7 +46,7 @@ class Receipt(Consistent):
     """(layer, times its hook point fired, passes in which something changed) of every layer of the intervention."""
 
     def frame(self) -> "pd.DataFrame":
-        """One row an edit."""
+        """One row per edit."""
         import pandas as pd
 
         columns = list(Edit.__dataclass_fields__)
@@ -90,7 +90,7 @@ class CheckReport(Consistent):
         return all(row.is_ok for row in self.rows)
 
     def frame(self) -> "pd.DataFrame":
-        """One row a check."""
+        """One row per check."""
         import pandas as pd
 
         return pd.DataFrame([{**asdict(row), "ok": row.is_ok} for row in self.rows])

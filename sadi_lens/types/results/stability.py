@@ -41,7 +41,7 @@ class Stability(Consistent):
     [half]; None where it was not drawn."""
 
     def frame(self) -> "pd.DataFrame":
-        """One row a unit that was ever selected, most frequent first."""
+        """One row per unit that was ever selected, most frequent first."""
         import pandas as pd
 
         layer, unit = np.nonzero((self.frequency > 0) | self.mask.selected)
@@ -146,7 +146,7 @@ class PairsCurve(Consistent):
         )
 
     def frame(self) -> "pd.DataFrame":
-        """One row a size and draw."""
+        """One row per size and draw."""
         import pandas as pd
 
         size, draw = np.indices(self.jaccard_all.shape)

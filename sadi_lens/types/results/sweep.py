@@ -81,7 +81,7 @@ class Sweep(Consistent):
         return self.n if self.clusters is None else len(set(np.asarray(self.clusters).tolist()))
 
     def frame(self) -> "pd.DataFrame":
-        """One row a cell."""
+        """One row per cell."""
         import pandas as pd
 
         k, strength = np.meshgrid(self.ks, self.strengths, indexing="ij")

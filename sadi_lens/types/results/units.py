@@ -35,7 +35,7 @@ class SignAgreement(Consistent):
     task: str = ""
 
     def frame(self) -> "pd.DataFrame":
-        """One row a unit."""
+        """One row per unit."""
         return unit_frame(
             component=self.component, scalar=self.scalar, projection=self.projection, n=self.n
         )
@@ -65,7 +65,7 @@ class UnitEffects(Consistent):
         return self.effects.mean(axis=0)
 
     def frame(self) -> "pd.DataFrame":
-        """One row a unit, largest mean effect first; standard errors by cluster where samples share one."""
+        """One row per unit, largest mean effect first; standard errors by cluster where samples share one."""
         import pandas as pd
 
         frame = pd.DataFrame(
@@ -121,7 +121,7 @@ class Pruned(Consistent):
         return self.steps[-1].share if self.steps else 1.0
 
     def frame(self) -> "pd.DataFrame":
-        """One row a removed unit, in order."""
+        """One row per removed unit, in order."""
         import pandas as pd
 
         columns = ["removed", "k", "margin", "share", "accuracy"]
