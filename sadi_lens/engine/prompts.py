@@ -6,6 +6,7 @@ from typing import Any, cast
 from sadi_lens.engine.text import (
     EncodedItem,
     encode,
+    encode_item,
     require_context,
     require_rows,
     require_tokenizer,
@@ -96,3 +97,25 @@ def require_ids(model: HookedModel, ids: Sequence[int], room: int = 0) -> None:
         )
     require_rows(model, ids, "one of prompts")
     require_context(model, len(ids), str(require_tokenizer(model).decode(ids)), room)
+
+
+def joined_answers(model: HookedModel, asked: Sequence[tuple[str, Sequence[str]]]) -> str:
+    """Where an answer joins the last token of its prompt, in words; empty where none does.
+
+    Read alone, such a prompt ends at another token than the one that is steered before its answers.
+
+    Args:
+        model: A bridged model.
+        asked: Prompts with their answers; free text has none, and joins nothing.
+    """
+    joined = [
+        prompt
+        for prompt, answers in asked
+        if answers and encode_item(model, prompt, tuple(answers)).merged
+    ]
+    if not joined:
+        return ""
+    return (
+        f"it is measured at prompts alone, and in {len(joined)} of {len(asked)} an answer joins the prompt's last "
+        f"token (first {joined[0][-30:]!r}); a space at the end of a prompt belongs to its answers"
+    )

@@ -55,6 +55,7 @@ def read(
     layers: Sequence[int] | None = None,
     *,
     intervention: Intervention | None = None,
+    position: str = "last_prompt",
     on_bridge: bool = False,
     max_tokens: int | None = None,
 ) -> Iterator[Read]:
@@ -65,7 +66,8 @@ def read(
         items: Prompts with answers, as many in each; without answers the prompt's end is the only place.
         components: Which to read.
         layers: Which to read; default all.
-        intervention: What the run is steered with at the last prompt token; for items without answers.
+        intervention: What the run is steered with; for items without answers.
+        position: Where: ``"last_prompt"`` or ``"all"``.
         on_bridge: Read where ``steer`` acts, as a steered read does: what is compared with one is equal to the bit.
         max_tokens: Tokens (padding included) of one pass; default what the memory allows.
 
@@ -100,7 +102,7 @@ def read(
         if is_tree and isinstance(runner, RawRunner):
             _run_trees(runner, chosen, note)
         else:
-            _run_texts(runner, chosen, note, intervention)
+            _run_texts(runner, chosen, note, intervention, position)
         return Read(indices, note.values(info), note.values(info, edited=False))
 
     groups = batches_on_one_side(model, [item.lengths for item in items], sizes, bound)
@@ -190,7 +192,11 @@ def _run_trees(runner: RawRunner, items: list[EncodedItem], notes: _Notes) -> No
 
 
 def _run_texts(
-    runner: Runner, items: list[EncodedItem], notes: _Notes, intervention: Intervention | None
+    runner: Runner,
+    items: list[EncodedItem],
+    notes: _Notes,
+    intervention: Intervention | None,
+    position: str,
 ) -> None:
     """Every text whole, one row each, padded on the left."""
     device, n_texts = notes.device, len(items[0].answers)
@@ -204,7 +210,7 @@ def _run_texts(
     columns = torch.tensor(ends, device=device)
     first = torch.arange(len(items), device=device)[:, None] * max(1, n_texts)
     rows = torch.cat([first + torch.arange(n_texts, device=device), first], dim=1)
-    tracker = PositionTracker("last_prompt", prompt_end=end)
+    tracker = PositionTracker(position, prompt_end=end)
     before = [] if intervention is None else notes.hooks(rows, columns, edited=False)
     after = notes.hooks(rows, columns)
     with applied(runner, [intervention], tracker, before=before, after=after, refuses=True):

@@ -13,6 +13,7 @@ from sadi_lens.engine.hooks import Hook, attached, require_eval
 from sadi_lens.engine.passes import batches_on_one_side, device_of, pad_id, pad_left
 from sadi_lens.engine.runner import owned
 from sadi_lens.engine.text import EncodedItem, encode_item
+from sadi_lens.engine.twin import input_rows, sites_of
 from sadi_lens.find.gradients import frozen, gradient_tokens
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.model import (
@@ -22,6 +23,9 @@ from sadi_lens.types.model import (
     hook_name,
     unit_shape,
 )
+
+ROUNDING = 0.02
+"""Share of a sum's parts that it may miss them by."""
 
 
 def direct_gradients(
@@ -128,9 +132,59 @@ def _require_sum(seen: dict[tuple[str, int], Tensor], layer: int, info: ModelInf
     read, attention, mlp, total = (
         seen[name, layer][:, -1].detach().float() for name in ("read", "attention", "mlp", "sum")
     )
-    off = float((total - read - attention - mlp).abs().max())
-    if off > 0.02 * float(total.abs().max()):
+    off = _off(total, read + attention + mlp, read.abs() + attention.abs() + mlp.abs())
+    if off is not None:
         raise ValueError(
             f"layer {layer} of {info.name} does not add what its attention and MLP put out to the residual stream "
             f"as it is (off by {off:.3g}): direct attribution is not defined there. Use ranking 'gradient'."
         )
+
+
+def _off(total: Tensor, parts: Tensor, size: Tensor) -> float | None:
+    """By how much a sum misses its parts, where that is more than rounding; value by value, since a few are huge."""
+    off = (total - parts).abs()
+    return float(off.max()) if bool((off > ROUNDING * (size + total.abs())).any()) else None
+
+
+@torch.inference_mode()
+def require_plain_heads(model: HookedModel, prompt: Sequence[int]) -> None:
+    """Refuse a model in which heads do not write z W_O to the residual stream as it is.
+
+    Args:
+        model: A bridged model in eval mode.
+        prompt: Tokens at whose end it is looked at.
+
+    Raises:
+        ValueError: If a norm or a factor stands between (Gemma 2 and 3, OLMo 2, Granite), a block does not add what
+            its parts put out, or the output matrix cannot be read.
+    """
+    require_eval(model)
+    info, sites = ModelInfo.of(model), sites_of(model)
+    if sites is None:
+        raise ValueError(f"{info.name} has no output matrix of heads that can be read")
+    seen: dict[tuple[str, int], Tensor] = {}
+
+    def keep(name: str, layer: int) -> Hook:
+        return lambda activation, hook: seen.update({(name, layer): activation})
+
+    layers = range(info.n_layers)
+    names = [{**block_hooks(layer), "head": hook_name("head", layer)} for layer in layers]
+    hooks = [(hook, keep(name, layer)) for layer in layers for name, hook in names[layer].items()]
+    with owned(model), attached(model, hooks):
+        model(
+            torch.tensor([list(prompt)], device=device_of(model)), use_cache=False, logits_to_keep=1
+        )
+    for layer in layers:
+        _require_sum(seen, layer, info)
+        module = sites["head", layer].module
+        z = seen["head", layer][:, -1].flatten(1).float()
+        rows = input_rows(module).to(z.device)
+        bias = getattr(module, "bias", None)
+        shift = torch.zeros(rows.shape[1], device=z.device) if bias is None else bias.float()
+        added = seen["attention", layer][:, -1].float()
+        if (off := _off(added, z @ rows + shift, z.abs() @ rows.abs() + shift.abs())) is not None:
+            raise ValueError(
+                f"layer {layer} of {info.name} does not add what its heads write to the residual stream as it is (off "
+                f"by {off:.3g}; a norm or a factor stands between): their direct path cannot be measured by z W_O. Use "
+                "unit_scores with ranking 'attribution', which follows it"
+            )

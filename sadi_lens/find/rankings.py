@@ -42,6 +42,8 @@ ALL_RANKINGS = {
 """Every ranking of ``unit_scores``; those of ``RANKINGS`` can also be had from ``activation_differences``."""
 
 _BY_STRENGTH = {"integrated": integrated_gradients, "exact": exact_effects}
+OF_MARGINS = ("effect", "gradient", "attribution", *_BY_STRENGTH)
+"""Those that compare two answers to one prompt."""
 
 
 @checked()
@@ -167,7 +169,7 @@ def pair_arrays(
         "progress": progress,
     }
     samples: list[Sample] = []
-    if ranking in ("effect", "gradient", "attribution", *_BY_STRENGTH):
+    if ranking in OF_MARGINS:
         require_one_prompt(pairs, f"ranking {ranking!r}")
         samples = [Sample(one.prompt, (one.positive, one.negative), 0) for one in pairs]
     if ranking == "effect":

@@ -16,7 +16,8 @@ class ControlToken(ContextualIntervention):
     """An affine intervention at the middle token of every prompt, whatever the run's position.
 
     Of a prompt with tokens 0 ... n - 1 it edits token floor((n - 1) / 2), once, and nothing that follows the prompt.
-    What is left of a method's effect under it does not come from the place where it acts.
+    A prompt of one token has no other than its last, and is left as it is. What is left of a method's effect
+    under it does not come from the place where it acts.
 
     Raises:
         ValueError: If ``inner`` is not affine.
@@ -58,7 +59,7 @@ class ControlToken(ContextualIntervention):
             return activation.clone()
         place: Tensor = self.known(context).to(activation.device)
         last = place.amax(dim=1, keepdim=True)
-        chosen = (place == last // 2) & (place >= 0)
+        chosen = (place == last // 2) & (place >= 0) & (last > 0)
         where = chosen.reshape(*chosen.shape, *(1,) * (activation.ndim - 2))
         return torch.where(where, self.inner.edit(activation, layer), activation)
 

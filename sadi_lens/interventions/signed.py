@@ -35,7 +35,8 @@ class SignedScaling(Masked, Placing):
     Multiplying by 1 + strength moves along the sign of the activation, not along D: where the two differ it pushes
     towards the wrong answer. Here a unit with A . D > 0 (for a head: over its d_head values) is multiplied by
     1 + strength, and an opposed one is left alone (``"leave"``), divided by 1 + strength (``"damp"``) or multiplied
-    by 1 - strength (``"reverse"``: A' = A + strength sign(A . D) A, which always moves along D).
+    by 1 - strength (``"reverse"``: A' = A + strength sign(A . D) A, which always moves along D). Where A . D = 0 it is
+    left as it is.
 
     Source: Wang et al. (ICLR 2025), Eq. 5; the three options are this library's.
 
@@ -109,6 +110,7 @@ class SignedScaling(Masked, Placing):
             agreement = agreement.sum(dim=-1, keepdim=True)
         other = {"leave": 1.0, "damp": 1 / (1 + self.strength), "reverse": 1 - self.strength}
         factor = torch.where(agreement > 0, 1 + self.strength, other[self.opposed])
+        factor = torch.where(agreement == 0, 1.0, factor)
         chosen = self.mask.selected[layer][:, None]
         selected = self.placed(
             ("selected", layer),

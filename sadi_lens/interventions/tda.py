@@ -150,7 +150,7 @@ def tail_thresholds(
 ) -> Float[np.ndarray, " layer"]:
     """The largest norm of a neuron's output in every layer below which the tail carries ``cett`` of the MLP's output.
 
-    See ``TDA`` for the definition. Found on the first ``MAX_TOKENS`` tokens of the prompts.
+    See ``TDA`` for the definition. Found on the first prompts that make up ``MAX_TOKENS`` tokens together.
 
     Raises:
         ValueError: If there is no prompt, ``cett`` is out of range, or the model has no neurons to hook.
@@ -158,13 +158,9 @@ def tail_thresholds(
     _require_share(cett)
     weights = _down(model)
     values: list[list[Tensor]] = [[] for _ in weights]
-    n_tokens = 0
-    for tokens, found in _values(model, prompts):
+    for _, found in _values(model, _first(model, prompts)):
         for layer, one in enumerate(found):
             values[layer].append(one)
-        n_tokens += len(tokens)
-        if n_tokens >= MAX_TOKENS:
-            break
     return np.array(
         [
             _threshold(torch.cat(rows), weight, cett)
@@ -172,6 +168,18 @@ def tail_thresholds(
         ],
         dtype=np.float32,
     )
+
+
+def _first(model: HookedModel, prompts: Sequence[str]) -> list[str]:
+    """The first different prompts, until they have ``MAX_TOKENS`` tokens."""
+    taken: list[str] = []
+    n_tokens = 0
+    for prompt in dict.fromkeys(prompts):
+        if n_tokens >= MAX_TOKENS:
+            break
+        taken.append(prompt)
+        n_tokens += len(encode_prompt(model, prompt))
+    return taken
 
 
 def _threshold(

@@ -89,6 +89,7 @@ def choose_all(
     settings: Settings,
     *,
     budget: int | None,
+    later: Sequence[Sample] = (),
     progress: bool = True,
 ) -> tuple[dict[str, Chosen], list[str]]:
     """Name -> choice of every method that this model allows, and a note with the reason for each other one."""
@@ -99,7 +100,7 @@ def choose_all(
         bar.set_postfix_str(method.name)
         started = cpu_seconds()
         try:
-            one = choose(material, method, dev, settings, budget=budget, before=chosen)
+            one = choose(material, method, dev, settings, later=later, budget=budget, before=chosen)
             chosen[method.name] = one._replace(seconds=cpu_seconds() - started)
             notes += _edges(one)
         except (UnavailableError, UnreachableError) as error:
@@ -115,6 +116,7 @@ def choose(
     *,
     budget: int | None = None,
     before: Mapping[str, Chosen] | None = None,
+    later: Sequence[Sample] = (),
     rule: str = "best",
     keep_items: bool = False,
 ) -> Chosen:
@@ -127,6 +129,7 @@ def choose(
         settings: How they are scored; the method's own position goes before theirs.
         budget: Most candidates; None for all that the method has.
         before: What other methods chose, for a control and for a method that starts from one of them.
+        later: Items that the choice will run on (test); of them is asked only whether an answer joins its prompt.
         rule: One of ``RULES``.
         keep_items: Keep which items each candidate got right, for ``Sweep.selection``.
 
@@ -137,8 +140,8 @@ def choose(
     require_one_of("choose", rule, RULES)
     start = _start(method, before or {}, material.component)
     material, dev = material.upon(start), behind(start.before, dev)
-    prompts = [one.prompt for one in dev]
-    offered = _offer(method, material, before or {}, dev, budget)
+    prompts, runs = [one.prompt for one in dev], (*dev, *behind(start.before, later))
+    offered = _offer(method, material, before or {}, dev, runs, budget)
     candidates = [one if one.intervention else one.over(prompts) for one in offered]
     if not 1 <= len(candidates) <= (budget or len(candidates)):
         raise ValueError(
@@ -236,20 +239,25 @@ def _offer(
     material: Material,
     before: Mapping[str, Chosen],
     dev: Sequence[Sample],
+    runs: Sequence[Sample],
     budget: int | None,
 ) -> Sequence[Candidate]:
+    """What there is to choose from; one that knows prompts by their tokens is refused where answers join them."""
     if isinstance(method, Method):
-        return candidates_of(method, material, budget)
+        found = candidates_of(method, material, budget)
+        material.require_own_tokens(runs if any(one.rebuild for one in found) else ())
+        return found
     name = method.follows(material.component)
     followed = before[name].candidate if name in before else Candidate(None)
     if followed.intervention is None or not followed.strength:
         raise UnavailableError(f"{name!r} chose nothing that it could be a control of")
-    material.require_own_tokens(dev if method.per_prompts else ())
+    is_rebuilt = method.per_prompts or method.per_samples
+    material.require_own_tokens(runs if is_rebuilt else ())
     build = partial(method.build, material, followed.intervention)
     given = dev if method.per_samples else [one.prompt for one in dev]
     built = check_value(f"what build of {method.name!r} gives", build(given), Intervention)
     made = Candidate(built, followed.k, followed.strength)
-    return [replace(made, rebuild=build) if method.per_prompts or method.per_samples else made]
+    return [replace(made, rebuild=build) if is_rebuilt else made]
 
 
 def report(
@@ -260,14 +268,9 @@ def report(
     *,
     progress: bool = True,
 ) -> list[Evaluation]:
-    """Score every choice once on test: all that act at the same position share one pass over the items.
+    """Score every choice once on test, items that nothing was chosen on.
 
-    Args:
-        model: A bridged model in eval mode.
-        chosen: What runs.
-        test: Items that nothing was chosen on.
-        settings: How they are scored.
-        progress: Show a bar.
+    All choices that act at the same position share one pass over the items.
     """
     found: dict[str, Evaluation] = {}
     positions = dict.fromkeys(one.position for one in chosen)
@@ -285,10 +288,7 @@ def report(
 
 
 def seconds_of(model: HookedModel, one: Chosen, dev: Sequence[Sample], settings: Settings) -> float:
-    """CPU seconds that a choice takes for an item of dev where nothing is shared with other methods, all threads.
-
-    The first ``TIMED`` of them are run.
-    """
+    """CPU seconds that a choice takes for an item of dev alone, all threads; the first ``TIMED`` are run."""
     some = dev[:TIMED]
     steering = one.on(some)
     started = time.process_time()

@@ -15,6 +15,7 @@ from sadi_lens.measure.listing import CONTROLS, nulls_of, resolve
 from sadi_lens.measure.methods import BUDGET, Control, Material, Method
 from sadi_lens.measure.neutral import halves_of, side_effects
 from sadi_lens.measure.nulls import Nulls, bands_of
+from sadi_lens.tasks.contrast import pair_clusters
 from sadi_lens.types.base import DEFAULT_POSITION, NotFiniteError, require_one_of
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import Task, clusters_of
@@ -108,7 +109,8 @@ def compare(
         written=written,
         progress=progress,
     )
-    material = Material(model, task.pairs, task.name, component, position, seed)
+    clusters = pair_clusters(task)
+    material = Material(model, task.pairs, task.name, component, position, seed, clusters=clusters)
     return run_plan(material, listed, task, plan)[0]
 
 
@@ -165,7 +167,13 @@ def run_plan(
         ]
         tqdm.write("\n".join(lines), file=sys.stderr)
     chosen, notes = choose_all(
-        material, methods, task.dev, plan.settings, budget=plan.budget, progress=plan.progress
+        material,
+        methods,
+        task.dev,
+        plan.settings,
+        budget=plan.budget,
+        later=task.test,
+        progress=plan.progress,
     )
     run = [chosen[name] for name in plan.keep(chosen)]
     # From here on everything is fixed, and test is read for the first time.

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from sadi_lens.engine.prompts import encode_prompts
+from sadi_lens.engine.prompts import encode_prompts, joined_answers
 from sadi_lens.engine.twin import input_rows, sites_of
 from sadi_lens.find.differences import activation_differences
-from sadi_lens.find.direct import direct_gradients
+from sadi_lens.find.direct import require_plain_heads
 from sadi_lens.interventions import MaskedScaling
 from sadi_lens.interventions.ablation import (
     DirectPath,
@@ -22,7 +22,7 @@ from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.evaluation import evaluate_all
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.checks import checked
-from sadi_lens.types.data import ContrastivePair, Sample, Task
+from sadi_lens.types.data import Sample, Task
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import HookedModel, ModelInfo, unit_label
 from sadi_lens.types.results import Evaluation
@@ -81,8 +81,9 @@ def head_paths(
         ``sadi_lens.plots.head_paths`` draws it.
 
     Raises:
-        ValueError: If heads are not what is scaled, the split is empty or has free text, or a block does not add what
-            its attention puts out to the residual stream as it is.
+        ValueError: If heads are not what is scaled, the split is empty or has free text, an answer joins the last token
+            of its prompt, or a block does not add what its heads write to the residual stream as it is (Gemma 2 and 3,
+            OLMo 2: a norm stands between; Granite: a factor).
 
     Example:
         >>> heads = sl.activation_differences(
@@ -102,7 +103,9 @@ def head_paths(
             f"head_paths needs SADI on heads and items with choices; got component {scaling.component!r} and "
             f"{len(samples)} items of {split}"
         )
-    _require_plain_sum(model, samples[0])
+    if words := joined_answers(model, [(one.prompt, one.choices) for one in samples]):
+        raise ValueError(f"head_paths: {words}")
+    require_plain_heads(model, encode_prompts(model, [samples[0].prompt])[0].prompt)
     edits = _edits(model, task, scaling, samples, seed)
     settings = Settings(task.name)
     results = evaluate_all(model, samples, list(edits.values()), settings, progress=False)
@@ -184,10 +187,3 @@ def _output_weights(model: HookedModel, info: ModelInfo) -> np.ndarray:
         raise ValueError(f"{info.name} has no output matrix of heads that can be read")
     rows = [input_rows(sites["head", layer].module) for layer in range(info.n_layers)]
     return torch.stack(rows).cpu().numpy().reshape(info.n_layers, info.n_heads, info.d_head, -1)
-
-
-def _require_plain_sum(model: HookedModel, sample: Sample) -> None:
-    """Direct attribution refuses blocks that do not add what their parts put out as it is."""
-    wrong = sample.choices[sample.wrong[0]]
-    pair = ContrastivePair(sample.prompt, sample.choices[sample.answer or 0], wrong)
-    direct_gradients(model, [pair], "head", progress=False)

@@ -15,7 +15,7 @@ from sadi_lens.engine.reading import read
 from sadi_lens.engine.text import EncodedItem
 from sadi_lens.find.differences import Moments
 from sadi_lens.interventions import Push, SwappedPrompt
-from sadi_lens.types.base import NotFiniteError
+from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, NotFiniteError, require_one_of
 from sadi_lens.types.checks import checked
 from sadi_lens.types.model import HookedModel, ModelInfo, unit_shape
 
@@ -27,6 +27,7 @@ def measure_push(
     prompts: Sequence[str],
     intervention: Intervention,
     *,
+    position: str = DEFAULT_POSITION,
     prepend_bos: bool | None = None,
     max_tokens: int | None = None,
     progress: bool = True,
@@ -37,6 +38,8 @@ def measure_push(
         model: A bridged model in eval mode.
         prompts: At least one.
         intervention: What to measure.
+        position: Where the run is steered that it is measured in: ``"all"``, every token of the prompt; otherwise its
+            last one.
         prepend_bos: See ``sadi_lens.engine.text.encode``.
         max_tokens: Tokens of one forward pass; default what memory allows.
         progress: Show a bar.
@@ -51,7 +54,7 @@ def measure_push(
     shape = unit_shape(info, intervention.component)
     mean = np.zeros((info.n_layers, *shape), dtype=np.float32)
     moments, squares = Moments((len(layers), *shape)), Moments(())
-    for _, pushes in _pushes(model, items, intervention, max_tokens, progress):
+    for _, pushes in _pushes(model, items, intervention, position, max_tokens, progress):
         moments.update(pushes)
         squares.update(pushes.square().flatten(1).sum(dim=1))
     if layers:
@@ -71,6 +74,7 @@ def swap_prompts(
     donors: Sequence[str] | None = None,
     *,
     seed: int = 0,
+    position: str = DEFAULT_POSITION,
     prepend_bos: bool | None = None,
     max_tokens: int | None = None,
     progress: bool = True,
@@ -80,10 +84,11 @@ def swap_prompts(
     Args:
         model: A bridged model in eval mode.
         intervention: An adaptive intervention.
-        prompts: Every prompt of the run (the same text may stand there again; its first donor counts).
+        prompts: Every prompt of the run (the same tokens may stand there again; their first donor counts).
         donors: One for each prompt. Default: the prompts themselves in a random circle, so that each is the donor
-            of exactly one other.
+            of exactly one other (of which nothing is known: it may be the same question in other words).
         seed: Of the circle; the global random state is not touched.
+        position: See ``measure_push``.
         prepend_bos: As in the run.
         max_tokens: Tokens of one forward pass; default what memory allows.
         progress: Show a bar.
@@ -93,12 +98,7 @@ def swap_prompts(
             its own donor, or the intervention does not fit the model.
     """
     if donors is None:
-        prompts = list(dict.fromkeys(prompts))
-        if len(prompts) < 2:
-            raise ValueError(f"prompts must hold at least 2 different ones, got {len(prompts)}")
-        order = np.random.default_rng(seed).permutation(len(prompts))
-        following = dict(zip(order.tolist(), np.roll(order, -1).tolist(), strict=True))
-        donors = [prompts[following[index]] for index in range(len(prompts))]
+        prompts, donors = _in_a_circle(model, prompts, seed, prepend_bos)
     if len(donors) != len(prompts):
         raise ValueError(f"donors must be one for each prompt: {len(donors)} for {len(prompts)}")
     own = encode_prompts(model, prompts, prepend_bos=prepend_bos)
@@ -108,7 +108,7 @@ def swap_prompts(
         if item.prompt == donor.prompt:
             raise ValueError(f"a prompt must not be its own donor, got {text[-60:]!r} for itself")
         chosen.setdefault(item.prompt, donor.prompt)
-    found = _recorded(model, chosen.values(), intervention, max_tokens, progress)
+    found = _recorded(model, chosen.values(), intervention, position, max_tokens, progress)
     return SwappedPrompt(
         component=intervention.component,
         prompts=tuple(chosen),
@@ -118,6 +118,22 @@ def swap_prompts(
     )
 
 
+def _in_a_circle(
+    model: HookedModel, prompts: Sequence[str], seed: int, prepend_bos: bool | None
+) -> tuple[list[str], list[str]]:
+    """Prompts that differ in their tokens, and the donor of each."""
+    rows = encode_prompts(model, prompts, prepend_bos=prepend_bos) if prompts else []
+    unique: dict[tuple[int, ...], str] = {}
+    for row, text in zip(rows, prompts, strict=True):
+        unique.setdefault(row.prompt, text)
+    texts = list(unique.values())
+    if len(texts) < 2:
+        raise ValueError(f"prompts must hold at least 2 different ones, got {len(texts)}")
+    order = np.random.default_rng(seed).permutation(len(texts))
+    following = dict(zip(order.tolist(), np.roll(order, -1).tolist(), strict=True))
+    return texts, [texts[following[index]] for index in range(len(texts))]
+
+
 @checked()
 @torch.inference_mode()
 def record_pushes(
@@ -125,6 +141,7 @@ def record_pushes(
     intervention: Intervention,
     prompts: Sequence[str],
     *,
+    position: str = DEFAULT_POSITION,
     prepend_bos: bool | None = None,
     max_tokens: int | None = None,
     progress: bool = True,
@@ -135,6 +152,7 @@ def record_pushes(
         model: A bridged model in eval mode.
         intervention: What pushes.
         prompts: At least one; the same text may stand there again.
+        position: See ``measure_push``.
         prepend_bos: As in the run.
         max_tokens: Tokens of one forward pass; default what memory allows.
         progress: Show a bar.
@@ -151,7 +169,7 @@ def record_pushes(
         (1, 2, 16, 8)
     """
     tokens = [item.prompt for item in encode_prompts(model, prompts, prepend_bos=prepend_bos)]
-    found = _recorded(model, tokens, intervention, max_tokens, progress)
+    found = _recorded(model, tokens, intervention, position, max_tokens, progress)
     return tokens, np.stack([found[one] for one in tokens])
 
 
@@ -159,12 +177,13 @@ def _recorded(
     model: HookedModel,
     prompts: Iterable[tuple[int, ...]],
     intervention: Intervention,
+    position: str,
     max_tokens: int | None,
     progress: bool,
 ) -> dict[tuple[int, ...], np.ndarray]:
     unique = [EncodedItem(prompt) for prompt in dict.fromkeys(prompts)]
     found: dict[tuple[int, ...], np.ndarray] = {}
-    for indices, pushes in _pushes(model, unique, intervention, max_tokens, progress):
+    for indices, pushes in _pushes(model, unique, intervention, position, max_tokens, progress):
         for index, push in zip(indices, pushes.numpy(), strict=True):
             found[unique[index].prompt] = push
     return found
@@ -174,11 +193,13 @@ def _pushes(
     model: HookedModel,
     items: Sequence[EncodedItem],
     intervention: Intervention,
+    position: str,
     max_tokens: int | None,
     progress: bool,
 ) -> Iterator[tuple[list[int], Float[Tensor, "prompt layer unit d"]]]:
     """Push of every touched layer at the last token of each prompt, a few prompts at a time."""
     info = ModelInfo.of(model)
+    require_one_of("position", position, POSITIONS)
     require_fit(intervention, info)
     name, layers = intervention.component, list(intervention.layers)
     if not layers:
@@ -186,7 +207,13 @@ def _pushes(
         return
     with tqdm(total=len(items), desc="push", unit="prompt", disable=not progress) as bar:
         for found in read(
-            model, items, [name], layers, intervention=intervention, max_tokens=max_tokens
+            model,
+            items,
+            [name],
+            layers,
+            intervention=intervention,
+            position="all" if position == "all" else "last_prompt",
+            max_tokens=max_tokens,
         ):
             yield found.indices, (found.values[name] - found.unedited[name])[:, 0].cpu()
             bar.update(len(found.indices))

@@ -63,6 +63,21 @@ def test_signed_scaling_scales_with_d_and_treats_opposed_units_otherwise(mask, o
     assert torch.equal(signed.edit(z, 2)[0, 0, 0], other * z[0, 0, 0])
 
 
+@pytest.mark.parametrize("opposed", ["leave", "damp", "reverse"])
+def test_a_unit_that_neither_agrees_nor_opposes_is_left_as_it_is(mask, opposed):
+    """A' = A + strength sign(A . D) A, and the sign of 0 is 0."""
+    import torch
+
+    import sadi_lens as sl
+
+    direction = np.zeros((3, 4, 8))
+    direction[2, 3, :2] = 1.0
+    signed = sl.interventions.SignedScaling(mask, direction, 3.0, opposed=opposed)
+    z = torch.ones(1, 1, 4, 8)
+    z[0, 0, 3, 0] = -1.0  # at a right angle to D; of head 0 nothing differs at all
+    assert torch.equal(signed.edit(z, 2), z)
+
+
 def test_signed_scaling_never_moves_against_d(info):
     """The point of it: plain scaling moves along the sign of the activation."""
     import torch

@@ -75,6 +75,17 @@ def test_the_thresholds_of_a_model_leave_out_the_share_asked_for(llama):
         assert cett(found[layer] * 0.999) <= 0.3 < cett(found[layer] * 1.03)
 
 
+def test_thresholds_are_found_on_the_first_prompts_not_on_the_shortest(llama, monkeypatch):
+    from sadi_lens.interventions import tda
+
+    two = ["Tom says the big red hat is in the", "the ball is"]
+    alone = tda.tail_thresholds(llama, two[:1])
+    monkeypatch.setattr(tda, "MAX_TOKENS", 10)
+    assert len(llama.tokenizer(two[0])["input_ids"]) == 10
+    np.testing.assert_array_equal(tda.tail_thresholds(llama, two), alone)
+    assert (tda.tail_thresholds(llama, two[::-1]) != alone).any()
+
+
 @pytest.mark.parametrize("use_cache", [True, False])
 def test_generation_reads_the_prompt_whole_and_writes_with_the_masks(llama, use_cache):
     import torch

@@ -351,10 +351,12 @@ def test_the_control_token_is_the_middle_of_each_prompt():
 
     mask = sl.Mask("hidden", np.ones((1, 2), dtype=bool))
     control = sl.interventions.ControlToken(sl.MaskedScaling(mask, 1.0))
-    place = torch.tensor([[-1, 0, 1, 2], [0, 1, 2, 3], [0, 1, -1, -1], [-1, -1, -1, -1]])
-    edited = control.edit(torch.ones(4, 4, 2), 0, Context(place=place))[..., 0]
-    # Prompts of 3, 4 and 2 tokens, and a later step: tokens 1, 1, 0 and none are doubled.
-    expected = torch.tensor([[1, 1, 2, 1], [1, 2, 1, 1], [2, 1, 1, 1], [1, 1, 1, 1]]).float()
+    off = [-1] * 3
+    place = torch.tensor([[-1, 0, 1, 2], [0, 1, 2, 3], [0, 1, -1, -1], [-1, *off], [*off, 0]])
+    edited = control.edit(torch.ones(5, 4, 2), 0, Context(place=place))[..., 0]
+    # Prompts of 3, 4 and 2 tokens, a later step, and one token: tokens 1, 1, 0 and none are doubled.
+    as_it_is = [1, 1, 1, 1]
+    expected = torch.tensor([[1, 1, 2, 1], [1, 2, 1, 1], [2, 1, 1, 1], as_it_is, as_it_is]).float()
     assert torch.equal(edited, expected)
     with pytest.raises(ValueError, match="inner must be affine"):
         sl.interventions.ControlToken(control)

@@ -131,6 +131,61 @@ def test_what_the_planted_head_writes_reaches_the_logits_through_the_planted_neu
         )
 
 
+@pytest.mark.parametrize(
+    ("name", "extra"),
+    [
+        ("Gemma2", {"head_dim": 8, "query_pre_attn_scalar": 8}),
+        ("Gemma3", {"head_dim": 8, "query_pre_attn_scalar": 8}),
+        ("Olmo2", {}),
+        ("Granite", {"residual_multiplier": 0.5}),
+    ],
+)
+def test_heads_whose_writing_passes_a_norm_or_a_factor_have_no_direct_path_by_z_w_o(
+    name, extra, pairs, samples
+):
+    """What o_proj puts out is not what the block adds: (1 + s) z W_O through a norm is not a sum of two parts."""
+    import torch
+    import transformers
+    from factories import word_tokenizer
+
+    import sadi_lens as sl
+
+    settings = {
+        "vocab_size": 52, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.3,
+        "max_position_embeddings": 64, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, **extra,
+    }  # fmt: skip
+    config_of = f"{name}TextConfig" if name == "Gemma3" else f"{name}Config"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = getattr(transformers, config_of)(**settings)
+        hf = getattr(transformers, f"{name}ForCausalLM")(config).eval()
+    model = sl.load_model(hf, tokenizer=word_tokenizer())
+    scaling = sl.MaskedScaling(sl.Mask.from_units("head", [(0, 1), (1, 3)], model), 3.0)
+    asked = tuple(replace(one, prompt=f"a {one.prompt}") for one in samples)
+    task = sl.Task("words", pairs=tuple(pairs), dev=asked)
+    with pytest.raises(ValueError, match=r"layer 0 of .* does not add what its heads write"):
+        sl.measure.head_paths(model, task, scaling)
+
+
+def test_answers_that_begin_alike_have_no_direct_part_and_the_others_keep_theirs(llama, pairs):
+    import sadi_lens as sl
+
+    alike = sl.Sample("the box is", (" red hat", " red ball"), 0, split="dev")
+    again = sl.Sample("a box is", (" red hat", " red ball"), 0, split="dev")
+    other = sl.Sample("the hat is", (" red", " blue"), 0, split="dev")
+    scaling = sl.MaskedScaling(sl.Mask.from_units("head", [(0, 1), (2, 3)], llama), 3.0)
+
+    def direct(*items):
+        task = sl.Task("words", pairs=tuple(pairs), dev=items)
+        return sl.measure.head_paths(llama, task, scaling).set_index("edit").margin["direct"]
+
+    assert direct(alike, again) == pytest.approx(0, abs=1e-5)
+    some = direct(other, alike)
+    assert abs(some) > 0.01
+    assert direct(alike, other) == pytest.approx(some, abs=1e-5)
+
+
 def test_the_means_of_an_ablation_are_those_of_its_component(differences):
     import sadi_lens as sl
 

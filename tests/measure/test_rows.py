@@ -4,6 +4,8 @@ import dataclasses
 
 import pytest
 
+QUIET = {"progress": False}
+
 
 @pytest.fixture(scope="module")
 def small(pairs, samples):
@@ -314,9 +316,23 @@ def test_what_is_measured_at_a_prompt_alone_is_left_out_where_answers_join_its_l
         for split in (task.dev, task.test)
     )
     spaced = sl.Task("hints", pairs=tuple(pairs), dev=dev, test=test)
-    names = ["sadi-head", "matched-norm", "swapped-prompt", "fixed", "tda"]
+    left_out = {"matched-norm": 20, "cast": 20, "tda": 20, "swapped-prompt": 40, "same-answer": 40}
+    names = ["sadi-head", "fixed", *left_out]
     found = sl.compare(model, spaced, names, budget=2, n_null=0, progress=False)
-    assert {"sadi-head", "fixed", "tda"} <= {row.label for row in found.rows}
-    for name in ("matched-norm", "swapped-prompt"):
+    assert [row.label for row in found.rows] == ["unsteered", "sadi-head", "fixed"]
+    for name, n in left_out.items():
         (note,) = [one for one in found.notes if one.startswith(f"{name} left out")]
-        assert "in 20 of 20 an answer joins the prompt's last token" in note
+        assert f"in {n} of {n} an answer joins the prompt's last token" in note
+    # Pairs alone: their pushes would be read at another token.
+    only_pairs = sl.Task("hints", pairs=spaced.pairs, dev=task.dev[:20], test=task.test[:20])
+    found = sl.compare(model, only_pairs, ["sadi-head", "class-mean"], budget=2, n_null=0, **QUIET)
+    assert "class-mean left out" in "".join(found.notes)
+    # Test alone: named before anything is run on it.
+    only_test = sl.Task("hints", pairs=task.pairs[:20], dev=task.dev[:20], test=spaced.test)
+    found = sl.compare(model, only_test, ["sadi-head", "own-norm"], budget=2, n_null=0, **QUIET)
+    assert "own-norm left out: it is measured at prompts alone, and in 20 of 40" in "".join(
+        found.notes
+    )
+    mask = sl.Mask.from_units("head", [(2, 2)], model)
+    with pytest.raises(ValueError, match=r"head_paths: .* in 20 of 20 an answer joins"):
+        sl.measure.head_paths(model, spaced, sl.MaskedScaling(mask, 5.0))

@@ -109,7 +109,7 @@ def _with_prompts(
         places = spread(grid.outcomes(), grid.strata(), wanted.n_prompts)
         chosen = [(dev[place], place) for place in places]
     texts = [text_of(one) for one, _ in chosen]
-    pushes = Pushes(model, recipe, texts, grid.ks, grid.strengths, settings.prepend_bos)
+    pushes = Pushes(model, recipe, texts, grid.ks, grid.strengths, settings)
     donors = np.roll(np.arange(len(chosen)), -1).tolist()
     made: list[PromptGrid] = []
     bar = tqdm(chosen, desc="explorer: prompts", disable=not progress)

@@ -25,7 +25,7 @@ class Pushes:
         prompts: At least one.
         ks: Numbers of units.
         strengths: 0 may be among them.
-        prepend_bos: See ``sadi_lens.engine.text.encode``.
+        settings: Position of the run, and how texts begin.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Pushes:
         prompts: Sequence[str],
         ks: Sequence[int],
         strengths: Sequence[float],
-        prepend_bos: bool | None,
+        settings: Settings,
     ) -> None:
         self.recipe, self.ks, self.strengths, self.n = recipe, ks, strengths, len(prompts)
         self.own: dict[tuple[int, int], Float[np.ndarray, "prompt unit d"]] = {}
@@ -47,7 +47,12 @@ class Pushes:
                 if one is None:
                     continue
                 _, pushes = record_pushes(
-                    model, one, prompts, prepend_bos=prepend_bos, progress=False
+                    model,
+                    one,
+                    prompts,
+                    position=settings.position,
+                    prepend_bos=settings.prepend_bos,
+                    progress=False,
                 )
                 self.own[row, column] = pushes[:, np.searchsorted(one.layers, layers), units]
 
@@ -110,7 +115,7 @@ def donated_correct(
         return None
     order = np.random.default_rng(0).permutation(len(prompts))
     donor = dict(zip(order.tolist(), np.roll(order, -1).tolist(), strict=True))
-    pushes = Pushes(model, recipe, prompts, [k], strengths, settings.prepend_bos)
+    pushes = Pushes(model, recipe, prompts, [k], strengths, settings)
     number = {prompt: place for place, prompt in enumerate(prompts)}
     found = np.zeros((len(strengths), len(dev)), dtype=bool)
     bar = tqdm(dev, desc="explorer: pushes of others", disable=not progress)

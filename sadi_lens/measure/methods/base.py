@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from sadi_lens.engine.intervention import Intervention
-from sadi_lens.engine.text import encode_item
+from sadi_lens.engine.prompts import joined_answers
 from sadi_lens.find.differences import activation_differences
-from sadi_lens.find.rankings import ALL_RANKINGS, unit_scores
+from sadi_lens.find.rankings import ALL_RANKINGS, OF_MARGINS, unit_scores
 from sadi_lens.measure.calls import kept, weights_of
 from sadi_lens.measure.candidates import Candidate
 from sadi_lens.measure.sweeps import STRENGTHS, ks_of
@@ -22,7 +22,7 @@ from sadi_lens.tasks.prompts import map_prompts
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
 from sadi_lens.types.checks import check_value
 from sadi_lens.types.contradictions import KINDS
-from sadi_lens.types.data import ContrastivePair, Sample, Task
+from sadi_lens.types.data import ContrastivePair, Sample, Task, require_one_prompt
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask, top_k_mask
 from sadi_lens.types.model import COMPONENTS, HookedModel
@@ -62,6 +62,8 @@ class Material:
     """What differences are read of; default every component that the model has."""
     read: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
     """What was read of the model so far; ``dataclasses.replace`` hands it on, so that nothing is read twice."""
+    clusters: Sequence[str | None] = ()
+    """Cluster of each pair (``sadi_lens.tasks.contrast.pair_clusters``), for controls; none: not known."""
 
     @property
     def differences(self) -> dict[str, ActivationDifferences]:
@@ -104,9 +106,13 @@ class Material:
             UnavailableError: If an answer joins the last token of its prompt, so that it acts elsewhere.
         """
         if "prompts" not in self.read:
-            asked = [Sample(one.prompt, (one.positive, one.negative), 0) for one in self.pairs]
-            self.require_own_tokens(asked)
-            self.read["prompts"] = [one.prompt for one in asked]
+            asked = [
+                (one.prompt, (one.positive, one.negative)[: 1 + (one.negative_prompt is None)])
+                for one in self.pairs
+            ]
+            if words := joined_answers(self.model, asked):
+                raise UnavailableError(words)
+            self.read["prompts"] = [one.prompt for one in self.pairs]
         return self.read["prompts"]
 
     def require_own_tokens(self, samples: Sequence[Sample]) -> None:
@@ -115,19 +121,28 @@ class Material:
         Raises:
             UnavailableError: If there is one: read alone, it ends at another token than the one that is steered.
         """
-        joined = [
-            one.prompt
-            for one in samples
-            if one.choices and encode_item(self.model, one.prompt, one.choices).merged
-        ]
-        if joined:
-            raise UnavailableError(
-                f"it is measured at prompts alone, and in {len(joined)} of {len(samples)} an answer joins the prompt's "
-                f"last token (first {joined[0][-30:]!r}); a space at the end of a prompt belongs to its answers"
-            )
+        if words := joined_answers(self.model, [(one.prompt, one.choices) for one in samples]):
+            raise UnavailableError(words)
+
+    def require_one_prompt(self, what: str) -> None:
+        """Refuse pairs of two prompts, which have no margin between two answers.
+
+        Raises:
+            UnavailableError: If there is one.
+        """
+        try:
+            require_one_prompt(self.pairs, what)
+        except ValueError as error:
+            raise UnavailableError(str(error)) from error
 
     def scores(self, component: str, ranking: str) -> Scores:
-        """Scores of units under a ranking that needs more than mean differences (probe, gradient)."""
+        """Scores of units under a ranking that needs more than mean differences (probe, gradient).
+
+        Raises:
+            UnavailableError: If the ranking is of margins, and a pair has two prompts.
+        """
+        if ranking in OF_MARGINS:
+            self.require_one_prompt(f"ranking {ranking!r}")
         key = f"{component} by {ranking}, seed {self.seed}"
 
         def read() -> Scores:

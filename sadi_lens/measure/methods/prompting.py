@@ -76,7 +76,9 @@ def few_shot(material: Material, budget: int | None) -> list[Candidate]:
         UnavailableError: If not even one fits the context, or prompts are in a chat template.
     """
     _require_plain(material)
-    pairs = Random(f"shots/{material.seed}").sample(material.pairs, len(material.pairs))
+    # A prompt with several wrong answers is one example.
+    known = list({(one.prompt, one.positive): one for one in material.pairs}.values())
+    pairs = Random(f"shots/{material.seed}").sample(known, len(known))
     tokenizer = require_tokenizer(material.model)
     context = int(getattr(material.model.cfg, "n_ctx", 0) or 0)
     longest = ROOM * max(len(encode(tokenizer, one.prompt + one.positive)) for one in pairs)

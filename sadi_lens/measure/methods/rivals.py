@@ -156,17 +156,21 @@ def cast(material: Material, budget: int | None) -> list[Candidate]:
 
 
 def _answered(material: Material) -> tuple[list[str], list[str]]:
-    """Prompts of the pairs that the unsteered model answers wrong, and those that it answers right."""
+    """Prompts of the pairs that the unsteered model answers wrong, and those that it answers right.
+
+    A prompt with several wrong answers is answered right where it is against all of them.
+    """
     if "answered" not in material.read:
         pairs = [one for one in material.pairs if one.negative_prompt is None]
         samples = [Sample(one.prompt, (one.positive, one.negative), 0) for one in pairs]
-        right: list[bool] = []
+        material.require_own_tokens(samples)
+        right: dict[str, bool] = {}
         if samples:
             (found,) = evaluate_all(material.model, samples, [None], Settings(), progress=False)
-            right = found.correct.tolist()
-        prompts = [one.prompt for one in pairs]
+            for one, is_right in zip(pairs, found.correct.tolist(), strict=True):
+                right[one.prompt] = is_right and right.get(one.prompt, True)
         material.read["answered"] = tuple(
-            [prompt for prompt, is_right in zip(prompts, right, strict=True) if is_right == wanted]
+            [prompt for prompt, is_right in right.items() if is_right == wanted]
             for wanted in (False, True)
         )
     wrong, right_ones = material.read["answered"]
@@ -214,6 +218,6 @@ def gate(material: Material, budget: int | None) -> list[Candidate]:
 
 def tda(material: Material, budget: int | None) -> list[Candidate]:  # noqa: ARG001  # one signature
     """Each prompt's own neurons, at the threshold of its authors: nothing is left to choose on dev."""
-    thresholds = tail_thresholds(material.model, [one.prompt for one in material.pairs], cett=CETT)
+    thresholds = tail_thresholds(material.model, material.prompts, cett=CETT)
     build = partial(TDA.from_prompts, material.model, cett=CETT, thresholds=thresholds)
     return [Candidate(None, rebuild=build)]

@@ -1,5 +1,6 @@
 """SADI, its fixed counterparts and the controls that take one thing away from it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -115,32 +116,59 @@ def matched(
     chosen: Intervention,
     prompts: Sequence[str] = (),  # noqa: ARG001  # one signature for all controls
 ) -> MaskedAddition:
-    """The same mask and strength with a vector that pushes as far as SADI was measured to (or by the same factor)."""
+    """The same mask and strength with a vector that pushes as far as SADI was measured to (or by the same factor).
+
+    Raises:
+        UnavailableError: If a direction is to be rescaled that is zero.
+    """
     sadi = _require_scaling(chosen)
-    push = None
+    differences, push = material.differences[sadi.component], None
+    if match == "norm" and not differences.vector[sadi.mask.selected].any():
+        raise UnavailableError(
+            "the mean difference is zero on the selected units: it has no direction"
+        )
     if match != "coefficient":
-        push = measure_push(material.model, material.prompts, sadi, progress=False)
+        push = measure_push(
+            material.model, material.prompts, sadi, position=material.position, progress=False
+        )
     return MaskedAddition.from_differences(
-        sadi.mask, material.differences[sadi.component], sadi.strength, match=match, push=push
+        sadi.mask, differences, sadi.strength, match=match, push=push
     )
 
 
 def matched_kl(material: Material, chosen: Intervention, prompts: Sequence[str]) -> Intervention:
-    """The same mask and direction at the strength that moves the next token as far as SADI does."""
+    """The same mask and direction at the strength that moves the next token as far as SADI does.
+
+    Raises:
+        UnavailableError: If SADI does not move it at all.
+    """
     unit = replace(matched("norm", material, chosen), name="fixed D, same KL")
-    return match_kl(
+    sign = math.copysign(1.0, unit.strength)
+    found = match_kl(
         material.model,
         prompts[:MATCH_PROMPTS],
         chosen,
-        lambda strength: replace(unit, strength=strength),
+        lambda strength: replace(unit, strength=sign * strength),
         position=material.position,
         start=abs(unit.strength),
     )
+    if not found.layers:
+        raise UnavailableError(
+            f"{chosen.label!r} at position {material.position!r} does not move the token that follows a prompt"
+        )
+    return found
 
 
 def swapped(material: Material, chosen: Intervention, prompts: Sequence[str]) -> Intervention:
     """Every prompt gets the push that SADI made on another one of them."""
-    return swap_prompts(material.model, chosen, prompts, seed=material.seed, progress=False)
+    return swap_prompts(
+        material.model,
+        chosen,
+        prompts,
+        seed=material.seed,
+        position=material.position,
+        progress=False,
+    )
 
 
 def control_token(
@@ -148,5 +176,5 @@ def control_token(
     chosen: Intervention,
     prompts: Sequence[str],  # noqa: ARG001
 ) -> Intervention:
-    """The same edit at a token that is not the last of the prompt."""
+    """The same edit at a token that is not the last of the prompt; none where a prompt has no other."""
     return ControlToken(chosen)

@@ -33,7 +33,12 @@ def sft(material: Material, budget: int | None) -> list[Candidate]:
 
 
 def scalars(material: Material, budget: int | None) -> list[Candidate]:
-    """A learned strength for every unit, by penalty: what SADI could reach with the best units and strengths."""
+    """A learned strength for every unit, by penalty: what SADI could reach with the best units and strengths.
+
+    Raises:
+        UnavailableError: If a pair has two prompts.
+    """
+    material.require_one_prompt("learn_scalars")
     return [
         Candidate(
             learn_scalars(
