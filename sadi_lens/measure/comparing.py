@@ -15,7 +15,6 @@ from sadi_lens.measure.listing import CONTROLS, nulls_of, resolve
 from sadi_lens.measure.methods import BUDGET, Control, Material, Method
 from sadi_lens.measure.neutral import halves_of, side_effects
 from sadi_lens.measure.nulls import Nulls, bands_of
-from sadi_lens.tasks.contrast import pair_clusters
 from sadi_lens.types.base import DEFAULT_POSITION, NotFiniteError, require_one_of
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import Task, clusters_of
@@ -109,8 +108,7 @@ def compare(
         written=written,
         progress=progress,
     )
-    clusters = pair_clusters(task)
-    material = Material(model, task.pairs, task.name, component, position, seed, clusters=clusters)
+    material = Material(model, task.pairs, task.name, component, position, seed)
     return run_plan(material, listed, task, plan)[0]
 
 

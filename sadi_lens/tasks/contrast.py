@@ -11,7 +11,7 @@ from jaxtyping import Float
 from sadi_lens.types.answers import normalise, takes_space
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.checks import checked
-from sadi_lens.types.data import ContrastivePair, Sample, Task
+from sadi_lens.types.data import ContrastivePair, Sample
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,12 +29,6 @@ IMBALANCE = 0.2
 """A label that is right this much more often than it is wrong is warned about."""
 LABEL_SHARE = 0.1
 """Fewer distinct answers than this share of the pairs are taken for labels."""
-
-
-def pair_clusters(task: Task) -> tuple[str | None, ...]:
-    """Cluster of every pair of a task: that of the item it was made of; None where it is not known."""
-    known = {one.prompt: one.cluster for one in task.pair_items}
-    return tuple(known.get(one.prompt) for one in task.pairs)
 
 
 @checked()

@@ -21,8 +21,9 @@ def told(llama, pairs):
     """(name, samples, ...) -> what the control builds for them, as SADI on three heads pushes."""
     from sadi_lens.measure.methods import METHODS, Material
 
-    def build(name, scaling, samples, **changes):
-        made = Material(llama, tuple(pairs), "words", **changes)
+    def build(name, scaling, samples, clusters=(None,) * 4, **changes):
+        own = [replace(one, cluster=name) for one, name in zip(pairs, clusters, strict=True)]
+        made = Material(llama, tuple(own), "words", **changes)
         return METHODS[name].build(made, scaling, samples)
 
     return build
@@ -100,14 +101,6 @@ def test_no_donor_is_the_same_fact_in_other_words(llama, scaling, told, facts, s
     for place, push in enumerate(pushes_by_prompt(llama, mean, [one.prompt for one in facts[:4]])):
         expected = np.mean([own[other] for other in allowed[place]], axis=0)
         np.testing.assert_allclose(push, expected, atol=1e-5)
-
-
-def test_clusters_of_pairs_are_those_of_the_items_they_were_made_of(facts):
-    import sadi_lens as sl
-    from sadi_lens.tasks.contrast import pair_clusters
-
-    pairs = (sl.ContrastivePair("the box is", " red", " blue"), sl.ContrastivePair("a", " A", " B"))
-    assert pair_clusters(sl.Task("x", pairs=pairs, pair_items=tuple(facts))) == ("box", None)
 
 
 def test_a_prompt_that_stands_in_two_items_gets_a_donor_that_fits_both(llama, scaling, told):

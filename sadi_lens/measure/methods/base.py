@@ -14,6 +14,7 @@ import numpy as np
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.prompts import joined_answers
 from sadi_lens.find.differences import activation_differences
+from sadi_lens.find.pair_activations import require_one_prompt
 from sadi_lens.find.rankings import ALL_RANKINGS, OF_MARGINS, unit_scores
 from sadi_lens.measure.calls import kept, weights_of
 from sadi_lens.measure.candidates import Candidate
@@ -22,7 +23,7 @@ from sadi_lens.tasks.prompts import map_prompts
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
 from sadi_lens.types.checks import check_value
 from sadi_lens.types.contradictions import KINDS
-from sadi_lens.types.data import ContrastivePair, Sample, Task, require_one_prompt
+from sadi_lens.types.data import ContrastivePair, Sample, Task
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.masks import Mask, top_k_mask
 from sadi_lens.types.model import COMPONENTS, HookedModel
@@ -62,8 +63,6 @@ class Material:
     """What differences are read of; default every component that the model has."""
     read: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
     """What was read of the model so far; ``dataclasses.replace`` hands it on, so that nothing is read twice."""
-    clusters: Sequence[str | None] = ()
-    """Cluster of each pair (``sadi_lens.tasks.contrast.pair_clusters``), for controls; none: not known."""
 
     @property
     def differences(self) -> dict[str, ActivationDifferences]:

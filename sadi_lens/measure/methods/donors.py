@@ -69,10 +69,9 @@ def donated(
             prompt without a donor is not pushed; how many says the label.
     """
     own = [_donor(one) for one in samples]
-    clusters = material.clusters or [None] * len(material.pairs)
     pairs = [
-        Donor(prompt, one.positive.strip(), None, cluster)
-        for prompt, one, cluster in zip(material.prompts, material.pairs, clusters, strict=True)
+        Donor(prompt, one.positive.strip(), None, one.cluster)
+        for prompt, one in zip(material.prompts, material.pairs, strict=True)
     ]
     pool = [*own, *pairs]
     tokens, pushes = _recorded(material, chosen, [one.prompt for one in pool])
