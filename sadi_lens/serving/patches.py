@@ -123,7 +123,7 @@ def _patch_runner(runner: Any, named: Callable[[], list[str]]) -> None:
                 computed = int(batch.num_computed_tokens_cpu[row])
                 start, stop = edited_span(asked.position, asked.prompt_length, computed, n_new)
                 if start < stop:
-                    spans.append((asked, first + start, first + stop, name))
+                    spans.append((asked, first + start, first + stop, (name, computed + start)))
             first += n_new
         if self.sadi_lens is not None:
             self.sadi_lens.begin(spans)

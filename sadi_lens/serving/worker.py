@@ -20,6 +20,8 @@ from sadi_lens.serving.tables import SteeringTable, read_tables
 Key = tuple[str, int]
 """(component, layer)."""
 Rows = slice | Tensor
+Owner = tuple[str, int]
+"""(request, place in its text)."""
 
 SITES = {"head": "self_attn.o_proj", "neuron": "mlp.down_proj", "mlp_out": "mlp", "hidden": ""}
 """Module within a block, in the architectures of ``checkpoint.ARCHITECTURES``."""
@@ -60,12 +62,12 @@ class Steering:
         self.rows: dict[str, Rows] = {}
         self.due: set[Key] = set()
         """Sites that edit in this step and were not reached yet."""
-        self.owners: list[tuple[int, int, str]] = []
-        """(start, stop, request) of the edited tokens of this step."""
+        self.owners: list[tuple[int, int, Owner]] = []
+        """(start, stop, whose) of the edited tokens of this step."""
         self.over: Tensor | None = None
         """For each token up to the last edited one, whether an edit left the range of numbers."""
-        self.overflowed: set[str] = set()
-        """Requests of the last step of which one did."""
+        self.overflowed: dict[str, int] = {}
+        """Requests of the last step of which one did -> its place in the text."""
         self.steered: set[str] = set()
         """Requests of which tokens were edited in the last step."""
         self.edited = 0
@@ -133,15 +135,15 @@ class Steering:
                 self.over[where] |= is_over(whole)
         self.due.discard(key)
 
-    def begin(self, spans: Sequence[tuple[Asked, int, int, str]]) -> None:
-        """The edited tokens of the step that comes, as (what, start, stop, request) among its packed tokens.
+    def begin(self, spans: Sequence[tuple[Asked, int, int, Owner]]) -> None:
+        """The edited tokens of the step that comes, as (what, start, stop, whose) among its packed tokens.
 
         Raises:
             RuntimeError: If this worker lacks the table that the door admitted.
         """
         found: dict[str, list[tuple[int, int]]] = {}
-        self.owners = [(start, stop, request) for _, start, stop, request in spans]
-        self.steered, self.overflowed = {request for *_, request in self.owners}, set()
+        self.owners = [(start, stop, owner) for _, start, stop, owner in spans]
+        self.steered, self.overflowed = {owner[0] for *_, owner in self.owners}, {}
         last = max((stop for _, stop, _ in self.owners), default=0)
         self.over = torch.zeros(last, dtype=torch.bool, device=self.device) if last else None
         for asked, start, stop, _ in spans:
@@ -186,7 +188,11 @@ class Steering:
             )
         if over is not None:
             rows = self._of_all_workers(over).tolist()
-            self.overflowed = {name for start, stop, name in self.owners if any(rows[start:stop])}
+            self.overflowed = {
+                name: place + rows[start:stop].index(True)
+                for start, stop, (name, place) in self.owners
+                if any(rows[start:stop])
+            }
 
     def _of_all_workers(self, over: Tensor) -> Tensor:
         """Under tensor parallelism each worker sees its own heads and neurons."""

@@ -269,6 +269,30 @@ def test_what_overflows_ends_with_an_error_and_its_neighbours_do_not(
         assert text.partition("<eos>")[0] == wanted[row].partition("<eos>")[0]
 
 
+def test_what_overflowed_is_not_read_from_the_cache_without_a_word(engine, model, prompts):
+    """One edited token in the first chunk of a longer text, which the cache keeps: nothing is edited again."""
+    from vllm import SamplingParams
+
+    engine.add({"early": huge(model, (2, 3))})
+    ids = engine.tokenizer(prompts[-1])["input_ids"]
+    assert len(ids) > 40
+    other = [*ids[:3], *ids[5:]]
+
+    def reason(text, **asked):
+        params = SamplingParams(temperature=0, max_tokens=2, ignore_eos=True, extra_args=asked)
+        (found,) = engine.llm.generate([{"prompt_token_ids": text}], params, use_tqdm=False)
+        return found.outputs[0].finish_reason
+
+    early = {"sadi": "early@last_prompt", "sadi_prompt_tokens": 5}
+    assert [reason(ids, **early) for _ in range(2)] == ["error", "error"]
+    assert reason([*ids, *ids[:5]], **early) == "error"
+    assert reason(other, **early) == "error"
+    assert [reason(ids), reason(ids, sadi="head@last_prompt", sadi_prompt_tokens=5)] == [
+        "length",
+        "length",
+    ]
+
+
 def test_a_strength_below_the_bound_is_no_overflow(engine, model, prompts):
     import sadi_lens as sl
 
