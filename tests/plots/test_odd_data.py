@@ -235,7 +235,7 @@ def test_strengths_and_ks_have_room_for_their_numbers():
 
     (n_ks, _), strengths = (
         (gallery.sweep().accuracy.shape),
-        tuple(0.012345 * (i + 1) for i in range(30)),
+        tuple(0.0123456 * (i + 1) for i in range(30)),
     )
     block = np.full((n_ks, 30), 0.5, np.float32)
     sweep = replace(
