@@ -175,7 +175,7 @@ def test_a_figure_that_gives_no_picture_says_why(figures, tmp_path, monkeypatch)
 
     monkeypatch.setattr("plotly.io.write_images", write_images)
     monkeypatch.setattr("plotly.io.to_image", to_image)
-    with pytest.raises(RuntimeError, match="1 PNG could not be made: first_dark.png") as e:
+    with pytest.raises(RuntimeError, match=r"1 PNG could not be made: first_dark\.png") as e:
         plots.export(figures, tmp_path)
     assert "Cause: ValueError: no room for an axis" in str(e.value)
     assert "BROWSER_PATH" not in str(e.value)  # one picture was made: there is a browser
