@@ -9,7 +9,16 @@ import plotly.graph_objects as go
 from sadi_lens.plots._layout import Margin, facts_of, finish, where
 from sadi_lens.plots._null import null_of, p_label, swarm, with_nulls
 from sadi_lens.plots._theme import SYMBOLS, Theme, require_theme
-from sadi_lens.plots._words import EM, counted, cut, escape, n_columns, name_text, percent, signed
+from sadi_lens.plots._words import (
+    TITLE_EM,
+    counted,
+    cut,
+    escape,
+    n_columns,
+    name_text,
+    percent,
+    signed,
+)
 from sadi_lens.types.checks import checked
 from sadi_lens.types.results import Comparison, MethodRow, NullBand
 from sadi_lens.types.results.choice import valid_floor
@@ -97,7 +106,7 @@ def _note(comparison: Comparison) -> tuple[str, ...]:
 
 def _add_label(figure: go.Figure, theme: Theme, line: MethodRow | NullBand, y: int) -> None:
     """Name and settings of a row, above its mark; what is wider than the plot is cut, and whole on hover."""
-    most = int(_PLOT / theme.factor / (13 * EM)) - 2
+    most = int(_PLOT / theme.factor / (13 * TITLE_EM))
     if isinstance(line, NullBand):
         layers = ", as many per layer" if line.per_layer else ""
         cell = "each at its own cell" if line.tuned else f"K {line.k}, strength {line.strength:g}"
@@ -105,7 +114,7 @@ def _add_label(figure: go.Figure, theme: Theme, line: MethodRow | NullBand, y: i
     else:
         name, settings = f"{name_text(line.label, most)}  ", line.settings
     left = most - n_columns(name)
-    settings = cut(settings, left) if left > 8 else ""
+    settings = cut(settings, left) if left >= min(16, n_columns(settings)) else ""
     name = name and f"{escape(name)}  "
     figure.add_annotation(
         x=0, xref="paper", xanchor="left", xshift=2, y=y, yanchor="bottom", yshift=9,

@@ -231,7 +231,7 @@ def _or_undefined(value: float) -> str:
 def _title(shifts: ActivationShifts, cosines: list[float]) -> str:
     """How alike the arrows of each method are."""
     words: dict[str, list[str]] = {}
-    moved = shifts.lengths.any(axis=1)
+    moved = [bool(one.any()) for one in shifts.lengths]
     for method, kind, cosine, is_moved in zip(
         shifts.methods, shifts.kinds, cosines, moved, strict=True
     ):
@@ -240,7 +240,7 @@ def _title(shifts: ActivationShifts, cosines: list[float]) -> str:
         )
         if shifts.kinds.count(kind) > 1:
             who = name_text(method)
-        words.setdefault(_how(cosine, is_moved=bool(is_moved)), []).append(who)
+        words.setdefault(_how(cosine, is_moved=is_moved), []).append(who)
     parts = [f"{' and '.join(who)} {how}" for how, who in words.items()]
     title = ", ".join([parts[0], *(one.replace(" pushed ", " ") for one in parts[1:])])
     return title[:1].upper() + title[1:]

@@ -64,8 +64,9 @@ def add_levels(
     """
     names: list[tuple[float, list[str]]] = []
     close = _LINE * theme.factor * (span[1] - span[0]) / pixels
-    for value, text, dash in sorted(levels, reverse=True):
+    for value, _, dash in levels:
         figure.add_hline(y=value, line={"color": theme.ink, "width": 1.4, "dash": dash})
+    for value, text, _ in sorted(levels, reverse=True):
         if names and names[-1][0] - value < close:
             names[-1][1].append(text)
         else:

@@ -184,9 +184,20 @@ def _write_pictures(
         shutil.rmtree(folder, ignore_errors=True)
     missing = [name for name in wanted if out / name not in done]
     if missing:
+        cause = cause or _cause(wanted[missing[0]])
+        remedy = "" if done else f" {NO_BROWSER}"  # with one picture made there is a browser
         raise RuntimeError(
             f"HTML is written to {out}, but {len(missing)} {' and '.join(formats).upper()} could not be "
-            f"made: {', '.join(missing)}. {NO_BROWSER} "
+            f"made: {', '.join(missing)}.{remedy} "
             f"Cause: {type(cause).__name__}: {' '.join(str(cause).split())[:300]}"
         ) from cause
     return done
+
+
+def _cause(figure: go.Figure) -> Exception:
+    """Why a figure gives no picture: drawn with others it is left out without a word."""
+    try:
+        pio.to_image(figure, format="svg", width=figure.layout.width, height=figure.layout.height)
+    except Exception as error:
+        return error
+    return RuntimeError("the browser gave no picture")

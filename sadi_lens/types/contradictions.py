@@ -84,8 +84,8 @@ def _differences(thing: Any) -> Iterator[str]:
 
 def _method_row(thing: Any) -> Iterator[str]:
     yield from _kind(thing)
-    yield from _outside("accuracy", thing.accuracy, *thing.interval, 0)
-    yield from _outside("gain", thing.gain, *thing.gain_interval, -1)
+    yield from _outside("accuracy", thing.accuracy, thing.interval.low, thing.interval.high, 0)
+    yield from _outside("gain", thing.gain, thing.gain_interval.low, thing.gain_interval.high, -1)
     for name in ("null_p", "layer_null_p"):
         if getattr(thing, name) <= 0:
             yield f"{name} must be above 0: the method itself counts as a draw, got {getattr(thing, name)}"

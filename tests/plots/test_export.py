@@ -164,6 +164,23 @@ def test_without_a_browser_all_pages_are_written_and_one_error_names_the_picture
     ]
 
 
+def test_a_figure_that_gives_no_picture_says_why(figures, tmp_path, monkeypatch):
+    from sadi_lens import plots
+
+    def write_images(_figures, paths, **_options):
+        paths[0].write_bytes(b"png")
+
+    def to_image(*_, **_options):
+        raise ValueError("no room for an axis")
+
+    monkeypatch.setattr("plotly.io.write_images", write_images)
+    monkeypatch.setattr("plotly.io.to_image", to_image)
+    with pytest.raises(RuntimeError, match=r"1 PNG could not be made: first_dark\.png") as e:
+        plots.export(figures, tmp_path)
+    assert "Cause: ValueError: no room for an axis" in str(e.value)
+    assert "BROWSER_PATH" not in str(e.value)  # one picture was made: there is a browser
+
+
 def test_all_pictures_come_from_one_call_with_the_size_of_each_figure(
     figures, tmp_path, monkeypatch
 ):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from sadi_lens.types.base import require_one_of
 from sadi_lens.types.invariants import Consistent
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import ModelInfo
@@ -67,6 +68,10 @@ class Stability(Consistent):
         )
 
 
+MEASURES = (
+    "accuracy", "margin", "jaccard_all", "jaccard_disjoint", "noise_all", "noise_disjoint",
+)  # fmt: skip
+"""Arrays [size draw] of a ``PairsCurve``."""
 ENOUGH = 0.9
 """Share of the gain of all pairs at which fewer count as enough."""
 
@@ -133,7 +138,12 @@ class PairsCurve(Consistent):
     it was not scored."""
 
     def over_draws(self, measure: str) -> OverDraws:
-        """Mean and band of 95% of the draws of ``accuracy``, ``margin``, ``jaccard_all``, ..., at each size."""
+        """Mean and band of 95% of the draws of one of ``MEASURES`` at each size.
+
+        Raises:
+            ValueError: If it is none of them.
+        """
+        require_one_of("measure", measure, MEASURES)
         given = getattr(self, measure)
         values = np.full((len(self.sizes), 1), np.nan) if given is None else np.asarray(given)
         values = np.where(np.isfinite(values), values.astype(np.float64), np.nan)
