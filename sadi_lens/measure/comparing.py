@@ -193,7 +193,7 @@ def run_plan(
             "settings": plan.words(one) if plan.words else _label(one, plan.settings.position),
             "dev_accuracy": one.dev_accuracy,
             "n_candidates": one.n_candidates,
-            "seconds": seconds_of(material.model, one, task.dev, plan.settings)
+            "seconds": seconds_of(material.model, chosen[one.name], task.dev, plan.settings)
             if plan.timed
             else float("nan"),
             "choice_seconds": one.seconds if plan.timed else float("nan"),

@@ -109,28 +109,33 @@ def _finished(intervention: Intervention) -> Method:
 
 
 def runnable(run: Sequence[Chosen], task: Task) -> tuple[list[Chosen], list[str]]:
-    """Choices that can be built for test, and the reason of each other one: donors on dev are none on test."""
+    """Choices as they run on test, and the reason of each one that cannot: donors on dev are none on test.
+
+    What is told the right answers is built here, once, so that its label speaks of test.
+    """
     kept: list[Chosen] = []
     notes: list[str] = []
     for one in run:
-        reason = _lonely(one, task) if one.is_told else ""
-        kept += [] if reason else [one]
-        notes += [f"{one.name} left out: {reason}"] if reason else []
+        try:
+            kept.append(_built(one, task) if one.is_told else one)
+        except UnavailableError as error:
+            notes.append(f"{one.name} left out: on test {error}")
     return kept, notes
 
 
-def _lonely(one: Chosen, task: Task) -> str:
-    """Why a control that gives pushes away says nothing on test, in words; empty where it does."""
-    try:
-        built = one.on(task.test).intervention
-    except UnavailableError as error:
-        return f"on test {error}"
-    if not isinstance(built, SwappedPrompt):
-        return ""
-    n = int((~built.pushes.any(axis=(1, 2, 3))).sum())
-    if n <= LONELY * len(built.prompts):
-        return ""
-    return (
-        f"on test {n} of {len(built.prompts)} prompts have no other one that could give its push, and would not be "
-        "steered at all"
-    )
+def _built(one: Chosen, task: Task) -> Chosen:
+    """A choice for the items of test, where it says something there.
+
+    Raises:
+        UnavailableError: If too many prompts have no donor.
+    """
+    candidate = replace(one.on(task.test), rebuild=None)
+    made = candidate.intervention
+    if isinstance(made, SwappedPrompt):
+        n = int((~made.pushes.any(axis=(1, 2, 3))).sum())
+        if n > LONELY * len(made.prompts):
+            raise UnavailableError(
+                f"{n} of {len(made.prompts)} prompts have no other one that could give its push, and would not be "
+                "steered at all"
+            )
+    return one._replace(candidate=candidate)

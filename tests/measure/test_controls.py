@@ -128,6 +128,8 @@ def test_a_row_in_which_many_prompts_are_not_pushed_is_left_out(llama, pairs):
         found = sl.compare(llama, task, [own, METHODS["same-answer"]], n_null=0, **QUIET)
         assert ("same-answer" in {row.label for row in found.rows}) == (note is None)
         assert note is None or note in "".join(found.notes)
+        if note is None:  # it speaks of test, not of dev
+            assert f"({n_test} prompts without a donor)" in found.row("same-answer").settings
 
 
 def test_clusters_of_pairs_are_those_of_the_items_they_were_made_of(facts):
