@@ -290,7 +290,7 @@ def report(
 def seconds_of(model: HookedModel, one: Chosen, dev: Sequence[Sample], settings: Settings) -> float:
     """CPU seconds that a choice takes for an item of dev alone, all threads; the first ``TIMED`` are run."""
     some = dev[:TIMED]
-    steering = one.on(some)
+    steering = one.candidate if one.is_told else one.on(some)  # the first was built for all of dev
     started = time.process_time()
     with journal(None):
         evaluate_candidates(model, some, [steering], replace(settings, position=one.position))

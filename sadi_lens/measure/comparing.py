@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.measure.calls import Settings, are_texts, chance_of, fitting_samples
 from sadi_lens.measure.choosing import Chosen, choose_all, report, seconds_of
-from sadi_lens.measure.listing import CONTROLS, nulls_of, resolve
+from sadi_lens.measure.listing import CONTROLS, nulls_of, resolve, runnable
 from sadi_lens.measure.methods import BUDGET, Control, Material, Method
 from sadi_lens.measure.neutral import halves_of, side_effects
 from sadi_lens.measure.nulls import Nulls, bands_of
@@ -175,6 +175,7 @@ def run_plan(
     )
     run = [chosen[name] for name in plan.keep(chosen)]
     # From here on everything is fixed, and test is read for the first time.
+    run, more = runnable(run, task)
     found = report(material.model, run, task.test, plan.settings, progress=plan.progress)
     bands, layered = bands_of(
         material, run, task, plan.nulls, plan.settings, progress=plan.progress
@@ -191,7 +192,7 @@ def run_plan(
             else _label(one, plan.settings.position, task.test),
             "dev_accuracy": one.dev_accuracy,
             "n_candidates": one.n_candidates,
-            "seconds": seconds_of(material.model, one, task.dev, plan.settings)
+            "seconds": seconds_of(material.model, chosen[one.name], task.dev, plan.settings)
             if plan.timed
             else float("nan"),
             "choice_seconds": one.seconds if plan.timed else float("nan"),
@@ -211,7 +212,7 @@ def run_plan(
         reference=plan.reference,
         pairs=_pairs(run),
         component=_component(run),
-        notes=notes,
+        notes=[*notes, *more],
     )
     return comparison, chosen
 

@@ -5,16 +5,27 @@ from dataclasses import replace
 
 from sadi_lens.engine.contract import require_fit
 from sadi_lens.engine.intervention import Intervention
-from sadi_lens.interventions import MaskedAddition, MaskedScaling, VectorAddition
-from sadi_lens.measure.methods import METHODS, ON_REQUEST, Candidate, Control, Method
+from sadi_lens.interventions import MaskedAddition, MaskedScaling, SwappedPrompt, VectorAddition
+from sadi_lens.measure.choosing import Chosen
+from sadi_lens.measure.methods import (
+    METHODS,
+    ON_REQUEST,
+    Candidate,
+    Control,
+    Method,
+    UnavailableError,
+)
 from sadi_lens.measure.nulls import Nulls
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.checks import check_value
+from sadi_lens.types.data import Task
 from sadi_lens.types.model import ModelInfo, component_name, n_units
 
 CONTROLS = ("main", "all")
 MAIN = ("matched-norm", "matched-mean", "matched-kl", "same-answer", "other-answer")
 """Controls of ``sadi-effect`` that always stand beside it."""
+LONELY = 0.1
+"""Largest share of test prompts without a donor: they are not pushed, and the row says what no steering does there."""
 
 
 def require_meant(
@@ -95,3 +106,36 @@ def _finished(intervention: Intervention) -> Method:
     kinds = {MaskedScaling: "adaptive", MaskedAddition: "fixed", VectorAddition: "fixed"}
     kind = next((word for cls, word in kinds.items() if isinstance(intervention, cls)), "other")
     return Method(intervention.label, kind, lambda _material, _budget: [Candidate(intervention)])
+
+
+def runnable(run: Sequence[Chosen], task: Task) -> tuple[list[Chosen], list[str]]:
+    """Choices as they run on test, and the reason of each one that cannot: donors on dev are none on test.
+
+    What is told the right answers is built here, once, so that its label speaks of test.
+    """
+    kept: list[Chosen] = []
+    notes: list[str] = []
+    for one in run:
+        try:
+            kept.append(_built(one, task) if one.is_told else one)
+        except UnavailableError as error:
+            notes.append(f"{one.name} left out: on test {error}")
+    return kept, notes
+
+
+def _built(one: Chosen, task: Task) -> Chosen:
+    """A choice for the items of test, where it says something there.
+
+    Raises:
+        UnavailableError: If too many prompts have no donor.
+    """
+    candidate = replace(one.on(task.test), rebuild=None)
+    made = candidate.intervention
+    if isinstance(made, SwappedPrompt):
+        n = int((~made.pushes.any(axis=(1, 2, 3))).sum())
+        if n > LONELY * len(made.prompts):
+            raise UnavailableError(
+                f"{n} of {len(made.prompts)} prompts have no other one that could give its push, and would not be "
+                "steered at all"
+            )
+    return one._replace(candidate=candidate)

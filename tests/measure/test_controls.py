@@ -103,6 +103,36 @@ def test_no_donor_is_the_same_fact_in_other_words(llama, scaling, told, facts, s
         np.testing.assert_allclose(push, expected, atol=1e-5)
 
 
+def test_a_row_in_which_many_prompts_are_not_pushed_is_left_out(llama, pairs):
+    """One of eleven prompts with an answer that no other has is few, two of twelve are many."""
+    import sadi_lens as sl
+    from sadi_lens.measure.candidates import Candidate
+    from sadi_lens.measure.methods import METHODS, Method
+
+    def asked(who, lonely):
+        some = [
+            sl.Sample(f"{who} {thing} is", (" red", " blue"), place % 2)
+            for place, thing in enumerate(["ball", "box", "hat", "Tom", "Ann", "A", "B", "C"])
+        ]
+        some += [sl.Sample(f"{who} {word} was", (" red", " blue"), 1) for word in ("big", "small")]
+        alone = [("in", (" green", " red")), ("is", (" small", " big"))]
+        return [*some, *(sl.Sample(f"{who} {word} :", own, 0) for word, own in alone[:lonely])]
+
+    scaled = sl.MaskedScaling(sl.Mask.from_units("head", UNITS, llama), 3.0)
+    own = Method("sadi-head", "adaptive", lambda _m, _b: [Candidate(scaled, 3, 3.0)])
+    for n_dev, n_test, note in (
+        (1, 1, None),
+        (1, 2, "same-answer left out: on test 2 of 12 prompts have no other one"),
+        (2, 1, None),
+    ):
+        task = sl.Task("x", tuple(pairs), tuple(asked("Tom", n_dev)), tuple(asked("a", n_test)))
+        found = sl.compare(llama, task, [own, METHODS["same-answer"]], n_null=0, **QUIET)
+        assert ("same-answer" in {row.label for row in found.rows}) == (note is None)
+        assert note is None or note in "".join(found.notes)
+        if note is None:  # it speaks of test, not of dev
+            assert f"({n_test} prompts without a donor)" in found.row("same-answer").settings
+
+
 def test_a_prompt_that_stands_in_two_items_gets_a_donor_that_fits_both(llama, scaling, told):
     import sadi_lens as sl
 
