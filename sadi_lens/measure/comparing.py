@@ -17,7 +17,7 @@ from sadi_lens.measure.neutral import halves_of, side_effects
 from sadi_lens.measure.nulls import Nulls, bands_of
 from sadi_lens.types.base import DEFAULT_POSITION, NotFiniteError, require_one_of
 from sadi_lens.types.checks import checked
-from sadi_lens.types.data import Sample, Task, clusters_of
+from sadi_lens.types.data import Task, clusters_of
 from sadi_lens.types.model import HookedModel, ModelInfo, n_units
 from sadi_lens.types.paired import power_line
 from sadi_lens.types.results import Comparison, Evaluation, SideEffects, Written
@@ -187,9 +187,7 @@ def run_plan(
             "control_of": one.method.follows(material.component)
             if isinstance(one.method, Control)
             else "",
-            "settings": plan.words(one)
-            if plan.words
-            else _label(one, plan.settings.position, task.test),
+            "settings": plan.words(one) if plan.words else _label(one, plan.settings.position),
             "dev_accuracy": one.dev_accuracy,
             "n_candidates": one.n_candidates,
             "seconds": seconds_of(material.model, chosen[one.name], task.dev, plan.settings)
@@ -287,12 +285,11 @@ def _is_base(one: Chosen) -> bool:
     return one.is_unsteered and not one.candidate.before and one.candidate.build is None
 
 
-def _label(one: Chosen, position: str, test: Sequence[Sample]) -> str:
+def _label(one: Chosen, position: str) -> str:
     """Label of the intervention and a position of its own, where they say more than the method's name; else empty."""
     if one.is_unsteered:
         return "unsteered: nothing does better on dev"
-    ran = one.on(test).intervention if one.is_told else one.intervention
-    parts = (one.candidate.words, "" if ran is None else ran.label)
+    parts = (one.candidate.words, "" if one.intervention is None else one.intervention.label)
     words = "; ".join(part for part in parts if part)
     if one.position != position:
         words += f", position {one.position}"

@@ -194,11 +194,10 @@ def _add_columns(
         gain, low, high = (signed(100 * v, ".1f") for v in (row.gain, *row.gain_interval))
         words = "0 (unsteered)" if row.is_unsteered else f"<b>{gain}</b> [{low}, {high}]"
         _add_text(figure, words, _GAIN, y, theme.ink)
-    valid = f"{100 * row.valid_rate:.0f}%"
+    valid, color = f"{100 * row.valid_rate:.0f}%", theme.ink
     if _is_collapsed(row, base):
-        _add_text(figure, f"<b>{valid}!</b>", _VALID, y, theme.negative)
-    else:
-        _add_text(figure, valid, _VALID, y, theme.ink)
+        valid, color = f"<b>{valid}!</b>", theme.negative
+    _add_text(figure, valid, _VALID, y, color)
     if null is not None:
         count = f"{null.as_good(row.accuracy):,} of {null.n:,}"
         _add_text(figure, "<br>".join(filter(None, (count, p_label(row.null_p)))), _P, y, theme.ink)
@@ -242,9 +241,8 @@ def _add_heads(figure: go.Figure, theme: Theme, comparison: Comparison) -> None:
 
 
 def _range(comparison: Comparison) -> tuple[float, float]:
-    ends = [end for row in comparison.rows for end in (*row.interval, row.accuracy)]
-    ends += [float(v) for null in comparison.nulls for v in null.accuracies]
-    ends.append(comparison.chance)
+    ends = [comparison.chance, *(float(v) for null in comparison.nulls for v in null.accuracies)]
+    ends += [end for row in comparison.rows for end in (*row.interval, row.accuracy)]
     known = [end for end in ends if not math.isnan(end)]
     pad = 0.04 * (max(known) - min(known)) + 0.01
     return max(-0.01, min(known) - pad), min(1.01, max(known) + pad)
@@ -267,10 +265,8 @@ def _title(comparison: Comparison) -> str:
     parts = [_change("Adaptive scaling" if adaptive else name_text(tried[0].label), tried, base)]
     fixed = [row.accuracy for row in others if row.kind == "fixed" and row not in tried]
     if fixed:
-        best = percent(max(fixed))
-        parts.append(
-            f"fixed vectors at most {best}" if len(fixed) > 1 else f"a fixed vector reaches {best}"
-        )
+        words = "fixed vectors at most" if len(fixed) > 1 else "a fixed vector reaches"
+        parts.append(f"{words} {percent(max(fixed))}")
     nulls = [(null, row) for row in tried if (null := null_of(comparison, row)) is not None]
     if nulls:
         counts = " and ".join(f"{null.as_good(row.accuracy):,}" for null, row in nulls)
@@ -281,8 +277,7 @@ def _title(comparison: Comparison) -> str:
         for row in tried
         if row.verdict
     ]
-    collapsed = sum(_is_collapsed(row, base) for row in tried)
-    if collapsed:
+    if collapsed := sum(_is_collapsed(row, base) for row in tried):
         which = "" if collapsed == len(tried) else f" in {counted(collapsed, 'row')}"
         parts.append(f"valid answers collapse{which}")
     return "; ".join(parts)

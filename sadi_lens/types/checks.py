@@ -168,9 +168,9 @@ def _of_kind(name: str, value: Any, hint: Any) -> Any:
     if fits:
         return found
     _, name, value, hint = _fault(name, value, hint)
-    instead = remedy(name, value, kinds_of(hint))
-    if (word := name.split("[")[0]) in ONE_OF:
-        instead = instead or f"; it is one of {sorted(ONE_OF[word])}"
+    instead, word = remedy(name, value, kinds_of(hint)), name.split("[")[0]
+    if not instead and word in ONE_OF:
+        instead = f"; it is one of {sorted(ONE_OF[word])}"
     raise TypeError(f"{name} must be {described(hint)}, got {short(value)}{instead}")
 
 
