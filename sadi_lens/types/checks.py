@@ -1,7 +1,6 @@
 """Arguments at the public border: the right kind and range, or a refusal that names argument, bound, value, remedy.
 
-What an argument must be is its annotation. What a number may be belongs to the argument's name (``k`` is at least 1
-wherever it is taken), so that one word has one meaning; a function with another bound says so.
+What an argument must be is its annotation; a number's bounds belong to its name, unless a function says others.
 """
 
 import functools
@@ -168,9 +167,9 @@ def _of_kind(name: str, value: Any, hint: Any) -> Any:
     if fits:
         return found
     _, name, value, hint = _fault(name, value, hint)
-    instead, word = remedy(name, value, kinds_of(hint)), name.split("[")[0]
-    if not instead and word in ONE_OF:
-        instead = f"; it is one of {sorted(ONE_OF[word])}"
+    known = ONE_OF.get(name.split("[")[0])
+    one_of = f"; it is one of {sorted(known)}" if known else ""
+    instead = remedy(name, value, kinds_of(hint)) or one_of
     raise TypeError(f"{name} must be {described(hint)}, got {short(value)}{instead}")
 
 
