@@ -14,6 +14,10 @@ ATOL, RTOL = 1e-5, 2e-6
 # Another way to attend moves the activations by 1e-6 of their size, so the push by that part of the whole length.
 CANCELS = {"llama/cast/mlp_out/push": 3 * 14.85}
 
+# Then a control token of a prompt of one token was the very token that the method edits: no control. It is left alone.
+ONE_TOKEN = {"gpt2": 2, "bloom": 2, "mistral_sliding": 2}
+"""Model -> the item whose prompt is one token."""
+
 LATER = ("llama", "bloom")
 """``make test-full`` alone: ``tiny`` is a Llama too, and Bloom among the models of ``test_architectures``."""
 
@@ -31,6 +35,9 @@ def test_the_numbers_are_those_that_were_frozen(frozen, name):
         for key, value in frozen.items()
         if key.startswith(f"{name}/")
     }
+    for key in wanted:
+        if name in ONE_TOKEN and key.startswith("control_token/") and key.endswith("/scores"):
+            wanted[key][:, ONE_TOKEN[name]] = wanted["unsteered/scores"][ONE_TOKEN[name]]
     found = dict(numbers(name))
     assert found["weights"].tobytes() == wanted["weights"].tobytes(), "other random weights"
     assert found.keys() == wanted.keys()

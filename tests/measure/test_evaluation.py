@@ -448,7 +448,7 @@ def test_resume_takes_what_stopped_the_same_call_of_the_same_model(
         hf.model.layers[1].mlp.down_proj.weight.mul_(1.5)
     with pytest.raises(ValueError, match="another call: weights differ"):
         run(resume=stopped)
-    with pytest.raises(TypeError, match="resume must be a SweepInterrupted or None, got a Evalu"):
+    with pytest.raises(TypeError, match="resume must be a SweepInterrupted or None, got an Evalu"):
         sl.sweep(model, samples, differences["head"], [1], [1.0], progress=False, resume=stopped)
 
 
