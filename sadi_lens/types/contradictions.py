@@ -99,7 +99,7 @@ def _method_row(thing: Any) -> Iterator[str]:
                 yield f"{name} must be the sum over groups, {summed}, got {getattr(thing, name)}"
 
 
-def _outside(what: str, value: Any, low: Any, high: Any, least: float) -> Iterator[str]:
+def _outside(what: str, value: Any, low: Any, high: Any, least: int) -> Iterator[str]:
     """An interval of a share (or, from -1, of a difference of two) that is out of range, or not round its value."""
     value, low, high = (np.ravel(np.asarray(one, dtype=float)) for one in (value, low, high))
     is_out = (
