@@ -210,6 +210,8 @@ def test_a_comparison_says_what_is_written(tiny):
 def test_a_method_without_a_grid_that_helps_nothing_is_unsteered(tiny, mostly_bad):
     """Both candidates say the answer that is right on a fifth of the items; a single one would be left alone."""
     import sadi_lens as sl
+    from sadi_lens.measure.choosing import Chosen
+    from sadi_lens.measure.comparing import _is_base
     from sadi_lens.measure.methods import Candidate, Method
 
     task = sl.load_task("sentiment")
@@ -230,6 +232,12 @@ def test_a_method_without_a_grid_that_helps_nothing_is_unsteered(tiny, mostly_ba
     assert (row.gain, *row.gain_interval) == (0, 0, 0)
     assert (row.written.gain, *row.written.gain_interval) == (0, 0, 0)
     assert not found.row("text").is_unsteered
+    # Also where the text, or weights of its own, happen to change no answer.
+    for changes in ({"before": "Tom says . "}, {"build": lambda: tiny}):
+        same = Chosen(texts, Candidate(None, strength=0.0, **changes), "last_prompt", 0.5, 1)
+        assert same.is_unsteered
+        assert not _is_base(same)
+    assert _is_base(Chosen(texts, Candidate(None, strength=0.0), "last_prompt", 0.5, 1))
     assert found.row("text").gain_interval.low < found.row("text").gain_interval.high
     alone = sl.compare(tiny, small, [None, always(tiny, " good")], n_null=0, progress=False)
     assert alone.rows[1].accuracy < alone.rows[0].accuracy
