@@ -23,7 +23,7 @@ from sadi_lens.types.checks import checked
 from sadi_lens.types.data import Task
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import HookedModel, ModelInfo, n_units
-from sadi_lens.types.results import Comparison
+from sadi_lens.types.results import Comparison, MethodRow
 from sadi_lens.types.stats import ALPHA, MIN_NULL, N_NULL
 
 RANKINGS = ("signed", "effect")
@@ -230,6 +230,14 @@ def _mask(one: Chosen) -> Mask:
     return one.intervention.mask
 
 
+def _gain(row: MethodRow) -> str:
+    """The gain of a row in whole points with its interval."""
+    if row.is_unsteered:
+        return "the unsteered model: nothing did better on dev"
+    low, high = (100 * end for end in row.gain_interval)
+    return f"{100 * row.gain:+.0f} points, 95% interval {low:+.0f} to {high:+.0f}"
+
+
 def finding(comparison: Comparison, adaptive: str, rival: str) -> str:
     """What a comparison shows, in one sentence.
 
@@ -242,13 +250,10 @@ def finding(comparison: Comparison, adaptive: str, rival: str) -> str:
     base, row, other, fixed = comparison.rows[0], rows[adaptive], rows[rival], rows[TUNED_FIXED]
     head = (
         f"On {comparison.task} ({comparison.model.name}, {comparison.split}, n = {comparison.n}) {adaptive} moves "
-        f"accuracy from {base.accuracy:.0%} to {row.accuracy:.0%} ({100 * row.gain:+.0f} points, 95% interval "
-        f"{100 * row.gain_interval.low:+.0f} to {100 * row.gain_interval.high:+.0f}; a fixed vector tuned the same way "
+        f"accuracy from {base.accuracy:.0%} to {row.accuracy:.0%} ({_gain(row)}; a fixed vector tuned the same way "
         f"reaches {fixed.accuracy:.0%})"
     )
-    low, high = (100 * end for end in other.gain_interval)
-    reached = f"{other.accuracy:.0%} ({100 * other.gain:+.0f} points, 95% interval {low:+.0f} to {high:+.0f})"
-    beside = f" {rival} reaches {reached}."
+    beside = f" {rival} reaches {other.accuracy:.0%} ({_gain(other)})."
     if not (moved := row.moved(corrected=False)):
         return f"{head}: no change that the data can tell from zero.{beside}"
     if moved < 0:

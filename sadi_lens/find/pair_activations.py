@@ -13,7 +13,7 @@ from sadi_lens.engine.reading import read
 from sadi_lens.engine.runner import GATE
 from sadi_lens.engine.text import EncodedItem, encode_item, encode_pairs
 from sadi_lens.types.checks import checked
-from sadi_lens.types.data import ContrastivePair, Sample
+from sadi_lens.types.data import ContrastivePair, Sample, pair_clusters
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.model import HookedModel, ModelInfo, n_units
 from sadi_lens.types.results import SignAgreement
@@ -148,6 +148,12 @@ def _prompt_tokens(
     if not answers:
         return tuple(encode_prompt(model, prompt, prepend_bos=prepend_bos))
     return encode_item(model, prompt, answers, prepend_bos=prepend_bos).prompt
+
+
+def count_clusters(pairs: Sequence[ContrastivePair]) -> int:
+    """How many clusters pairs are of (``pair_clusters``): as many draws as they are worth."""
+    found = pair_clusters(pairs)
+    return len(pairs) if found is None else int(found.max()) + 1
 
 
 def require_one_prompt(pairs: Sequence[ContrastivePair], what: str) -> None:

@@ -19,7 +19,7 @@ from jaxtyping import Float
 
 from sadi_lens.find.direct import direct_gradients
 from sadi_lens.find.gradients import margin_gradients
-from sadi_lens.find.pair_activations import read_pairs, require_one_prompt
+from sadi_lens.find.pair_activations import count_clusters, read_pairs, require_one_prompt
 from sadi_lens.find.probes import probe_units
 from sadi_lens.find.strength_effects import exact_effects, integrated_gradients
 from sadi_lens.types.base import require_one_of
@@ -114,8 +114,7 @@ def unit_scores(
         "progress": progress,
     }
     if ranking == "probe":
-        clusters = pair_clusters(pairs)
-        n = len(pairs) if clusters is None else len(set(clusters.tolist()))
+        n = count_clusters(pairs)
         if n < n_folds:
             raise ValueError(
                 f"a probe with {n_folds} folds needs pairs of at least {n_folds} clusters, got {len(pairs)} of "
@@ -123,7 +122,7 @@ def unit_scores(
             )
         texts = read_pairs(model, pairs, component, **options)
         options = {"n_folds": n_folds, "seed": seed, "progress": progress}
-        values = probe_units(*texts, clusters=clusters, **options)
+        values = probe_units(*texts, clusters=pair_clusters(pairs), **options)
     else:
         found = pair_arrays(model, pairs, component, ranking, **options)
         values = rank_pairs(ranking, found, np.ones((1, len(pairs))))[0]

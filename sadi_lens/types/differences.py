@@ -74,7 +74,7 @@ class UnitSummary(NamedTuple):
     median: float
     mean: float
     error: float
-    """Standard error of the mean, by prompt where pairs share one; NaN of one pair."""
+    """Standard error of the mean, by cluster where pairs share one; NaN of one pair."""
     positive: float
     """Share of pairs in which it is above 0."""
     negative: float

@@ -71,13 +71,14 @@ def of_one_prompt(pair):
 
 
 def test_as_few_rows_as_the_readme_shows_are_enough(planted):
-    """One row of each kind; then two pairs of one prompt, which a sign-flip null swaps together."""
+    """One row of each kind; then two pairs of one prompt or fact, which a sign-flip null swaps together."""
     from sadi_lens.apps.demo import run_demo
     from sadi_lens.plots import demo_figures
 
     model, task = planted
     first = task.pairs[0]
-    for pairs in ((first,), (first, of_one_prompt(first))):
+    facts = tuple(dataclasses.replace(one, cluster="a fact") for one in task.pairs[:2])
+    for pairs in ((first,), (first, of_one_prompt(first)), facts):
         few = dataclasses.replace(task, pairs=pairs, dev=task.dev[:1], test=task.test[:1])
         found = run_demo(model, few, ks=[1], strengths=[1.0], n_null=20, progress=False)
         assert "null" not in found
@@ -173,6 +174,17 @@ def test_a_task_without_a_split_is_refused(planted):
         ValueError, match="task 'planted' has no dev; this needs pairs, dev and test"
     ):
         run_demo(model, dataclasses.replace(task, dev=()), progress=False)
+
+
+def test_a_demo_whose_choice_is_the_unsteered_model_says_so():
+    from sadi_lens.apps.demo import _gain
+    from sadi_lens.types.stats import Interval
+
+    same = dataclasses.replace(
+        row("SADI", 0.5, 0.0, 0.5), gain=0.0, gain_interval=Interval(0.0, 0.0), is_unsteered=True
+    )
+    assert _gain(same) == "the unsteered model: nothing did better on dev"
+    assert _gain(row("SADI", 0.7, 0.1, 0.5)) == "+20 points, 95% interval +10 to +30"
 
 
 def row(label, accuracy, low, p, mcnemar_p=0.01):

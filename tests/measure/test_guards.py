@@ -231,6 +231,9 @@ def test_a_method_without_a_grid_that_helps_nothing_is_unsteered(tiny, mostly_ba
     assert row.is_unsteered
     assert (row.gain, *row.gain_interval) == (0, 0, 0)
     assert (row.written.gain, *row.written.gain_interval) == (0, 0, 0)
+    assert "harmful: " in str(found)
+    assert "the unsteered model: nothing did better on dev" in str(found)
+    assert "[+0.0, +0.0]" not in str(found)
     assert not found.row("text").is_unsteered
     # Also where the text, or weights of its own, happen to change no answer.
     for changes in ({"before": "Tom says . "}, {"build": lambda: tiny}):

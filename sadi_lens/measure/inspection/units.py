@@ -12,6 +12,7 @@ from sadi_lens.engine.prompts import encode_prompts
 from sadi_lens.engine.reading import read
 from sadi_lens.engine.text import encode_pairs
 from sadi_lens.find.differences import unit_differences
+from sadi_lens.find.pair_activations import count_clusters
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import ContrastivePair
 from sadi_lens.types.differences import UnitDifferences
@@ -54,8 +55,8 @@ def unit_activations(
 
 
 def can_flip_signs(pairs: Sequence[ContrastivePair]) -> bool:
-    """Whether there is anything to permute for ``sign_flip_null``: pairs of one prompt are swapped together."""
-    return len({pair.prompt for pair in pairs}) > 1
+    """Whether there is anything to permute for ``sign_flip_null``: pairs of one cluster are swapped together."""
+    return count_clusters(pairs) > 1
 
 
 @checked()

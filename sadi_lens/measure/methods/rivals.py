@@ -10,6 +10,7 @@ from itertools import product
 from typing import Any
 
 from sadi_lens.engine.text import encode
+from sadi_lens.find.pair_activations import count_clusters
 from sadi_lens.interventions import (
     CAST,
     ITI,
@@ -26,7 +27,7 @@ from sadi_lens.measure.calls import Settings
 from sadi_lens.measure.candidates import Candidate
 from sadi_lens.measure.evaluation import evaluate_all
 from sadi_lens.measure.methods.base import Material, UnavailableError
-from sadi_lens.types.data import Sample, pair_clusters
+from sadi_lens.types.data import Sample
 from sadi_lens.types.masks import top_k_mask
 from sadi_lens.types.model import ModelInfo
 
@@ -107,8 +108,7 @@ def iti(material: Material, budget: int | None) -> list[Candidate]:
     Raises:
         UnavailableError: If the pairs are of fewer clusters than a probe has folds.
     """
-    clusters = pair_clusters(material.pairs)
-    n = len(material.pairs) if clusters is None else len(set(clusters.tolist()))
+    n = count_clusters(material.pairs)
     if n < FOLDS:
         raise UnavailableError(f"its probes have {FOLDS} folds, and the pairs are of {n} clusters")
     scores = material.scores("head", "probe")

@@ -73,7 +73,9 @@ class Comparison(Consistent):
         bands = {null.label: null for null in self.nulls}
         for row in self.rows:
             text = f"{row.label}: accuracy {row.accuracy:.1%}, valid answers {row.valid_rate:.0%}"
-            if row is not self.rows[0]:
+            if row is not self.rows[0] and row.is_unsteered:
+                text += ", the unsteered model: nothing did better on dev"
+            elif row is not self.rows[0]:
                 low, high = row.gain_interval
                 text += f", gain {100 * row.gain:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] points"
             if row.null:
