@@ -125,7 +125,9 @@ class Peaks:
         if not parts:
             return None
         device = parts[0].device
-        low, high = torch.aminmax(torch.cat([one.to(device).reshape(-1) for one in parts]))
+        if len({(one.device, one.shape[:-1]) for one in parts}) > 1:
+            parts = [one.to(device).reshape(-1) for one in parts]
+        low, high = torch.aminmax(torch.cat(parts, dim=-1))
         if max(-float(low), float(high)) <= LARGEST:  # where any is NaN both are
             return None
         ends |= {site: _extremes(one) for site, one in few.items()}
