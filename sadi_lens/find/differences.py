@@ -25,7 +25,7 @@ from sadi_lens.engine.text import (
 )
 from sadi_lens.types.checks import checked
 from sadi_lens.types.data import ContrastivePair, pair_clusters
-from sadi_lens.types.differences import ActivationDifferences, UnitDifferences
+from sadi_lens.types.differences import ActivationDifferences, ByComponent, UnitDifferences
 from sadi_lens.types.masks import Mask
 from sadi_lens.types.model import COMPONENTS, HookedModel, ModelInfo, n_units, unit_shape
 
@@ -42,7 +42,7 @@ def activation_differences(
     too_long: str = "error",
     read_at: str = "last",
     progress: bool = True,
-) -> dict[str, ActivationDifferences]:
+) -> ByComponent:
     """Mean and spread of positive minus negative activations, all components in one pass.
 
     Read at the last token of prompt + answer, where D is defined; the activation at the last prompt token,
@@ -86,12 +86,8 @@ def activation_differences(
                 moments[name].update(values)
             bar.update(len(found.indices))
     merged, skipped = sum(item.merged for item in items), len(pairs) - len(items)
-    return {
-        name: one.result(
-            info, task=task, merged_boundaries=merged, skipped=skipped, read_at=read_at
-        )
-        for name, one in moments.items()
-    }
+    more = {"merged_boundaries": merged, "skipped": skipped, "read_at": read_at}
+    return ByComponent({name: one.result(info, task=task, **more) for name, one in moments.items()})
 
 
 def _to_letter(pair: ContrastivePair, item: EncodedItem) -> EncodedItem:

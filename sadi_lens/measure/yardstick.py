@@ -32,6 +32,8 @@ COLUMNS = [
     "strength",
     "dev_accuracy",
     "test_accuracy",
+    "test_low",
+    "test_high",
     "seconds",
 ]
 DEFAULT = ("signed", "magnitude", "effect", "integrated", "attribution", "gradient", YARDSTICK)
@@ -65,7 +67,8 @@ def rankings_table(
     Returns:
         One row per ranking, the unsteered model first: ``spearman`` (rank correlation with the yardstick over all
         units), ``top_shared`` (share of its first ``TOP`` units among the yardstick's), ``k``, ``strength``,
-        ``dev_accuracy``, ``test_accuracy``, ``seconds`` (CPU, to score the units).
+        ``dev_accuracy``, ``test_accuracy`` with the ends of its 95% interval by cluster (``test_low``,
+        ``test_high``), ``seconds`` (CPU, to score the units).
 
     Raises:
         ValueError: If the task lacks a split or a name is unknown.
@@ -96,6 +99,7 @@ def rankings_table(
         (found,) = evaluate_candidates(model, task.test, [chosen.candidate], settings)
         row |= {"k": chosen.candidate.k, "strength": chosen.candidate.strength}
         row |= {"dev_accuracy": chosen.dev_accuracy, "test_accuracy": found.accuracy}
+        row |= dict(zip(("test_low", "test_high"), found.interval, strict=True))
         rows.append(row)
     return pd.DataFrame(rows, columns=COLUMNS)
 

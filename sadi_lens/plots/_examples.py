@@ -18,9 +18,8 @@ from sadi_lens.plots._layout import (
 from sadi_lens.plots._theme import Theme, require_theme
 from sadi_lens.plots._words import counted, escape, percent, prompt_text
 from sadi_lens.types.checks import checked
-from sadi_lens.types.paired import mcnemar_p
+from sadi_lens.types.paired import direction, mcnemar_p, paired_interval
 from sadi_lens.types.results import Evaluation
-from sadi_lens.types.stats import ALPHA
 
 MAX_DOTS = 1200
 """Items drawn one by one; of more, evenly spaced ones."""
@@ -105,7 +104,7 @@ def _note(
         "margin: log-probability of the right answer minus the best wrong one",
         "dashed: both change it alike",
         f"{shown:,} of {known:,} items drawn" if shown < known else "",
-        f"{missing:,} items without a margin left out" if missing else "",
+        f"{counted(missing, 'item')} without a margin left out" if missing else "",
         f"position {unsteered.position}",
     )
 
@@ -129,10 +128,11 @@ def _spans(right: np.ndarray, up: np.ndarray) -> tuple[tuple[float, float], tupl
 
 
 def _title(up: np.ndarray, right: np.ndarray, clusters: np.ndarray | None) -> str:
-    """Which of the two does more for the right answer, unless a sign test, by cluster, cannot tell."""
+    """Which of the two does more for the right answer; neither, unless test and interval tell them apart."""
     adaptive, fixed = up > right, up < right
     more, less, n = int(adaptive.sum()), int(fixed.sum()), up.size
-    if mcnemar_p(adaptive, fixed, clusters) >= ALPHA:
+    ahead = adaptive, fixed, clusters
+    if not direction(mcnemar_p(*ahead), paired_interval(*ahead)):
         return f"Neither rule does more: adaptive is ahead on {more:,} of {n:,} items, fixed on {less:,}"
     word, share = ("Adaptive", more / n) if more > less else ("Fixed", less / n)
     return f"{word} steering does more for the right answer on {percent(share)} of {counted(n, 'item')}"

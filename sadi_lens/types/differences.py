@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from sadi_lens.types.base import unit_frame
+from sadi_lens.types.base import not_one_of, unit_frame
 from sadi_lens.types.invariants import Consistent
-from sadi_lens.types.model import ModelInfo
+from sadi_lens.types.model import ALIASES, ModelInfo
 from sadi_lens.types.stats import mean_error
 
 if TYPE_CHECKING:
@@ -115,3 +115,22 @@ class UnitDifferences(Consistent):
             float((kept > 0).mean()),
             float((kept < 0).mean()),
         )
+
+
+class ByComponent(dict[str, ActivationDifferences]):
+    """Component -> differences, under our name; looked up by TransformerLens' names as well.
+
+    Raises:
+        KeyError: If a component is not among them, with those that are.
+
+    Example:
+        >>> found = sl.activation_differences(model, task.pairs[:2], components=["z"], progress=False)
+        >>> list(found), found["z"] is found["head"]
+        (['head'], True)
+    """
+
+    def __missing__(self, component: str) -> ActivationDifferences:
+        name = ALIASES.get(component, component)
+        if name not in self:
+            raise KeyError(str(not_one_of("component of these differences", component, self)))
+        return self[name]

@@ -250,3 +250,15 @@ def test_what_cannot_be_read_at_the_letter_is_refused(llama, pair, at, said):
     one = sl.ContrastivePair(prompt, right, wrong, negative_prompt=other)
     with pytest.raises(ValueError, match=said):
         sl.activation_differences(llama, [one], read_at=at, progress=False)
+
+
+def test_differences_are_found_by_both_names_and_a_wrong_one_says_which_there_are(llama, pairs):
+    import sadi_lens as sl
+
+    found = sl.activation_differences(llama, pairs, components=["z", "resid_post"], progress=False)
+    assert list(found) == ["head", "hidden"]
+    assert found["z"] is found["head"]
+    assert found["resid_post"] is found["hidden"]
+    with pytest.raises(KeyError, match=r"\['head', 'hidden'\], got 'heads'; did you mean 'head'"):
+        found["heads"]
+    assert found.get("neuron") is None

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from statsmodels.stats.proportion import proportion_confint
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +94,10 @@ def test_the_table_holds_rank_correlation_and_steered_accuracy():
     assert table.spearman[2] == table.top_shared[2] == 1
     assert table.spearman[1] < 1
     assert table.test_accuracy[2] == 1.0 > table.test_accuracy[0] == 0.375
+    n = len(task.test)
+    assert not any(one.cluster for one in task.test)
+    wilson = proportion_confint(round(0.375 * n), n, method="wilson")
+    assert (table.test_low[0], table.test_high[0]) == pytest.approx(wilson)
     with pytest.raises(ValueError, match="ranking must be one of"):
         sl.measure.rankings_table(model, task, "head", ["best"])
 

@@ -225,7 +225,7 @@ def test_effects_are_changes_of_margin_sorted_into_quarters():
     assert title(figure) == "Neither rule does more: adaptive is ahead on 3 of 4 items, fixed on 1"
     (x_low, x_high), (y_low, y_high) = figure.layout.xaxis.range, figure.layout.yaxis.range
     assert x_high - x_low == pytest.approx(y_high - y_low)
-    assert "1 items without a margin left out" in subtitle(figure)
+    assert "1 item without a margin left out" in subtitle(figure)
 
 
 def test_the_rule_that_does_more_on_more_items_is_named():
@@ -247,6 +247,17 @@ def test_the_rule_that_does_more_is_told_by_cluster():
     shared = replace(base, clusters=np.arange(12) // 4)
     assert title(plots.example_effects(shared, more, less)) == (
         "Neither rule does more: adaptive is ahead on 12 of 12 items, fixed on 0"
+    )
+
+
+def test_a_rule_that_does_more_needs_the_interval_as_well_as_the_test():
+    """5 of 10 texts: p = 2 / 2**5 / 2 = .031, but Student's interval at 9 degrees of freedom holds 0."""
+    from sadi_lens import plots
+
+    base = replace(evaluation(np.zeros(20)), clusters=np.arange(20) // 2)
+    more = evaluation(np.repeat([1.0, 0.0], 10))
+    assert title(plots.example_effects(base, more, evaluation(np.zeros(20)))) == (
+        "Neither rule does more: adaptive is ahead on 10 of 20 items, fixed on 0"
     )
 
 
