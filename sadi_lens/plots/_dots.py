@@ -19,8 +19,10 @@ _SPAN = 1.3
 """Ends of the colour range over the largest value, so that the darkest colours are left out."""
 _GAP = 0.9
 """Space between panels, in cells."""
-_INSIDE = 14
-"""Pixels of a dot from which on its number stands in it, not above."""
+_INSIDE = 28
+"""Pixels of a dot from which on there is no room above it, so that its number stands in it also where it is wider."""
+_TEXT = 12
+"""Pixels of a number."""
 _DIGITS = 6
 """Characters of a number that fit between two dots."""
 MAX_DOTS = 64
@@ -144,6 +146,7 @@ def _add_panel(
     row, column = np.indices(values.shape)
     size = np.nan_to_num(np.sqrt(np.abs(values) / largest)) * (_CELL - 8)
     known = np.isfinite(values)
+    texts = [_number(float(value)) for value in values.ravel()]
     figure.add_scatter(
         x=(column + left).ravel(),
         y=row.ravel(),
@@ -157,13 +160,15 @@ def _add_panel(
             "line": {"width": 1, "color": theme.muted},
             "opacity": 1,  # by default dots of several sizes let the page through
         },
-        text=[_number(float(value)) for value in values.ravel()],
+        text=texts,
         textposition=[
-            "middle center" if one >= _INSIDE or not is_known else "top center"
-            for one, is_known in zip(size.ravel(), known.ravel(), strict=True)
+            "middle center"
+            if one >= min(_INSIDE, text_width(text, _TEXT)) or not is_known
+            else "top center"
+            for text, one, is_known in zip(texts, size.ravel(), known.ravel(), strict=True)
         ],
         textfont={
-            "size": 12,
+            "size": _TEXT,
             "color": [_ink(theme, float(value), largest) for value in values.ravel()],
         },
         customdata=[

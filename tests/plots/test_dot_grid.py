@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from sadi_lens.plots._words import MINUS
+
 VALUES = np.array([[2.0, -1.0], [0.0, 0.5]])
 
 
@@ -73,3 +75,17 @@ def test_several_masks_make_a_slider_that_starts_at_the_one_shown(dot_grid):
 def test_what_cannot_be_drawn_is_refused(dot_grid, panels, masks, shown, message):
     with pytest.raises(ValueError, match=message):
         dot_grid(panels, masks, title="", shown=shown)
+
+
+def test_a_number_stands_in_its_dot_where_it_fits_and_above_it_elsewhere(dot_grid):
+    """Dots are 40 pixels times the root of their share: 10 for 1 of 16, 20 for 4, 30 for 9; a digit takes about 8."""
+    (trace,) = dot_grid({"a": np.array([[16.0, 1.0, 4.0], [-4.5, 0.0, -9.25]])}, title="x").data
+    np.testing.assert_allclose(trace.marker.size, [40, 10, 20, 21.213203, 5, 30.413813])
+    assert dict(zip(trace.text, trace.textposition, strict=True)) == {
+        "16": "middle center",
+        "1": "middle center",
+        "4": "middle center",
+        f"{MINUS}4.5": "top center",
+        "0": "top center",
+        f"{MINUS}9.25": "middle center",  # no room above
+    }
