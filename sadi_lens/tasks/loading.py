@@ -41,9 +41,10 @@ def load_task(
     Other columns are not read.
 
     Args:
-        source: A name; a file (JSONL, JSON, CSV or TSV in any usual encoding, Parquet, each perhaps compressed with
-            gzip); a folder with one file a split, or of ``save_to_disk``; a data frame, an Arrow table, a
-            ``datasets.Dataset`` or ``DatasetDict``; dicts, as a list or generator, or columns.
+        source: A name (``"./hints"`` where a file or folder of one's own has that of a task); a file (JSONL, JSON, CSV
+            or TSV in any usual encoding, Parquet, each perhaps compressed with gzip); a folder with one file a split,
+            or of ``save_to_disk``; a data frame, an Arrow table, a ``datasets.Dataset`` or ``DatasetDict``; dicts, as a
+            list or generator, or columns. Rows of a part called ``pairs``, ``dev`` or ``test`` are of that split.
         name: Name of the task; default the file's.
         split: Which part of a source that has several.
         columns: Names of this source's own columns, as in ``{"prompt": "question", "answer": "label"}``. ``choices``
@@ -74,7 +75,13 @@ def load_task(
     path: Path | None = None
     if isinstance(source, str | Path):
         path = as_path("source", source)
-        if not _exists(path):
+        is_known = isinstance(source, str) and is_named(source)
+        if is_known and _exists(path):
+            warnings.warn(
+                f"{source!r} is the task of that name; for the file or folder beside it write './{source}'",
+                stacklevel=3,
+            )
+        if is_known or not _exists(path):
             given = {"split": split, "columns": columns, "space": space}
             return _by_name(str(source), {one for one in given if given[one] is not None}, options)
         _refuse_options(options)
@@ -95,6 +102,11 @@ def _exists(path: Path) -> bool:
         return path.exists()
     except OSError as error:  # no name of a file, such as the text of one
         raise ValueError(f"source {short(str(path))} is no path: {error.strerror}") from error
+
+
+def is_named(name: str) -> bool:
+    """Whether ``name`` is that of a task that comes by name."""
+    return name == "suggest" or name in EMBEDDED_TASKS or name in BENCHMARKS
 
 
 def names_file(name: str) -> bool:

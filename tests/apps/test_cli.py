@@ -306,6 +306,25 @@ def test_what_no_model_makes_right_is_refused_before_one_is_loaded(
     assert not (tmp_path / "out").exists()
 
 
+def test_rows_of_ones_own_are_run_whatever_their_file_is_called(tmp_path, monkeypatch):
+    import sadi_lens as sl
+    from sadi_lens.apps._loading import Asked
+
+    monkeypatch.chdir(tmp_path)
+    invoke("task", "hints", "--out", "hints.jsonl", "--sizes", "12,10,14")
+    rows = (tmp_path / "hints.jsonl").read_text()
+    for name in ("suggest.jsonl", "hints.jsonl"):
+        (tmp_path / name).write_text(rows)
+        for asked in (Asked("tiny", name), Asked("tiny", data=tmp_path / name)):
+            _, task, notes = asked.load()
+            assert [one.prompt for one in task.test] == [
+                one.prompt for one in sl.load_task("hints").test[:14]
+            ]
+            assert not notes
+            assert not asked.neutral()
+    assert Asked("tiny").neutral()
+
+
 def test_a_comma_behind_the_last_method_is_none(tmp_path, monkeypatch):
     from sadi_lens.measure import comparing
 

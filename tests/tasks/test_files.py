@@ -415,3 +415,30 @@ def test_a_row_that_stands_twice_in_a_split_is_said():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(sl.load_task(rows(cluster="snow")).test) == 3
+
+
+def test_a_part_called_as_a_split_is_that_split_whatever_its_rows_leave_out(tmp_path):
+    import sadi_lens as sl
+
+    bare = {"prompt": "Snow is", "choices": [" white", " black"], "answer": 0}
+    for row in (bare, {**bare, "split": None}, {**bare, "split": "dev"}):
+        for parts in ({"dev": [row]}, {"dev": [row], "test": [{**bare, "prompt": "Coal is"}]}):
+            assert [one.prompt for one in sl.load_task(parts).dev] == ["Snow is"]
+            assert [one.prompt for one in sl.load_task(parts, split="dev").dev] == ["Snow is"]
+            (tmp_path / "dev.jsonl").write_text(json.dumps(row))
+            assert [one.prompt for one in sl.load_task(tmp_path).dev] == ["Snow is"]
+    with pytest.raises(
+        ValueError, match=r"row 0: the row says split 'test' and stands in .* 'dev'"
+    ):
+        sl.load_task({"dev": [{**bare, "split": "test"}]})
+
+
+def test_a_name_of_a_task_is_that_task_also_beside_a_folder_called_so(tmp_path, monkeypatch):
+    import sadi_lens as sl
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hints").mkdir()
+    (tmp_path / "hints" / "test.jsonl").write_text('{"prompt": "a", "target": " b"}')
+    with pytest.warns(UserWarning, match="'hints' is the task of that name; .* write './hints'"):
+        assert len(sl.load_task("hints").pairs) == 240
+    assert [one.prompt for one in sl.load_task("./hints").test] == ["a"]
