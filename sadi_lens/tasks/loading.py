@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sadi_lens.tasks.benchmarks import BENCHMARKS, load_benchmark
+from sadi_lens.tasks.doubts import doubts
 from sadi_lens.tasks.embedded import EMBEDDED_TASKS
 from sadi_lens.tasks.files import SUFFIXES, read_rows
 from sadi_lens.tasks.rows import FIELDS, read_row, renamed
@@ -146,8 +147,7 @@ def _build(
     pairs: list[ContrastivePair] = []
     samples: dict[str, list[Sample]] = {"dev": [], "test": []}
     unspaced: list[tuple[str, str, str]] = []
-    first: dict[Sample, str] = {}
-    repeats: list[tuple[str, str]] = []
+    read: list[tuple[str, ContrastivePair | Sample]] = []
     for where, row in rows:
         if not isinstance(row, Mapping):
             raise ValueError(
@@ -158,26 +158,20 @@ def _build(
         except (ValueError, TypeError) as error:
             raise ValueError(f"{where}: {error}") from error
         unspaced += [(where, *bare)] if bare else []
+        read.append((where, thing))
         if isinstance(thing, ContrastivePair):
             pairs.append(thing)
         else:
             samples[split].append(thing)
-            if thing.cluster is None and thing in first:
-                repeats.append((where, first[thing]))
-            first.setdefault(thing, where)
+    said = doubts(read)
     if unspaced and space is None:
         where, prompt, answer = unspaced[0]
-        warnings.warn(
+        said.append(
             f"rows whose answer follows its prompt without a space: {len(unspaced)}, first {where}: "
             f"{prompt[-30:] + answer[:30]!r}. To most tokenizers that is another token than the word of running text. "
-            "Pass space=True to set the spaces, space=False to leave the answers as they are",
-            stacklevel=4,
+            "Pass space=True to set the spaces, space=False to leave the answers as they are"
         )
-    if repeats:
-        warnings.warn(
-            f"rows that are an earlier row of their split again: {len(repeats)}, first {repeats[0][0]} = "
-            f"{repeats[0][1]}. Every interval counts them as one draw. Leave them out if they are a slip; if they are "
-            "meant, give them one cluster",
-            stacklevel=4,
-        )
-    return Task(name, tuple(pairs), tuple(samples["dev"]), tuple(samples["test"]))
+    task = Task(name, tuple(pairs), tuple(samples["dev"]), tuple(samples["test"]))
+    for words in said:
+        warnings.warn(words, stacklevel=4)
+    return task

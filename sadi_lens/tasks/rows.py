@@ -69,9 +69,12 @@ def read_row(
     split = row.get("split")
     if split is not None:
         require_one_of("split", split, SPLITS)
-    cluster, group = (
-        None if row.get(one) is None else str(row[one]) for one in ("cluster", "group")
-    )
+    cluster, group = _name(row, "cluster"), _name(row, "group")
+    if cluster is not None and not cluster.strip():
+        raise ValueError(
+            f"cluster must not be blank, got {cluster!r}: all rows of that name would be one draw; leave it out (null) "
+            "where there is none"
+        )
     wanted = _form(row)
     _require_texts(row, [field for field in wanted if field not in ("choices", "answer")])
     if wanted is PAIR_FIELDS:
@@ -111,6 +114,18 @@ def read_row(
         split,
         bare,
     )
+
+
+def _name(row: Mapping[str, Any], field: str) -> str | None:
+    """The name in a field, which may be a number: 3.0 is the 3 of a column with empty cells in a data frame."""
+    value = row.get(field)
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, list | tuple | Mapping | set | np.ndarray):
+        raise TypeError(f"{field} must be one name, got {short(value)}")
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return None if value is None else str(value)
 
 
 def _form(row: Mapping[str, Any]) -> tuple[str, ...]:
