@@ -325,6 +325,36 @@ def test_rows_of_ones_own_are_run_whatever_their_file_is_called(tmp_path, monkey
     assert Asked("tiny").neutral()
 
 
+def test_a_demo_and_a_comparison_through_a_chat_template_end_with_their_results(tmp_path):
+    """The tokenizer adds a BOS token to plain text, and none to what its template has rendered."""
+    import shutil
+    from pathlib import Path
+
+    import sadi_lens as sl
+    from sadi_lens.types.chat_prompt import ChatPrompt
+    from sadi_lens.types.store import read_json
+
+    model, data = tmp_path / "chatty", tmp_path / "mine.jsonl"
+    shutil.copytree(Path(sl.__file__).parent / "models" / "tiny", model)
+    (model / "chat_template.jinja").write_text(
+        "{% for m in messages %}{% if m['role'] == 'user' %}{{ m['content'] }}\nAnswer:"
+        "{% else %} {{ m['content'] }}{% endif %}{% endfor %}"
+    )
+    invoke("task", "hints", "--out", data, "--sizes", "12,10,14")
+    own = ["--model", model, "--data", data, "--chat-template", "--no-png", "--n-null", 20]
+    done = invoke("demo", *own, "--out", tmp_path / "demo")
+    assert done.exit_code == 0, done.output
+    shifts = read_json(tmp_path / "demo" / "results.json")["shifts"]
+    assert {type(one) for one in shifts.prompts} == {ChatPrompt}
+    kept = {one.name.split("-")[0] for one in (tmp_path / "demo" / "steps").iterdir()}
+    assert {"differences", "scores", "sweep", "units", "where"} <= kept
+    names = "sadi-head,swapped-prompt,own-direction,own-norm"
+    done = invoke("compare", *own, "--methods", names, "--budget", 2, "--out", tmp_path / "all")
+    assert done.exit_code == 0, done.output
+    rows = read_json(tmp_path / "all" / "results.json")["comparison"].rows
+    assert {*names.split(",")} <= {row.label for row in rows}
+
+
 def test_a_comma_behind_the_last_method_is_none(tmp_path, monkeypatch):
     from sadi_lens.measure import comparing
 

@@ -51,7 +51,7 @@ def test_what_items_share_and_are_called_is_part_of_the_call(llama, samples, cou
 
     import sadi_lens as sl
     from sadi_lens.measure.calls import journal
-    from sadi_lens.types.data import ChatPrompt
+    from sadi_lens.types.chat_prompt import ChatPrompt
 
     def changed(**values):
         return [replace(one, **values) for one in samples]
