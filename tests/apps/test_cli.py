@@ -355,6 +355,19 @@ def test_a_demo_and_a_comparison_through_a_chat_template_end_with_their_results(
     assert {*names.split(",")} <= {row.label for row in rows}
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["demo", "--data", ""], ["demo", "--data="], ["compare", "--out", ""], ["report", ""]],
+)
+def test_an_empty_path_is_not_the_folder_here(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.jsonl").write_text('{"prompt": "a", "target": " b"}')
+    done = invoke(*arguments)
+    assert done.exit_code == 2
+    assert "is empty" in done.output
+    assert [one.name for one in tmp_path.iterdir()] == ["mine.jsonl"]
+
+
 def test_a_comma_behind_the_last_method_is_none(tmp_path, monkeypatch):
     from sadi_lens.measure import comparing
 
