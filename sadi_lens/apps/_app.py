@@ -8,9 +8,10 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
+import typer.core
 from rich.markup import escape
 
 from sadi_lens.apps._printing import console
@@ -62,12 +63,34 @@ def command(
 
         words = "Examples" if len(examples) > 1 else "Example"
         return app.command(
+            cls=_with_paths(function),
             help=re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.getdoc(function) or ""),
             epilog=f"{words}: {'; '.join(f'sadi-lens {one}' for one in examples)}",
             context_settings={"allow_extra_args": more, "ignore_unknown_options": more},
         )(run)
 
     return wrap
+
+
+def _with_paths(function: Callable[..., None]) -> type[typer.core.TyperCommand]:
+    """A command that takes no empty path: of a variable that the shell does not know, it would be the folder here."""
+    hints = get_type_hints(function)
+    paths = {
+        f"--{name.replace('_', '-')}"
+        for name, kind in hints.items()
+        if Path in (kind, *get_args(kind))
+    }
+
+    class Command(typer.core.TyperCommand):
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            for before, one in zip(("", *args), args, strict=False):
+                is_joined = one.endswith("=") and one[:-1] in paths
+                if is_joined or (not one and (before in paths or not before.startswith("-"))):
+                    name = one[:-1] or (before if before in paths else "the argument")
+                    raise typer.BadParameter(f"the path of {name} is empty", ctx)
+            return super().parse_args(ctx, args)
+
+    return Command
 
 
 def _version(is_asked: bool) -> None:

@@ -135,6 +135,19 @@ class Asked:
         """The task asked for, or the one that goes with the model."""
         return self.task or ("hints" if self.model == "tiny" else "suggest")
 
+    @property
+    def named(self) -> str:
+        """The task where it is one that comes by name; empty for rows of one's own, whatever their file is called."""
+        from sadi_lens.tasks.loading import is_named
+
+        return self.task_name if self.data is None and is_named(self.task_name) else ""
+
+    def neutral(self) -> list[str]:
+        """Texts for the side effects of a task that has some."""
+        from sadi_lens.tasks.embedded import neutral_texts
+
+        return neutral_texts(self.named)
+
     def split_sizes(self) -> dict[str, int]:
         """Split -> most items; empty where nothing was asked for."""
         if self.sizes is None:
@@ -154,7 +167,7 @@ class Asked:
 
         model = load_model(self.model, dtype=self.dtype)
         notes: list[str] = []
-        if task.name == "suggest" and self.data is None:
+        if self.named == "suggest":
             _require_words(model, task)
             task, note = known_facts(model)
             notes.append(note)

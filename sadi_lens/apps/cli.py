@@ -148,7 +148,6 @@ def compare(
     loaded, loaded_task, notes = asked.load()
     say(*notes)
     from sadi_lens.measure.comparing import compare as run
-    from sadi_lens.tasks.embedded import neutral_texts
     from sadi_lens.types.store import write_json
 
     with journal(out / STEPS):
@@ -164,7 +163,7 @@ def compare(
             tune_null=tune_null,
             controls=controls,
             written=written,
-            neutral=neutral_texts(loaded_task.name) if texts is None else texts,
+            neutral=asked.neutral() if texts is None else texts,
             progress=console.is_terminal,
         )
     print_comparison(comparison)

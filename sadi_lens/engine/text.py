@@ -12,7 +12,8 @@ from functools import partial
 from itertools import zip_longest
 from typing import Any
 
-from sadi_lens.types.data import HALF_CHARACTER, ChatPrompt, ContrastivePair
+from sadi_lens.types.chat_prompt import ChatPrompt
+from sadi_lens.types.data import HALF_CHARACTER, ContrastivePair
 from sadi_lens.types.model import HookedModel, ModelInfo
 
 _ROWS_NAMED = 5
@@ -28,8 +29,7 @@ class EncodedItem:
     merged: int = 0
     """Answers whose first characters the tokenizer merged with the end of the prompt."""
     lead: int = 0
-    """Tokens of the first answer that still belong to its prompt, where the texts have different prompts; then
-    ``prompt`` is what the prompts share."""
+    """Tokens of the first answer that belong to its prompt, where the texts have two; ``prompt`` is what they share."""
 
     @property
     def lengths(self) -> tuple[int, int]:

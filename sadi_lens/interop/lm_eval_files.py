@@ -13,6 +13,7 @@ import yaml
 from sadi_lens.engine.intervention import AffineIntervention, Intervention
 from sadi_lens.engine.runner import RawRunner, runner_of
 from sadi_lens.types.base import NotFiniteError
+from sadi_lens.types.chat_prompt import ChatPrompt
 from sadi_lens.types.checks import as_path, checked
 from sadi_lens.types.data import Sample
 from sadi_lens.types.files import write_whole
@@ -34,7 +35,8 @@ def export_lm_eval_task(samples: Sequence[Sample], folder: str | Path, *, name: 
         The YAML file.
 
     Raises:
-        ValueError: If there is no sample, one has no choices or several right ones, or the name cannot be used.
+        ValueError: If there is no sample, one has no choices or several right ones or is in a
+            chat template, or the name cannot be used.
         FileExistsError: If one of the files is there.
     """
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
@@ -45,6 +47,12 @@ def export_lm_eval_task(samples: Sequence[Sample], folder: str | Path, *, name: 
         if not one.choices or one.also_right:
             raise ValueError(
                 f"a task needs choices of which one is right (prompt {one.prompt[-40:]!r})"
+            )
+        if isinstance(one.prompt, ChatPrompt):
+            raise ValueError(
+                "the samples are in a chat template, whose marks the harness cannot tell from text (it would add the "
+                "tokenizer's own to them): export them as they are and run lm_eval with --apply_chat_template (prompt "
+                f"{one.prompt[-40:]!r})"
             )
         if one.prompt != one.prompt.rstrip():
             raise ValueError(

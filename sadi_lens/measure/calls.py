@@ -166,17 +166,19 @@ def kept(what: str, call: Callable[[], Any], compute: Callable[[], T]) -> T:
         values = encode({"call": call(), "versions": versions(), "seconds": True}, "call", arrays)
     except TypeError:  # an intervention of a class from elsewhere
         return compute()
-    digest = sha256(
-        json.dumps(values, sort_keys=True).encode()
-        + b"".join(one.tobytes() for one in arrays.values())
-    )
+    numbers = b"".join(one.tobytes() for one in arrays.values())
+    digest = sha256(json.dumps(values, sort_keys=True).encode() + numbers)
     place = folder / f"{what.replace(' ', '-')}-{digest[:16]}"
     if place.exists():
         found, seconds = load(place)
         _SPENT.set(_SPENT.get() + seconds)
         return found
     started = cpu_seconds()
-    save((found := compute(), cpu_seconds() - started), place)
+    found = compute()
+    try:
+        save((found, cpu_seconds() - started), place)
+    except FileExistsError:  # another process was first with the same step; anything else is named
+        load(place)
     return found
 
 
@@ -242,10 +244,8 @@ def fitting_samples(
     model: HookedModel, samples: Sequence[Sample], settings: Settings, *, too_long: str | None
 ) -> Sequence[Sample]:
     """The samples that fit the context; words that the model does not know are warned about."""
-    if settings.scoring == "generation":
-        items = [((one.prompt,), ()) for one in samples]
-    else:
-        items = [((one.prompt,), one.choices) for one in samples]
+    is_scored = settings.scoring != "generation"
+    items = [((one.prompt,), one.choices if is_scored else ()) for one in samples]
     is_continued = bool(samples) and not items[0][1]
     room = settings.max_new_tokens if is_continued and settings.scoring != "teacher_forced" else 0
     options: dict[str, Any] = {"too_long": too_long, "prepend_bos": settings.prepend_bos}

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sadi_lens.types.chat_prompt import ChatPrompt
 from sadi_lens.types.checks import checked
-from sadi_lens.types.data import ChatPrompt, ContrastivePair, Sample, Task
+from sadi_lens.types.data import ContrastivePair, Sample, Task
 from sadi_lens.types.wording import short
 
 _PROBE = "ANSWER"

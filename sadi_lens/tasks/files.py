@@ -4,9 +4,7 @@ What a file holds is told by its content where that can be, else by its name; no
 file stays the text that it is.
 """
 
-import csv
 import gzip
-import io
 import json
 import re
 import zlib
@@ -15,13 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+from sadi_lens.tasks.separated import csv_rows
 from sadi_lens.tasks.sources import Rows, rows_of, rows_of_parts, whole
 from sadi_lens.types.reading import read_bytes
 from sadi_lens.types.wording import short
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 """Formats of local files; each may be compressed (``.gz``)."""
-SEPARATORS = ",;\t|"
 _BINARY = {b"PK\x03\x04": "an Excel or zip file", b"SQLite": "an SQLite file", b"\x80": "a pickle"}
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 """A part of a split in a folder of the Hub."""
@@ -59,7 +57,7 @@ def read_rows(path: Path, *, split: str | None = None) -> Rows:
     if suffix == ".parquet":
         raise ValueError(f"{path} cannot be read: it is no Parquet file")
     separator = "\t" if suffix == ".tsv" else None
-    return whole(_csv_rows(path, text, separator), str(path), split)
+    return whole(csv_rows(path, text, separator), str(path), split)
 
 
 def _read_folder(path: Path, split: str | None) -> Rows:
@@ -209,49 +207,6 @@ def _is_object(line: str) -> bool:
         return isinstance(json.loads(line), dict)
     except (ValueError, RecursionError):
         return False
-
-
-def _csv_rows(path: Path, text: str, separator: str | None) -> Iterator[tuple[str, Any]]:
-    """Rows as texts, with the number of the line that they end in; an empty cell is no value."""
-    first = text.partition("\n")[0].rstrip("\r")
-    given = first.lower().startswith("sep=") and len(first) == 5  # as Excel writes it
-    if given:
-        separator, text = first[4], text.partition("\n")[2]
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=separator or _separator(text), strict=True
-    )
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        twice = [name for name in header if header.count(name) > 1]
-        if twice:
-            raise ValueError(f"{path}, line 1: the column {twice[0]!r} stands twice")
-        for cells in reader:
-            where = f"{path}, line {reader.line_num + given}"
-            if not any(cells):
-                continue
-            if len(cells) != len(header):
-                raise ValueError(
-                    f"{where}: {len(cells)} cells, the header has {len(header)} ({', '.join(header)[:100]}); "
-                    "put a cell that holds the separator in quotes"
-                )
-            yield where, {name: cell or None for name, cell in zip(header, cells, strict=True)}
-    except csv.Error as error:
-        remedy = (
-            "; write texts as long as this to JSONL or Parquet" if "limit" in str(error) else ""
-        )
-        raise ValueError(f"{path}, line {reader.line_num + given}: {error}{remedy}") from error
-
-
-def _separator(text: str) -> str:
-    """The one that cuts the header into the most columns; a comma where none does."""
-
-    def columns(separator: str) -> int:
-        try:
-            return len(next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), []))
-        except csv.Error:
-            return 0
-
-    return max(SEPARATORS, key=columns)
 
 
 def find_file(folder: Path, stem: str) -> Path | None:

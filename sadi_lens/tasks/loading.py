@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sadi_lens.tasks.benchmarks import BENCHMARKS, load_benchmark
+from sadi_lens.tasks.doubts import doubts
 from sadi_lens.tasks.embedded import EMBEDDED_TASKS
 from sadi_lens.tasks.files import SUFFIXES, read_rows
 from sadi_lens.tasks.rows import FIELDS, read_row, renamed
@@ -41,9 +42,10 @@ def load_task(
     Other columns are not read.
 
     Args:
-        source: A name; a file (JSONL, JSON, CSV or TSV in any usual encoding, Parquet, each perhaps compressed with
-            gzip); a folder with one file a split, or of ``save_to_disk``; a data frame, an Arrow table, a
-            ``datasets.Dataset`` or ``DatasetDict``; dicts, as a list or generator, or columns.
+        source: A name (``"./hints"`` where a file or folder of one's own has that of a task); a file (JSONL, JSON, CSV
+            or TSV in any usual encoding, Parquet, each perhaps compressed with gzip); a folder with one file a split,
+            or of ``save_to_disk``; a data frame, an Arrow table, a ``datasets.Dataset`` or ``DatasetDict``; dicts, as a
+            list or generator, or columns. Rows of a part called ``pairs``, ``dev`` or ``test`` are of that split.
         name: Name of the task; default the file's.
         split: Which part of a source that has several.
         columns: Names of this source's own columns, as in ``{"prompt": "question", "answer": "label"}``. ``choices``
@@ -74,7 +76,13 @@ def load_task(
     path: Path | None = None
     if isinstance(source, str | Path):
         path = as_path("source", source)
-        if not _exists(path):
+        is_known = isinstance(source, str) and is_named(source)
+        if is_known and _exists(path):
+            warnings.warn(
+                f"{source!r} is the task of that name; for the file or folder beside it write './{source}'",
+                stacklevel=3,
+            )
+        if is_known or not _exists(path):
             given = {"split": split, "columns": columns, "space": space}
             return _by_name(str(source), {one for one in given if given[one] is not None}, options)
         _refuse_options(options)
@@ -95,6 +103,11 @@ def _exists(path: Path) -> bool:
         return path.exists()
     except OSError as error:  # no name of a file, such as the text of one
         raise ValueError(f"source {short(str(path))} is no path: {error.strerror}") from error
+
+
+def is_named(name: str) -> bool:
+    """Whether ``name`` is that of a task that comes by name."""
+    return name == "suggest" or name in EMBEDDED_TASKS or name in BENCHMARKS
 
 
 def names_file(name: str) -> bool:
@@ -134,8 +147,7 @@ def _build(
     pairs: list[ContrastivePair] = []
     samples: dict[str, list[Sample]] = {"dev": [], "test": []}
     unspaced: list[tuple[str, str, str]] = []
-    first: dict[Sample, str] = {}
-    repeats: list[tuple[str, str]] = []
+    read: list[tuple[str, ContrastivePair | Sample]] = []
     for where, row in rows:
         if not isinstance(row, Mapping):
             raise ValueError(
@@ -146,26 +158,20 @@ def _build(
         except (ValueError, TypeError) as error:
             raise ValueError(f"{where}: {error}") from error
         unspaced += [(where, *bare)] if bare else []
+        read.append((where, thing))
         if isinstance(thing, ContrastivePair):
             pairs.append(thing)
         else:
             samples[split].append(thing)
-            if thing.cluster is None and thing in first:
-                repeats.append((where, first[thing]))
-            first.setdefault(thing, where)
+    said = doubts(read)
     if unspaced and space is None:
         where, prompt, answer = unspaced[0]
-        warnings.warn(
+        said.append(
             f"rows whose answer follows its prompt without a space: {len(unspaced)}, first {where}: "
             f"{prompt[-30:] + answer[:30]!r}. To most tokenizers that is another token than the word of running text. "
-            "Pass space=True to set the spaces, space=False to leave the answers as they are",
-            stacklevel=4,
+            "Pass space=True to set the spaces, space=False to leave the answers as they are"
         )
-    if repeats:
-        warnings.warn(
-            f"rows that are an earlier row of their split again: {len(repeats)}, first {repeats[0][0]} = "
-            f"{repeats[0][1]}. Every interval counts them as one draw. Leave them out if they are a slip; if they are "
-            "meant, give them one cluster",
-            stacklevel=4,
-        )
-    return Task(name, tuple(pairs), tuple(samples["dev"]), tuple(samples["test"]))
+    task = Task(name, tuple(pairs), tuple(samples["dev"]), tuple(samples["test"]))
+    for words in said:
+        warnings.warn(words, stacklevel=4)
+    return task

@@ -5,8 +5,9 @@ from dataclasses import replace
 from random import Random
 
 from sadi_lens.tasks.contrast import right_answer
+from sadi_lens.types.chat_prompt import ChatPrompt
 from sadi_lens.types.checks import checked
-from sadi_lens.types.data import ChatPrompt, ContrastivePair, Task
+from sadi_lens.types.data import ContrastivePair, Task
 
 SEPARATOR = "\n\n"
 

@@ -1,12 +1,12 @@
 """A row of a user's data as a pair or a sample."""
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
 
+from sadi_lens.tasks.sources import is_missing
 from sadi_lens.types.answers import lacks_space
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.data import SPLITS, ContrastivePair, Sample
@@ -46,7 +46,7 @@ def renamed(row: Mapping[str, Any], columns: Mapping[str, str | Sequence[str]]) 
         if isinstance(source, str):
             found[field] = row[source]
         else:  # several columns are a list, labelled by their names
-            held = {one: row[one] for one in own if not _is_missing(row[one])}
+            held = {one: row[one] for one in own if not is_missing(row[one])}
             if list(held) != own[: len(held)]:
                 raise ValueError(
                     f"has no value in a column of {field!r} before others that have one: {short(own)}"
@@ -54,7 +54,7 @@ def renamed(row: Mapping[str, Any], columns: Mapping[str, str | Sequence[str]]) 
             found[field] = {"text": list(held.values()), "label": list(held)}
     if ANSWER_KEY in found and "answer" not in columns:
         found.setdefault("answer", found[ANSWER_KEY])
-    return {str(key): value for key, value in found.items() if not _is_missing(value)}
+    return {str(key): value for key, value in found.items() if not is_missing(value)}
 
 
 def read_row(
@@ -69,9 +69,12 @@ def read_row(
     split = row.get("split")
     if split is not None:
         require_one_of("split", split, SPLITS)
-    cluster, group = (
-        None if row.get(one) is None else str(row[one]) for one in ("cluster", "group")
-    )
+    cluster, group = _name(row, "cluster"), _name(row, "group")
+    if cluster is not None and not cluster.strip():
+        raise ValueError(
+            f"cluster must not be blank, got {cluster!r}: all rows of that name would be one draw; leave it out (null) "
+            "where there is none"
+        )
     wanted = _form(row)
     _require_texts(row, [field for field in wanted if field not in ("choices", "answer")])
     if wanted is PAIR_FIELDS:
@@ -111,6 +114,18 @@ def read_row(
         split,
         bare,
     )
+
+
+def _name(row: Mapping[str, Any], field: str) -> str | None:
+    """The name in a field, which may be a number: 3.0 is the 3 of a column with empty cells in a data frame."""
+    value = row.get(field)
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, list | tuple | Mapping | set | np.ndarray):
+        raise TypeError(f"{field} must be one name, got {short(value)}")
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return None if value is None else str(value)
 
 
 def _form(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -237,9 +252,3 @@ def _whole(text: str) -> int | None:
     """The whole number that a cell of a CSV file holds, which pandas may have written as a float; else None."""
     found = re.fullmatch(r"(-?\d{1,18})(\.0*)?", text.strip())
     return int(found[1]) if found else None
-
-
-def _is_missing(value: Any) -> bool:
-    """None, or the NaN or NA that a data frame puts into empty cells."""
-    is_nan = isinstance(value, float) and math.isnan(value)
-    return value is None or is_nan or type(value).__name__ in ("NAType", "NaTType")

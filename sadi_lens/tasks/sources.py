@@ -1,8 +1,10 @@
 """Rows of what is already in memory: frames, tables, data sets, lists of dicts, and one of these a split."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
+from sadi_lens.types.data import SPLITS
 from sadi_lens.types.wording import short
 
 Rows = Iterable[tuple[str, Any]]
@@ -67,17 +69,34 @@ def rows_of_parts(parts: Mapping[Any, Any], name: str, split: str | None) -> Row
     known = sorted(str(key) for key in parts)
     if split is not None and split not in parts:
         raise ValueError(f"split must be one of {known} of {here}, got {split!r}")
-    if split is None and len(parts) > 1 and not set(parts) <= {"pairs", "dev", "test"}:
+    if split is None and len(parts) > 1 and not set(parts) <= set(SPLITS):
         raise ValueError(f"{here} has the splits {known}: name one (split={known[0]!r})")
-    if split is None and len(parts) > 1:
-        return (row for key, part in parts.items() for row in _labelled(part, name, str(key)))
-    key, part = next((key, part) for key, part in parts.items() if split in (None, key))
-    return cast("Rows", part()) if callable(part) else rows_of(part, f"{name} {key}".strip())
+    return (
+        row
+        for key, part in parts.items()
+        if split in (None, key)
+        for row in _labelled(part, name, str(key))
+    )
 
 
-def _labelled(part: Any, name: str, split: str) -> Iterator[tuple[str, Any]]:
-    for where, row in rows_of_parts({split: part}, name, None):
-        yield where, {"split": split, **row} if isinstance(row, Mapping) else row
+def _labelled(part: Any, name: str, key: str) -> Iterator[tuple[str, Any]]:
+    """Rows of a part; where it has one of this library's names, they are of that split.
+
+    Raises:
+        ValueError: If a row says that it is of another one.
+    """
+    rows = cast("Rows", part()) if callable(part) else rows_of(part, f"{name} {key}".strip())
+    for where, row in rows:
+        if key not in SPLITS or not isinstance(row, Mapping):
+            yield where, row
+            continue
+        own = row.get("split")
+        if not is_missing(own) and own != key:
+            raise ValueError(
+                f"{where}: the row says split {short(own)} and stands in the part {key!r}; leave its split out, or "
+                "move the row"
+            )
+        yield where, {**row, "split": key}
 
 
 def _numbered(source: Any, name: str) -> Rows:
@@ -127,3 +146,9 @@ def _from_columns(columns: Mapping[Any, Any], name: str) -> Rows:
         [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)],
         name,
     )
+
+
+def is_missing(value: Any) -> bool:
+    """None, or the NaN or NA that a data frame puts into empty cells."""
+    is_nan = isinstance(value, float) and math.isnan(value)
+    return value is None or is_nan or type(value).__name__ in ("NAType", "NaTType")

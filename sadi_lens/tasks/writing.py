@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sadi_lens.types.chat_prompt import ChatPrompt
 from sadi_lens.types.checks import as_path, checked
-from sadi_lens.types.data import ChatPrompt, Sample, Task
+from sadi_lens.types.data import Sample, Task
 from sadi_lens.types.files import write_whole
 
 

@@ -10,20 +10,12 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from sadi_lens.types.base import SharedItemsError, brief_repr, require_one_of
+from sadi_lens.types.chat_prompt import ChatPrompt
 from sadi_lens.types.checks import require_fields
 from sadi_lens.types.wording import short
 
 SPLITS = ("pairs", "dev", "test")
 HALF_CHARACTER = re.compile("[\ud800-\udfff]")
-
-
-class ChatPrompt(str):
-    """A prompt that a chat template rendered: special tokens stand in its text, and the tokenizer adds none to it."""
-
-    __slots__ = ()
-
-    def __add__(self, answer: str) -> "ChatPrompt":
-        return ChatPrompt(str(self) + answer)
 
 
 @dataclass(frozen=True)

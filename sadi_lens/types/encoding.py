@@ -2,7 +2,8 @@
 
 A dict with text keys is ``{"dict": {...}}``, with other keys ``{"pairs": [[key, value], ...]}``; a list is
 ``{"list": [...]}``, a tuple a bare JSON list; a number that JSON lacks is ``{"float": "nan"}``, one of numpy
-``{"scalar": value, "dtype": ...}``; an object is its fields beside ``"type"``. Nothing is pickled.
+``{"scalar": value, "dtype": ...}``; a prompt in a chat template is ``{"chat": text}``; an object is its fields beside
+``"type"``. Nothing is pickled.
 """
 
 import importlib
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from sadi_lens.types.chat_prompt import ChatPrompt
 from sadi_lens.types.invariants import require_invariants
 
 MAX_DEPTH = 100
@@ -108,6 +110,8 @@ def encode(thing: Any, where: str, arrays: dict[str, np.ndarray] | None, depth: 
         return {"float": str(thing)}
     if thing is None or kind in (str, int, float, bool):
         return thing
+    if kind is ChatPrompt:
+        return {"chat": str(thing)}
 
     def inner(one: Any, name: Any) -> Any:
         return encode(one, f"{where}.{name}", arrays, depth + 1)
@@ -205,6 +209,8 @@ def _decode(values: Any, arrays: Mapping[str, np.ndarray]) -> Any:
             return [_decode(one, arrays) for one in values["list"]]
         case ["float"]:
             return _float(values["float"])
+        case ["chat"]:
+            return ChatPrompt(values["chat"])
         case ["dict"]:
             return {key: _decode(value, arrays) for key, value in values["dict"].items()}
         case ["pairs"]:

@@ -306,6 +306,68 @@ def test_what_no_model_makes_right_is_refused_before_one_is_loaded(
     assert not (tmp_path / "out").exists()
 
 
+def test_rows_of_ones_own_are_run_whatever_their_file_is_called(tmp_path, monkeypatch):
+    import sadi_lens as sl
+    from sadi_lens.apps._loading import Asked
+
+    monkeypatch.chdir(tmp_path)
+    invoke("task", "hints", "--out", "hints.jsonl", "--sizes", "12,10,14")
+    rows = (tmp_path / "hints.jsonl").read_text()
+    for name in ("suggest.jsonl", "hints.jsonl"):
+        (tmp_path / name).write_text(rows)
+        for asked in (Asked("tiny", name), Asked("tiny", data=tmp_path / name)):
+            _, task, notes = asked.load()
+            assert [one.prompt for one in task.test] == [
+                one.prompt for one in sl.load_task("hints").test[:14]
+            ]
+            assert not notes
+            assert not asked.neutral()
+    assert Asked("tiny").neutral()
+
+
+def test_a_demo_and_a_comparison_through_a_chat_template_end_with_their_results(tmp_path):
+    """The tokenizer adds a BOS token to plain text, and none to what its template has rendered."""
+    import shutil
+    from pathlib import Path
+
+    import sadi_lens as sl
+    from sadi_lens.types.chat_prompt import ChatPrompt
+    from sadi_lens.types.store import read_json
+
+    model, data = tmp_path / "chatty", tmp_path / "mine.jsonl"
+    shutil.copytree(Path(sl.__file__).parent / "models" / "tiny", model)
+    (model / "chat_template.jinja").write_text(
+        "{% for m in messages %}{% if m['role'] == 'user' %}{{ m['content'] }}\nAnswer:"
+        "{% else %} {{ m['content'] }}{% endif %}{% endfor %}"
+    )
+    invoke("task", "hints", "--out", data, "--sizes", "12,10,14")
+    own = ["--model", model, "--data", data, "--chat-template", "--no-png", "--n-null", 20]
+    done = invoke("demo", *own, "--out", tmp_path / "demo")
+    assert done.exit_code == 0, done.output
+    shifts = read_json(tmp_path / "demo" / "results.json")["shifts"]
+    assert {type(one) for one in shifts.prompts} == {ChatPrompt}
+    kept = {one.name.split("-")[0] for one in (tmp_path / "demo" / "steps").iterdir()}
+    assert {"differences", "scores", "sweep", "units", "where"} <= kept
+    names = "sadi-head,swapped-prompt,own-direction,own-norm"
+    done = invoke("compare", *own, "--methods", names, "--budget", 2, "--out", tmp_path / "all")
+    assert done.exit_code == 0, done.output
+    rows = read_json(tmp_path / "all" / "results.json")["comparison"].rows
+    assert {*names.split(",")} <= {row.label for row in rows}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["demo", "--data", ""], ["demo", "--data="], ["compare", "--out", ""], ["report", ""]],
+)
+def test_an_empty_path_is_not_the_folder_here(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.jsonl").write_text('{"prompt": "a", "target": " b"}')
+    done = invoke(*arguments)
+    assert done.exit_code == 2
+    assert "is empty" in done.output
+    assert [one.name for one in tmp_path.iterdir()] == ["mine.jsonl"]
+
+
 def test_a_comma_behind_the_last_method_is_none(tmp_path, monkeypatch):
     from sadi_lens.measure import comparing
 

@@ -358,3 +358,71 @@ def test_the_command_runs_a_file_and_refuses_a_wrong_one(tmp_path, monkeypatch, 
     wrong = CliRunner().invoke(app, ["run", str(tmp_path / "b.yaml")])
     assert wrong.exit_code == 1
     assert "did you mean 'tasks'" in " ".join(wrong.output.split())
+
+
+def own_rows(sl, path, start=0, pairs_of="pairs"):
+    """A file of the first rows of an embedded task; its pairs are of another split where that is named."""
+    task = sl.load_task("hints")
+    samples = [*task.dev[start : start + 8], *task.test[start : start + 8]]
+    rows = [
+        {"split": one.split, "prompt": one.prompt, "choices": one.choices, "answer": one.answer}
+        for one in samples
+    ]
+    pairs = [(one.prompt, one.positive, one.negative) for one in task.pairs[:8]]
+    if pairs_of == "test":
+        pairs = [
+            (one.prompt, one.choices[one.answer], one.choices[one.wrong[0]])
+            for one in task.test[:8]
+        ]
+    rows += [
+        {"prompt": prompt, "positive": right, "negative": wrong} for prompt, right, wrong in pairs
+    ]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return str(path)
+
+
+def test_a_finished_run_is_not_told_again_on_rows_that_have_changed(runs, tmp_path):
+    import sadi_lens as sl
+
+    data = tmp_path / "mine.jsonl"
+    mine = small(tasks=[own_rows(sl, data)], methods=["sadi"])
+    folder = runs(mine, tmp_path / "run")
+    rows = data.read_text().splitlines()
+    data.write_text("\n".join(rows[1:]))
+    with pytest.raises(ValueError, match=r"inputs that have changed \(task mine: "):
+        runs(mine, folder)
+    data.unlink()  # finished cells do not need them
+    runs(mine, folder)
+    data.write_text("\n".join(rows))
+    runs(mine, folder)
+
+
+def test_the_items_of_a_cell_that_was_run_again_are_its_own(runs, tmp_path):
+    import shutil
+
+    import pandas as pd
+
+    from sadi_lens.apps.experiments.folder import RunFolder
+
+    folder = runs(small(methods=["sadi"]), tmp_path / "run")
+    other = runs(small(methods=["sadi"], sizes={"pairs": 12, "dev": 10, "test": 8}), tmp_path / "o")
+    place = next(one for one in (folder / "items").iterdir() if "_own_" in one.name)
+    before = place.read_bytes()
+    # As where a cell was removed: the run wrote the file, of another cell of that name.
+    RunFolder(folder).write(place, (other / "items" / place.name).read_bytes())
+    shutil.rmtree(folder / "cells" / place.stem)
+    runs(small(methods=["sadi"]), folder)
+    assert place.read_bytes() == before
+    assert len(pd.read_parquet(place)) == 10
+
+
+def test_pairs_of_another_task_that_are_items_of_this_one_are_refused(runs, tmp_path):
+    import sadi_lens as sl
+
+    mine = own_rows(sl, tmp_path / "mine.jsonl")
+    theirs = own_rows(sl, tmp_path / "theirs.jsonl", start=20, pairs_of="test")
+    crossed = small(tasks=[mine, theirs], pair_tasks=["own", "theirs"], methods=["sadi"])
+    with pytest.raises(
+        ValueError, match="pair_tasks: pairs of 'theirs' are items of 'mine': pairs and test"
+    ):
+        runs(crossed, tmp_path / "run")

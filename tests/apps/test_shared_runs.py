@@ -182,6 +182,9 @@ def test_cells_of_other_inputs_are_not_put_in_one_table(runs, tmp_path):
         runs(tmp_path / name, mine, shard=(int(name == "two"), 2))
     for cell in (tmp_path / "two" / "cells").iterdir():
         shutil.copytree(cell, tmp_path / "one" / "cells" / cell.name, dirs_exist_ok=True)
+    with pytest.raises(ValueError, match=r"inputs that have changed \(task mine"):
+        runs(tmp_path / "one", mine, finish=True)
+    data.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     with pytest.raises(ValueError, match=r"was run on another task mine than this run.*remove it"):
         runs(tmp_path / "one", mine, finish=True)
     # Also where nothing is noted but in the cells.

@@ -233,6 +233,7 @@ def test_sadi_does_not_fit_the_steered_format(llama, scaling, differences, tmp_p
 def test_a_task_holds_the_samples_as_given_and_refuses_what_it_cannot_say(many, tmp_path):
     import sadi_lens as sl
     from sadi_lens.interop.lm_eval_files import export_lm_eval_task
+    from sadi_lens.types.chat_prompt import ChatPrompt
 
     task = export_lm_eval_task(many, tmp_path, name="words")
     assert task.name == "words.yaml"
@@ -244,6 +245,7 @@ def test_a_task_holds_the_samples_as_given_and_refuses_what_it_cannot_say(many, 
         export_lm_eval_task(many, tmp_path, name="words")
     for wrong, words in (
         (sl.Sample("a", target="b"), "needs choices"),
+        (sl.Sample(ChatPrompt("a"), ("b", "c"), 0), "in a chat template.* --apply_chat_template"),
         (sl.Sample("a ", ("b", "c"), 0), "spaces and line breaks at the end"),
         (sl.Sample("a\n", ("b", "c"), 0), "spaces and line breaks at the end"),
         (sl.Sample("2020-01-02", ("b", "c"), 0), "would read prompt '2020-01-02' as datetime"),

@@ -51,7 +51,7 @@ def test_what_items_share_and_are_called_is_part_of_the_call(llama, samples, cou
 
     import sadi_lens as sl
     from sadi_lens.measure.calls import journal
-    from sadi_lens.types.data import ChatPrompt
+    from sadi_lens.types.chat_prompt import ChatPrompt
 
     def changed(**values):
         return [replace(one, **values) for one in samples]
@@ -163,3 +163,34 @@ def test_a_journal_needs_a_place_where_it_can_write(tmp_path):
     with pytest.raises(TypeError, match="folder must be a path, got 5"), sl.measure.journal(5):
         pass
     assert (tmp_path / "mine").read_text() == "mine"
+
+
+@pytest.mark.parametrize("is_foreign", [False, True])
+def test_a_step_that_another_process_has_finished_meanwhile_is_the_same(
+    is_foreign, tmp_path, monkeypatch
+):
+    """Both found none and saved; the second command in the same folder broke off."""
+    from sadi_lens.measure import calls
+    from sadi_lens.types import store
+
+    def step(value):
+        return calls.kept("step", lambda: {"of": 1}, lambda: value)
+
+    first = store._write_first
+
+    def other(path, *rest):
+        if is_foreign:
+            path.mkdir(parents=True)
+            (path / "mine.txt").write_text("mine")
+        else:
+            first(path, *rest)
+        first(path, *rest)
+
+    monkeypatch.setattr(store, "_write_first", other)
+    with calls.journal(tmp_path):
+        if is_foreign:
+            with pytest.raises((ValueError, OSError), match="step-"):
+                step(3)
+            assert next(tmp_path.glob("*/mine.txt")).read_text() == "mine"
+        else:
+            assert (step(3), step(4)) == (3, 3)

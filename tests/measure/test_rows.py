@@ -104,7 +104,7 @@ def test_neither_row_touches_a_chat_template(llama):
     import sadi_lens as sl
     from sadi_lens.measure.methods import Material, UnavailableError
     from sadi_lens.measure.methods.prompting import few_shot
-    from sadi_lens.types.data import ChatPrompt
+    from sadi_lens.types.chat_prompt import ChatPrompt
 
     chat = Material(llama, (sl.ContrastivePair(ChatPrompt("the ball is"), " red", " blue"),))
     for make in (few_shot, sl.measure.prompting().candidates):

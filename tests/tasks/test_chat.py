@@ -189,3 +189,19 @@ def test_half_a_message_and_arguments_that_are_set_here_are_refused(task, argume
 
     with pytest.raises(ValueError, match=words):
         sl.tasks.with_chat_template(task, _tokenizer(CHATML), **arguments)
+
+
+def test_a_rendered_prompt_stays_one_behind_a_text_and_when_it_is_saved(task, tmp_path):
+    import sadi_lens as sl
+    from sadi_lens.types.chat_prompt import ChatPrompt
+    from sadi_lens.types.store import read_json, write_json
+
+    prompt = sl.tasks.with_chat_template(task, _tokenizer(CHATML)).test[0].prompt
+    for one in ("" + prompt, "before " + prompt, prompt + " behind"):
+        assert type(one) is ChatPrompt
+    assert "before " + prompt == f"before {prompt}"
+    sl.save([prompt, str(prompt)], tmp_path / "saved")
+    write_json({"prompts": [prompt, str(prompt)]}, tmp_path / "results.json")
+    for found in (sl.load(tmp_path / "saved"), read_json(tmp_path / "results.json")["prompts"]):
+        assert found == [prompt, prompt]
+        assert [type(one) for one in found] == [ChatPrompt, str]

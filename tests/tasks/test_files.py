@@ -269,6 +269,17 @@ def test_a_wrong_field_is_named_with_its_row(row, message):
             "field limit .131072.; write .* JSONL",
         ),
         ("a.csv", b"prompt,prompt\na,b\n", "line 1: the column 'prompt' stands twice"),
+        (
+            "a.csv",
+            b'prompt, positive, negative\n"a", " b", " c"\n',
+            "line 2: a cell begins with a space and a quote mark: ' \" b\"'. Leave out the space",
+        ),
+        ("a.csv", b'prompt,target\n "a",b\n', "line 2: a cell begins with a space and a quote"),
+        (
+            "a.tsv",
+            b'prompt\tpositive\tnegative\n"x is\t a\t b\n y"\t c\t d\n',
+            "line 3: a quote mark opens a cell that holds further columns and lines",
+        ),
         ("a.csv", b"", "task 'a' has no rows: .*a.csv holds none"),
         (
             "a.csv",
@@ -399,6 +410,66 @@ def test_half_of_a_character_is_refused_with_its_line(tmp_path):
         sl.load_task(path, name="\ud800")
 
 
+def test_quote_marks_that_belong_to_a_text_are_kept(tmp_path):
+    import sadi_lens as sl
+
+    path = tmp_path / "a.csv"
+    path.write_text(
+        'prompt,positive,negative\n"a\nb"," ""c"""," ""d"", e"\nf, 5" g, h\n', encoding="utf-8"
+    )
+    one, two = sl.load_task(path).pairs
+    assert (one.prompt, one.positive, one.negative) == ("a\nb", ' "c"', ' "d", e')
+    assert (two.positive, two.negative) == (' 5" g', " h")
+
+
+@pytest.mark.parametrize("where", ["cluster", "group"])
+def test_a_cluster_is_one_name_and_a_number_reads_alike_however_it_is_written(where):
+    import sadi_lens as sl
+
+    def names(*values):
+        rows = [
+            {"prompt": f"a{place}", "target": " b", where: value}
+            for place, value in enumerate(values)
+        ]
+        return [getattr(one, where) for one in sl.load_task(rows).test]
+
+    numbers = [3, 3.0, "3", np.int64(3), np.float32(3)]
+    assert names(*numbers, None, float("nan"), 2.5) == [*["3"] * 5, None, None, "2.5"]
+    with pytest.raises(ValueError, match=rf"row 1: {where} must be one name, got \['a', 'b'\]"):
+        names("a", ["a", "b"])
+
+
+@pytest.mark.parametrize("blank", ["", " "])
+def test_a_blank_cluster_does_not_make_one_draw_of_all_rows(blank):
+    import sadi_lens as sl
+
+    for row in ({"target": " b"}, {"positive": " b", "negative": " c"}):
+        with pytest.raises(ValueError, match=r"row 0: cluster must not be blank, got .* leave it"):
+            sl.load_task([{"prompt": "a", **row, "cluster": blank}])
+
+
+def test_rows_that_contradict_each_other_are_said():
+    import warnings
+
+    import sadi_lens as sl
+
+    item = {"prompt": "Snow is", "choices": [" white", " black", " red"], "answer": 0}
+    turned = {**item, "choices": [" red", " black", " white"], "answer": 1}
+    words = "another answer than an earlier one to the same: 1, first row 1 and row 0"
+    pair = {"prompt": "Snow is", "positive": " white", "negative": " black"}
+    with pytest.warns(UserWarning, match=words):
+        sl.load_task([item, turned])
+    with pytest.warns(UserWarning, match=words):
+        sl.load_task([pair, {**pair, "positive": " black", "negative": " white"}])
+    with pytest.warns(UserWarning, match="row of their split again: 1, first row 1 = row 0"):
+        sl.load_task([pair, pair])
+    dev = {"prompt": "Coal is", "choices": [" black", " red"], "answer": 0, "split": "dev"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sl.load_task([{**item, "also_right": [1]}, turned])
+        sl.load_task([pair, {**pair, "negative": " red"}, {**dev, "split": "test"}])
+
+
 def test_a_row_that_stands_twice_in_a_split_is_said():
     import warnings
 
@@ -415,3 +486,30 @@ def test_a_row_that_stands_twice_in_a_split_is_said():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(sl.load_task(rows(cluster="snow")).test) == 3
+
+
+def test_a_part_called_as_a_split_is_that_split_whatever_its_rows_leave_out(tmp_path):
+    import sadi_lens as sl
+
+    bare = {"prompt": "Snow is", "choices": [" white", " black"], "answer": 0}
+    for row in (bare, {**bare, "split": None}, {**bare, "split": "dev"}):
+        for parts in ({"dev": [row]}, {"dev": [row], "test": [{**bare, "prompt": "Coal is"}]}):
+            assert [one.prompt for one in sl.load_task(parts).dev] == ["Snow is"]
+            assert [one.prompt for one in sl.load_task(parts, split="dev").dev] == ["Snow is"]
+            (tmp_path / "dev.jsonl").write_text(json.dumps(row))
+            assert [one.prompt for one in sl.load_task(tmp_path).dev] == ["Snow is"]
+    with pytest.raises(
+        ValueError, match=r"row 0: the row says split 'test' and stands in .* 'dev'"
+    ):
+        sl.load_task({"dev": [{**bare, "split": "test"}]})
+
+
+def test_a_name_of_a_task_is_that_task_also_beside_a_folder_called_so(tmp_path, monkeypatch):
+    import sadi_lens as sl
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hints").mkdir()
+    (tmp_path / "hints" / "test.jsonl").write_text('{"prompt": "a", "target": " b"}')
+    with pytest.warns(UserWarning, match="'hints' is the task of that name; .* write './hints'"):
+        assert len(sl.load_task("hints").pairs) == 240
+    assert [one.prompt for one in sl.load_task("./hints").test] == ["a"]

@@ -14,8 +14,9 @@ from sadi_lens.apps.experiments.cells import UNSTEERED, Cell, cells_of
 from sadi_lens.apps.experiments.experiment import Experiment, grid_method
 from sadi_lens.apps.experiments.figures import figures_of
 from sadi_lens.apps.experiments.folder import RunFolder
+from sadi_lens.apps.experiments.items import write_items
 from sadi_lens.apps.experiments.prepare import Inputs
-from sadi_lens.apps.experiments.report import write_items, write_report
+from sadi_lens.apps.experiments.report import write_report
 from sadi_lens.engine.generation import generate
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.measure.calls import Settings, chance_of
@@ -80,6 +81,7 @@ def run_experiment(
         if finish:
             _require_done(folder, cells, experiment)
         inputs = Inputs(experiment, folder)
+        inputs.require_unchanged()
         left = [cell for cell in own if not folder.is_done(cell.id)]
         for cell in left:
             require_folder(folder.cell(cell.id))

@@ -1,5 +1,6 @@
 """Models, tasks and pairs of an experiment, made once and kept while cells need them."""
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from sadi_lens.models import load_model
 from sadi_lens.tasks import balance_pairs, make_pairs, with_chat_template, with_examples
 from sadi_lens.tasks.contrast import balance_warning, right_answer
 from sadi_lens.tasks.files import read_lines
+from sadi_lens.types.base import SharedItemsError
 from sadi_lens.types.checks import as_path
 from sadi_lens.types.data import ContrastivePair, Sample, Task, samples_hash
 from sadi_lens.types.model import HookedModel, ModelInfo
@@ -56,6 +58,37 @@ class Inputs:
         """The model alone: nothing is written."""
         return self._keep("loaded", name, lambda: load_model(name))
 
+    def require_unchanged(self) -> None:
+        """Refuse rows and texts of one's own that are others than those that finished cells were made from.
+
+        What is not on this machine (any more) is not asked for: finished cells do not need it.
+
+        Raises:
+            ValueError: With what changed.
+        """
+        one, noted = self.experiment, self.folder.inputs()
+        for spec in one.tasks:
+            place = spec.name if spec.is_file else spec.data or one.data
+            if f"task {spec.label}" in noted and place and as_path("data", place).exists():
+                with contextlib.suppress(FileNotFoundError):
+                    self._add("task", spec.label, task_hash(spec.load(one.data)))
+        for name, note in (
+            ("toxic_texts", self._toxic_texts),
+            ("classifier", self._note_classifier),
+        ):
+            place = getattr(one, name)
+            if f"{name} {place}" in noted and as_path(name, place).exists():
+                note(place)
+
+    def _toxic_texts(self, path: str) -> list[str]:
+        texts = read_lines(as_path("toxic_texts", path))
+        self._add("toxic_texts", path, sha256(json.dumps(texts).encode())[:16])
+        return texts
+
+    def _note_classifier(self, folder: str) -> None:
+        hashes = files_of(as_path("classifier", folder))
+        self._add("classifier", folder, sha256(json.dumps(hashes).encode())[:16])
+
     def classifier(self) -> Classifier | None:
         """The toxicity classifier, if there is one."""
         folder = self.experiment.classifier
@@ -63,8 +96,7 @@ class Inputs:
             return None
 
         def make() -> Classifier:
-            hashes = files_of(as_path("classifier", folder))
-            self._add("classifier", folder, sha256(json.dumps(hashes).encode())[:16])
+            self._note_classifier(folder)
             return load_classifier(folder)
 
         return self._keep("classifier", folder, make)
@@ -84,7 +116,7 @@ class Inputs:
 
     def task(self, cell: Cell) -> tuple[Task, dict[str, int]]:
         """The task as the model reads it, and how many items of each split it could not read."""
-        spec = next(one for one in self.experiment.tasks if one.label == cell.task)
+        spec = self._spec(cell.task)
         key = (cell.model, spec, cell.shots, cell.seed if cell.shots else None)
         return self._keep("task", key, lambda: self._task(cell, spec))
 
@@ -114,6 +146,21 @@ class Inputs:
         prompts = task.prompts[: self.experiment.sizes.get("test")]
         return replace(task, **parts, prompts=prompts), dropped
 
+    def _spec(self, label: str) -> TaskSpec:
+        """A task of the experiment, or an embedded one."""
+        known = {one.label: one for one in self.experiment.tasks}
+        return known.get(label) or TaskSpec(label)
+
+    def _require_apart(self, task: str, other: TaskSpec) -> None:
+        """Refuse pairs of another task that stand in dev or test of the own one."""
+        own, pairs = (one.load(self.experiment.data) for one in (self._spec(task), other))
+        try:
+            replace(own, pairs=pairs.pairs, pair_items=pairs.pair_items)
+        except SharedItemsError as error:
+            raise ValueError(
+                f"pair_tasks: pairs of {other.label!r} are items of {task!r}: {error}"
+            ) from error
+
     def pairs(self, cell: Cell) -> tuple[ContrastivePair, ...]:
         """The pairs of a cell, with its kind of negatives, drawn by its seed."""
         return self._keep("pairs", cell.pairs_key, lambda: self._pairs(cell))
@@ -121,8 +168,8 @@ class Inputs:
     def _pairs(self, cell: Cell) -> tuple[ContrastivePair, ...]:
         source, _ = self.task(cell)
         if cell.pair_task != OWN:
-            known = {one.label: one for one in self.experiment.tasks}
-            spec = known.get(cell.pair_task) or TaskSpec(cell.pair_task)
+            spec = self._spec(cell.pair_task)
+            self._require_apart(cell.task, spec)
             source, _ = self._task(replace(cell, task=spec.label, shots=0), spec)
         pairs = source.pairs
         if cell.negatives != GIVEN:
@@ -137,8 +184,7 @@ class Inputs:
                 scores = evaluate(self.model(cell.model), items, progress=False).choice_scores
             texts: list[str] = []
             if cell.negatives == "toxic" and (path := self.experiment.toxic_texts):
-                texts = read_lines(as_path("toxic_texts", path))
-                self._add("toxic_texts", path, sha256(json.dumps(texts).encode())[:16])
+                texts = self._toxic_texts(path)
             pairs = make_pairs(
                 items, cell.negatives, seed=cell.seed, choice_scores=scores, texts=texts
             )

@@ -9,13 +9,13 @@ import numpy as np
 from sadi_lens.apps.experiments.cells import UNSTEERED, Cell, base_of
 from sadi_lens.apps.experiments.experiment import Experiment, grid_method
 from sadi_lens.apps.experiments.folder import RunFolder
+from sadi_lens.apps.experiments.items import held_of, items_of, parquet, write_items
 from sadi_lens.measure.methods import METHODS
 from sadi_lens.tasks.published import beside
 from sadi_lens.types.paired import mcnemar_p, paired_interval
 from sadi_lens.types.results import Evaluation
 from sadi_lens.types.results.table import interval_text, number_text, p_text, points_text
 from sadi_lens.types.stats import Interval, mean_error
-from sadi_lens.types.store import load
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,55 +26,13 @@ AXES = (
 )  # fmt: skip
 
 
-def write_items(folder: RunFolder, cell: Cell) -> None:
-    """Write the per-item results of a finished cell as Parquet, unless the file exists."""
-    path = folder.path / "items" / f"{cell.id}.parquet"
-    if not folder.is_ours(path):
-        folder.write(path, _parquet(_items(cell, _held(folder, cell))))
-
-
-def _held(folder: RunFolder, cell: Cell) -> Any:
-    try:
-        return load(folder.cell(cell.id))
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{error}. Remove {folder.cell(cell.id)} and run again") from error
-
-
-def _parquet(frame: "pd.DataFrame") -> bytes:
-    data: Any = frame.to_parquet(
-        None, index=False
-    )  # without a place it returns what it would write
-    return data
-
-
-def _items(cell: Cell, found: dict[str, Any]) -> "pd.DataFrame":
-    import pandas as pd
-
-    axes = {key: str(value) for key, value in asdict(cell).items()}
-    parts: list[pd.DataFrame] = []
-    for scoring, one in (found.get("test") or {}).items():
-        columns: dict[str, Any] = {
-            **axes,
-            "scoring": scoring,
-            "item": np.arange(one.n),
-            "correct": one.correct,
-            "margin": one.margins,
-            "valid": one.valid,
-            "text": np.array(one.texts or [""] * one.n, dtype=object),
-        }
-        for name, values in (found.get("truthful") or {}).items():
-            columns[name] = values if scoring == "sum" else np.full(one.n, np.nan)
-        parts.append(pd.DataFrame(columns))
-    return pd.concat(parts) if parts else pd.DataFrame({key: [] for key in axes})
-
-
 def write_report(
     experiment: Experiment, folder: RunFolder, cells: Sequence[Cell]
 ) -> "tuple[dict[Cell, dict[str, Any]], dict[str, pd.DataFrame]]":
     """``items.parquet``, ``results.csv`` and what else there is, ``report.md``; the cells and tables for figures."""
     import pandas as pd
 
-    found, inputs = {cell: _held(folder, cell) for cell in cells}, folder.inputs()
+    found, inputs = {cell: held_of(folder, cell) for cell in cells}, folder.inputs()
     for cell, one in found.items():
         held = one if isinstance(one, dict) else {}
         if held.get("cell") != asdict(cell) or not {"test", "open"} & held.keys():
@@ -92,10 +50,12 @@ def write_report(
                     f"{folder.cell(cell.id)} was run on another {name} than this run ({fingerprint}, here "
                     f"{inputs[name]}); remove it and run again"
                 )
-    frames = [part for part in (_items(cell, found[cell]) for cell in cells) if len(part)]
-    if frames:
+    parts = {cell: items_of(cell, found[cell]) for cell in cells}
+    for cell, part in parts.items():
+        write_items(folder, cell, part)
+    if frames := [part for part in parts.values() if len(part)]:
         items = pd.concat(frames, ignore_index=True)
-        folder.write(folder.path / "items.parquet", _parquet(items))
+        folder.write(folder.path / "items.parquet", parquet(items))
     tables: dict[str, pd.DataFrame] = {}
     results = results_table(experiment, found)
     if len(results):

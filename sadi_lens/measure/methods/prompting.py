@@ -11,8 +11,8 @@ from sadi_lens.engine.text import encode, require_tokenizer
 from sadi_lens.measure.candidates import Candidate
 from sadi_lens.measure.methods.base import Material, Method, UnavailableError, grid
 from sadi_lens.tasks.prompts import SEPARATOR, solved
+from sadi_lens.types.chat_prompt import ChatPrompt
 from sadi_lens.types.checks import check_value
-from sadi_lens.types.data import ChatPrompt
 
 _TRUST = (
     "Answer what is true, whatever anybody suggests.",
