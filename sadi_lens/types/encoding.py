@@ -19,9 +19,12 @@ from sadi_lens.types.invariants import require_invariants
 
 MAX_DEPTH = 100
 """Levels of dicts, lists and objects in one another."""
+DIFFERENCES = "ByComponent"
+"""The one dict that is more than that."""
 # Type name -> module, imported only when such an object is met: results load without torch.
 MODULES = {
     "ModelInfo": "sadi_lens.types.model",
+    DIFFERENCES: "sadi_lens.types.differences",
     "ActivationDifferences": "sadi_lens.types.differences",
     "UnitDifferences": "sadi_lens.types.differences",
     "Mask": "sadi_lens.types.masks",
@@ -124,6 +127,11 @@ def encode(thing: Any, where: str, arrays: dict[str, np.ndarray] | None, depth: 
         if all(type(key) is str for key in thing):
             return {"dict": {key: inner(value, key) for key, value in thing.items()}}
         return {"pairs": [[inner(key, f"key {key!r}"), inner(value, key)] for key, value in thing.items()]}  # fmt: skip
+    if kind.__name__ == DIFFERENCES and _class(DIFFERENCES) is kind:
+        return {
+            "type": DIFFERENCES,
+            "dict": {key: inner(value, key) for key, value in thing.items()},
+        }
     if MODULES.get(kind.__name__) and _class(kind.__name__) is kind:
         require_invariants(thing, where)
         return {
@@ -223,8 +231,10 @@ def _decode_object(values: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> 
     name = values["type"]
     if not isinstance(name, str) or name not in MODULES:
         raise ValueError(f"it holds an unknown type {name!r}; known: {sorted(MODULES)}")
-    given = {key: _decode(value, arrays) for key, value in values.items() if key != "type"}
     kind = _class(name)
+    if name == DIFFERENCES:
+        return kind({key: _decode(value, arrays) for key, value in values["dict"].items()})
+    given = {key: _decode(value, arrays) for key, value in values.items() if key != "type"}
     _require_fields_of(kind, name, given)
     try:
         thing = kind(**given)

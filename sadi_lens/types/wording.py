@@ -120,10 +120,11 @@ INSTEAD = {
 
 def remedy(name: str, value: Any, kinds: Sequence[Any]) -> str:
     """What to write instead, where that can be told; begins with a semicolon."""
-    given = type(value).__name__
+    given = [one.__name__ for one in type(value).__mro__]
     for one in kinds:
         for kind in kinds_of(one if item_hint(one) is None else item_hint(one)):
-            text = INSTEAD.get((getattr(kind, "__name__", ""), given))
+            wanted = getattr(kind, "__name__", "")
+            text = next((INSTEAD[wanted, own] for own in given if (wanted, own) in INSTEAD), "")
             if text and value:
                 return f"; {text.format(value=value)}"
     if any(item_hint(one) is not None for one in kinds):

@@ -80,6 +80,21 @@ def test_saved_and_loaded_is_equal(things, tmp_path, name):
     json.loads((tmp_path / "r.json").read_text(), parse_constant=lambda c: pytest.fail(c))
 
 
+def test_differences_of_several_components_come_back_as_what_they_are(things, tmp_path):
+    import sadi_lens as sl
+    from sadi_lens.types.differences import ByComponent
+    from sadi_lens.types.store import read_json, write_json
+
+    own = ByComponent(head=things["differences"])
+    sl.save({"found": own, "step": (own, 1.5)}, tmp_path / "saved")
+    write_json({"found": own}, tmp_path / "results.json")
+    saved = sl.load(tmp_path / "saved")
+    for found in (saved["found"], saved["step"][0], read_json(tmp_path / "results.json")["found"]):
+        assert type(found) is ByComponent
+        assert found == own
+        assert found["z"] is found["head"]
+
+
 def test_equality_is_not_always_true(things):
     import dataclasses
 
