@@ -179,6 +179,22 @@ def test_strength_zero_is_the_identity_bit_for_bit(
     )
 
 
+@pytest.mark.parametrize(("kind", "component"), CASES)
+def test_numbers_do_not_depend_on_the_callers_default_dtype_or_autocast(
+    llama, samples, build, settings_of_torch, kind, component
+):
+    import numpy as np
+
+    import sadi_lens as sl
+
+    one = build(kind, component, strength=0.7371)
+    run = lambda: sl.evaluate(llama, samples, [None, one], progress=False)  # noqa: E731
+    wanted = run()
+    with settings_of_torch():
+        for found, own in zip(run(), wanted, strict=True):
+            np.testing.assert_array_equal(found.choice_scores, own.choice_scores)
+
+
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_an_empty_mask_is_the_identity(llama, samples, engine, component):
     import numpy as np
