@@ -1,7 +1,9 @@
 """Fixtures. sadi_lens is imported inside them, so that the shape checker, where asked for, is installed first."""
 
+import contextlib
 import gc
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -98,6 +100,27 @@ def differences(llama, pairs):
     import sadi_lens as sl
 
     return sl.activation_differences(llama, pairs, progress=False, task="words")
+
+
+@pytest.fixture(params=["bfloat16 by default", "float64 by default", "autocast"])
+def settings_of_torch(request):
+    """What a caller may have set for code of their own, as a context."""
+    import torch
+
+    @contextlib.contextmanager
+    def with_default(dtype):
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(dtype)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)
+
+    return {
+        "bfloat16 by default": partial(with_default, torch.bfloat16),
+        "float64 by default": partial(with_default, torch.float64),
+        "autocast": partial(torch.autocast, "cpu", dtype=torch.bfloat16),
+    }[request.param]
 
 
 @pytest.fixture

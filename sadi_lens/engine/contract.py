@@ -135,7 +135,8 @@ class Peaks:
         worst = {site: float(one.max()) for site, one in peaks.items()}
         past = {site: one for site, one in worst.items() if not one <= LARGEST}
         endless = [layer for (_, layer), one in past.items() if not one < math.inf]
-        rows = torch.zeros(max((one.shape for one in peaks.values()), key=math.prod), device=device)
+        shape = max((one.shape for one in peaks.values()), key=math.prod)
+        rows = torch.zeros(shape, dtype=torch.int32, device=device)
         for (_, layer), one in peaks.items():  # copies of a tree join layer by layer
             began = layer == min(endless, default=layer)
             over = ~(one <= LARGEST) if began else (one > LARGEST) & one.isfinite()

@@ -16,16 +16,17 @@ import inspect
 import logging
 import threading
 from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from sadi_lens.engine.hooks import FlatHook, attached, on_point, require_eval, weights_in_use
-from sadi_lens.engine.passes import rope_boundary
+from sadi_lens.engine.passes import device_of, rope_boundary
 from sadi_lens.engine.twin import Site, computes_the_same, sites_of, takes_trees
 from sadi_lens.types.model import HookedModel, Kept, ModelInfo, gate_hook, hook_name
 
@@ -94,8 +95,8 @@ _inherited: ContextVar[tuple[Hold, ...]] = ContextVar("_inherited", default=())
 
 
 @contextmanager
-def owned(model: HookedModel, steered_by: str = "") -> Generator[Hold]:
-    """The model for this thread or task alone.
+def owned(model: HookedModel, steered_by: str = "", *, for_user: bool = False) -> Generator[Hold]:
+    """The model for this thread or task alone, in ``own_dtype`` unless passes are the user's own (``for_user``).
 
     Raises:
         RuntimeError: If another task of this thread has it, or (without ``steered_by``) this one steers it.
@@ -113,12 +114,24 @@ def owned(model: HookedModel, steered_by: str = "") -> Generator[Hold]:
         holds.append(mine)
     _inherited.set((*_inherited.get(), mine))
     try:
-        yield mine
+        with nullcontext() if for_user else own_dtype(model):
+            yield mine
     finally:
         _inherited.set(tuple(one for one in _inherited.get() if one is not mine))
         with _changed:
             holds.remove(mine)
             _changed.notify_all()
+
+
+@contextmanager
+def own_dtype(model: HookedModel) -> Generator[None]:
+    """No ``torch.autocast`` of the caller: what is measured runs in the model's own dtype, as its result says."""
+    kind = device_of(model).type
+    if not torch.is_autocast_enabled(kind):
+        yield
+        return
+    with torch.autocast(kind, enabled=False):
+        yield
 
 
 def _task() -> Any:
@@ -139,16 +152,21 @@ class Runner:
 
     @contextmanager
     def attach(
-        self, hooks: Sequence[tuple[str, int, FlatHook]], steered_by: str = ""
+        self,
+        hooks: Sequence[tuple[str, int, FlatHook]],
+        steered_by: str = "",
+        *,
+        for_user: bool = False,
     ) -> Generator[Hold]:
         """(component, layer, hook) on for the duration, in this order, then exactly these off again.
 
         Args:
             hooks: May be none: also a clean pass wants the model for itself.
             steered_by: Label of what they do, where they stay on for whatever passes come.
+            for_user: See ``owned``.
         """
         with (
-            owned(self.model, steered_by) as hold,
+            owned(self.model, steered_by, for_user=for_user) as hold,
             self._hooked(hooks, hold),
         ):
             yield hold

@@ -38,6 +38,7 @@ def applied(
     after: Sequence[tuple[str, int, FlatHook]] = (),
     steered_by: str = "",
     refuses: bool = False,
+    for_user: bool = False,
 ) -> Generator[None]:
     """Interventions on a model, one a row, with other hooks before and after them; see ``Runner.attach``.
 
@@ -52,7 +53,7 @@ def applied(
     edits = Edits(interventions, which, n_heads=runner.info.n_heads)
     hooks = edits.hooks(tracker)
     steered_by = steered_by if hooks else ""
-    with runner.attach([*before, *hooks, *after], steered_by) as hold:
+    with runner.attach([*before, *hooks, *after], steered_by, for_user=for_user) as hold:
         if not hooks:
             yield
             return
@@ -206,7 +207,8 @@ def steer(
 
     def apply() -> AbstractContextManager[None]:
         tracker = PositionTracker(position, prompt_lengths=prompt_lengths)
-        return applied(Runner(model), [intervention], tracker, steered_by=steered_by, refuses=True)
+        options: dict[str, Any] = {"refuses": True, "for_user": True}
+        return applied(Runner(model), [intervention], tracker, steered_by=steered_by, **options)
 
     return _Steered(model, apply)
 

@@ -180,7 +180,7 @@ def require_plain_heads(model: HookedModel, prompt: Sequence[int]) -> None:
         z = seen["head", layer][:, -1].flatten(1).float()
         rows = input_rows(module).to(z.device)
         bias = getattr(module, "bias", None)
-        shift = torch.zeros(rows.shape[1], device=z.device) if bias is None else bias.float()
+        shift = z.new_zeros(rows.shape[1]) if bias is None else bias.float()
         added = seen["attention", layer][:, -1].float()
         if (off := _off(added, z @ rows + shift, z.abs() @ rows.abs() + shift.abs())) is not None:
             raise ValueError(

@@ -38,7 +38,7 @@ from sadi_lens.engine.passes import (
 )
 from sadi_lens.engine.positions import Positions, PositionTracker
 from sadi_lens.engine.prefix import TreePositions, prefill, run_copies, run_rows
-from sadi_lens.engine.runner import RawRunner, Runner, runner_of
+from sadi_lens.engine.runner import RawRunner, Runner, own_dtype, runner_of
 from sadi_lens.engine.scoring import padded_answers, read_answers
 from sadi_lens.engine.text import EncodedItem, encode_item
 from sadi_lens.types.base import DEFAULT_POSITION, NotFiniteError, require_one_of
@@ -273,12 +273,12 @@ def _margins(
 
 @contextmanager
 def frozen(model: HookedModel) -> Generator[None]:
-    """Gradients on, but none for the parameters; every flag as it was afterwards."""
+    """Gradients on, but none for the parameters; every flag as it was afterwards. All in ``own_dtype``."""
     trained = [one for one in model.original_model.parameters() if one.requires_grad]
     try:
         for parameter in trained:
             parameter.requires_grad_(False)
-        with torch.inference_mode(False), torch.enable_grad():
+        with own_dtype(model), torch.inference_mode(False), torch.enable_grad():
             yield
     finally:
         for parameter in trained:

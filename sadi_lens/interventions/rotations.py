@@ -154,7 +154,7 @@ class HouseholderRotation(_Rotation):
         return f"HPR: {self.component}, layer {self.layer}, strength {self.strength:g}"
 
     def _angle(self, cosine: Tensor) -> Tensor:
-        return torch.where(cosine < 0, self.strength * self.angle, 0.0)
+        return (cosine < 0).to(cosine.dtype) * (self.strength * self.angle)
 
 
 @dataclass(frozen=True, eq=False)

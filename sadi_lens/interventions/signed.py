@@ -109,8 +109,9 @@ class SignedScaling(Masked, Placing):
         if self.component == "head":
             agreement = agreement.sum(dim=-1, keepdim=True)
         other = {"leave": 1.0, "damp": 1 / (1 + self.strength), "reverse": 1 - self.strength}
-        factor = torch.where(agreement > 0, 1 + self.strength, other[self.opposed])
-        factor = torch.where(agreement == 0, 1.0, factor)
+        factor = torch.full_like(agreement, other[self.opposed])
+        factor = factor.masked_fill(agreement > 0, 1 + self.strength)
+        factor = factor.masked_fill(agreement == 0, 1.0)
         chosen = self.mask.selected[layer][:, None]
         selected = self.placed(
             ("selected", layer),

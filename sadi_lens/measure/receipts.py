@@ -15,7 +15,7 @@ from sadi_lens.engine.hooks import FlatHook, require_eval
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.passes import device_of, pad_id, pad_left
 from sadi_lens.engine.prompts import encode_prompt
-from sadi_lens.engine.runner import runner_of
+from sadi_lens.engine.runner import own_dtype, runner_of
 from sadi_lens.engine.steering import steer
 from sadi_lens.engine.text import require_tokenizer
 from sadi_lens.types.base import DEFAULT_POSITION
@@ -219,6 +219,10 @@ class _Runs:
 
     def logits(self, way: str, intervention: Intervention | None) -> Tensor:
         """``way``: ``"single"``, ``"left"`` or ``"right"`` (padding), ``"cached"``."""
+        with own_dtype(self.model):
+            return self._logits(way, intervention)
+
+    def _logits(self, way: str, intervention: Intervention | None) -> Tensor:
         if way == "cached":
             return self._cached(intervention)
         if way == "single":

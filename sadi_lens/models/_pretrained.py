@@ -17,6 +17,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
+from sadi_lens.engine.runner import own_dtype
 from sadi_lens.models._boot import (
     attach_tokenizer,
     boot_twin,
@@ -109,7 +110,8 @@ def bridge_from(
 
 def _check(bridge: Any, model: Any, notes: list[str]) -> SelfCheck:
     raw = bridge.__dict__["raw_model"]
-    check = self_check(bridge, eager_twin(model), raw)
+    with own_dtype(bridge):
+        check = self_check(bridge, eager_twin(model), raw)
     if not check.default_attention <= check.tolerance:
         # Falcon with alibi (falcon-rw), transformers 5.23: eager attention adds the position bias twice (measured:
         # halving it gives sdpa's logits to 2e-6), and TransformerLens computes what eager does.

@@ -67,7 +67,7 @@ CONSTANT, EVIDENCE_VALUE, EVIDENCE_KEY, BOS_KEY, ASKS, SAID_VALUE, SAID_KEY, QUE
 BACKGROUND = slice(9, 21)
 ANSWER_DIM, DEAD_DIM, PULL_DIM = PLANTED["hidden"][1], DECOY["hidden"][1], 23
 CARRIERS = range(24, 32)
-CARRIER_SIGNS = torch.tensor([1.0, -1.0] * 4)
+CARRIER_SIGNS = torch.tensor([1.0, -1.0] * 4, dtype=torch.float32)
 PULL_HEAD = (0, 6)
 SCORE = 64.0
 FLAG = 2.0**-5
@@ -136,7 +136,7 @@ def _planted_llama(seed: int) -> Any:
         eos_token_id=VOCAB.index("</s>"),
     )
     with torch.random.fork_rng(devices=[]):  # building draws weights that are then overwritten
-        model = LlamaForCausalLM(config).eval()
+        model = LlamaForCausalLM(config).float().eval()  # whatever dtype is the default
     model.name_or_path = "planted"
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
@@ -150,7 +150,8 @@ def _planted_llama(seed: int) -> Any:
 
 def _fill_embeddings(model: Any, generator: torch.Generator) -> None:
     embedding: Tensor = model.model.embed_tokens.weight
-    background = torch.randn((len(VOCAB), BACKGROUND.stop - BACKGROUND.start), generator=generator)
+    shape = (len(VOCAB), BACKGROUND.stop - BACKGROUND.start)
+    background = torch.randn(shape, generator=generator, dtype=torch.float32)
     background[VOCAB.index("no")] = background[VOCAB.index("yes")]
     embedding[:, BACKGROUND] = background / 2
     embedding[:, CONSTANT] = 1.0
@@ -180,7 +181,8 @@ def _fill_background(model: Any, generator: torch.Generator) -> None:
     width = BACKGROUND.stop - BACKGROUND.start
 
     def draw(rows: int, columns: int) -> Tensor:
-        return torch.randn((rows, columns), generator=generator) / math.sqrt(columns)
+        drawn = torch.randn((rows, columns), generator=generator, dtype=torch.float32)
+        return drawn / math.sqrt(columns)
 
     for layer in model.model.layers:
         attention, mlp = layer.self_attn, layer.mlp

@@ -1,7 +1,8 @@
 """What a published data set is to sadi_lens: where its rows are, and how a row becomes an item."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from sadi_lens.types.data import Sample
@@ -69,6 +70,21 @@ def text_of(row: Mapping[str, Any], *names: str) -> str:
                 raise ValueError(f"column {name!r} must be text, got {short(row[name])}")
             return row[name].strip()
     raise ValueError(f"lacks the column {names[0]!r}; got {sorted(row)}")
+
+
+def texts_of(name: str, values: Iterable[Any]) -> list[str]:
+    """Texts of a list, stripped, without empty ones; a number is its text, as in MMLU's answers.
+
+    Raises:
+        ValueError: If one is neither: a missing value is no text.
+    """
+    found: list[str] = []
+    for value in values:
+        is_number = isinstance(value, Real) and value is not True and value is not False
+        if value != value or not (isinstance(value, str) or is_number):
+            raise ValueError(f"{name} must be texts, got {short(value)}")
+        found.append(str(value).strip())
+    return [text for text in found if text]
 
 
 def label_of(row: Mapping[str, Any], name: str, n: int, *, first: int = 0) -> int:

@@ -109,7 +109,8 @@ class _Renderer:
         if begun:
             return ChatPrompt(f"{head}{begun['begun']}"), lambda answer: answer
         space = self._space(messages, head)
-        return ChatPrompt(head), lambda answer: f"{space}{answer.strip()}"
+        # Nothing but a space is the wrong answer of open questions.
+        return ChatPrompt(head), lambda answer: f"{space}{answer.strip()}" or answer
 
     def _space(self, messages: list[Mapping[str, str]], head: str) -> str:
         """What the template writes between its generation prompt and an assistant's answer: nothing, or a space."""

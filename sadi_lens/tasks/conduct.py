@@ -4,10 +4,10 @@ TruthfulQA: Lin et al. (2022), Apache-2.0. ToxiGen: Hartvigsen et al. (2022), MI
 CAA's A/B questions: Panickssery et al. (2024), MIT.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from sadi_lens.tasks.benchmark import ONE_SOURCE, Benchmark, label_of, text_of
+from sadi_lens.tasks.benchmark import ONE_SOURCE, Benchmark, label_of, text_of, texts_of
 from sadi_lens.types.data import Sample
 
 CAA_BEHAVIOURS = (
@@ -40,8 +40,7 @@ def _answers(row: Mapping[str, Any], *names: str) -> list[str]:
     found = next((row[name] for name in names if name in row), None)
     if found is None:
         raise ValueError(f"lacks the column {names[0]!r}; got {sorted(row)}")
-    parts: Sequence[str] = found.split(";") if isinstance(found, str) else list(found)
-    return [part.strip() for part in parts if part.strip()]
+    return texts_of(names[0], found.split(";") if isinstance(found, str) else found)
 
 
 def read_toxigen(row: Mapping[str, Any]) -> Sample:

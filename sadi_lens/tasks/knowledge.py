@@ -14,6 +14,7 @@ from sadi_lens.tasks.benchmark import (
     lettered,
     letters,
     text_of,
+    texts_of,
 )
 from sadi_lens.types.base import require_one_of
 from sadi_lens.types.data import Sample
@@ -63,13 +64,13 @@ def cloze_mmlu(row: Mapping[str, Any], domain: str | None) -> Sample:  # noqa: A
 
 def _options(row: Mapping[str, Any]) -> tuple[list[str], int]:
     if "choices" in row:
-        options = [str(one).strip() for one in row["choices"]]
+        options = texts_of("choices", row["choices"])
         answer = label_of(row, "answer", 4)
     else:
-        options = [str(row[letter]).strip() if letter in row else "" for letter in LETTERS[:4]]
+        options = texts_of("A, B, C, D", [row.get(letter, "") for letter in LETTERS[:4]])
         require_one_of("answer", str(row.get("answer", "")), tuple(LETTERS[:4]))
         answer = LETTERS.index(row["answer"])
-    if len(options) != 4 or not all(options):
+    if len(options) != 4:
         raise ValueError(f"needs four choices (A, B, C, D), got {options}")
     return options, answer
 
@@ -86,7 +87,7 @@ def read_triviaqa(row: Mapping[str, Any]) -> Sample:
     answer = row.get("answer")
     if isinstance(answer, Mapping):
         target = text_of(answer, "value")
-        aliases = [str(one) for one in answer.get("aliases", ()) if str(one).strip()]
+        aliases = texts_of("aliases", answer.get("aliases") or ())
     else:
         target, aliases = text_of(row, "answer"), []
     others = tuple(dict.fromkeys(one for one in aliases if one != target))

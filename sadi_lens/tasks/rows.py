@@ -70,11 +70,6 @@ def read_row(
     if split is not None:
         require_one_of("split", split, SPLITS)
     cluster, group = _name(row, "cluster"), _name(row, "group")
-    if cluster is not None and not cluster.strip():
-        raise ValueError(
-            f"cluster must not be blank, got {cluster!r}: all rows of that name would be one draw; leave it out (null) "
-            "where there is none"
-        )
     wanted = _form(row)
     _require_texts(row, [field for field in wanted if field not in ("choices", "answer")])
     if wanted is PAIR_FIELDS:

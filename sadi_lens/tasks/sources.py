@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
+import numpy as np
+
 from sadi_lens.types.data import SPLITS
 from sadi_lens.types.wording import short
 
@@ -134,11 +136,13 @@ def _records(table: Any) -> list[Any]:
 
 
 def _is_column(value: Any) -> bool:
-    is_list = isinstance(value, list | tuple)
-    return is_list and bool(value) and not isinstance(cast("list[Any]", value)[0], Mapping)
+    is_array = hasattr(value, "tolist") and getattr(value, "ndim", 0) == 1  # NumPy, pandas
+    given = value.tolist() if is_array else value
+    return isinstance(given, list | tuple) and bool(given) and not isinstance(given[0], Mapping)
 
 
 def _from_columns(columns: Mapping[Any, Any], name: str) -> Rows:
+    columns = {key: getattr(value, "tolist", lambda v=value: v)() for key, value in columns.items()}
     lengths = {str(key): len(value) for key, value in columns.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"columns must be of one length, got {short(lengths)}")
@@ -150,5 +154,5 @@ def _from_columns(columns: Mapping[Any, Any], name: str) -> Rows:
 
 def is_missing(value: Any) -> bool:
     """None, or the NaN or NA that a data frame puts into empty cells."""
-    is_nan = isinstance(value, float) and math.isnan(value)
+    is_nan = isinstance(value, float | np.floating) and math.isnan(value)
     return value is None or is_nan or type(value).__name__ in ("NAType", "NaTType")

@@ -46,7 +46,7 @@ class ContrastivePair:
 
     def __post_init__(self) -> None:
         require_fields(self)
-        _require_whole_characters(self)
+        _require_usable_texts(self)
         for name in ("positive", "negative"):
             if not getattr(self, name):
                 raise ValueError(
@@ -106,7 +106,7 @@ class Sample:
 
     def __post_init__(self) -> None:
         require_fields(self)
-        _require_whole_characters(self)
+        _require_usable_texts(self)
         if self.split is not None:
             require_one_of("split", self.split, SPLITS)
         where = f"(prompt {self.prompt[-40:]!r})"
@@ -171,7 +171,7 @@ class Task:
 
     def __post_init__(self) -> None:
         require_fields(self)
-        _require_whole_characters(self)
+        _require_usable_texts(self)
         # An item is a prompt with one of its answers, whichever of them holds the space between.
         items = {
             "pairs": {
@@ -194,8 +194,14 @@ class Task:
                 )
 
 
-def _require_whole_characters(thing: Any) -> None:
-    """Refuse half of a surrogate pair in a text: no tokenizer reads it."""
+def _require_usable_texts(thing: Any) -> None:
+    """Refuse half of a surrogate pair, which no tokenizer reads, and a blank cluster, which all would share."""
+    cluster = getattr(thing, "cluster", None)
+    if cluster is not None and not cluster.strip():
+        raise ValueError(
+            f"cluster must not be blank, got {cluster!r}: all of that name would be one draw; leave it out (None) "
+            "where there is none"
+        )
     for one in fields(thing):
         value = getattr(thing, one.name)
         for text in value if isinstance(value, tuple) else (value,):

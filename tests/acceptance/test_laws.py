@@ -179,6 +179,29 @@ def test_strength_zero_is_the_identity_bit_for_bit(
     )
 
 
+@pytest.mark.parametrize(("kind", "component"), CASES)
+def test_numbers_do_not_depend_on_the_callers_default_dtype_or_autocast(
+    llama, samples, differences, build, settings_of_torch, kind, component
+):
+    import numpy as np
+    import torch
+
+    import sadi_lens as sl
+
+    one = build(kind, component, strength=0.7371)
+    width = differences[component].mean.shape[1]
+    shape = (6, 3, *((4, 8) if component == "head" else (width,)))
+    activation = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    context = context_for(one, activation)
+    run = lambda: sl.evaluate(llama, samples, [None, one], progress=False)  # noqa: E731
+    edited, wanted = one.edit(activation, one.layers[0], **context), run()
+    with settings_of_torch():
+        for found, own in zip(run(), wanted, strict=True):
+            np.testing.assert_array_equal(found.choice_scores, own.choice_scores)
+        if not torch.is_autocast_enabled("cpu"):  # which a map that is called by itself keeps
+            assert torch.equal(one.edit(activation, one.layers[0], **context), edited)
+
+
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_an_empty_mask_is_the_identity(llama, samples, engine, component):
     import numpy as np

@@ -1,6 +1,7 @@
 """Published data sets: counts and labels of the shared files, both column forms, refusals."""
 
 import json
+import math
 import re
 from collections import Counter
 
@@ -173,6 +174,22 @@ def test_a_wrong_row_is_named(tmp_path, change, message):
     write(tmp_path / "test.jsonl", [COPA])
     with pytest.raises(ValueError, match=message):
         sl.tasks.load_benchmark("copa", tmp_path)
+
+
+def test_a_missing_value_is_no_text():
+    from sadi_lens.tasks.conduct import read_truthfulqa
+    from sadi_lens.tasks.knowledge import read_mmlu, read_triviaqa
+
+    asked = {"question": "q", "Question": "q", "Best Answer": "a", "Correct Answers": "a"}
+    for read, row, message in (
+        (read_mmlu, {"A": None, "B": 2, "C": 3, "D": 4.5, "answer": "C"}, "A, B, C, D must be"),
+        (read_mmlu, {"choices": ["a", "b", math.nan, "d"], "answer": 0}, "choices must be texts"),
+        (read_triviaqa, {"answer": {"value": "Tom", "aliases": ["Tim", None]}}, "got None"),
+        (read_truthfulqa, {"Incorrect Answers": ["b", None]}, "Incorrect Answers must be texts"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            read({**asked, **row})
+    assert read_mmlu({**asked, "A": 1, "B": 2.5, "C": "x", "D": "y", "answer": "C"}).answer == 2
 
 
 def test_a_missing_column_is_named(tmp_path):

@@ -1,5 +1,7 @@
 """Chat templates: what the model would see from Hugging Face's own ``apply_chat_template`` is what it sees here."""
 
+from dataclasses import replace
+
 import pytest
 from factories import random_llama, word_tokenizer
 
@@ -62,6 +64,15 @@ def test_the_space_that_the_template_itself_writes_stays(task):
     chat = sl.tasks.with_chat_template(task, _tokenizer(SPACED))
     assert chat.test[0].prompt == "<bos>[ Q: is it red? ]"
     assert chat.test[0].choices == (" red", " blue")
+
+
+def test_the_blank_that_is_the_wrong_answer_of_open_questions_stays(task):
+    import sadi_lens as sl
+
+    pair = sl.ContrastivePair("Who?", " Tom", " ")
+    chat = sl.tasks.with_chat_template(replace(task, pairs=(pair,)), _tokenizer(CHATML))
+    assert (chat.pairs[0].positive, chat.pairs[0].negative) == ("Tom", " ")
+    assert len(sl.tasks.with_chat_template(sl.load_task("recall"), _tokenizer(CHATML)).pairs) == 240
 
 
 def test_system_history_and_template_arguments_go_to_the_template(task):

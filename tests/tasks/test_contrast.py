@@ -138,3 +138,20 @@ def test_the_right_answer_of_another_item_is_wrong_however_it_is_written():
         assert first.negative == " Peru"
     with pytest.raises(ValueError, match="needs another answer than those of 'q1'"):
         sl.tasks.make_pairs([usa, others[0]], "other")
+
+
+def test_nothing_in_dev_is_on_what_an_example_answers():
+    import sadi_lens as sl
+
+    task = sl.load_task("suggest")  # each fact stands in dev twice
+    for seed in range(3):
+        shown = sl.tasks.with_examples(task, 8, seed=seed)
+        head = shown.test[0].prompt.removesuffix(task.test[0].prompt)
+        examples = [one for one in task.dev if f"{one.prompt}{one.choices[one.answer]}" in head]
+        facts = {one.cluster for one in examples}
+        assert len(examples) == len(facts) == 8
+        assert not facts & {one.cluster for one in shown.dev}
+        assert len(shown.dev) == len(task.dev) - sum(one.cluster in facts for one in task.dev)
+    asked = sl.Sample("d is", (" a", " b"), 0)
+    with pytest.raises(ValueError, match=r"\[0, 0\] \(dev has 3 items of 1 clusters\), got 1"):
+        sl.tasks.with_examples(sl.Task("t", dev=(asked,) * 3), 1)

@@ -448,6 +448,31 @@ def test_a_blank_cluster_does_not_make_one_draw_of_all_rows(blank):
             sl.load_task([{"prompt": "a", **row, "cluster": blank}])
 
 
+@pytest.mark.parametrize("blank", ["", " "])
+def test_a_pair_or_sample_built_by_hand_has_no_blank_cluster_either(blank):
+    import sadi_lens as sl
+
+    with pytest.raises(ValueError, match=r"cluster must not be blank, got .* leave it out"):
+        sl.Sample("a", target="b", cluster=blank)
+    with pytest.raises(ValueError, match="cluster must not be blank"):
+        sl.ContrastivePair("a", " b", " c", cluster=blank)
+
+
+def test_columns_may_be_arrays_and_a_missing_number_of_numpy_is_no_name():
+    import numpy as np
+    import pandas as pd
+
+    import sadi_lens as sl
+
+    rows = {"prompt": ["a", "b"], "positive": [" x", " y"], "negative": [" y", " x"]}
+    wanted = sl.load_task(rows).pairs
+    for kind in (np.array, pd.Series, tuple):
+        assert sl.load_task({name: kind(column) for name, column in rows.items()}).pairs == wanted
+    row = {"prompt": "a", "target": "b", "cluster": np.float32("nan"), "group": np.float16("nan")}
+    (found,) = sl.load_task([row]).test
+    assert (found.cluster, found.group) == (None, None)
+
+
 def test_rows_that_contradict_each_other_are_said():
     import warnings
 
