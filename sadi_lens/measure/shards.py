@@ -20,8 +20,9 @@ from sadi_lens.find.differences import activation_differences
 from sadi_lens.measure.evaluation import evaluate
 from sadi_lens.measure.nulls import null_band
 from sadi_lens.measure.sweeps import sweep
+from sadi_lens.types.chat_prompt import ChatPrompt
 from sadi_lens.types.checks import MOST, checked
-from sadi_lens.types.data import Sample, items_hash
+from sadi_lens.types.data import Sample, samples_hash
 from sadi_lens.types.model import HookedModel, ModelInfo, fingerprint
 from sadi_lens.types.results.shards import Shard
 from sadi_lens.types.store import versions
@@ -164,9 +165,9 @@ def _from_environment() -> tuple[int, int]:
 
 
 def hash_of_items(items: Sequence[Any]) -> str:
-    """Identity of pairs or samples, in order."""
+    """Identity of pairs or samples, in order, with all that decides a number: clusters, groups, rendered prompts."""
     is_samples = all(isinstance(one, Sample) for one in items)
-    return items_hash(items) if is_samples else _hash(_stable(items))
+    return samples_hash(items) if is_samples else _hash(_stable(items))
 
 
 def _hash(value: Any) -> str:
@@ -179,6 +180,8 @@ def _name(thing: Any) -> str:
 
 def _stable(value: Any, above: tuple[int, ...] = ()) -> Any:
     """JSON that is the same in every process for the same value, and another one for another value."""
+    if isinstance(value, ChatPrompt):  # no tokens are added to it
+        return [_name(type(value)), str(value)]
     if value is None or isinstance(value, str | int | float | bool):
         return value if value == value else "nan"
     if id(value) in above:  # it holds itself

@@ -58,9 +58,19 @@ COMMON = {
 
 
 class Consistent(ArrayEq):
-    """A frozen dataclass that cannot be built from parts that contradict each other; equal part by part."""
+    """A frozen dataclass that cannot be built from parts that contradict each other; equal part by part.
+
+    Its arrays are its own and cannot be written to, so that it does not become another result later on:
+    ``found.mean *= -1`` would change it before Python says that it is frozen.
+    """
 
     def __post_init__(self) -> None:
+        for one in fields(self):  # type: ignore[arg-type]  # mixed into dataclasses only
+            value = getattr(self, one.name)
+            if isinstance(value, np.ndarray) and (value.flags.writeable or not value.flags.owndata):
+                value = value.copy()
+                value.setflags(write=False)
+                object.__setattr__(self, one.name, value)
         require_invariants(self)
 
 

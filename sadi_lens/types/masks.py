@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sadi_lens.types.base import ArrayEq, not_one_of
+from sadi_lens.types.base import ArrayEq, brief, not_one_of
 from sadi_lens.types.checks import as_array, checked, require_fields
 from sadi_lens.types.differences import ActivationDifferences
 from sadi_lens.types.model import HookedModel, ModelInfo, n_units, unit_label
@@ -43,11 +43,10 @@ class Mask(ArrayEq):
         require_fields(self)
         selected = as_array("selected", self.selected)  # a copy
         if selected.ndim != 2 or selected.dtype != np.bool_:
-            raise ValueError(
-                f"selected must be a bool array [layer unit], got {selected.dtype} {selected.shape}"
-            )
+            raise ValueError(f"selected must be a bool array [layer unit], got {brief(selected)}")
         selected.setflags(write=False)
         object.__setattr__(self, "selected", selected)
+        object.__setattr__(self, "provenance", dict(self.provenance))
 
     def check(self, info: ModelInfo) -> None:
         """Check that the mask fits a model; warn if only the weights differ from those it was made on.

@@ -226,6 +226,26 @@ def test_parts_of_other_dtypes_or_versions_are_refused(model, task, scaling, mon
     assert transformer_lens.__name__ in first.made_with
 
 
+def test_items_are_told_apart_by_all_that_a_result_says_of_them(model, task):
+    import sadi_lens as sl
+    from sadi_lens.measure.shards import hash_of_items
+    from sadi_lens.types.chat_prompt import ChatPrompt
+
+    items = list(task.dev[:4])
+    parts = [
+        sl.measure.run_shard(sl.evaluate, model, items, shard=(i, 2), progress=False)
+        for i in range(2)
+    ]
+    assert sl.measure.merge(parts, items).n == 4
+    for change in ({"cluster": "one"}, {"group": "x"}, {"split": None}):
+        others = [replace(one, **change) for one in items]
+        with pytest.raises(ValueError, match="items must be those of the shards; got 4 others"):
+            sl.measure.merge(parts, others)
+    for plain in (items, list(task.pairs[:2])):  # a rendered prompt gets no BOS
+        rendered = [replace(one, prompt=ChatPrompt(one.prompt)) for one in plain]
+        assert hash_of_items(rendered) != hash_of_items(plain)
+
+
 def test_settings_of_a_shard_tell_values_apart():
     """Interventions of one's own need not be dataclasses; what they hold decides numbers."""
     import torch
