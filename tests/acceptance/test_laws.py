@@ -551,7 +551,7 @@ def test_evaluate_equals_a_plain_pass_over_each_whole_text(
             )
         torch.testing.assert_close(
             torch.tensor(scores),
-            torch.from_numpy(found.choice_scores[row, : len(scores)]),
+            torch.tensor(found.choice_scores[row, : len(scores)]),
             atol=5e-5,
             rtol=1e-5,
         )
