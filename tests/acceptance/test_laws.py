@@ -180,7 +180,7 @@ def test_strength_zero_is_the_identity_bit_for_bit(
 
 
 @pytest.mark.parametrize(("kind", "component"), CASES)
-def test_numbers_do_not_depend_on_the_callers_default_dtype_or_autocast(
+def test_numbers_do_not_depend_on_what_the_caller_set_in_torch(
     llama, samples, differences, build, settings_of_torch, kind, component
 ):
     import numpy as np
@@ -551,7 +551,7 @@ def test_evaluate_equals_a_plain_pass_over_each_whole_text(
             )
         torch.testing.assert_close(
             torch.tensor(scores),
-            torch.from_numpy(found.choice_scores[row, : len(scores)]),
+            torch.tensor(found.choice_scores[row, : len(scores)]),
             atol=5e-5,
             rtol=1e-5,
         )
