@@ -102,7 +102,7 @@ def differences(llama, pairs):
     return sl.activation_differences(llama, pairs, progress=False, task="words")
 
 
-@pytest.fixture(params=["bfloat16 by default", "float64 by default", "autocast"])
+@pytest.fixture(params=["bfloat16 by default", "float64 by default", "autocast", "device"])
 def settings_of_torch(request):
     """What a caller may have set for code of their own, as a context."""
     import torch
@@ -120,6 +120,7 @@ def settings_of_torch(request):
         "bfloat16 by default": partial(with_default, torch.bfloat16),
         "float64 by default": partial(with_default, torch.float64),
         "autocast": partial(torch.autocast, "cpu", dtype=torch.bfloat16),
+        "device": partial(torch.device, "meta"),  # what is made there by default has no values
     }[request.param]
 
 

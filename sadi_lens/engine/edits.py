@@ -119,7 +119,7 @@ class Edits:
                     n_units = self.n_heads if site[0] == "head" else shape[1]
                     require_part(one, site, values, (n_units, shape[1] // n_units))
                     if name not in found:
-                        found[name] = torch.full(shape, rest, dtype=torch.float32)
+                        found[name] = torch.full(shape, rest, dtype=torch.float32, device="cpu")
                     found[name][row] = flat(values, shape[1])
         if "scale" in found:
             warn_of_rounding(found["scale"], like.dtype)

@@ -262,4 +262,6 @@ def _different(
     place = {id(one): index for index, one in enumerate(different)}
     if len(different) == 1:
         return different, None
-    return different, torch.tensor([place[id(one)] for one in edits]).repeat_interleave(beams)
+    return different, torch.tensor(
+        [place[id(one)] for one in edits], device="cpu"
+    ).repeat_interleave(beams)

@@ -59,7 +59,7 @@ class Placing(ArrayEq):
         where = (key, like.device, like.dtype)
         if where not in self._placed:
             with torch.inference_mode(False):  # kept tensors must also work under autograd
-                self._placed[where] = torch.tensor(np.asarray(values)).to(like.device, like.dtype)
+                self._placed[where] = torch.tensor(np.asarray(values), device="cpu").to(like)
         return self._placed[where]
 
 

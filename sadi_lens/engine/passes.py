@@ -118,10 +118,10 @@ def pad_left(
 ) -> tuple[Int[Tensor, "row pos"], Int[Tensor, "row pos"]]:
     """Rows of unequal length as one tensor, padded on the left, with the attention mask."""
     width = max(len(row) for row in rows)
-    ids = torch.full((len(rows), width), pad, dtype=torch.long)
-    mask = torch.zeros((len(rows), width), dtype=torch.long)
+    ids = torch.full((len(rows), width), pad, dtype=torch.long, device="cpu")
+    mask = torch.zeros_like(ids)
     for index, row in enumerate(rows):
-        ids[index, width - len(row) :] = torch.tensor(row, dtype=torch.long)
+        ids[index, width - len(row) :] = torch.tensor(row, dtype=torch.long, device="cpu")
         mask[index, width - len(row) :] = 1
     return ids.to(device), mask.to(device)
 
@@ -236,11 +236,12 @@ def branches(items: Sequence[EncodedItem], *, drop_last: bool, pad: int, device:
     for row, answers in enumerate(tails):
         for column, tail in enumerate(answers):
             start = 1 + column * width
-            ids[row, start : start + len(tail)] = torch.tensor(tail, dtype=torch.long)
-    depth = torch.cat(
-        [torch.zeros(1, dtype=torch.long), torch.arange(1, width + 1).repeat(n_answers)]
-    )
-    sees = torch.block_diag(torch.ones(1, 1), *[torch.ones(width, width).tril()] * n_answers).bool()
+            ids[row, start : start + len(tail)] = torch.tensor(tail, dtype=torch.long, device="cpu")
+    on_cpu: Any = {"dtype": torch.long, "device": "cpu"}
+    later = torch.arange(1, width + 1, **on_cpu).repeat(n_answers)
+    depth = torch.cat([torch.zeros(1, **on_cpu), later])
+    answer = torch.ones((width, width), **on_cpu).tril()
+    sees = torch.block_diag(torch.ones((1, 1), **on_cpu), *[answer] * n_answers).bool()
     sees[:, 0] = True
     positions = mask.sum(dim=1, keepdim=True) - 1 + depth
     return Branches(

@@ -82,7 +82,7 @@ class PositionTracker(Positions):
         self.position = position
         self.is_fixed = prompt_end is not None
         self.prompt_end = prompt_end
-        self.lengths = None if prompt_lengths is None else torch.as_tensor(prompt_lengths)
+        self.lengths = None if prompt_lengths is None else _on_cpu(prompt_lengths)
         self.seen = self.rows = self.past = self.n_new = 0
         self._mask: Tensor | None = None
         self._prompts: tuple[tuple[int, ...], ...] = ()
@@ -133,7 +133,7 @@ class PositionTracker(Positions):
 
     def _ends(self) -> Int[Tensor, "row 1"]:
         assert self.prompt_end is not None
-        end = torch.as_tensor(self.prompt_end).reshape(-1)
+        end = _on_cpu(self.prompt_end).reshape(-1)
         return self.per_row(end).to(self.attended.device)[:, None]
 
     def _chosen(self, end: Int[Tensor, "row 1"]) -> Bool[Tensor, "row pos"]:
@@ -207,3 +207,8 @@ class PositionTracker(Positions):
         if given == 0 or self.rows % given:
             raise ValueError(f"{name} must match the batch: got {given} for {self.rows} rows")
         return values.repeat_interleave(self.rows // given, dim=0)
+
+
+def _on_cpu(values: int | Sequence[int] | Int[Tensor, " row"]) -> Int[Tensor, "..."]:
+    """Numbers as a tensor: a tensor as it is, others on the CPU, whatever device is the default."""
+    return values if isinstance(values, Tensor) else torch.tensor(values, device="cpu")

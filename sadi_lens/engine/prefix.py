@@ -88,9 +88,10 @@ def repeated_prefix(
     """
     cache = _prefill(runner, ids, mask)
     ends = [*first[1:], n_rows]
-    counts = torch.tensor([end - start for start, end in zip(first, ends, strict=True)])
-    prompts = torch.arange(len(first)).repeat_interleave(counts)
-    cache.batch_select_indices(prompts.to(ids.device))
+    lengths = [end - start for start, end in zip(first, ends, strict=True)]
+    counts = torch.tensor(lengths, device=ids.device)
+    prompts = torch.arange(len(first), device=ids.device).repeat_interleave(counts)
+    cache.batch_select_indices(prompts)
     return cache
 
 

@@ -259,7 +259,7 @@ class TreeScorer:
                 copy_of = {index: leads + at for at, index in enumerate(members)}
                 copy_of |= dict.fromkeys(idle, 0)
                 idle = []
-                which = torch.arange(len(copies))
+                which = torch.arange(len(copies), device="cpu")
                 which = which[:, None] if is_whole else which
                 edits = Edits(copies, which, n_heads=self.runner.info.n_heads)
                 yield Chunk(copy_of, edits, tuple(present), is_whole)

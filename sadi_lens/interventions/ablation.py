@@ -72,7 +72,7 @@ class MeanAblation(Masked, AffineIntervention):
     def affine(self, layer: int) -> Affine:
         """Scale 0 and shift to the mean on selected units."""
         chosen = torch.from_numpy(self.mask.selected[layer].copy()).float()[:, None]
-        return Affine(1.0 - chosen, chosen * torch.tensor(self.means[layer]))
+        return Affine(1.0 - chosen, chosen * torch.tensor(self.means[layer], device="cpu"))
 
 
 @dataclass(frozen=True, eq=False)

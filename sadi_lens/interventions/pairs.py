@@ -71,7 +71,7 @@ def whole_pairs(
     """All pairs at once, in their own order; for a few layers."""
     found = list(pair_activations(model, pairs, component, layers, **options))
     indices = [index for batch in found for index in batch.indices]
-    order = torch.tensor(indices).argsort()
+    order = torch.tensor(indices, device="cpu").argsort()
     return PairActivations(
         sorted(indices),
         torch.cat([batch.positive for batch in found])[order],
@@ -96,5 +96,5 @@ def prompt_activations(
     component = component_name(component)
     items = encode_prompts(model, prompts, prepend_bos=prepend_bos)
     found = list(read(model, items, [component], layers))
-    order = torch.tensor([index for one in found for index in one.indices]).argsort()
+    order = torch.tensor([index for one in found for index in one.indices], device="cpu").argsort()
     return torch.cat([one.values[component].cpu()[:, 0] for one in found])[order]

@@ -49,7 +49,7 @@ class UnitScaling(AffineIntervention):
 
     def affine(self, layer: int) -> Affine:
         """Scale 1 + s of every unit."""
-        return Affine(1.0 + torch.tensor(self.scales[layer])[:, None], None)
+        return Affine(1.0 + torch.tensor(self.scales[layer], device="cpu")[:, None], None)
 
     def check(self, info: ModelInfo) -> None:
         """Raise ValueError if the model has other units."""

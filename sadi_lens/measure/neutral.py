@@ -94,7 +94,7 @@ def divergence(
     n_tokens = sum(max(1, n) for _, n in rows)
     ratio = float("nan")
     if all(n for _, n in rows):
-        ratio = float(torch.tensor(surprise / n_tokens, dtype=torch.float64).exp())
+        ratio = float(torch.tensor(surprise / n_tokens, dtype=torch.float64, device="cpu").exp())
     if not math.isfinite(kl):
         label = "unsteered" if intervention is None else intervention.label
         raise NotFiniteError("KL", label, f"{len(texts)} texts")
@@ -147,9 +147,9 @@ def _sums(
         with steer(other[0], intervention, position=position, prompt_lengths=lengths):
             steered, _ = logprobs(*other)
     # Column keep - 1 - n predicts the first of n continuation tokens.
-    n_predicted = torch.tensor([max(1, n) for _, n in rows])[:, None]
-    first = torch.tensor([keep - 1 - n for _, n in rows])[:, None]
-    column = torch.arange(keep)[None]
+    n_predicted = torch.tensor([max(1, n) for _, n in rows], device="cpu")[:, None]
+    first = torch.tensor([keep - 1 - n for _, n in rows], device="cpu")[:, None]
+    column = torch.arange(keep, device="cpu")[None]
     used = ((column >= first) & (column < first + n_predicted)).to(base.device)
     kl = (base.exp() * (base - steered)).sum(dim=-1)[used].double().sum()
     surprise = 0.0

@@ -157,11 +157,13 @@ def _epoch(tuned: Any, rows: Sequence[tuple[list[int], int]], optimizer: Any, pa
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]
         width = max(len(ids) for ids, _ in batch)
-        ids = torch.tensor([[*one, *[pad] * (width - len(one))] for one, _ in batch])
-        real = torch.tensor([[1] * len(one) + [0] * (width - len(one)) for one, _ in batch])
-        column = torch.arange(width)[None]
-        ends = torch.tensor([len(one) for one, _ in batch])[:, None]
-        starts = ends - torch.tensor([answer for _, answer in batch])[:, None]
+        ids = torch.tensor([[*one, *[pad] * (width - len(one))] for one, _ in batch], device="cpu")
+        real = torch.tensor(
+            [[1] * len(one) + [0] * (width - len(one)) for one, _ in batch], device="cpu"
+        )
+        column = torch.arange(width, device="cpu")[None]
+        ends = torch.tensor([len(one) for one, _ in batch], device="cpu")[:, None]
+        starts = ends - torch.tensor([answer for _, answer in batch], device="cpu")[:, None]
         labels = torch.where((column >= starts) & (column < ends), ids, -100)
         logits = tuned(
             input_ids=ids.to(device), attention_mask=real.to(device), use_cache=False

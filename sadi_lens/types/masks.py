@@ -166,7 +166,7 @@ def top_k_mask(
         largest: False selects the units with the smallest score, for a control.
 
     Raises:
-        ValueError: If ``k`` is out of range, the ranking unknown, or another one than that of the scores.
+        ValueError: If ``k`` is out of range, a score is NaN, the ranking unknown, or not that of the scores.
 
     Example:
         >>> heads = sl.activation_differences(
@@ -184,6 +184,7 @@ def top_k_mask(
     else:
         ranking = ranking or "signed"
         score, what = scores(differences, ranking), "mean difference"
+        Scores(differences.component, ranking, score, differences.model, differences.n)  # no NaN
     made_of = {"ranking": ranking, "k": int(k), "task": differences.task, "n_pairs": differences.n}
     if getattr(differences, "read_at", "last") != "last":
         made_of["read_at"] = differences.read_at  # type: ignore[union-attr]

@@ -180,7 +180,7 @@ def test_strength_zero_is_the_identity_bit_for_bit(
 
 
 @pytest.mark.parametrize(("kind", "component"), CASES)
-def test_numbers_do_not_depend_on_the_callers_default_dtype_or_autocast(
+def test_numbers_do_not_depend_on_what_the_caller_set_in_torch(
     llama, samples, differences, build, settings_of_torch, kind, component
 ):
     import numpy as np

@@ -69,12 +69,14 @@ def test_threads_that_steer_take_turns_with_those_that_measure(
     def swept():
         return sl.sweep(llama, samples, differences["head"], [1, 3], [2.0], progress=False).margin
 
-    wanted = [steered(), clean(), torch.from_numpy(swept())]
+    wanted = [steered(), clean(), torch.tensor(swept())]
     assert not torch.equal(wanted[0], wanted[1])
     found = in_threads(steered, clean, swept, swept)
     for want, own in zip([*wanted, wanted[2]], found, strict=True):
         for one in own:
-            torch.testing.assert_close(torch.as_tensor(one), want, atol=2e-5, rtol=1e-5)
+            torch.testing.assert_close(
+                one if torch.is_tensor(one) else torch.tensor(one), want, atol=2e-5, rtol=1e-5
+            )
 
 
 def test_a_pass_of_another_thread_is_not_steered_but_refused(llama, scaling):

@@ -41,7 +41,7 @@ def test_fixed_addition_adds_strength_times_difference(mask, head_differences):
     fixed = sl.MaskedAddition.from_differences(mask, head_differences, 2.0)
     z = torch.randn(3, 2, 4, 8)
     expected = z.clone()
-    expected[:, :, 1] += 2.0 * torch.from_numpy(head_differences.vector[0, 1])
+    expected[:, :, 1] += 2.0 * torch.tensor(head_differences.vector[0, 1])
     torch.testing.assert_close(fixed.edit(z, 0), expected)
     assert fixed.layers == (0, 2)
 
@@ -71,7 +71,7 @@ def test_mean_matching_is_sadis_push_at_the_mean_activation(mask, head_differenc
     import sadi_lens as sl
 
     fixed = sl.MaskedAddition.from_differences(mask, head_differences, 3.0, match="mean")
-    mean = torch.from_numpy(head_differences.prompt_mean[2])[None, None]
+    mean = torch.tensor(head_differences.prompt_mean[2])[None, None]
     torch.testing.assert_close(fixed.edit(mean, 2), sl.MaskedScaling(mask, 3.0).edit(mean, 2))
 
 

@@ -281,3 +281,18 @@ def test_the_warning_of_other_weights_names_the_line_that_checks(info):
     with pytest.warns(UserWarning, match="same shape but other weights") as caught:
         scaling.check(dataclasses.replace(info, fingerprint="f" * 16))
     assert caught[0].filename == __file__
+
+
+def test_a_unit_without_a_difference_is_not_ranked(differences):
+    import dataclasses
+
+    import numpy as np
+
+    import sadi_lens as sl
+
+    mean = differences["head"].mean.copy()
+    mean[1, 2] = np.nan
+    lacking = dataclasses.replace(differences["head"], mean=mean)
+    for options in ({}, {"largest": False}, {"ranking": "magnitude"}):
+        with pytest.raises(ValueError, match=r"1 scores of ranking .* are NaN, first L1H2"):
+            sl.top_k_mask(lacking, 2, **options)
