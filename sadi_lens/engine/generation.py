@@ -80,7 +80,7 @@ def generate(
     Args:
         model: A bridged model in eval mode, with its tokenizer.
         prompts: One or several: text, token ids, or the messages of a chat, which the model's own template renders
-            (``[{"role": "user", "content": "..."}]``).
+            (``[{"role": "user", "content": "..."}]``); one that ends in the assistant's words is continued there.
         intervention: What to do; None is the unsteered model. A list has one for each prompt: repeat a prompt to see
             it unsteered and steered in several ways in one batch.
         position: Which tokens it acts on.

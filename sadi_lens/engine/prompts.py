@@ -11,7 +11,8 @@ from sadi_lens.engine.text import (
     require_rows,
     require_tokenizer,
 )
-from sadi_lens.tasks.chat import rendered
+from sadi_lens.tasks.chat import rendered, require_told
+from sadi_lens.types.chat_prompt import ChatPrompt
 from sadi_lens.types.model import HookedModel
 
 Prompt = str | Sequence[int] | Sequence[Mapping[str, str]]
@@ -32,6 +33,8 @@ def prompt_ids(
 ) -> list[int]:
     """Tokens of a prompt that is to be continued by up to ``room`` tokens; ids that are given stay as they are.
 
+    A chat that ends in a message of the assistant is continued in that message, as in Hugging Face's own pipeline.
+
     Raises:
         ValueError: If there is no token or one that the model does not embed, prompt and room do not fit the context,
             or the messages of a chat cannot be rendered.
@@ -40,22 +43,27 @@ def prompt_ids(
         return encode_prompt(model, prompt, prepend_bos=prepend_bos, room=room)
     given = cast("list[Any]", list(prompt))
     if given and isinstance(given[0], Mapping):
-        given = _chat_ids(require_tokenizer(model), given)
+        given = _chat_ids(require_tokenizer(model), given, prepend_bos)
     require_ids(model, given, room)
     return given
 
 
-def _chat_ids(tokenizer: Any, messages: list[Mapping[str, str]]) -> list[int]:
+def _chat_ids(
+    tokenizer: Any, messages: list[Mapping[str, str]], prepend_bos: bool | None
+) -> list[int]:
     if not getattr(tokenizer, "chat_template", None):
         raise ValueError(
             "prompts are messages of a chat, but the model's tokenizer has no chat template; give text, or set "
             "tokenizer.chat_template"
         )
-    options = {"add_generation_prompt": True, "tokenize": True, "return_dict": False}
     try:
-        return list(rendered(tokenizer, messages, **options))
+        require_told(tokenizer, messages)
+        is_begun = messages[-1]["role"] == "assistant"
+        options = {"add_generation_prompt": not is_begun, "continue_final_message": is_begun}
+        text = rendered(tokenizer, messages, tokenize=False, **options)
     except ValueError as error:
         raise ValueError(f"prompts: {error}") from error
+    return encode(tokenizer, ChatPrompt(text), prepend_bos=prepend_bos)
 
 
 def encode_prompts(

@@ -76,7 +76,7 @@ def encode(tokenizer: Any, text: str, *, prepend_bos: bool | None = None) -> lis
     is_whole = has_bos_text or isinstance(text, ChatPrompt)
     ids: list[int] = list(tokenizer(text, add_special_tokens=not is_whole)["input_ids"])
     eos_token, eos = tokenizer.eos_token, tokenizer.eos_token_id
-    if eos is not None and len(ids) > 1 and ids[-1] == eos and not text.endswith(eos_token):
+    if not is_whole and len(ids) > 1 and ids[-1] == eos and not text.endswith(eos_token):
         ids = ids[:-1]
     if prepend_bos is None:
         return ids

@@ -19,6 +19,7 @@ from jaxtyping import Bool
 
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.text import fitting, warn_unknown
+from sadi_lens.measure.identity import identity_of
 from sadi_lens.measure.picks import joined_picks
 from sadi_lens.types.answers import normalise
 from sadi_lens.types.base import DEFAULT_POSITION
@@ -26,7 +27,7 @@ from sadi_lens.types.checks import as_path, check_value
 from sadi_lens.types.data import Sample, clusters_of, items_hash, samples_hash
 from sadi_lens.types.encoding import encode
 from sadi_lens.types.files import require_parent
-from sadi_lens.types.model import HookedModel, fingerprint_of
+from sadi_lens.types.model import HookedModel
 from sadi_lens.types.results import Evaluation
 from sadi_lens.types.seals import sha256
 from sadi_lens.types.store import load, save, versions
@@ -67,7 +68,7 @@ class Call:
             "interventions": described(self.interventions),
             "label": tuple(self.labels),
             **settings,
-            "weights": weights_of(model),
+            **identity_of(model),
         }
 
 
@@ -180,11 +181,6 @@ def kept(what: str, call: Callable[[], Any], compute: Callable[[], T]) -> T:
     except FileExistsError:  # another process was first with the same step; anything else is named
         load(place)
     return found
-
-
-def weights_of(model: HookedModel) -> tuple[str, str]:
-    """Weights and dtype as they are now: items scored before and after a change are not one result."""
-    return fingerprint_of(model), str(next(model.original_model.parameters()).dtype)
 
 
 def described(interventions: Sequence[Intervention | None]) -> tuple[object, ...]:

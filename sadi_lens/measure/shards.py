@@ -18,6 +18,7 @@ import numpy as np
 
 from sadi_lens.find.differences import activation_differences
 from sadi_lens.measure.evaluation import evaluate
+from sadi_lens.measure.identity import reading_of
 from sadi_lens.measure.nulls import null_band
 from sadi_lens.measure.sweeps import sweep
 from sadi_lens.types.chat_prompt import ChatPrompt
@@ -100,7 +101,8 @@ def run_shard(
 def _made_with(model: HookedModel) -> str:
     """What decides numbers beside weights and arguments; both dtypes of a model have one fingerprint."""
     dtype = str(next(model.original_model.parameters()).dtype).removeprefix("torch.")
-    return ", ".join([dtype, *(f"{name} {number}" for name, number in versions().items())])
+    beside = {**versions(), **reading_of(model)}
+    return ", ".join([dtype, *(f"{name} {number}" for name, number in beside.items())])
 
 
 @checked()

@@ -146,3 +146,21 @@ def prepare_tokenizer(tokenizer: Any, model: Any, label: str, notes: list[str]) 
             tokenizer.pad_token = tokenizer.convert_ids_to_tokens(0)
         notes.append(f"padding token {tokenizer.pad_token!r} ({why}; padding is masked)")
     return str(tokenizer.pad_token)
+
+
+def require_ends(model: Any, label: str, notes: list[str]) -> None:
+    """Refuse end-of-text tokens that are no token ids, which every text would stumble over; note those without a row.
+
+    Raises:
+        ValueError: With what the generation config says.
+    """
+    ends = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    several = ends if isinstance(ends, list | tuple) else [] if ends is None else [ends]
+    if any(type(one) is not int for one in several):
+        raise ValueError(
+            f"eos_token_id in the generation config of {label} must be a token id or a list of them, got "
+            f"{short(ends)}; mend generation_config.json"
+        )
+    rows = n_embeddings(model)
+    if beyond := [one for one in several if not 0 <= one < rows]:
+        notes.append(f"end-of-text tokens {beyond} never come: the model embeds {rows} tokens")

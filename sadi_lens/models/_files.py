@@ -27,18 +27,34 @@ def require_files(folder: Path, *, needs_tokenizer: bool) -> None:
 
     Raises:
         FileNotFoundError: If configuration, weights or tokenizer are missing.
-        ValueError: If a file is cut, or a Git LFS pointer.
+        ValueError: If a file is cut, a Git LFS pointer, or generation_config.json no JSON object.
     """
     config = folder / "config.json"
     if not config.is_file():
         raise FileNotFoundError(f"model folder {str(folder)!r} has no config.json")
     tokenizers = [folder / one for one in TOKENIZER_FILES if (folder / one).is_file()]
-    for one in (config, *_weights(folder, config), *tokenizers):
+    ends = folder / "generation_config.json"
+    for one in (config, *_weights(folder, config), *tokenizers, *[ends] * ends.is_file()):
         require_whole(one)
+    _require_ends(ends)
     if needs_tokenizer and not tokenizers:
         raise FileNotFoundError(
             f"model folder {str(folder)!r} has no tokenizer (tokenizer.json or tokenizer.model); save it there "
             "with tokenizer.save_pretrained(folder), or pass tokenizer="
+        )
+
+
+def _require_ends(file: Path) -> None:
+    """Refuse a generation_config.json that cannot be read: transformers would go on without its end-of-text tokens."""
+    if not file.is_file():
+        return
+    try:
+        is_object = isinstance(json.loads(read_text(file)), dict)
+    except ValueError:
+        is_object = False
+    if not is_object:
+        raise ValueError(
+            f"{file} is cut or damaged: it is no JSON object; fetch it again, or remove it"
         )
 
 

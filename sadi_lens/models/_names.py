@@ -103,7 +103,9 @@ def _short_names() -> str:
 
 
 def _near(path: Path) -> str:
-    """A file or folder beside it whose name is nearly that."""
+    """A file or folder beside it whose name is nearly that, or that it is a link to nothing."""
+    if path.is_symlink():
+        return f"; it is a link to {str(path.readlink())!r}, which is not there"
     try:
         there = [one.name for one in path.parent.iterdir()]
     except OSError:

@@ -33,6 +33,7 @@ from sadi_lens.models._choices import (
     choose_device,
     choose_dtype,
     prepare_tokenizer,
+    require_ends,
 )
 from sadi_lens.models._names import Plan
 from sadi_lens.models._parts import (
@@ -81,6 +82,7 @@ def bridge_from(
         notes: Choices made so far.
     """
     pad = prepare_tokenizer(tokenizer, model, label, notes)
+    require_ends(model, label, notes)
     has_template = bool(getattr(tokenizer, "chat_template", None))
     if has_template:
         notes.append("it has a chat template: sl.tasks.with_chat_template(task, model.tokenizer)")

@@ -39,6 +39,8 @@ class Kept:
     info: "ModelInfo | None" = None
     read_at: Any = None
     """Where the weights lay, and how often each had been written to, when ``info`` was read."""
+    tokenizer: Any = None
+    """(tokenizer, its sizes when it was read, its hash)."""
     record: Any = None
     """How ``load_model`` loaded it."""
     checked: Any = None

@@ -208,6 +208,25 @@ def test_shards_of_a_model_in_another_dtype_are_refused(runs, tmp_path, monkeypa
         runs(tmp_path / "run", mine, shard=(1, 2))
 
 
+def test_a_run_is_not_gone_on_with_under_another_tokenizer_or_configuration(
+    runs, tmp_path, monkeypatch
+):
+    import sadi_lens as sl
+    from sadi_lens.apps.experiments import prepare
+
+    mine = small(tasks=["hints"], methods=["sadi"])
+    runs(tmp_path / "run", mine, shard=(0, 2))
+    other = sl.load_model("tiny")
+    monkeypatch.setattr(prepare, "load_model", lambda _name: other)
+    other.tokenizer.add_tokens(["zzz"])
+    with pytest.raises(ValueError, match=r"inputs that have changed \(tokenizer of tiny"):
+        runs(tmp_path / "run", mine, shard=(1, 2))
+    other = sl.load_model("tiny")
+    other.raw_model.config.rms_norm_eps = 0.5
+    with pytest.raises(ValueError, match=r"inputs that have changed \(configuration of tiny"):
+        runs(tmp_path / "run", mine, shard=(1, 2))
+
+
 def test_shards_of_other_settings_are_refused(runs, tmp_path):
     runs(tmp_path, shard=(0, 2))
     with pytest.raises(ValueError, match=r"strengths: \[1.0, 5.0\] -> \[1.0, 6.0\]"):

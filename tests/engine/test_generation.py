@@ -181,6 +181,46 @@ def test_messages_end_where_the_answer_begins(llama):
     assert list(found.prompt) == llama.tokenizer("the ball is", add_special_tokens=False).input_ids
 
 
+TURNS = (
+    "{% for m in messages if m.role in ('user', 'assistant') %}{{ m.content }}"
+    "{% if m.role == 'assistant' %} .{% endif %}{% endfor %}{% if add_generation_prompt %} Ann says{% endif %}"
+)
+
+
+def test_a_chat_is_rendered_whole_or_refused(llama):
+    """A message that the template left out, and ``prepend_bos``, had no effect without a word."""
+    import sadi_lens as sl
+
+    settings = {"max_new_tokens": 1, "return_tokens": True}
+    chat = [{"role": "user", "content": "the ball is"}]
+    tokenizer = llama.tokenizer
+    try:
+        tokenizer.chat_template = TURNS
+        with pytest.raises(
+            ValueError, match=r"prompts: .*leaves out message 0 \('system': 'be good'"
+        ):
+            sl.generate(llama, [{"role": "system", "content": "be good"}, *chat])
+        (found,) = sl.generate(llama, chat, prepend_bos=True, **settings)
+        assert list(found.prompt) == tokenizer("the ball is Ann says").input_ids
+        (found,) = sl.generate(llama, chat, **settings)
+        assert list(found.prompt) == tokenizer("the ball is Ann says").input_ids[1:]
+    finally:
+        tokenizer.chat_template = None
+
+
+def test_a_chat_that_ends_in_the_assistants_words_is_continued_there(llama):
+    """Another turn of the assistant was opened behind them."""
+    import sadi_lens as sl
+
+    chat = [{"role": "user", "content": "the ball"}, {"role": "assistant", "content": " is"}]
+    try:
+        llama.tokenizer.chat_template = TURNS
+        (found,) = sl.generate(llama, chat, max_new_tokens=1, return_tokens=True)
+    finally:
+        llama.tokenizer.chat_template = None
+    assert list(found.prompt) == llama.tokenizer("the ball is", add_special_tokens=False).input_ids
+
+
 @pytest.mark.parametrize("use_cache", [True, False])
 def test_a_model_in_training_mode_writes_nothing(llama, use_cache):
     import sadi_lens as sl

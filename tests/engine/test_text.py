@@ -197,3 +197,18 @@ def test_a_tokenizer_without_padding_gives_the_same_scores(llama, samples):
     finally:
         llama.tokenizer.pad_token = before
     assert found == pytest.approx(expected, abs=1e-6, nan_ok=True)
+
+
+def test_an_end_of_text_that_a_template_wrote_stays():
+    """Only what the tokenizer itself puts behind a text is left off, also where it strips blanks."""
+    from tokenizers import AddedToken
+
+    from sadi_lens.engine.text import encode
+    from sadi_lens.types.chat_prompt import ChatPrompt
+
+    tokenizer = word_tokenizer()
+    tokenizer.add_special_tokens({"eos_token": AddedToken("<eos>", rstrip=True)})
+    text = "the ball<eos>\n"
+    want = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert want[-1] == tokenizer.eos_token_id
+    assert encode(tokenizer, ChatPrompt(text)) == want

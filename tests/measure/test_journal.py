@@ -98,6 +98,48 @@ def test_other_weights_and_other_versions_compute_anew(
         assert changed.margins.tolist() != first.margins.tolist()
 
 
+def test_another_tokenizer_or_configuration_computes_anew(llama, samples, counted, tmp_path):
+    """Their numbers came back as those of a model of the same weights that reads or computes otherwise."""
+    import copy
+
+    import sadi_lens as sl
+    from sadi_lens.measure.calls import EvaluationInterrupted, journal
+
+    def loaded(**changes):
+        raw = copy.deepcopy(llama.raw_model)
+        for name, value in changes.items():
+            setattr(raw.config, name, value)
+        return sl.load_model(raw, tokenizer=llama.tokenizer, self_check=False)
+
+    other = loaded()
+    other.tokenizer.bos_token = None  # and so none is put before a text
+    other.tokenizer.backend_tokenizer.post_processor = None
+    with journal(tmp_path):
+        first = sl.evaluate(llama, samples, progress=False)
+        for number, model in enumerate((loaded(), other, loaded(rms_norm_eps=0.5)), 1):
+            sl.evaluate(model, samples, progress=False)
+            assert len(counted) == number
+        changed = sl.evaluate(other, samples, progress=False)
+    assert changed.margins.tolist() != first.margins.tolist()
+    call = {"samples": 0, "tokenizer": "a"}
+    with pytest.raises(ValueError, match=r"in another call: tokenizer differ"):
+        EvaluationInterrupted((), None, call).require({**call, "tokenizer": "b"})
+
+
+@pytest.mark.parametrize("is_fast", [True, False])
+def test_how_a_tokenizer_was_called_is_no_part_of_what_it_is(llama, monkeypatch, is_fast):
+    from sadi_lens.measure.identity import reading_of
+    from sadi_lens.types.model import Kept
+
+    if not is_fast:
+        monkeypatch.setattr(type(llama.tokenizer), "backend_tokenizer", None)
+    monkeypatch.setattr(Kept.of(llama), "tokenizer", None)
+    first = reading_of(llama)
+    llama.tokenizer(["the", "the ball"], padding=True, truncation=True, max_length=2)
+    Kept.of(llama).tokenizer = None
+    assert reading_of(llama) == first
+
+
 def test_an_interrupted_call_leaves_nothing_and_a_damaged_one_is_named(
     tmp_path,
 ):

@@ -219,6 +219,10 @@ def test_parts_of_other_dtypes_or_versions_are_refused(model, task, scaling, mon
     assert other.settings == first.settings
     with pytest.raises(ValueError, match=r"made_with is float32, .* and bfloat16, "):
         sl.measure.merge([first, other], items)
+    other = sl.load_model("tiny")
+    other.tokenizer.add_tokens(["zzz"])
+    with pytest.raises(ValueError, match=r"made_with is .* tokenizer \w+ and .* tokenizer \w+"):
+        sl.measure.merge([first, part(1, other)], items)
     monkeypatch.setattr(shards, "versions", lambda: {"torch": "9.9.9"})
     with pytest.raises(ValueError, match=r"made_with is .* and float32, torch 9\.9\.9"):
         sl.measure.merge([first, part(1)], items)

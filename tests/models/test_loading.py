@@ -939,3 +939,37 @@ def test_the_home_of_nobody_is_no_path():
 
     with pytest.raises(ValueError, match="name must be a path, got '~nobody-of-that-name/x'"):
         sl.load_model("~nobody-of-that-name/x")
+
+
+@pytest.mark.parametrize("ends", [2.0, "2", True, [2, "x"]])
+def test_ends_of_text_that_are_no_tokens_are_refused(folder, ends):
+    import sadi_lens as sl
+
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
+    with pytest.raises(ValueError, match=r"eos_token_id in the generation config of small-llama"):
+        sl.load_model(folder)
+
+
+def test_an_end_of_text_without_a_row_is_noted(folder):
+    import sadi_lens as sl
+
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, 10**6]}))
+    assert "[1000000] never come" in "".join(_notes(sl.load_model(folder)))
+
+
+@pytest.mark.parametrize("damage", [_pointer, lambda path: path.write_text('{"eos_token_id": [2')])
+def test_a_damaged_generation_config_is_named(folder, damage):
+    """Its end-of-text tokens were those of config.json without a word."""
+    import sadi_lens as sl
+
+    damage(folder / "generation_config.json")
+    with pytest.raises(ValueError, match=r"generation_config\.json is"):
+        sl.load_model(folder)
+
+
+def test_a_link_to_nothing_is_called_one(tmp_path):
+    import sadi_lens as sl
+
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    with pytest.raises(FileNotFoundError, match=r"it is a link to '.*gone', which is not there"):
+        sl.load_model(tmp_path / "link")

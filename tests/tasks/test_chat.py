@@ -216,3 +216,79 @@ def test_a_rendered_prompt_stays_one_behind_a_text_and_when_it_is_saved(task, tm
     for found in (sl.load(tmp_path / "saved"), read_json(tmp_path / "results.json")["prompts"]):
         assert found == [prompt, prompt]
         assert [type(one) for one in found] == [ChatPrompt, str]
+
+
+LAST_ONLY = "<s>{{ messages[-1].content }}</s>{% if add_generation_prompt %}<s>{% endif %}"
+USERS = (
+    "{% for m in messages if m.role in ('user', 'assistant') %}<s>{{ m.role }} : {{ m.content }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}<s>assistant : {% endif %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "arguments", "words"),
+    [
+        (
+            USERS,
+            {"system": "be good"},
+            r"leaves out message 0 \('system': 'be good'\).*leave system",
+        ),
+        (
+            LAST_ONLY,
+            {"history": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "."}]},
+            r"leaves out message 0 \('user': 'hi'\)",
+        ),
+        (USERS, {"history": [{"role": "User", "content": "hi"}]}, r"'User': 'hi'.*mend its role"),
+        ("<s>assistant : ", {}, "leaves out message 0"),
+        (CHATML, {"think": False}, "knows no argument 'think', which would do nothing"),
+    ],
+)
+def test_what_a_template_would_leave_out_is_refused(task, template, arguments, words):
+    """It was rendered without it, and every number was of another question than was asked."""
+    import sadi_lens as sl
+
+    with pytest.raises(ValueError, match=words):
+        sl.tasks.with_chat_template(task, _tokenizer(template), **arguments)
+
+
+THINKS = (
+    "{% for m in messages %}<s>{{ m.role }} : {% if m.role == 'assistant' %}<think>\n\n</think>\n\n{% endif %}"
+    "{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<s>assistant : "
+    "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
+OPENS = (
+    "{% for m in messages %}<s>{{ m.role }} : {{ m.content }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}<s>assistant : <think>{% if short %}</think>{% endif %}{{ '\n' }}{% endif %}"
+)
+NO_OPENING = "{% for m in messages %}<s>{{ m.role }} : {{ m.content }}</s>{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        (THINKS, r"writes '<think>\\n\\n</think>\\n\\n' before an answer"),
+        (OPENS, r"generation prompt opens '<think>\\n'"),
+        (NO_OPENING, "writes '<s>assistant : ' before an answer"),
+    ],
+)
+def test_answers_that_stand_where_a_model_would_not_begin_them_are_said(task, template, words):
+    import sadi_lens as sl
+
+    with pytest.warns(UserWarning, match=words):
+        sl.tasks.with_chat_template(task, _tokenizer(template))
+
+
+def test_answers_behind_thoughts_that_are_closed_are_in_their_place(task):
+    import sadi_lens as sl
+
+    quiet = sl.tasks.with_chat_template(task, _tokenizer(THINKS), enable_thinking=False)
+    assert quiet.dev[0].prompt.endswith("<s>assistant : <think>\n\n</think>\n\n")
+    quiet = sl.tasks.with_chat_template(task, _tokenizer(OPENS), short=True)
+    assert quiet.dev[0].prompt.endswith("<s>assistant : <think></think>\n")
+
+
+def test_an_answer_that_is_begun_follows_as_the_template_writes_it(task):
+    import sadi_lens as sl
+
+    chat = sl.tasks.with_chat_template(task, _tokenizer(SPACED))
+    assert chat.test[1].prompt == "<bos>[ is it ? ] It is"

@@ -14,6 +14,7 @@ from sadi_lens.apps.experiments.experiment import ALL, GIVEN, OWN, Experiment, T
 from sadi_lens.apps.experiments.folder import RunFolder
 from sadi_lens.engine.text import encode, encode_item, require_context
 from sadi_lens.measure.evaluation import evaluate
+from sadi_lens.measure.identity import reading_of
 from sadi_lens.measure.methods import Material
 from sadi_lens.measure.open_ended import Classifier, load_classifier
 from sadi_lens.models import load_model
@@ -50,6 +51,8 @@ class Inputs:
             loaded = self.load(name)
             self._add("model", name, ModelInfo.of(loaded).fingerprint)
             self._add("dtype of", name, str(loaded.cfg.dtype).removeprefix("torch."))
+            for kind, found in reading_of(loaded).items():
+                self._add(f"{kind} of", name, found)
             return loaded
 
         return self._keep("model", name, make)
@@ -108,7 +111,8 @@ class Inputs:
     def of(self, cell: Cell) -> dict[str, str]:
         """Fingerprints of all that a cell that was run here was made from."""
         one = self.experiment
-        names = [f"model {cell.model}", f"dtype of {cell.model}", f"task {cell.task}"]
+        model = ("model", "dtype of", "configuration of", "tokenizer of")
+        names = [*(f"{kind} {cell.model}" for kind in model), f"task {cell.task}"]
         names += [f"task {cell.pair_task}"] if cell.pair_task not in ("", OWN) else []
         names += [f"toxic_texts {one.toxic_texts}"] if cell.negatives == "toxic" else []
         names += [f"classifier {one.classifier}"]

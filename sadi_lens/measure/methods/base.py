@@ -16,8 +16,9 @@ from sadi_lens.engine.prompts import joined_answers
 from sadi_lens.find.differences import activation_differences
 from sadi_lens.find.pair_activations import require_one_prompt
 from sadi_lens.find.rankings import ALL_RANKINGS, OF_MARGINS, unit_scores
-from sadi_lens.measure.calls import kept, weights_of
+from sadi_lens.measure.calls import kept
 from sadi_lens.measure.candidates import Candidate
+from sadi_lens.measure.identity import identity_of
 from sadi_lens.measure.sweeps import STRENGTHS, ks_of
 from sadi_lens.tasks.prompts import map_prompts
 from sadi_lens.types.base import DEFAULT_POSITION, POSITIONS, require_one_of
@@ -90,7 +91,7 @@ class Material:
     def origin(self) -> dict[str, Any]:
         """What everything that is read of the model depends on."""
         pairs = [(one.prompts, one.positive, one.negative, one.cluster) for one in self.pairs]
-        return {"pairs": pairs, "task": self.task, "weights": weights_of(self.model)}
+        return {"pairs": pairs, "task": self.task, **identity_of(self.model)}
 
     @property
     def own(self) -> ActivationDifferences:
