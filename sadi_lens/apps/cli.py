@@ -221,8 +221,9 @@ def explorer(
     require_place(out, EXPLORER)
     loaded, loaded_task, notes = asked.load()
     say(*notes)
-    from sadi_lens.apps.explorer.making import answering, writing_beside
+    from sadi_lens.apps.explorer.making import answering, require_room, writing_beside
 
+    require_room(loaded, text_task)
     shown = console.is_terminal
     made = answering(
         loaded, loaded_task, component, position=position, scoring=scoring, progress=shown

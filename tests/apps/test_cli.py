@@ -471,3 +471,38 @@ def test_help_is_folded_by_the_terminal_alone(monkeypatch):
     lines = invoke("demo", "--help").output.splitlines()
     start = next(i for i, line in enumerate(lines) if "Every finished step" in line)
     assert all(len(line.rstrip()) > 60 for line in lines[start : start + 2])
+
+
+def test_a_tab_of_writing_that_a_model_has_no_room_for_is_refused_before_anything_is_read(
+    tmp_path, monkeypatch
+):
+    """It was found after the task had been read, with the remedy of another call."""
+    from factories import random_llama
+
+    import sadi_lens as sl
+    from sadi_lens.apps.explorer import making
+
+    hf, tokenizer = random_llama(max_position_embeddings=32)
+    hf.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(
+        '{"split": "pairs", "prompt": "the ball is", "positive": " red", "negative": " blue"}\n'
+        '{"split": "dev", "prompt": "the hat is", "choices": [" red", " blue"], "answer": 0}\n'
+    )
+    monkeypatch.setattr(making, "answering", lambda *_, **__: pytest.fail("was read"))
+    done = invoke(
+        "explorer",
+        "--model",
+        str(tmp_path / "model"),
+        "--task",
+        str(rows),
+        "--out",
+        str(tmp_path / "x.html"),
+    )
+    assert done.exit_code == 1
+    words = " ".join(done.output.split())
+    assert "pass --writing none, or a task of shorter texts" in words
+    assert "must fit the context of 32 tokens" in words
+    making.require_room(sl.load_model("tiny"), sl.load_task("kindness"))
+    making.require_room(sl.load_model("tiny"), None)

@@ -5,6 +5,7 @@ from typing import Any
 
 from sadi_lens.apps._loading import MOST_UNITS, is_large
 from sadi_lens.apps.explorer.explorer import SteeringExplorer
+from sadi_lens.engine.text import fitting
 from sadi_lens.find.differences import activation_differences
 from sadi_lens.measure.inspection import all_unit_differences, sign_flip_null
 from sadi_lens.measure.inspection.units import can_flip_signs
@@ -20,6 +21,7 @@ WRITING_K = 4
 """Dimensions of the residual stream that are steered where the model writes: with them the embedded model turns kind.
 On heads a fixed vector does better there."""
 WRITING_PAIRS = 100
+WRITING_TOKENS = 30
 
 
 def answering(
@@ -45,6 +47,25 @@ def answering(
     )
 
 
+def require_room(model: HookedModel, task: Task | None) -> None:
+    """Refuse a task to write on that is too long for the model, before anything is computed; None is none.
+
+    Raises:
+        ValueError: With what to pass instead.
+    """
+    if task is None:
+        return
+    pairs = [(one.prompts, (one.positive, one.negative)) for one in task.pairs[:WRITING_PAIRS]]
+    try:
+        fitting(model, pairs, "pairs")
+        fitting(model, [((one,), ()) for one in task.prompts], "prompts", room=WRITING_TOKENS)
+    except ValueError as error:
+        raise ValueError(
+            f"--writing {task.name} does not suit this model; pass --writing none, or a task of shorter texts. "
+            f"{str(error).partition('. Shorten')[0]}"
+        ) from error
+
+
 def writing_beside(main: SteeringExplorer, task: Task, *, progress: bool) -> SteeringExplorer:
     """On the prompts of another task, which the model continues freely, edited at every step.
 
@@ -65,7 +86,7 @@ def writing_beside(main: SteeringExplorer, task: Task, *, progress: bool) -> Ste
         strengths=main.strengths,
         n_prompts=4,
         position="every_step",
-        max_new_tokens=30,
+        max_new_tokens=WRITING_TOKENS,
         null=_null(main.model, pairs, found["hidden"], progress),
     )
 
