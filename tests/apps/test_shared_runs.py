@@ -314,3 +314,39 @@ def test_a_file_of_someone_else_is_seen_beside_half_a_config(tmp_path):
     with pytest.raises(FileExistsError, match=r"holds 'mine.txt'"), RunFolder(tmp_path).locked():
         pass
     assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_a_finished_run_is_not_told_again_on_a_model_folder_that_has_changed(tmp_path):
+    """The old tables came without a word; no cell was left for which the model would have been loaded."""
+    import torch
+    from factories import random_llama, word_tokenizer
+
+    import sadi_lens as sl
+
+    rows = tmp_path / "mine.jsonl"
+    rows.write_text(
+        '{"split": "pairs", "prompt": "the ball is", "positive": " red", "negative": " blue"}\n'
+        '{"split": "dev", "prompt": "the hat is", "choices": [" red", " blue"], "answer": 0}\n'
+        '{"split": "test", "prompt": "the box is", "choices": [" red", " blue"], "answer": 0}\n'
+    )
+    hf, tokenizer = random_llama()
+    folder = tmp_path / "model"
+    hf.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    mine = small(models=[str(folder)], tasks=[str(rows)], methods=["sadi"], sizes={})
+
+    def run():
+        return sl.apps.run_experiment(mine, tmp_path / "run", progress=False)
+
+    run()
+    (folder / "README.md").write_text("what counts for nothing")
+    run()
+    word_tokenizer(bos=False).save_pretrained(folder)
+    with pytest.raises(ValueError, match=r"inputs that have changed \(tokenizer of .*model"):
+        run()
+    tokenizer.save_pretrained(folder)
+    with torch.no_grad():
+        hf.lm_head.weight.mul_(1.5)
+    hf.save_pretrained(folder)
+    with pytest.raises(ValueError, match=r"inputs that have changed \(model .*model"):
+        run()

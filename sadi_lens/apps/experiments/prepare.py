@@ -17,7 +17,8 @@ from sadi_lens.measure.evaluation import evaluate
 from sadi_lens.measure.identity import reading_of
 from sadi_lens.measure.methods import Material
 from sadi_lens.measure.open_ended import Classifier, load_classifier
-from sadi_lens.models import load_model
+from sadi_lens.models import KNOWN, load_model
+from sadi_lens.models.known import EMBEDDED
 from sadi_lens.tasks import balance_pairs, make_pairs, with_chat_template, with_examples
 from sadi_lens.tasks.contrast import balance_warning, right_answer
 from sadi_lens.tasks.files import read_lines
@@ -53,6 +54,9 @@ class Inputs:
             self._add("dtype of", name, str(loaded.cfg.dtype).removeprefix("torch."))
             for kind, found in reading_of(loaded).items():
                 self._add(f"{kind} of", name, found)
+            # Not refused when others: a README counts for nothing.
+            if (files := _model_files(name)) and f"files of {name}" not in self.folder.inputs():
+                self.folder.add_input("files of", name, files)
             return loaded
 
         return self._keep("model", name, make)
@@ -62,7 +66,7 @@ class Inputs:
         return self._keep("loaded", name, lambda: load_model(name))
 
     def require_unchanged(self) -> None:
-        """Refuse rows and texts of one's own that are others than those that finished cells were made from.
+        """Refuse rows, texts and models of one's own that are others than those that finished cells were made from.
 
         What is not on this machine (any more) is not asked for: finished cells do not need it.
 
@@ -82,6 +86,10 @@ class Inputs:
             place = getattr(one, name)
             if f"{name} {place}" in noted and as_path(name, place).exists():
                 note(place)
+        for name in one.models:
+            was, now = noted.get(f"files of {name}"), _model_files(name)
+            if was and now and was != now:
+                self.model(name)  # it says what else is another one
 
     def _toxic_texts(self, path: str) -> list[str]:
         texts = read_lines(as_path("toxic_texts", path))
@@ -271,3 +279,12 @@ def files_of(folder: Path) -> list[tuple[str, str]]:
     )
     seen = [one for one in places if not one.startswith(".") and "/." not in one]
     return [(one, sha256_of(folder / one)) for one in seen]
+
+
+def _model_files(name: str) -> str:
+    """Hash of the files of a model in a folder or file of one's own; empty for any other, and where it is not here."""
+    place = Path(name).expanduser()
+    if name in EMBEDDED or name in KNOWN or not place.exists():
+        return ""
+    held = files_of(place) if place.is_dir() else [(place.name, sha256_of(place))]
+    return sha256(json.dumps(held).encode())[:16]
