@@ -12,7 +12,11 @@ _BESIDE = {
     *("id2label", "label2id", "problem_type"),
 }
 """Of a configuration, what no number depends on, and the dtype, which stands beside it."""
-_TOKENS = ("bos_token_id", "eos_token_id", "unk_token_id", "add_bos_token", "add_eos_token")
+_PARTS = (
+    *("bos_token_id", "eos_token_id", "unk_token_id", "add_bos_token", "add_eos_token"),
+    "chat_template",
+)
+"""Of a tokenizer, beside its vocabulary and rules."""
 
 
 def identity_of(model: HookedModel) -> dict[str, object]:
@@ -43,7 +47,7 @@ def _tokenizer_hash(model: HookedModel) -> str:
     if tokenizer is None:
         return "none"
     kept = Kept.of(model)
-    now = [len(tokenizer), *(getattr(tokenizer, one, None) for one in _TOKENS)]
+    now = [len(tokenizer), *(getattr(tokenizer, one, None) for one in _PARTS)]
     if kept.tokenizer is None or kept.tokenizer[0] is not tokenizer or kept.tokenizer[1] != now:
         kept.tokenizer = (tokenizer, now, _hash([now, _vocabulary(tokenizer)]))
     return kept.tokenizer[2]

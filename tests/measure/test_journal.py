@@ -138,6 +138,8 @@ def test_how_a_tokenizer_was_called_is_no_part_of_what_it_is(llama, monkeypatch,
     llama.tokenizer(["the", "the ball"], padding=True, truncation=True, max_length=2)
     Kept.of(llama).tokenizer = None
     assert reading_of(llama) == first
+    monkeypatch.setattr(llama.tokenizer, "chat_template", "{{ messages[0].content }}")
+    assert reading_of(llama)["tokenizer"] != first["tokenizer"]  # a run renders its tasks itself
 
 
 def test_an_interrupted_call_leaves_nothing_and_a_damaged_one_is_named(
