@@ -316,12 +316,14 @@ def test_a_file_of_someone_else_is_seen_beside_half_a_config(tmp_path):
     assert (tmp_path / "mine.txt").read_text() == "mine"
 
 
-def test_a_finished_run_is_not_told_again_on_a_model_folder_that_has_changed(tmp_path):
+def test_a_finished_run_is_not_told_again_on_a_model_folder_that_has_changed(tmp_path, monkeypatch):
     """The old tables came without a word; no cell was left for which the model would have been loaded."""
     import torch
     from factories import random_llama, word_tokenizer
 
     import sadi_lens as sl
+    from sadi_lens.apps.experiments import prepare
+    from sadi_lens.apps.experiments.prepare import files_of
 
     rows = tmp_path / "mine.jsonl"
     rows.write_text(
@@ -338,9 +340,13 @@ def test_a_finished_run_is_not_told_again_on_a_model_folder_that_has_changed(tmp
     def run():
         return sl.apps.run_experiment(mine, tmp_path / "run", progress=False)
 
+    read = []
+    monkeypatch.setattr(prepare, "files_of", lambda place: read.append(place) or files_of(place))
     run()
+    assert read == [folder]  # weights are large: once is enough
     (folder / "README.md").write_text("what counts for nothing")
     run()
+    assert read == [folder] * 2
     word_tokenizer(bos=False).save_pretrained(folder)
     with pytest.raises(ValueError, match=r"inputs that have changed \(tokenizer of .*model"):
         run()

@@ -55,7 +55,9 @@ class Inputs:
             for kind, found in reading_of(loaded).items():
                 self._add(f"{kind} of", name, found)
             # Not refused when others: a README counts for nothing.
-            if (files := _model_files(name)) and f"files of {name}" not in self.folder.inputs():
+            # Read once, since weights are large.
+            is_noted = f"files of {name}" in self.folder.inputs()
+            if not is_noted and (files := _model_files(name)):
                 self.folder.add_input("files of", name, files)
             return loaded
 
@@ -87,8 +89,8 @@ class Inputs:
             if f"{name} {place}" in noted and as_path(name, place).exists():
                 note(place)
         for name in one.models:
-            was, now = noted.get(f"files of {name}"), _model_files(name)
-            if was and now and was != now:
+            was = noted.get(f"files of {name}")
+            if was and _model_files(name) not in ("", was):
                 self.model(name)  # it says what else is another one
 
     def _toxic_texts(self, path: str) -> list[str]:
