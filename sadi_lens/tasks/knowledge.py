@@ -64,13 +64,14 @@ def cloze_mmlu(row: Mapping[str, Any], domain: str | None) -> Sample:  # noqa: A
 
 def _options(row: Mapping[str, Any]) -> tuple[list[str], int]:
     if "choices" in row:
-        options = texts_of("choices", row["choices"])
+        name, given = "choices", list(row["choices"])
         answer = label_of(row, "answer", 4)
     else:
-        options = texts_of("A, B, C, D", [row.get(letter, "") for letter in LETTERS[:4]])
+        name, given = "A, B, C, D", [row.get(letter, "") for letter in LETTERS[:4]]
         require_one_of("answer", str(row.get("answer", "")), tuple(LETTERS[:4]))
         answer = LETTERS.index(row["answer"])
-    if len(options) != 4:
+    options = texts_of(name, given)
+    if not len(options) == len(given) == 4:  # an empty one left out would move the answer
         raise ValueError(f"needs four choices (A, B, C, D), got {options}")
     return options, answer
 

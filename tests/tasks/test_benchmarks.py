@@ -184,6 +184,7 @@ def test_a_missing_value_is_no_text():
     for read, row, message in (
         (read_mmlu, {"A": None, "B": 2, "C": 3, "D": 4.5, "answer": "C"}, "A, B, C, D must be"),
         (read_mmlu, {"choices": ["a", "b", math.nan, "d"], "answer": 0}, "choices must be texts"),
+        (read_mmlu, {"choices": ["", "a", "b", "c", "d"], "answer": 0}, "needs four choices"),
         (read_triviaqa, {"answer": {"value": "Tom", "aliases": ["Tim", None]}}, "got None"),
         (read_truthfulqa, {"Incorrect Answers": ["b", None]}, "Incorrect Answers must be texts"),
     ):
