@@ -74,7 +74,10 @@ def read_row(
     _require_texts(row, [field for field in wanted if field not in ("choices", "answer")])
     if wanted is PAIR_FIELDS:
         if split not in (None, "pairs"):
-            raise ValueError(f"a contrastive pair belongs to split 'pairs', got {split!r}")
+            raise ValueError(
+                f"a contrastive pair belongs to split 'pairs', got {split!r}; leave its split out, or, where that is "
+                "the name of its part of the source, give that part or file alone"
+            )
         other = row.get("negative_prompt", row["prompt"])
         (positive, negative), bare = _spaced(
             ((row["prompt"], row["positive"]), (other, row["negative"])), space=space

@@ -65,6 +65,9 @@ def csv_rows(path: Path, text: str, separator: str | None) -> Iterator[tuple[str
 
 def _quoting(cells: Sequence[str], row: str, separator: str) -> str:
     """What is wrong with the quote marks of a row that can be read all the same, but as other texts than are meant."""
+    lines = list(io.StringIO(row, newline=""))
+    # Each a row by itself; in the lines of a cell that is quoted as it should be, tabs stand as they come.
+    are_rows = all(one.count(separator) == len(cells) - 1 for one in (lines[0], lines[-1]))
     for cell in cells:
         begun = cell.lstrip(" ")
         # In a cell that is quoted as it should be, its own marks stand twice.
@@ -73,7 +76,7 @@ def _quoting(cells: Sequence[str], row: str, separator: str) -> str:
                 f"a cell begins with a space and a quote mark: {short(cell)}. Leave out the space before it; where the "
                 "mark belongs to the text, put the cell in quotes and write its own marks twice"
             )
-        if separator == "\t" and "\t" in cell and "\n" in cell:
+        if are_rows and separator == "\t" and "\t" in cell and "\n" in cell:
             return (
                 f"a quote mark opens a cell that holds further columns and lines: {short(cell)}. Put a text that "
                 "begins with a quote mark in quotes, and write its own marks twice"

@@ -422,6 +422,35 @@ def test_quote_marks_that_belong_to_a_text_are_kept(tmp_path):
     assert (two.positive, two.negative) == (' 5" g', " h")
 
 
+def test_a_quoted_cell_of_a_tsv_file_may_hold_lines_with_tabs(tmp_path):
+    import sadi_lens as sl
+
+    path = tmp_path / "a.tsv"
+    path.write_text(
+        'prompt\tpositive\tnegative\n"A table:\na\tb\n\n1\t2\nThe sum is"\t 3\t 4\nThe sky is\t blue\t red\n',
+        encoding="utf-8",
+    )
+    one, two = sl.load_task(path).pairs
+    assert (one.prompt, one.positive) == ("A table:\na\tb\n\n1\t2\nThe sum is", " 3")
+    assert two.prompt == "The sky is"
+    # A stray mark swallows whole rows, also where another quoted cell lies between.
+    path.write_text(
+        'prompt\tpositive\tnegative\n"x is\t a\t b\n\np\t c\t d\n y"\t c\t d\n', encoding="utf-8"
+    )
+    with pytest.raises(ValueError, match="line 5: a quote mark opens a cell"):
+        sl.load_task(path)
+
+
+def test_pairs_of_a_part_called_test_can_be_given_alone(tmp_path):
+    import sadi_lens as sl
+
+    row = {"prompt": "Snow is", "positive": " white", "negative": " black"}
+    (tmp_path / "test.jsonl").write_text(json.dumps(row))
+    with pytest.raises(ValueError, match=r"got 'test'; leave .* give that part or file alone"):
+        sl.load_task(tmp_path)
+    assert len(sl.load_task(tmp_path / "test.jsonl").pairs) == 1
+
+
 @pytest.mark.parametrize("where", ["cluster", "group"])
 def test_a_cluster_is_one_name_and_a_number_reads_alike_however_it_is_written(where):
     import sadi_lens as sl
