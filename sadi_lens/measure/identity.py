@@ -1,6 +1,7 @@
 """What decides a model's numbers: weights, dtype, configuration, tokenizer. Of another one nothing is gone on with."""
 
 import json
+from contextlib import suppress
 from hashlib import sha256
 from typing import Any
 
@@ -17,6 +18,8 @@ _PARTS = (
     "chat_template",
 )
 """Of a tokenizer, beside its vocabulary and rules."""
+_RULES = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
+"""Of a tokenizer, what a caller may replace in place, as the post-processor that adds BOS."""
 
 
 def identity_of(model: HookedModel) -> dict[str, object]:
@@ -47,18 +50,32 @@ def _tokenizer_hash(model: HookedModel) -> str:
     if tokenizer is None:
         return "none"
     kept = Kept.of(model)
-    now = [len(tokenizer), *(getattr(tokenizer, one, None) for one in _PARTS)]
+    now = [len(tokenizer), *(getattr(tokenizer, one, None) for one in _PARTS), _rules(tokenizer)]
     if kept.tokenizer is None or kept.tokenizer[0] is not tokenizer or kept.tokenizer[1] != now:
         kept.tokenizer = (tokenizer, now, _hash([now, _vocabulary(tokenizer)]))
     return kept.tokenizer[2]
 
 
+def _rules(tokenizer: Any) -> list[str]:
+    """Of a rule that is written in Python, its kind alone."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    found: list[str] = []
+    for name in _RULES:
+        rule = getattr(backend, name, None)
+        try:
+            found.append("" if rule is None else rule.__getstate__().decode())
+        except Exception:  # tokenizers raises nothing narrower
+            found.append(type(rule).__name__)
+    return found
+
+
 def _vocabulary(tokenizer: Any) -> object:
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        return [type(tokenizer).__name__, tokenizer.get_vocab()]
-    # Before them stands how the last call padded and cut.
-    return backend.to_str().partition('"added_tokens"')[2]
+    if backend is not None:
+        with suppress(Exception):  # a rule that is written in Python cannot be told
+            # Before them stands how the last call padded and cut.
+            return backend.to_str().partition('"added_tokens"')[2]
+    return [type(tokenizer).__name__, tokenizer.get_vocab()]
 
 
 def _hash(value: object) -> str:

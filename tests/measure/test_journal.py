@@ -142,6 +142,30 @@ def test_how_a_tokenizer_was_called_is_no_part_of_what_it_is(llama, monkeypatch,
     assert reading_of(llama)["tokenizer"] != first["tokenizer"]  # a run renders its tasks itself
 
 
+def test_a_rule_replaced_in_place_is_another_tokenizer_also_where_it_is_written_in_python(llama):
+    from tokenizers import normalizers
+
+    from sadi_lens.measure.identity import reading_of
+    from sadi_lens.types.model import Kept
+
+    class Lower:
+        def normalize(self, text):
+            text.lowercase()
+
+    backend, first = llama.tokenizer.backend_tokenizer, reading_of(llama)
+    was = backend.normalizer
+    try:
+        backend.normalizer = normalizers.Lowercase()
+        assert reading_of(llama)["tokenizer"] != first["tokenizer"]
+        backend.normalizer = normalizers.Normalizer.custom(Lower())
+        of_python = reading_of(llama)
+        Kept.of(llama).tokenizer = None
+        assert reading_of(llama) == of_python != first
+    finally:
+        backend.normalizer = was
+    assert reading_of(llama) == first
+
+
 def test_an_interrupted_call_leaves_nothing_and_a_damaged_one_is_named(
     tmp_path,
 ):
