@@ -207,8 +207,14 @@ def steer(
 
     def apply() -> AbstractContextManager[None]:
         tracker = PositionTracker(position, prompt_lengths=prompt_lengths)
-        options: dict[str, Any] = {"refuses": True, "for_user": True}
-        return applied(Runner(model), [intervention], tracker, steered_by=steered_by, **options)
+        return applied(
+            Runner(model),
+            [intervention],
+            tracker,
+            steered_by=steered_by,
+            refuses=True,
+            for_user=True,
+        )
 
     return _Steered(model, apply)
 

@@ -22,26 +22,26 @@ _RULES = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
 """Of a tokenizer, what a caller may replace in place, as the post-processor that adds BOS."""
 
 
-def identity_of(model: HookedModel) -> dict[str, object]:
+def identity_of(model: HookedModel) -> dict[str, str]:
     """What decides the numbers of a model, as it is now: items scored before and after a change are not one result.
 
     >>> sorted(sl.measure.identity.identity_of(model))
     ['configuration', 'dtype', 'tokenizer', 'weights']
     """
-    return {
-        "weights": fingerprint_of(model),
-        "dtype": str(next(model.original_model.parameters()).dtype).removeprefix("torch."),
-        **reading_of(model),
-    }
+    return {"weights": fingerprint_of(model), **reading_of(model)}
 
 
 def reading_of(model: HookedModel) -> dict[str, str]:
-    """Configuration and tokenizer by their hashes; with others the same weights give other numbers."""
+    """Dtype, and configuration and tokenizer by their hashes; with others the same weights give other numbers."""
     raw: Any = model.__dict__.get("raw_model") or model.original_model
     config = {key: value for key, value in raw.config.to_dict().items() if key not in _BESIDE}
     ends = getattr(getattr(raw, "generation_config", None), "eos_token_id", None)
     used = [config, getattr(raw.config, "_attn_implementation", None), ends]
-    return {"configuration": _hash(used), "tokenizer": _tokenizer_hash(model)}
+    return {
+        "dtype": str(next(model.original_model.parameters()).dtype).removeprefix("torch."),
+        "configuration": _hash(used),
+        "tokenizer": _tokenizer_hash(model),
+    }
 
 
 def _tokenizer_hash(model: HookedModel) -> str:

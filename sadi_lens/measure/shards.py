@@ -100,9 +100,10 @@ def run_shard(
 
 def _made_with(model: HookedModel) -> str:
     """What decides numbers beside weights and arguments; both dtypes of a model have one fingerprint."""
-    dtype = str(next(model.original_model.parameters()).dtype).removeprefix("torch.")
-    beside = {**versions(), **reading_of(model)}
-    return ", ".join([dtype, *(f"{name} {number}" for name, number in beside.items())])
+    reading = reading_of(model)
+    beside = {**versions(), **reading}
+    named = (f"{name} {one}" for name, one in beside.items() if name != "dtype")
+    return ", ".join([reading["dtype"], *named])
 
 
 @checked()

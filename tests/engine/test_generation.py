@@ -167,17 +167,14 @@ def test_prompts_may_be_tokens_or_messages(llama):
             sl.generate(llama, [bad])
 
 
-def test_messages_end_where_the_answer_begins(llama):
+def test_messages_end_where_the_answer_begins(llama, monkeypatch):
     """The template's own words before an answer are part of the prompt."""
     import sadi_lens as sl
 
     template = "{{ messages[0]['content'] }}{% if add_generation_prompt %} is{% endif %}"
+    monkeypatch.setattr(llama.tokenizer, "chat_template", template)
     chat = [{"role": "user", "content": "the ball"}]
-    try:
-        llama.tokenizer.chat_template = template
-        (found,) = sl.generate(llama, chat, max_new_tokens=1, return_tokens=True)
-    finally:
-        llama.tokenizer.chat_template = None
+    (found,) = sl.generate(llama, chat, max_new_tokens=1, return_tokens=True)
     assert list(found.prompt) == llama.tokenizer("the ball is", add_special_tokens=False).input_ids
 
 
@@ -187,37 +184,29 @@ TURNS = (
 )
 
 
-def test_a_chat_is_rendered_whole_or_refused(llama):
+def test_a_chat_is_rendered_whole_or_refused(llama, monkeypatch):
     """A message that the template left out, and ``prepend_bos``, had no effect without a word."""
     import sadi_lens as sl
 
     settings = {"max_new_tokens": 1, "return_tokens": True}
     chat = [{"role": "user", "content": "the ball is"}]
     tokenizer = llama.tokenizer
-    try:
-        tokenizer.chat_template = TURNS
-        with pytest.raises(
-            ValueError, match=r"prompts: .*leaves out message 0 \('system': 'be good'"
-        ):
-            sl.generate(llama, [{"role": "system", "content": "be good"}, *chat])
-        (found,) = sl.generate(llama, chat, prepend_bos=True, **settings)
-        assert list(found.prompt) == tokenizer("the ball is Ann says").input_ids
-        (found,) = sl.generate(llama, chat, **settings)
-        assert list(found.prompt) == tokenizer("the ball is Ann says").input_ids[1:]
-    finally:
-        tokenizer.chat_template = None
+    monkeypatch.setattr(tokenizer, "chat_template", TURNS)
+    with pytest.raises(ValueError, match=r"prompts: .*leaves out message 0 \('system': 'be good'"):
+        sl.generate(llama, [{"role": "system", "content": "be good"}, *chat])
+    (found,) = sl.generate(llama, chat, prepend_bos=True, **settings)
+    assert list(found.prompt) == tokenizer("the ball is Ann says").input_ids
+    (found,) = sl.generate(llama, chat, **settings)
+    assert list(found.prompt) == tokenizer("the ball is Ann says").input_ids[1:]
 
 
-def test_a_chat_that_ends_in_the_assistants_words_is_continued_there(llama):
+def test_a_chat_that_ends_in_the_assistants_words_is_continued_there(llama, monkeypatch):
     """Another turn of the assistant was opened behind them."""
     import sadi_lens as sl
 
     chat = [{"role": "user", "content": "the ball"}, {"role": "assistant", "content": " is"}]
-    try:
-        llama.tokenizer.chat_template = TURNS
-        (found,) = sl.generate(llama, chat, max_new_tokens=1, return_tokens=True)
-    finally:
-        llama.tokenizer.chat_template = None
+    monkeypatch.setattr(llama.tokenizer, "chat_template", TURNS)
+    (found,) = sl.generate(llama, chat, max_new_tokens=1, return_tokens=True)
     assert list(found.prompt) == llama.tokenizer("the ball is", add_special_tokens=False).input_ids
 
 

@@ -90,6 +90,47 @@ def test_a_pass_of_another_thread_is_not_steered_but_refused(llama, scaling):
             other.result(timeout=60)
 
 
+@pytest.mark.parametrize("way", ["raw", "bridge"])
+@pytest.mark.parametrize("component", ["head", "hidden"])
+def test_a_pass_that_another_thread_had_begun_is_left_as_it_is(llama, way, component):
+    """It stands in its first layer while hooks are put on its last, of a module's input and of one's output."""
+    import torch
+
+    from sadi_lens.engine.runner import Runner, runner_of
+
+    runner = runner_of(llama) if way == "raw" else Runner(llama)
+    module = llama.raw_model if way == "raw" else llama
+    first = llama.raw_model.base_model.layers[0] if way == "raw" else llama.blocks[0]
+    ids = torch.tensor([llama.tokenizer(PROMPTS[1])["input_ids"]])
+    is_inside, may_go_on = threading.Event(), threading.Event()
+
+    def wait(*_):
+        is_inside.set()
+        assert may_go_on.wait(60)
+
+    def logits():
+        with torch.inference_mode():
+            found = module(ids)
+        return getattr(found, "logits", found)
+
+    clean = logits()
+    site = (component, runner.info.n_layers - 1, torch.zeros_like)
+    with ThreadPoolExecutor(1) as pool:
+        handle = first.register_forward_hook(wait)
+        try:
+            begun = pool.submit(logits)
+            assert is_inside.wait(60)
+            with runner.attach([site]):
+                may_go_on.set()
+                other = begun.result(60)
+                own = logits()
+        finally:
+            may_go_on.set()
+            handle.remove()
+    assert torch.equal(other, clean)
+    assert not torch.equal(own, clean)
+
+
 def test_tasks_of_one_thread_are_refused_instead_of_steered_or_hung(llama, scaling, samples):
     import torch
 

@@ -47,9 +47,8 @@ def held_of(folder: RunFolder, cell: Cell) -> Any:
 
 def parquet(frame: "pd.DataFrame") -> bytes:
     """A frame as a Parquet file."""
-    data: Any = frame.to_parquet(
-        None, index=False
-    )  # without a place it returns what it would write
+    # Without a place it returns what it would write.
+    data: Any = frame.to_parquet(None, index=False)
     return data
 
 

@@ -51,7 +51,6 @@ class Inputs:
         def make() -> HookedModel:
             loaded = self.load(name)
             self._add("model", name, ModelInfo.of(loaded).fingerprint)
-            self._add("dtype of", name, str(loaded.cfg.dtype).removeprefix("torch."))
             for kind, found in reading_of(loaded).items():
                 self._add(f"{kind} of", name, found)
             # Not refused when others: a README counts for nothing.
