@@ -88,9 +88,8 @@ class Peaks:
     """Largest edited activation of every row in each place of a pass, looked at once at its end."""
 
     def __init__(self) -> None:
-        self._few: dict[Site, Float[Tensor, "row ... pos width"]] = {}
-        self._ends: dict[Site, tuple[Float[Tensor, "row ..."], Float[Tensor, "row ..."]]] = {}
-        """Largest and smallest; NaN where any is."""
+        self._found: dict[Site, Float[Tensor, "row ... pos width"]] = {}
+        """The edited tokens of the pass under way where they are few, else their extremes: NaN where any is."""
 
     def note(
         self,
@@ -99,7 +98,7 @@ class Peaks:
         columns: tuple[int, int | None],
         real: Bool[Tensor, "... pos"] | None = None,
     ) -> None:
-        """Keep the extremes in the columns from ... to; of the tokens in ``real``, where it is given."""
+        """Keep what is in the columns from ... to; of the tokens in ``real``, where it is given."""
         if real is not None:  # padding may hold anything
             after = after.masked_fill(~real[..., None].to(after.device), 0)
         start, stop = columns
@@ -108,30 +107,24 @@ class Peaks:
         if after.requires_grad:
             after = after.detach()
         # At every token of a text, one look at all layers costs less than one at each.
-        if after.numel() <= FEW:
-            self._ends.pop(site, None)  # of a pass that did not come to its end
-            self._few[site] = after.clone()
-        else:
-            self._few.pop(site, None)
-            self._ends[site] = _extremes(after)
+        self._found[site] = after.clone() if after.numel() <= FEW else _extremes(after)
 
     def overflow(self) -> tuple[Bool[Tensor, "row ..."], str] | None:
         """Rows that overflowed since this was last asked, and where that began; None where none did.
 
         What is infinite or NaN in one copy of a tree is NaN in all of them a layer later, so it counts where it began.
         """
-        few, ends, self._few, self._ends = self._few, self._ends, {}, {}
-        parts = [*few.values(), *(end for both in ends.values() for end in both)]
-        if not parts:
+        found, self._found = self._found, {}
+        if not found:
             return None
-        device = parts[0].device
-        if len({(one.device, one.shape[:-1]) for one in parts}) > 1:
+        parts = list(found.values())
+        device, shape = parts[0].device, parts[0].shape[:-1]
+        if any(one.shape[:-1] != shape or one.device != device for one in parts):
             parts = [one.to(device).reshape(-1) for one in parts]
         low, high = torch.aminmax(torch.cat(parts, dim=-1))
         if max(-float(low), float(high)) <= LARGEST:  # where any is NaN both are
             return None
-        ends |= {site: _extremes(one) for site, one in few.items()}
-        peaks = {site: torch.maximum(high, -low) for site, (high, low) in ends.items()}
+        peaks = {site: _extremes(one).abs().amax(dim=(-2, -1)) for site, one in found.items()}
         worst = {site: float(one.max()) for site, one in peaks.items()}
         past = {site: one for site, one in worst.items() if not one <= LARGEST}
         endless = [layer for (_, layer), one in past.items() if not one < math.inf]
@@ -145,6 +138,7 @@ class Peaks:
         return rows > 0, f"component {name!r} in layer {layer}"
 
 
-def _extremes(after: Float[Tensor, "row ... pos width"]) -> tuple[Tensor, Tensor]:
+def _extremes(after: Float[Tensor, "row ... pos width"]) -> Float[Tensor, "row ... 1 2"]:
     """Largest and smallest value of each row; a norm takes ten times as long on a CPU."""
-    return after.amax(dim=(-2, -1)), after.amin(dim=(-2, -1))
+    both = after.amax(dim=(-2, -1)), after.amin(dim=(-2, -1))
+    return torch.stack(both, dim=-1).unsqueeze(-2)

@@ -92,8 +92,8 @@ class Edits:
             after = before
             if has_affine:
                 table = tables.get(site) or self._table(site, before)
-                if isinstance(positions, TreePositions):
-                    table = table.first(before.shape[positions.axis])
+                if is_tree:
+                    table = table.first(before.shape[positions.axis])  # type: ignore[attr-defined]
                 after = edit_at(positions, table, before)
             for index, one in others:
                 after = self._edit_rows(index, one, site, before, after, positions)

@@ -157,7 +157,7 @@ def continued(
     sampling = checked_sampling(model, options.sampling)
     options = replace(options, sampling=sampling)
     require_tokenizer(model)
-    edits = _one_a_prompt(model, intervention, len(prompts))
+    edits = _one_a_prompt(runner.info, intervention, len(prompts))
     if not isinstance(runner, RawRunner):  # otherwise that was looked at
         require_eval(model)
     beams = sampling.get("num_beams", 1)
@@ -232,14 +232,13 @@ def _run(
     ]
 
 
-def _one_a_prompt(model: HookedModel, given: Any, n: int) -> list[Intervention | None]:
+def _one_a_prompt(info: ModelInfo, given: Any, n: int) -> list[Intervention | None]:
     """The intervention of each prompt, checked against the model."""
     edits: list[Intervention | None] = list(given) if isinstance(given, Sequence) else [given] * n
     if len(edits) != n:
         raise ValueError(
             f"a list of interventions must have one for each prompt: got {len(edits)} for {n} prompts"
         )
-    info = ModelInfo.of(model)
     for one in {id(one): one for one in edits if one is not None}.values():
         require_fit(one, info)
     return edits

@@ -90,18 +90,25 @@ def weights_in_use(model: Any) -> list[Any] | None:
         seen.add(id(module))
         own = module.__dict__
         if "fwd_hooks" in own:  # a hook point, which has no parts
-            hooks = (*own["fwd_hooks"], *own["bwd_hooks"])
-            if hooks and not all(one.is_permanent for one in hooks):
+            if (own["fwd_hooks"] or own["bwd_hooks"]) and not all(
+                one.is_permanent for one in (*own["fwd_hooks"], *own["bwd_hooks"])
+            ):
                 return None
             continue
         is_of_bridge = is_of_bridge or module is model
-        if module.training or (is_of_bridge and _is_hooked(module)):
+        if module.training or (is_of_bridge and _is_hooked(own)):
             return None
-        waiting.extend(own["_modules"].values())
+        if own["_modules"]:
+            waiting.extend(own["_modules"].values())
         for one in own["_parameters"].values():
-            if one is not None:
-                version = None if one.is_inference() else one._version
-                found.append((one.data_ptr(), one.device, version))
+            if one is None:
+                continue
+            if id(one) in seen:  # the bridge holds what the raw model does: at the same places?
+                found.append((id(one), None, None))
+                continue
+            seen.add(id(one))
+            version = None if one.is_inference() else one._version
+            found.append((one.data_ptr(), one.device, version))
     return found
 
 
@@ -110,9 +117,9 @@ def weights_in_use(model: Any) -> list[Any] | None:
 _OBSERVERS = ("transformer_lens", "transformers.utils.output_capturing")
 
 
-def _is_hooked(module: Any) -> bool:
+def _is_hooked(own: dict[str, Any]) -> bool:
     """Whether a torch hook is on a module that neither TransformerLens nor transformers put there to observe."""
-    if not module._forward_hooks and not module._forward_pre_hooks:
+    if not own["_forward_hooks"] and not own["_forward_pre_hooks"]:
         return False
-    hooks = (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
+    hooks = (*own["_forward_hooks"].values(), *own["_forward_pre_hooks"].values())
     return any(not str(getattr(one, "__module__", "")).startswith(_OBSERVERS) for one in hooks)

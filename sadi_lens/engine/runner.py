@@ -135,10 +135,8 @@ def own_dtype(model: HookedModel) -> Generator[None]:
 
 
 def _task() -> Any:
-    try:
-        return asyncio.current_task()
-    except RuntimeError:  # no event loop in this thread
-        return None
+    loop = asyncio._get_running_loop()  # asked for at every pass: current_task() alone raises where there is none
+    return None if loop is None else asyncio.current_task(loop)
 
 
 class Runner:

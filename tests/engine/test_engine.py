@@ -483,6 +483,11 @@ def test_a_weight_written_to_in_place_and_one_that_counts_no_writes_are_told():
         weight[0, 0] += 1
     assert weights_in_use(model) != before
     assert isinstance(runner_of(model), RawRunner)
+    before = weights_in_use(model)
+    first, second = (model.blocks[layer].ln1.original_component for layer in (0, 1))
+    first.weight, second.weight = second.weight, first.weight
+    # Where the bridge has parts of its own, they are looked at where they stand.
+    assert weights_in_use(model) != before
     with torch.inference_mode():
         unwritten = sl.load_model(random_llama()[0], tokenizer=tokenizer)
     assert all(version is None for *_, version in weights_in_use(unwritten))

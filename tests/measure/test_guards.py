@@ -47,7 +47,7 @@ def test_a_model_that_always_says_the_same_is_found_out(tiny, mostly_bad, scorin
     # From always good to always bad: 60 points more, and nothing more is known.
     words = sl.types.what_changed(bad, good)
     assert words.startswith("Accuracy 20.0% to 80.0% (+60.0 points [")
-    assert "changes the favourite answer, not the knowledge (now bad 100%" in words
+    assert "changes the favourite answer and shows no gain in knowledge (now bad 100%" in words
     assert "no change" in sl.types.what_changed(plain, plain)
 
 
@@ -63,7 +63,7 @@ def test_a_comparison_says_so(tiny, mostly_bad):
     assert [len(row) for row in guard_rows(found)] == 2 * [len(GUARD_COLUMNS)]
     assert guard_rows(found)[1][:3] == ("two", "bad 100%, good 0%", "50.0%")
     (said,) = conclusions(found)
-    assert said.startswith("two changes the favourite answer, not the knowledge (now bad 100%")
+    assert said.startswith("two changes the favourite answer and shows no gain in knowledge (now bad 100%")
     assert found.frame()["balanced_accuracy"].tolist() == [0.5, 0.5]
 
 

@@ -873,10 +873,10 @@ def test_a_gain_that_is_none_in_knowledge_is_said_in_the_title(monkeypatch):
     from sadi_lens import plots
     from sadi_lens.types.results import MethodRow
 
-    words = "changes the favourite answer, not the knowledge (now Yes 100%)"
+    words = "changes the favourite answer and shows no gain in knowledge (now Yes 100%)"
     monkeypatch.setattr(MethodRow, "verdict", words)
     rows = comparison().rows[:2]
-    assert "; this changes the favourite answer, not the knowledge" in title(
+    assert "; this changes the favourite answer and shows no gain in knowledge" in title(
         plots.method_accuracy(comparison(rows=rows))
     )
 

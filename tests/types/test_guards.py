@@ -79,7 +79,7 @@ def test_another_favourite_is_not_called_knowledge():
     found = Guards.of(steered, base)
     words = found.verdict(gain(steered, base))
     assert words.startswith(
-        "changes the favourite answer, not the knowledge (now Yes 100%; balanced"
+        "changes the favourite answer and shows no gain in knowledge (now Yes 100%; balanced"
     )
     assert "AUC 0.5" in words
     assert found.balanced_interval.low <= 0 <= found.balanced_interval.high
@@ -93,7 +93,18 @@ def test_a_moved_threshold_is_not_called_knowledge():
     found = Guards.of(steered, base)
     assert found.balanced_interval.low > 0
     words = found.verdict(gain(steered, base))
-    assert words.startswith("moves the threshold between the answers, not the knowledge")
+    assert words.startswith("moves the threshold between the answers and shows no gain in knowledge")
+
+
+def test_knowledge_that_is_lost_is_said():
+    """More right answers, since the threshold moved, by one that tells them apart worse than before."""
+    from sadi_lens.types.results import Guards
+
+    base, steered = results(-2.0, 2.5), results(0.0, 1.2)
+    found = Guards.of(steered, base)
+    assert found.auc_interval.high < 0
+    words = found.verdict(gain(steered, base))
+    assert words.startswith("moves the threshold between the answers and loses knowledge (now ")
 
 
 def test_knowledge_is_left_alone():
@@ -204,7 +215,7 @@ def test_one_answer_for_all_in_place_of_the_other_is_no_knowledge(clusters):
     after = picks(right, np.zeros_like(right), two_sided(lead + 9))
     found = Guards.of(after, before, clusters)
     assert (found.balanced_gain, found.auc_gain) == (0, 0)
-    assert found.verdict(Interval(0.2, 0.6)).startswith("changes the favourite answer, not the")
+    assert found.verdict(Interval(0.2, 0.6)).startswith("changes the favourite answer and shows no")
     assert found.verdict(Interval(-0.1, 0.6)) == found.verdict(Interval(np.nan, np.nan)) == ""
 
 

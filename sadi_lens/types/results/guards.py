@@ -189,7 +189,7 @@ class Guards(Consistent):
         return f"{name} {share:.0%}"
 
     def verdict(self, gain: Interval) -> str:
-        """What a gain in accuracy is, where it is no gain in knowledge; else empty.
+        """What a gain in accuracy is, where no gain in knowledge is shown; else empty.
 
         Args:
             gain: 95% interval of the gain in accuracy.
@@ -205,7 +205,9 @@ class Guards(Consistent):
         what = (
             "moves the threshold between the answers" if rises else "changes the favourite answer"
         )
-        return f"{what}, not the knowledge (now {self.favourite}; {self.numbers})"
+        # An interval that holds zero does not show that nothing was gained.
+        then = "loses knowledge" if self.auc_interval.high < 0 else "shows no gain in knowledge"
+        return f"{what} and {then} (now {self.favourite}; {self.numbers})"
 
     @property
     def numbers(self) -> str:
