@@ -355,6 +355,52 @@ def test_a_demo_and_a_comparison_through_a_chat_template_end_with_their_results(
     assert {*names.split(",")} <= {row.label for row in rows}
 
 
+@pytest.mark.parametrize("is_chat", [False, True])
+def test_facts_are_known_in_the_form_that_they_are_asked_in(llama, monkeypatch, is_chat):
+    """Through a chat template too: by hand, on the tokens of the tokenizer's own ``apply_chat_template``."""
+    import torch
+
+    import sadi_lens as sl
+    from sadi_lens.apps._loading import known_facts
+
+    template = (
+        "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }} Ann says"
+        "{% else %} {{ m.content }}{% endif %}{% endfor %}"
+    )
+    tokenizer = llama.tokenizer
+    monkeypatch.setattr(tokenizer, "chat_template", template)
+    facts = sl.tasks.suggest_unaided(["day", "opposite"])[0]
+    words = ("ball", "box", "hat", "cat", "dog", "weather", "hill")
+    prompts = [f"the {'big ' * (at // 7)}{words[at % 7]} is" for at in range(len(facts))]
+    samples = tuple(sl.Sample(one, (" red", " blue"), 0) for one in prompts)
+    monkeypatch.setattr(sl.tasks, "suggest_unaided", lambda: (facts, samples))
+
+    def texts_of(prompt, form):
+        for answer in ("red", "blue"):
+            turns = {"user": prompt, "assistant": answer}
+            chat = [{"role": role, "content": text} for role, text in turns.items()]
+            whole = tokenizer(f"{prompt} {answer}").input_ids
+            yield tokenizer.apply_chat_template(chat, return_dict=False) if form else whole
+
+    def is_right(prompt, form):
+        red, blue = texts_of(prompt, form)
+        assert red[:-1] == blue[:-1]
+        with torch.inference_mode():
+            logits = llama.original_model(torch.tensor([red[:-1]])).logits[0, -1]
+        return bool(logits[red[-1]] > logits[blue[-1]])
+
+    asked = dict(zip(facts, prompts, strict=True))
+    own, other = (
+        {fact for fact, prompt in asked.items() if is_right(prompt, form)}
+        for form in (is_chat, not is_chat)
+    )
+    assert own != other
+    task, note = known_facts(llama, is_chat=is_chat)
+    kept = {one.cluster for one in (*task.pairs, *task.dev)}
+    assert kept & set(facts) == own
+    assert f"answers {len(own)} unaided" in note
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["demo", "--data", ""], ["demo", "--data="], ["compare", "--out", ""], ["report", ""]],
