@@ -120,10 +120,6 @@ class Asked:
         from sadi_lens.types.base import POSITIONS, require_one_of
 
         resolve(self.model)
-        if self.task == "":
-            raise ValueError(
-                "task must be a name or a file, got ''; leave --task out for the default"
-            )
         self.split_sizes()
         require_one_of("position", self.position, POSITIONS)
         require_one_of("scoring", self.scoring, SCORINGS)
