@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any
 
 import typer
 import typer.core
@@ -63,7 +63,7 @@ def command(
 
         words = "Examples" if len(examples) > 1 else "Example"
         return app.command(
-            cls=_with_paths(function),
+            cls=_Command,
             help=re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.getdoc(function) or ""),
             epilog=f"{words}: {'; '.join(f'sadi-lens {one}' for one in examples)}",
             context_settings={"allow_extra_args": more, "ignore_unknown_options": more},
@@ -72,25 +72,19 @@ def command(
     return wrap
 
 
-def _with_paths(function: Callable[..., None]) -> type[typer.core.TyperCommand]:
-    """A command that takes no empty path: of a variable that the shell does not know, it would be the folder here."""
-    hints = get_type_hints(function)
-    paths = {
-        f"--{name.replace('_', '-')}"
-        for name, kind in hints.items()
-        if Path in (kind, *get_args(kind))
-    }
+class _Command(typer.core.TyperCommand):
+    """A command that takes no empty value: of a variable that the shell does not know, it would be none at all."""
 
-    class Command(typer.core.TyperCommand):
-        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-            for before, one in zip(("", *args), args, strict=False):
-                is_joined = one.endswith("=") and one[:-1] in paths
-                if is_joined or (not one and (before in paths or not before.startswith("-"))):
-                    name = one[:-1] or (before if before in paths else "the argument")
-                    raise typer.BadParameter(f"the path of {name} is empty", ctx)
-            return super().parse_args(ctx, args)
-
-    return Command
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        own = {name for one in self.params for name in (*one.opts, *one.secondary_opts)}
+        for before, one in zip(("", *args), args, strict=False):
+            is_joined = one.endswith("=") and one[:-1] in own
+            if is_joined or (not one and (before in own or not before.startswith("-"))):
+                name = one[:-1] or (before if before in own else "the argument")
+                raise typer.BadParameter(
+                    f"the value of {name} is empty; give one, or leave it out", ctx
+                )
+        return super().parse_args(ctx, args)
 
 
 def _version(is_asked: bool) -> None:

@@ -120,10 +120,6 @@ class Asked:
         from sadi_lens.types.base import POSITIONS, require_one_of
 
         resolve(self.model)
-        if self.task == "":
-            raise ValueError(
-                "task must be a name or a file, got ''; leave --task out for the default"
-            )
         self.split_sizes()
         require_one_of("position", self.position, POSITIONS)
         require_one_of("scoring", self.scoring, SCORINGS)
@@ -169,7 +165,7 @@ class Asked:
         notes: list[str] = []
         if self.named == "suggest":
             _require_words(model, task)
-            task, note = known_facts(model)
+            task, note = known_facts(model, is_chat=self.chat_template)
             notes.append(note)
         sizes = self.split_sizes() or (LARGE_SIZES if is_large(model) else {})
         short = first_of(task, sizes)
@@ -209,12 +205,20 @@ def _require_words(model: Any, task: "Task") -> None:
         )
 
 
-def known_facts(model: Any) -> tuple["Task", str]:
-    """``suggest`` without the pairs and dev facts that the model does not answer unaided; test keeps every fact."""
+def known_facts(model: Any, *, is_chat: bool) -> tuple["Task", str]:
+    """``suggest`` without the pairs and dev facts that the model does not answer unaided; test keeps every fact.
+
+    Args:
+        model: A bridged model.
+        is_chat: Whether the items will be asked through the chat template: then the facts are, too.
+    """
     from sadi_lens.measure.evaluation import evaluate
-    from sadi_lens.tasks import load_task, suggest_unaided
+    from sadi_lens.tasks import load_task, suggest_unaided, with_chat_template
+    from sadi_lens.types.data import Task
 
     facts, samples = suggest_unaided()
+    if is_chat:
+        samples = with_chat_template(Task("unaided", dev=samples), model.tokenizer).dev
     found = evaluate(model, samples, progress=False)
     known = [fact for fact, is_right in zip(facts, found.correct, strict=True) if is_right]
     return load_task("suggest", known=known), (

@@ -15,8 +15,10 @@ from sadi_lens.tasks.chat import rendered, require_told
 from sadi_lens.types.chat_prompt import ChatPrompt
 from sadi_lens.types.model import HookedModel
 
+TextOrChat = str | Sequence[Mapping[str, str]]
+"""Text, or the messages of a chat (``{"role": "user", "content": ...}``) for the model's own template."""
 Prompt = str | Sequence[int] | Sequence[Mapping[str, str]]
-"""Text, token ids, or the messages of a chat (``{"role": "user", "content": ...}``) for the model's own template."""
+"""Text, token ids, or the messages of a chat."""
 
 
 def several_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
@@ -39,18 +41,25 @@ def prompt_ids(
         ValueError: If there is no token or one that the model does not embed, prompt and room do not fit the context,
             or the messages of a chat cannot be rendered.
     """
-    if isinstance(prompt, str):
-        return encode_prompt(model, prompt, prepend_bos=prepend_bos, room=room)
     given = cast("list[Any]", list(prompt))
-    if given and isinstance(given[0], Mapping):
-        given = _chat_ids(require_tokenizer(model), given, prepend_bos)
+    if isinstance(prompt, str) or (given and isinstance(given[0], Mapping)):
+        text = cast("TextOrChat", prompt)
+        return encode_prompt(model, text, prepend_bos=prepend_bos, room=room)
     require_ids(model, given, room)
     return given
 
 
-def _chat_ids(
-    tokenizer: Any, messages: list[Mapping[str, str]], prepend_bos: bool | None
-) -> list[int]:
+def as_text(model: HookedModel, prompt: TextOrChat) -> str:
+    """A prompt as the text that the model reads: messages as its chat template renders them, a text as it is.
+
+    Raises:
+        ValueError: If messages cannot be rendered.
+    """
+    if isinstance(prompt, str):
+        return prompt
+    tokenizer, messages = require_tokenizer(model), list(prompt)
+    if not messages:
+        raise ValueError("prompts: a chat must have at least one message, got []")
     if not getattr(tokenizer, "chat_template", None):
         raise ValueError(
             "prompts are messages of a chat, but the model's tokenizer has no chat template; give text, or set "
@@ -60,14 +69,13 @@ def _chat_ids(
         require_told(tokenizer, messages)
         is_begun = messages[-1]["role"] == "assistant"
         options = {"add_generation_prompt": not is_begun, "continue_final_message": is_begun}
-        text = rendered(tokenizer, messages, tokenize=False, **options)
+        return ChatPrompt(rendered(tokenizer, messages, tokenize=False, **options))
     except ValueError as error:
         raise ValueError(f"prompts: {error}") from error
-    return encode(tokenizer, ChatPrompt(text), prepend_bos=prepend_bos)
 
 
 def encode_prompts(
-    model: HookedModel, prompts: Sequence[str], *, prepend_bos: bool | None = None
+    model: HookedModel, prompts: Sequence[TextOrChat], *, prepend_bos: bool | None = None
 ) -> list[EncodedItem]:
     """Tokens of each prompt, as an item without answers.
 
@@ -82,18 +90,20 @@ def encode_prompts(
 
 
 def encode_prompt(
-    model: HookedModel, prompt: str, *, prepend_bos: bool | None = None, room: int = 0
+    model: HookedModel, prompt: TextOrChat, *, prepend_bos: bool | None = None, room: int = 0
 ) -> list[int]:
     """Tokens of a prompt that is to be continued by up to ``room`` tokens.
 
     Raises:
-        ValueError: If it has no token or one that the model does not embed, or prompt and room do not fit the context.
+        ValueError: If it has no token or one that the model does not embed, prompt and room do not fit the context, or
+            the messages of a chat cannot be rendered.
     """
-    ids = encode(require_tokenizer(model), prompt, prepend_bos=prepend_bos)
+    text = as_text(model, prompt)
+    ids = encode(require_tokenizer(model), text, prepend_bos=prepend_bos)
     if not ids:
-        raise ValueError(f"prompt must have at least one token, got {prompt!r}")
+        raise ValueError(f"prompt must have at least one token, got {text!r}")
     require_rows(model, ids)
-    require_context(model, len(ids), prompt, room)
+    require_context(model, len(ids), text, room)
     return ids
 
 

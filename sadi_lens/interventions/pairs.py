@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from sadi_lens.engine.prompts import encode_prompts
+from sadi_lens.engine.prompts import TextOrChat, encode_prompts
 from sadi_lens.engine.reading import read
 from sadi_lens.engine.text import encode_pairs
 from sadi_lens.types.data import ContrastivePair
@@ -82,7 +82,7 @@ def whole_pairs(
 
 def prompt_activations(
     model: HookedModel,
-    prompts: Sequence[str],
+    prompts: Sequence[TextOrChat],
     component: str,
     layers: Sequence[int],
     *,

@@ -20,6 +20,7 @@ from sadi_lens.measure.calls import (
     require_told_apart,
     split_of,
 )
+from sadi_lens.measure.identity import form_of
 from sadi_lens.measure.outcomes import Origin, choice_outcomes, score_choices
 from sadi_lens.measure.picks import Answers
 from sadi_lens.measure.writing import by_generation
@@ -205,6 +206,7 @@ def _origin(model: HookedModel, call: Call) -> Origin:
         split_of(call.samples),
         settings.position,
         settings.scoring,
+        form=form_of(model, settings.prepend_bos),
     )
 
 

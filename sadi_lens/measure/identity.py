@@ -44,6 +44,11 @@ def reading_of(model: HookedModel) -> dict[str, str]:
     }
 
 
+def form_of(model: HookedModel, prepend_bos: bool | None) -> str:
+    """How items become tokens (``Evaluation.form``): the tokenizer and what is said of BOS, by their hash."""
+    return _hash([_tokenizer_hash(model), prepend_bos])
+
+
 def _tokenizer_hash(model: HookedModel) -> str:
     """Kept with the model, since large vocabularies take a second."""
     tokenizer = getattr(model, "tokenizer", None)

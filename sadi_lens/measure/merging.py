@@ -144,7 +144,8 @@ def _evaluation(values: Sequence[Evaluation], parts: _Parts) -> Evaluation:
             if by_texts
             else answers.by_scores(scores, correct)
         )
-    origin = Origin(first.model, first.task, split_of(samples), first.position, first.scoring)
+    about = (first.model, first.task, split_of(samples), first.position, first.scoring)
+    origin = Origin(*about, form=first.form)
     return origin.of(samples).result(
         first.label,
         items_hash(samples),

@@ -15,7 +15,7 @@ from sadi_lens.engine.generation import generate
 from sadi_lens.engine.hooks import require_eval
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.passes import batches_on_one_side, by_side, device_of, pad_id, pad_left
-from sadi_lens.engine.prompts import encode_prompt
+from sadi_lens.engine.prompts import TextOrChat, as_text, encode_prompt
 from sadi_lens.engine.runner import owned
 from sadi_lens.engine.steering import steer
 from sadi_lens.engine.text import encode_item
@@ -51,7 +51,7 @@ class UnreachableError(ValueError):
 @torch.inference_mode()
 def divergence(
     model: HookedModel,
-    texts: Sequence[tuple[str, str]],
+    texts: Sequence[tuple[TextOrChat, str]],
     intervention: Intervention | None,
     *,
     position: str = DEFAULT_POSITION,
@@ -62,7 +62,8 @@ def divergence(
 
     Args:
         model: A bridged model in eval mode.
-        texts: (prompt, continuation); an empty continuation asks for the one token that follows the prompt.
+        texts: (prompt, continuation), the prompt text or a chat; an empty continuation asks for the one token that
+            follows the prompt.
         intervention: What to measure; acts on the prompt as ``position`` says.
         position: Which tokens are edited.
         steered: The model that is steered, where it is not ``model`` itself (fine-tuned from it, same tokenizer).
@@ -76,8 +77,9 @@ def divergence(
     if not texts:
         raise ValueError("texts must hold at least 1, got 0")
     other = steered or model
-    rows = [_cut(model, *text) for text in texts]
-    longer = [_cut(other, before + prompt, end) for prompt, end in texts] if before else rows
+    given = [(as_text(model, prompt), end) for prompt, end in texts]
+    rows = [_cut(model, *one) for one in given]
+    longer = [_cut(other, before + prompt, end) for prompt, end in given] if before else rows
     if [ids[len(ids) - n :] for ids, n in rows] != [ids[len(ids) - n :] for ids, n in longer]:
         raise ValueError(f"the texts are cut into other tokens after {before[-40:]!r}")
     most = max(1, MAX_LOGITS // int(model.cfg.d_vocab))
@@ -231,7 +233,7 @@ def halves_of(text: str) -> tuple[str, str]:
 @checked()
 def match_kl(
     model: HookedModel,
-    prompts: Sequence[str],
+    prompts: Sequence[TextOrChat],
     intervention: Intervention,
     make: Callable[[float], Intervention],
     *,
@@ -243,7 +245,7 @@ def match_kl(
 
     Args:
         model: A bridged model in eval mode.
-        prompts: Prompts whose next-token KL (mean, nats) is matched.
+        prompts: Texts or chats whose next-token KL (mean, nats) is matched.
         intervention: What to match.
         make: Strength -> intervention; strength 0 must be the identity.
         position: Which tokens are edited.

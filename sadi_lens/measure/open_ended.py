@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sadi_lens.engine.continuations import Continuation
+from sadi_lens.engine.prompts import TextOrChat, as_text
 from sadi_lens.engine.scoring import score_answers
 from sadi_lens.engine.text import EncodedItem, encode_item, require_tokenizer
 from sadi_lens.types.answers import has_spaces
@@ -61,7 +62,7 @@ def repeatable(text: str, tokens: Sequence[int]) -> list[int]:
 
 
 def perplexities(
-    model: HookedModel, prompts: Sequence[str], texts: Sequence[str | Continuation]
+    model: HookedModel, prompts: Sequence[TextOrChat], texts: Sequence[str | Continuation]
 ) -> np.ndarray:
     """Perplexity of each text after its prompt under the unsteered model; NaN for an empty text.
 
@@ -75,7 +76,7 @@ def perplexities(
         if isinstance(text, Continuation) and text.tokens:
             items.append(EncodedItem(text.prompt, (text.tokens,)))
         elif isinstance(text, str) and text:
-            items.append(encode_item(model, prompt, (text,)))
+            items.append(encode_item(model, as_text(model, prompt), (text,)))
         else:
             continue
         rows.append(row)
@@ -90,7 +91,7 @@ def perplexities(
 @checked()
 def open_ended_scores(
     model: HookedModel,
-    prompts: Sequence[str],
+    prompts: Sequence[TextOrChat],
     texts: Sequence[str | Continuation],
     *,
     classifier: Classifier | None = None,
@@ -99,7 +100,7 @@ def open_ended_scores(
 
     Args:
         model: Unsteered, for the perplexity.
-        prompts: One a text.
+        prompts: One a text, texts or chats.
         texts: Continuations, as text or, better, as ``generate(..., return_tokens=True)`` gives them: then the tokens
             that were generated are measured, not those of their text.
         classifier: See ``load_classifier``.

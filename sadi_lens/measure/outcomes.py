@@ -154,6 +154,8 @@ class Origin:
     scoring: str
     clusters: Int[np.ndarray, " item"] | None = None
     groups: tuple[str, ...] = ()
+    form: str = ""
+    """See ``Evaluation``."""
 
     def of(self, samples: Sequence[Sample]) -> "Origin":
         """With what these items belong to."""
@@ -193,6 +195,7 @@ class Origin:
             clusters=self.clusters,
             groups=self.groups,
             picks=picks,
+            form=self.form,
         )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from sadi_lens.engine.prompts import encode_prompts, joined_answers
+from sadi_lens.engine.prompts import TextOrChat, encode_prompts, joined_answers
 from sadi_lens.engine.twin import input_rows, sites_of
 from sadi_lens.find.differences import activation_differences
 from sadi_lens.find.direct import require_plain_heads
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @checked()
 def resample_ablation(
-    model: HookedModel, mask: Mask, prompts: Sequence[str], *, seed: int = 0
+    model: HookedModel, mask: Mask, prompts: Sequence[TextOrChat], *, seed: int = 0
 ) -> ResampleAblation:
     """Selected units set to what they are at the end of another of the prompts, drawn as a random circle.
 

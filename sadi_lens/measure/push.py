@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 
 from sadi_lens.engine.contract import require_fit
 from sadi_lens.engine.intervention import Intervention
-from sadi_lens.engine.prompts import encode_prompts
+from sadi_lens.engine.prompts import TextOrChat, as_text, encode_prompts
 from sadi_lens.engine.reading import read
 from sadi_lens.engine.text import EncodedItem
 from sadi_lens.find.differences import Moments
@@ -24,7 +24,7 @@ from sadi_lens.types.model import HookedModel, ModelInfo, unit_shape
 @torch.inference_mode()
 def measure_push(
     model: HookedModel,
-    prompts: Sequence[str],
+    prompts: Sequence[TextOrChat],
     intervention: Intervention,
     *,
     position: str = DEFAULT_POSITION,
@@ -36,7 +36,7 @@ def measure_push(
 
     Args:
         model: A bridged model in eval mode.
-        prompts: At least one.
+        prompts: At least one, texts or chats.
         intervention: What to measure.
         position: Where the run is steered that it is measured in: ``"all"``, every token of the prompt; otherwise its
             last one.
@@ -70,8 +70,8 @@ def measure_push(
 def swap_prompts(
     model: HookedModel,
     intervention: Intervention,
-    prompts: Sequence[str],
-    donors: Sequence[str] | None = None,
+    prompts: Sequence[TextOrChat],
+    donors: Sequence[TextOrChat] | None = None,
     *,
     seed: int = 0,
     position: str = DEFAULT_POSITION,
@@ -84,7 +84,8 @@ def swap_prompts(
     Args:
         model: A bridged model in eval mode.
         intervention: An adaptive intervention.
-        prompts: Every prompt of the run (the same tokens may stand there again; their first donor counts).
+        prompts: Every prompt of the run, texts or chats (the same tokens may stand there
+            again; their first donor counts).
         donors: One for each prompt. Default: the prompts themselves in a random circle, so that each is the donor
             of exactly one other (of which nothing is known: it may be the same question in other words).
         seed: Of the circle; the global random state is not touched.
@@ -106,7 +107,9 @@ def swap_prompts(
     chosen: dict[tuple[int, ...], tuple[int, ...]] = {}
     for text, item, donor in zip(prompts, own, given, strict=True):
         if item.prompt == donor.prompt:
-            raise ValueError(f"a prompt must not be its own donor, got {text[-60:]!r} for itself")
+            raise ValueError(
+                f"a prompt must not be its own donor, got {as_text(model, text)[-60:]!r} for itself"
+            )
         chosen.setdefault(item.prompt, donor.prompt)
     found = _recorded(model, chosen.values(), intervention, position, max_tokens, progress)
     return SwappedPrompt(
@@ -119,11 +122,11 @@ def swap_prompts(
 
 
 def _in_a_circle(
-    model: HookedModel, prompts: Sequence[str], seed: int, prepend_bos: bool | None
-) -> tuple[list[str], list[str]]:
+    model: HookedModel, prompts: Sequence[TextOrChat], seed: int, prepend_bos: bool | None
+) -> tuple[list[TextOrChat], list[TextOrChat]]:
     """Prompts that differ in their tokens, and the donor of each."""
     rows = encode_prompts(model, prompts, prepend_bos=prepend_bos) if prompts else []
-    unique: dict[tuple[int, ...], str] = {}
+    unique: dict[tuple[int, ...], TextOrChat] = {}
     for row, text in zip(rows, prompts, strict=True):
         unique.setdefault(row.prompt, text)
     texts = list(unique.values())
@@ -139,7 +142,7 @@ def _in_a_circle(
 def record_pushes(
     model: HookedModel,
     intervention: Intervention,
-    prompts: Sequence[str],
+    prompts: Sequence[TextOrChat],
     *,
     position: str = DEFAULT_POSITION,
     prepend_bos: bool | None = None,
@@ -151,7 +154,7 @@ def record_pushes(
     Args:
         model: A bridged model in eval mode.
         intervention: What pushes.
-        prompts: At least one; the same text may stand there again.
+        prompts: At least one, texts or chats; the same may stand there again.
         position: See ``measure_push``.
         prepend_bos: As in the run.
         max_tokens: Tokens of one forward pass; default what memory allows.

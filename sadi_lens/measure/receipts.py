@@ -14,7 +14,7 @@ from sadi_lens.engine.generation import Options, continued
 from sadi_lens.engine.hooks import FlatHook, require_eval
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.passes import device_of, pad_id, pad_left
-from sadi_lens.engine.prompts import encode_prompt
+from sadi_lens.engine.prompts import TextOrChat, as_text, encode_prompt
 from sadi_lens.engine.runner import own_dtype, runner_of
 from sadi_lens.engine.steering import steer
 from sadi_lens.engine.text import require_tokenizer
@@ -40,7 +40,7 @@ WAYS = {
 @checked()
 def receipt(
     model: HookedModel,
-    prompt: str,
+    prompt: TextOrChat,
     intervention: Intervention,
     *,
     position: str = DEFAULT_POSITION,
@@ -55,7 +55,7 @@ def receipt(
 
     Args:
         model: A bridged model in eval mode.
-        prompt: One prompt.
+        prompt: One prompt, text or the messages of a chat; a chat stands in the receipt as its template renders it.
         intervention: What to do.
         position: Which tokens it acts on.
         max_new_tokens: At most this many tokens.
@@ -65,6 +65,7 @@ def receipt(
     Raises:
         ValueError: As ``generate``; also where the generation runs several rows.
     """
+    text = as_text(model, prompt)
     watched = _Watched(intervention)
     runner = runner_of(model)
     sampling = {"max_new_tokens": max_new_tokens, "use_cache": True, **sampling}
@@ -76,15 +77,15 @@ def receipt(
     )
     handle = runner.module.register_forward_pre_hook(watched.begin, with_kwargs=True)
     try:
-        ((text, *_),) = continued(runner, [prompt], intervention, options, prepend_bos=prepend_bos)
+        (found,) = continued(runner, [text], intervention, options, prepend_bos=prepend_bos)
     finally:
         handle.remove()
     return Receipt(
         label=intervention.label,
         model=ModelInfo.of(model),
         position=position,
-        prompt=prompt,
-        text=text,
+        prompt=text,
+        text=found.text,
         n_prompt=[*watched.starts, len(watched.tokens)][1],
         passes=len(watched.starts),
         edits=watched.listed(require_tokenizer(model)),
@@ -150,7 +151,7 @@ class _Watched:
 def check(
     model: HookedModel,
     intervention: Intervention,
-    prompts: Sequence[str] = PROMPTS,
+    prompts: Sequence[TextOrChat] = PROMPTS,
     *,
     position: str = DEFAULT_POSITION,
     n_steps: int = 4,
@@ -166,7 +167,7 @@ def check(
     Args:
         model: A bridged model in eval mode.
         intervention: What to check. Without a ``strength`` of its own, the row of strength 0 is left out.
-        prompts: At least 2, better of unequal length.
+        prompts: At least 2, better of unequal length; texts or chats.
         position: Which tokens it acts on.
         n_steps: Tokens after each prompt, at least 1.
         prepend_bos: See ``sadi_lens.engine.text.encode``.

@@ -20,6 +20,7 @@ from sadi_lens.plots._words import counted, escape, percent, prompt_text
 from sadi_lens.types.checks import checked
 from sadi_lens.types.paired import direction, mcnemar_p, paired_interval
 from sadi_lens.types.results import Evaluation
+from sadi_lens.types.results.evaluation import FORMS
 
 MAX_DOTS = 1200
 """Items drawn one by one; of more, evenly spaced ones."""
@@ -143,11 +144,11 @@ def _require_same_items(
 ) -> None:
     """Raise ValueError unless all evaluations are of the same items and model, with one prompt an item or none."""
     for one in others:
-        if (one.items, one.model) != (unsteered.items, unsteered.model):
+        if one.model != unsteered.model or not one.is_alike(unsteered):
             raise ValueError(
                 f"example_effects needs the same items on the same model: {one.label!r} has {one.n} of "
                 f"{one.task}/{one.split} on {one.model.name}, {unsteered.label!r} has {unsteered.n} of "
-                f"{unsteered.task}/{unsteered.split} on {unsteered.model.name}"
+                f"{unsteered.task}/{unsteered.split} on {unsteered.model.name}{FORMS}"
             )
     if prompts and len(prompts) != unsteered.n:
         raise ValueError(f"prompts must be one an item: {unsteered.n}, got {len(prompts)}")

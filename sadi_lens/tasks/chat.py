@@ -38,7 +38,8 @@ def with_chat_template(
 
     A last line that only announces the answer (``Answer:``) is left out of the message; one that begins it
     (``Answer: It is``) begins the assistant's turn. Answers follow as the template itself writes an assistant's answer:
-    without the space that parts them from a plain prompt, where the template has none.
+    without the space or line break that parts them from a plain prompt, where the template has none. All else stays as
+    it is, blanks behind an answer included.
 
     Args:
         task: Not yet rendered; add solved examples first (``with_examples``), or as ``history``.
@@ -159,6 +160,10 @@ def _warn_of_thoughts(opened: str, between: str) -> None:
     )
 
 
+def _parted(answer: str) -> str:
+    return answer[1:] if answer[:1].isspace() else answer
+
+
 @dataclass(frozen=True)
 class _Renderer:
     tokenizer: Any
@@ -178,7 +183,7 @@ class _Renderer:
         if begun:
             return ChatPrompt(f"{head}{space}{begun['begun']}"), lambda answer: answer
         # Nothing but a space is the wrong answer of open questions.
-        return ChatPrompt(head), lambda answer: f"{space}{answer.strip()}" or answer
+        return ChatPrompt(head), lambda answer: f"{space}{_parted(answer)}" or answer
 
     def around_answer(
         self, messages: Sequence[Mapping[str, str]], head: str | None = None

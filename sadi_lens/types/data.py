@@ -218,14 +218,14 @@ def items_hash(samples: Sequence[Sample]) -> str:
         digest.update(repr((one.prompt, one.choices, one.answer, one.target)).encode())
         if one.also_right or one.aliases:
             digest.update(repr((one.also_right, one.aliases)).encode())
+        if isinstance(one.prompt, ChatPrompt):  # no tokens are added to it
+            digest.update(b"chat")
     return digest.hexdigest()[:16]
 
 
 def samples_hash(samples: Sequence[Sample]) -> str:
     """Identity of samples with all that a result says of them: ``items_hash``, and what is kept beside the texts."""
-    beside = [
-        (one.split, one.cluster, one.group, isinstance(one.prompt, ChatPrompt)) for one in samples
-    ]
+    beside = [(one.split, one.cluster, one.group) for one in samples]
     return hashlib.sha256(repr((items_hash(samples), beside)).encode()).hexdigest()[:16]
 
 

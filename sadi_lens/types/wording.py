@@ -128,7 +128,7 @@ def remedy(name: str, value: Any, kinds: Sequence[Any]) -> str:
             if text and value:
                 return f"; {text.format(value=value)}"
     if any(item_hint(one) is not None for one in kinds):
-        lists_text = any(item_hint(one) is str for one in kinds)
+        lists_text = any(str in kinds_of(item_hint(one)) for one in kinds)
         if isinstance(value, str):
             return f"; write [{short(value)}] for a list of one" if lists_text else ""
         if isinstance(value, set | frozenset):

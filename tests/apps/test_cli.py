@@ -133,10 +133,9 @@ def test_a_comparison_goes_on_where_it_stopped_and_its_seconds_are_those_it_took
         (["demo", "--scoring", "sums"], "scoring must be one of"),
         (["demo", "--task", "suggest"], "hints is its like of suggest"),
         (["demo", "--n-null", "0"], "n_null must be at least"),
-        (["run", "table4", "--shard", ""], "shard must be 'auto', 'I/N' or two numbers, got ''"),
+        (["run", "table4", "--shard", "3"], "shard must be 'auto', 'I/N' or two numbers, got '3'"),
         (["demo", "--chat-template"], "has no chat template"),
         (["demo", "--task", "hints", "--data", "."], "takes the name of a benchmark"),
-        (["demo", "--task", ""], "task must be a name or a file, got ''"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_in_one_line(arguments, message, tmp_path, monkeypatch):
@@ -355,17 +354,81 @@ def test_a_demo_and_a_comparison_through_a_chat_template_end_with_their_results(
     assert {*names.split(",")} <= {row.label for row in rows}
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [["demo", "--data", ""], ["demo", "--data="], ["compare", "--out", ""], ["report", ""]],
-)
-def test_an_empty_path_is_not_the_folder_here(arguments, tmp_path, monkeypatch):
+@pytest.mark.parametrize("is_chat", [False, True])
+def test_facts_are_known_in_the_form_that_they_are_asked_in(llama, monkeypatch, is_chat):
+    """Through a chat template too: by hand, on the tokens of the tokenizer's own ``apply_chat_template``."""
+    import torch
+
+    import sadi_lens as sl
+    from sadi_lens.apps._loading import known_facts
+
+    template = (
+        "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }} Ann says"
+        "{% else %} {{ m.content }}{% endif %}{% endfor %}"
+    )
+    tokenizer = llama.tokenizer
+    monkeypatch.setattr(tokenizer, "chat_template", template)
+    facts = sl.tasks.suggest_unaided(["day", "opposite"])[0]
+    words = ("ball", "box", "hat", "cat", "dog", "weather", "hill")
+    prompts = [f"the {'big ' * (at // 7)}{words[at % 7]} is" for at in range(len(facts))]
+    samples = tuple(sl.Sample(one, (" red", " blue"), 0) for one in prompts)
+    monkeypatch.setattr(sl.tasks, "suggest_unaided", lambda: (facts, samples))
+
+    def texts_of(prompt, form):
+        for answer in ("red", "blue"):
+            turns = {"user": prompt, "assistant": answer}
+            chat = [{"role": role, "content": text} for role, text in turns.items()]
+            whole = tokenizer(f"{prompt} {answer}").input_ids
+            yield tokenizer.apply_chat_template(chat, return_dict=False) if form else whole
+
+    def is_right(prompt, form):
+        red, blue = texts_of(prompt, form)
+        assert red[:-1] == blue[:-1]
+        with torch.inference_mode():
+            logits = llama.original_model(torch.tensor([red[:-1]])).logits[0, -1]
+        return bool(logits[red[-1]] > logits[blue[-1]])
+
+    asked = dict(zip(facts, prompts, strict=True))
+    own, other = (
+        {fact for fact, prompt in asked.items() if is_right(prompt, form)}
+        for form in (is_chat, not is_chat)
+    )
+    assert own != other
+    task, note = known_facts(llama, is_chat=is_chat)
+    kept = {one.cluster for one in (*task.pairs, *task.dev)}
+    assert kept & set(facts) == own
+    assert f"answers {len(own)} unaided" in note
+
+
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_an_empty_value_is_none_at_all(name, tmp_path, monkeypatch):
+    """Of a variable that is not set: it was the folder here, the default, or (``--host``) every address."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.jsonl").write_text('{"prompt": "a", "target": " b"}')
-    done = invoke(*arguments)
-    assert done.exit_code == 2
-    assert "is empty" in done.output
+    parameters = commands()[name].params
+    places = ["x" for one in parameters if one.param_type_name == "argument"]
+    given = [[*places, ""]] + [[""]] * bool(places)
+    for one in parameters:
+        if one.param_type_name == "option" and not one.is_flag and one.name != "help":
+            (option,) = one.opts
+            given += [[*places, option, ""], [option, "", *places], [*places, f"{option}="]]
+    for arguments in given:
+        done = invoke(name, *arguments)
+        assert done.exit_code == 2, (arguments, done.output)
+        assert "is empty; give one, or leave it out" in " ".join(done.output.split()), arguments
     assert [one.name for one in tmp_path.iterdir()] == ["mine.jsonl"]
+
+
+def test_an_empty_value_of_vllms_own_options_is_passed_on(tmp_path):
+    """Of an option that ``serve`` does not have: it may mean something there."""
+    import typer
+
+    command = commands()["serve"]
+    passed = ["--middleware", "", "--ssl-ca-certs="]
+    context = command.make_context("serve", ["x", "--tables", str(tmp_path), *passed])
+    assert context.args == passed
+    with pytest.raises(typer.BadParameter, match="the value of --host is empty"):
+        command.make_context("serve", ["x", "--tables", str(tmp_path), "--host="])
 
 
 def test_a_comma_behind_the_last_method_is_none(tmp_path, monkeypatch):

@@ -56,6 +56,15 @@ def test_single_values_stand_for_lists_and_defaults_hold(tmp_path):
         ("tasks: [hints]\npair_tasks: [hint]", "did you mean 'hints'"),
         ("tasks: [hints]\nbalance: 3", "balance must be true or false"),
         ("tasks: [hints]\ndata: 3", "data must be text, got 3"),
+        *(
+            (
+                f"tasks: [hints]\n{key}: ''",
+                f"{key} must be text that is not empty .leave the key out for none",
+            )
+            for key in ("data", "models", "pair_tasks", "toxic_texts", "classifier", "published")
+        ),
+        ("tasks: [{name: xnli, subset: ''}]", "subset must be text that is not empty"),
+        ("tasks: [{name: xnli, data: ''}]", "data must be text that is not empty"),
         ("tasks: [hints]\nname: a b", "name must be letters"),
         (
             "tasks: [{name: hints, subset: de}]",

@@ -657,6 +657,54 @@ def test_a_comparison_pairs_items_with_the_first_row(llama, differences, samples
         sl.types.Comparison.of((found[0], fewer))
 
 
+def test_items_that_were_asked_in_another_form_are_other_items(
+    llama, samples, monkeypatch, tmp_path
+):
+    """The same texts give other numbers as a chat (no BOS), without BOS, and through another tokenizer."""
+    from tokenizers import normalizers
+
+    import sadi_lens as sl
+    from sadi_lens.types.chat_prompt import ChatPrompt
+    from sadi_lens.types.results.written import Written
+
+    def evaluate(label, items=samples, **options):
+        return sl.evaluate(llama, items, label=label, progress=False, **options)
+
+    base, again = evaluate("unsteered"), evaluate("again")
+    assert sl.types.Comparison.of((base, again)).rows[1].gain == 0
+    chats = [dataclasses.replace(one, prompt=ChatPrompt(one.prompt)) for one in samples]
+    others = {
+        "chat": evaluate("chat", chats),
+        "no BOS": evaluate("no BOS", prepend_bos=False),
+    }
+    for one in others.values():
+        assert one.margins == pytest.approx(others["chat"].margins, abs=1e-5)
+        assert one.margins != pytest.approx(base.margins, abs=1e-2)
+    backend = llama.tokenizer.backend_tokenizer
+    was, backend.normalizer = backend.normalizer, normalizers.Lowercase()
+    try:
+        others["tokenizer"] = evaluate("tokenizer")
+    finally:
+        backend.normalizer = was
+    with monkeypatch.context() as patch:
+        patch.setattr(llama.tokenizer, "chat_template", "{{ messages[0].content }}")
+        others["template"] = evaluate("template")
+    written = sl.evaluate(llama, samples, scoring="generation", progress=False)
+    for label, one in others.items():
+        kept = sl.load(sl.save(one, tmp_path / label), model=llama)
+        with pytest.raises(ValueError, match=f"needs the same items: '{label}' has .*chat prompts"):
+            sl.types.Comparison.of((base, kept))
+        with pytest.raises(ValueError, match=r"needs two results of the same items.*tokenizer"):
+            sl.types.what_changed(one, base)
+        with pytest.raises(ValueError, match=r"on different items.*prepend_bos"):
+            Written.of(written, base, one)
+        with pytest.raises(ValueError, match=r"needs the same items on the same model.*template"):
+            sl.plots.example_effects(base, one, one)
+    # Where it was not kept (another tool's results), the items alone decide.
+    bare = dataclasses.replace(others["no BOS"], form="", label="bare")
+    assert sl.types.Comparison.of((base, bare)).rows[1].label == "bare"
+
+
 def test_frames_are_tidy(llama, differences, samples):
     import sadi_lens as sl
 

@@ -536,7 +536,7 @@ def test_a_check_refuses_bad_input(llama):
     sadi = sl.MaskedScaling(sl.Mask.from_units("head", [(0, 1)], llama), 1.0)
     with pytest.raises(ValueError, match="prompts must be a list of at least 2"):
         sl.measure.check(llama, sadi, ["the ball"])
-    with pytest.raises(TypeError, match="prompts must be a list of texts"):
+    with pytest.raises(TypeError, match=r"prompts must be a list of \(texts or lists of dicts\)"):
         sl.measure.check(llama, sadi, "the ball")
     with pytest.raises(ValueError, match="n_steps must be at least 1, got 0"):
         sl.measure.check(llama, sadi, PROMPTS, n_steps=0)

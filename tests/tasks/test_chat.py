@@ -75,6 +75,21 @@ def test_the_blank_that_is_the_wrong_answer_of_open_questions_stays(task):
     assert len(sl.tasks.with_chat_template(sl.load_task("recall"), _tokenizer(CHATML)).pairs) == 240
 
 
+@pytest.mark.parametrize(("template", "space"), [(CHATML, ""), (SPACED, " ")])
+def test_of_an_answer_only_the_blank_that_parts_it_from_the_prompt_is_left_out(template, space):
+    """Blanks behind an answer were cut off, and with them the indent of code, without a word."""
+    import sadi_lens as sl
+
+    given = {" red ": "red ", "\nred\n": "red\n", "    red": "   red", "red": "red", " red": "red"}
+    for answer, expected in given.items():
+        asked = sl.Task("t", dev=(sl.Sample("is it", (" blue", answer), 1),))
+        (sample,) = sl.tasks.with_chat_template(asked, _tokenizer(template)).dev
+        assert sample.choices == (f"{space}blue", f"{space}{expected}")
+    twice = sl.Task("t", dev=(sl.Sample("is it", ("red", " red"), 1),))
+    with pytest.raises(ValueError, match="choices must differ"):
+        sl.tasks.with_chat_template(twice, _tokenizer(template))
+
+
 def test_system_history_and_template_arguments_go_to_the_template(task):
     import sadi_lens as sl
 

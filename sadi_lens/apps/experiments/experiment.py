@@ -89,6 +89,8 @@ def _pairs_count(value: Any) -> int | str:
 Several = Annotated[tuple[T, ...], BeforeValidator(_listed), AfterValidator(_distinct)]
 Axis = Annotated[Several[T], Field(min_length=1)]
 Text = Annotated[str, Field(strict=True)]
+Named = Annotated[str, Field(strict=True, min_length=1)]
+"""A name or a place; an empty one would be none at all."""
 Count = Annotated[int, Field(strict=True, ge=1)]
 Seed = Annotated[int, Field(strict=True, ge=0)]
 Switch = Annotated[bool, Field(strict=True)]
@@ -122,10 +124,10 @@ class TaskSpec:
         ValueError: If the name is neither embedded, published nor a file.
     """
 
-    name: Text
-    data: Text | None = None
+    name: Named
+    data: Named | None = None
     """Folder of local files of a published data set."""
-    subset: Text | None = None
+    subset: Named | None = None
     """Language or domain."""
     duplicates: Annotated[str, _among(DUPLICATES)] = "refuse"
 
@@ -189,14 +191,14 @@ class Experiment:
 
     name: Annotated[Text, Field(pattern=r"^[\w-]+$")]
     tasks: Axis[Annotated[TaskSpec, BeforeValidator(_spec)]]
-    models: Axis[Text] = ("tiny",)
+    models: Axis[Named] = ("tiny",)
     components: Axis[Annotated[str, _among(COMPONENTS)]] = ("head",)
     rankings: Axis[Annotated[str, _among(RANKINGS)]] = ("signed",)
     methods: Axis[Annotated[str, _among(GRIDS)]] = ("sadi",)
     negatives: Axis[Annotated[str, _among((GIVEN, *NEGATIVES))]] = (GIVEN,)
     """``"given"``: the task's own pairs; else as in ``sadi_lens.tasks.NEGATIVES``."""
     n_pairs: Axis[Annotated[int | str, BeforeValidator(_pairs_count)]] = (ALL,)
-    pair_tasks: Axis[Text] = (OWN,)
+    pair_tasks: Axis[Named] = (OWN,)
     """Tasks whose pairs make the mask; ``"own"`` is in-domain."""
     shots: Axis[Seed] = (0,)
     positions: Axis[Annotated[str, _among((OWN, *POSITIONS))]] = (OWN,)
@@ -216,7 +218,7 @@ class Experiment:
     """``"best"`` cell on dev, or ``"stable"``."""
     sizes: Mapping[Annotated[str, _among(SPLITS)], Count] = field(default_factory=dict[str, int])
     """Most items of a split."""
-    data: Text | None = None
+    data: Named | None = None
     """Folder of local data sets for tasks that name none."""
     chat_template: Switch = False
     balance: Switch = False
@@ -224,12 +226,12 @@ class Experiment:
     unfit: Annotated[str, _among(("refuse", "drop"))] = "refuse"
     """What to do with items that the model cannot read: ``"refuse"`` or ``"drop"`` (counted)."""
     max_new_tokens: Count = 16
-    toxic_texts: Text | None = None
+    toxic_texts: Named | None = None
     """Text file, one toxic text a line, for ``negatives: toxic``."""
-    classifier: Text | None = None
+    classifier: Named | None = None
     """Folder of a local toxicity classifier; without one that score is absent."""
     figures: Several[Annotated[str, _among(FIGURES)]] = ("methods", "sweeps")
-    published: Text | None = None
+    published: Named | None = None
     """Published table to lay the results beside."""
     description: Text = ""
 

@@ -50,6 +50,7 @@ _WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "int_type": lambda _: "a whole number",
     "dict_type": lambda _: "a mapping",
     "string_pattern_mismatch": lambda _: "letters, digits, - and _",
+    "string_too_short": lambda _: "text that is not empty (leave the key out for none)",
     "string_type": lambda _: "text",
 }
 

@@ -13,6 +13,7 @@ from sadi_lens.engine.hooks import FlatHook, require_eval
 from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.passes import device_of
 from sadi_lens.engine.positions import PositionTracker
+from sadi_lens.engine.prompts import TextOrChat, as_text
 from sadi_lens.engine.runner import Runner
 from sadi_lens.engine.steering import applied
 from sadi_lens.engine.text import EncodedItem, encode_item, require_tokenizer
@@ -28,7 +29,7 @@ from sadi_lens.types.results import GenerationTrace, TokenRoles
 @torch.inference_mode()
 def trace_generation(
     model: HookedModel,
-    prompt: str,
+    prompt: TextOrChat,
     intervention: Intervention | None,
     *,
     text: str | None = None,
@@ -44,7 +45,7 @@ def trace_generation(
 
     Args:
         model: A bridged model in eval mode.
-        prompt: What to continue.
+        prompt: What to continue, text or the messages of a chat; a chat stands in the trace as its template renders it.
         intervention: What to do; None traces the unsteered model.
         text: The continuation to trace; default: what the steered model writes.
         position: Which tokens are edited.
@@ -56,6 +57,7 @@ def trace_generation(
         ValueError: If the continuation is empty or a text does not fit.
     """
     require_eval(model)
+    prompt = as_text(model, prompt)
     if text is None:
         options: Any = {"position": position, "max_new_tokens": max_new_tokens}
         ((_, before, new),) = generate(model, prompt, intervention, return_tokens=True, **options)

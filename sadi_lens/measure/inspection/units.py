@@ -8,7 +8,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from sadi_lens.engine.intervention import Intervention
-from sadi_lens.engine.prompts import encode_prompts
+from sadi_lens.engine.prompts import TextOrChat, as_text, encode_prompts
 from sadi_lens.engine.reading import read
 from sadi_lens.engine.text import encode_pairs
 from sadi_lens.find.differences import unit_differences
@@ -132,7 +132,7 @@ def all_unit_differences(
 @checked()
 def activation_shifts(
     model: HookedModel,
-    prompts: Sequence[str],
+    prompts: Sequence[TextOrChat],
     methods: Mapping[str, Intervention],
     *,
     layer: int | None = None,
@@ -148,7 +148,7 @@ def activation_shifts(
 
     Args:
         model: A bridged model in eval mode.
-        prompts: At least one.
+        prompts: At least one, texts or chats.
         methods: Label -> intervention, applied at the last prompt token.
         layer: Which layer to read; default the last.
         component: Which activations to read; default the residual stream.
@@ -167,7 +167,8 @@ def activation_shifts(
     if not prompts or not methods:
         got = f"{len(prompts)} and {len(methods)}"
         raise ValueError(f"activation_shifts needs at least 1 prompt and 1 method, got {got}")
-    items = encode_prompts(model, prompts)
+    texts = [as_text(model, one) for one in prompts]
+    items = encode_prompts(model, texts)
     width = math.prod(unit_shape(info, component))
     states = np.empty((1 + len(methods), len(items), width), dtype=np.float32)
     how: Any = {"on_bridge": True, "max_tokens": max_tokens}
@@ -183,7 +184,7 @@ def activation_shifts(
         after=states[1:],
         methods=tuple(methods),
         kinds=tuple((kinds or {}).get(label, "other") for label in methods),
-        prompts=tuple(prompts),
+        prompts=tuple(texts),
         groups=tuple(groups),
         confounds=tuple(confounds),
         matched=matched,

@@ -111,8 +111,8 @@ class Comparison(Consistent):
             notes: What was left out, and why.
 
         Raises:
-            ValueError: If there is none, they are not of the same items or scored in different ways, or two have the
-                same label.
+            ValueError: If there is none, they are not of the same items in one form or scored in different ways, or two
+                have the same label.
         """
         if not evaluations:
             raise ValueError("evaluations must hold at least 1, the unsteered model first; got 0")

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+FORMS = "; plain and chat prompts, another tokenizer or chat template and another prepend_bos are other items, too"
+
+
 @dataclass(frozen=True, eq=False)
 class Evaluation(Consistent):
     """One intervention (or none) scored on a list of samples."""
@@ -58,6 +61,13 @@ class Evaluation(Consistent):
     picks: Picks | None = None
     """Which answer every item gets, and what the model knows whichever is its favourite: ``shares``, ``majority``,
     ``balanced_accuracy``, ``auc``, ``d_prime``, ``bias``. None where the task has no few answers to count."""
+    form: str = ""
+    """Hash of how the items became tokens (tokenizer with its chat template, ``prepend_bos``); empty where that was not
+    kept. Results of two forms cannot be compared."""
+
+    def is_alike(self, other: "Evaluation") -> bool:
+        """Whether both are of the same items, read alike as far as both say how."""
+        return self.items == other.items and len({self.form, other.form} - {""}) < 2
 
     @property
     def n(self) -> int:
@@ -126,7 +136,7 @@ def what_changed(steered: Evaluation, base: Evaluation) -> str:
         base: Of the unsteered model on the same items.
 
     Raises:
-        ValueError: If the two are not of the same items.
+        ValueError: If the two are not of the same items in one form.
 
     Example:
         >>> heads = sl.unit_scores(model, task, "head", "effect", progress=False)
@@ -136,10 +146,10 @@ def what_changed(steered: Evaluation, base: Evaluation) -> str:
         Accuracy 75.0% to 99.6% (+24.6 points [+19.1, +31.0]):
         more than another favourite (balanced accuracy 75.0% to 99.6% [+19.4, +29.9], AUC 0.83 to 1.00 [+0.12, +0.22]).
     """
-    if steered.items != base.items:
+    if not steered.is_alike(base):
         raise ValueError(
             f"what_changed needs two results of the same items, got {steered.n} of {steered.task} and {base.n} of "
-            f"{base.task}"
+            f"{base.task}{FORMS}"
         )
     gain = paired_interval(steered.correct, base.correct, clusters=base.clusters)
     head = (

@@ -9,7 +9,7 @@ import numpy as np
 
 from sadi_lens.types.invariants import Consistent
 from sadi_lens.types.paired import direction, mcnemar_p, paired_interval
-from sadi_lens.types.results.evaluation import Evaluation, NullBand
+from sadi_lens.types.results.evaluation import FORMS, Evaluation, NullBand
 from sadi_lens.types.results.guards import Guards
 from sadi_lens.types.results.written import Written
 from sadi_lens.types.stats import Interval, effective_size, holm
@@ -188,12 +188,12 @@ def row_of(
         given: Further fields.
 
     Raises:
-        ValueError: If the two are not of the same items.
+        ValueError: If the two are not of the same items in one form.
     """
-    if one.items != base.items:
+    if not one.is_alike(base):
         raise ValueError(
             f"a comparison needs the same items: {one.label!r} has {one.n} of {one.task}/{one.split}, "
-            f"{base.label!r} has {base.n} of {base.task}/{base.split}"
+            f"{base.label!r} has {base.n} of {base.task}/{base.split}{FORMS}"
         )
     band, layers = given.get("null", ""), given.get("layer_null", "")
     mended, broken = one.correct & ~base.correct, base.correct & ~one.correct

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sadi_lens.types.invariants import Consistent
 from sadi_lens.types.paired import paired_interval
-from sadi_lens.types.results.evaluation import Evaluation
+from sadi_lens.types.results.evaluation import FORMS, Evaluation
 from sadi_lens.types.stats import Interval
 
 
@@ -39,8 +39,8 @@ class Written(Consistent):
         Raises:
             ValueError: If they are not of the same items.
         """
-        if not text.items == base.items == scored.items:
-            raise ValueError(f"{text.label!r} was written and scored on different items")
+        if not (text.is_alike(base) and text.is_alike(scored)):
+            raise ValueError(f"{text.label!r} was written and scored on different items{FORMS}")
         return cls(
             accuracy=text.accuracy,
             interval=text.interval,
