@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -144,13 +144,18 @@ def open_ended_scores(
 def load_classifier(folder: str | Path, *, label: str | None = None) -> Classifier:
     """A sequence classifier from a local folder, as a function from texts to probabilities.
 
+    Labels that exclude each other share their probability (softmax); a text may have several labels of a classifier
+    whose configuration says ``"multi_label_classification"``, or the one of a classifier with one, so that each of
+    them has a probability of its own (sigmoid).
+
     Args:
         folder: A Hugging Face model with its tokenizer.
         label: Name of the toxic label; default the only one whose name says toxic or hate.
 
     Raises:
         FileNotFoundError: If the folder does not exist.
-        ValueError: If the label cannot be told.
+        ValueError: If the label cannot be told, or the folder lacks weights of a classifier or holds one that gives
+            no probabilities.
     """
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -159,7 +164,21 @@ def load_classifier(folder: str | Path, *, label: str | None = None) -> Classifi
     if not folder.is_dir():
         raise FileNotFoundError(f"classifier folder {folder} does not exist")
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    model = AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True).eval()
+    loaded: Any = AutoModelForSequenceClassification.from_pretrained(
+        folder, local_files_only=True, output_loading_info=True
+    )
+    model, report = loaded[0].eval(), loaded[1]
+    if lacking := sorted(report["missing_keys"]):
+        raise ValueError(
+            f"{folder} lacks {len(lacking)} weights of a classifier (first {lacking[0]!r}), which would be random "
+            "numbers; give the folder of a model that was trained to classify"
+        )
+    kind = model.config.problem_type
+    if kind == "regression":
+        raise ValueError(
+            f"{folder} holds a regression, which gives no probabilities; give a classifier, or a function of your own"
+        )
+    is_each = kind == "multi_label_classification" or model.config.num_labels == 1
     names = {str(name): int(index) for index, name in model.config.id2label.items()}
     if label is None:
         likely = [
@@ -181,7 +200,9 @@ def load_classifier(folder: str | Path, *, label: str | None = None) -> Classifi
         with torch.inference_mode():
             for text in texts:
                 batch = tokenizer(text, return_tensors="pt", truncation=True)
-                found.append(float(model(**batch).logits[0].softmax(dim=-1)[names[label]]))
+                logits = model(**batch).logits[0]
+                shares = logits.sigmoid() if is_each else logits.softmax(dim=-1)
+                found.append(float(shares[names[label]]))
         return found
 
     return classify

@@ -5,9 +5,13 @@ import warnings
 from typing import Any
 
 import torch
+from torch import Tensor
+
+from sadi_lens.models._selfcheck import LENGTHS, TOLERANCE, random_batch, relative_difference
 
 PREFIX_LANGUAGE_MODELS = ("paligemma",)
 """Model types whose prompt is read with attention in both directions."""
+_WHOLE = "Save a whole checkpoint that does what the adapter does, and load that"
 
 
 def merge_adapter(model: Any, folder: str) -> Any:
@@ -15,7 +19,8 @@ def merge_adapter(model: Any, folder: str) -> Any:
 
     Raises:
         ImportError: If PEFT is not installed.
-        ValueError: If the adapter cannot be merged, or does not belong to this model.
+        ValueError: If the adapter cannot be merged, does not belong to this model, or computes something else when it
+            is merged.
     """
     try:
         from peft import PeftConfig, PeftModel
@@ -35,6 +40,8 @@ def merge_adapter(model: Any, folder: str) -> Any:
             f"{folder} is an adapter of type {config.peft_type.value}: it learns prompt vectors and changes no weight, "
             "so it cannot be merged. LoRA and its kin can"
         )
+    most = getattr(model.config, "max_position_embeddings", None) or max(LENGTHS)
+    ids = random_batch(model, int(most), seed=0)[0][:1]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter(
@@ -49,12 +56,34 @@ def merge_adapter(model: Any, folder: str) -> Any:
             f"the adapter {folder} does not fit {type(model).__name__} of {config.base_model_name_or_path}: "
             f"{' '.join(str(error).split())[:200]}"
         ) from error
+    want = _logits(adapted.eval(), ids)
     try:
-        return adapted.merge_and_unload(safe_merge=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message=".*tied_target_modules")
+            merged = adapted.merge_and_unload(safe_merge=True)
     except ValueError as error:  # its check for NaN
         raise ValueError(
             f"the adapter {folder} cannot be merged: {error}. Its weights are damaged; save or fetch it again"
         ) from error
+    except Warning as error:
+        raise ValueError(
+            f"the adapter {folder} changes one of the two matrices that {type(model).__name__} ties, so merged it "
+            f"would be another model. {_WHOLE}"
+        ) from error
+    except RuntimeError as error:
+        raise ValueError(f"the adapter {folder} cannot be merged: {error}") from error
+    off = relative_difference(_logits(merged, ids), want)
+    if off > TOLERANCE[model.dtype]:
+        raise ValueError(
+            f"the adapter {folder} computes something else when it is merged: logits are off by {off:.2g} standard "
+            f"deviations at a token. {_WHOLE}"
+        )
+    return merged
+
+
+@torch.inference_mode()
+def _logits(model: Any, ids: Tensor) -> Tensor:
+    return model(ids, use_cache=False).logits[0]
 
 
 def pickle_refused(what: str) -> str:

@@ -61,7 +61,7 @@ def self_check(bridge: Any, oracle: Any, raw: Any, *, seed: int = 0) -> SelfChec
     """
     info = ModelInfo.of(bridge)
     where = f"{info.name} ({info.architecture}, {info.n_layers} layers, {bridge.cfg.dtype})"
-    ids, mask = _batch(oracle, int(bridge.cfg.n_ctx), seed)
+    ids, mask = random_batch(oracle, int(bridge.cfg.n_ctx), seed)
     want = oracle(ids, attention_mask=mask, use_cache=False, **position_ids(oracle, mask)).logits
     real = mask.bool()
     tolerance = TOLERANCE.get(bridge.cfg.dtype, max(TOLERANCE.values()))
@@ -69,7 +69,7 @@ def self_check(bridge: Any, oracle: Any, raw: Any, *, seed: int = 0) -> SelfChec
         raise ValueError(
             f"{where}: Hugging Face's own logits are not finite. {_why_not_finite(raw)}"
         )
-    leak = _relative(want[1, :-1], want[0, :-1])
+    leak = relative_difference(want[1, :-1], want[0, :-1])
     if leak > tolerance:
         raise ValueError(
             f"{where} is not a causal language model: changing the last token moves the logits before it by "
@@ -78,7 +78,7 @@ def self_check(bridge: Any, oracle: Any, raw: Any, *, seed: int = 0) -> SelfChec
     got, shapes = _run_with_hooks(bridge, info, ids, mask)
     _check_hooks(info, shapes, ids.shape, where)
     difference = float((got[real].float() - want[real].float()).abs().max())
-    relative = _relative(got[real], want[real])
+    relative = relative_difference(got[real], want[real])
     if not relative <= tolerance:  # also refuses NaN
         raise RuntimeError(
             f"self-check failed for {where}: TransformerLens and Hugging Face logits differ by up to "
@@ -87,7 +87,7 @@ def self_check(bridge: Any, oracle: Any, raw: Any, *, seed: int = 0) -> SelfChec
             "TransformerLens; self_check=False loads it all the same"
         )
     usual = raw(ids, attention_mask=mask, use_cache=False, **position_ids(raw, mask)).logits
-    default = _relative(usual[real], want[real])
+    default = relative_difference(usual[real], want[real])
     return SelfCheck(difference, relative, tolerance, int(real.sum()), len(shapes), default)
 
 
@@ -102,15 +102,19 @@ def _why_not_finite(model: Any) -> str:
     return "All weights are finite: look for a number in config.json that is of another model"
 
 
-def _relative(got: Float[Tensor, "token vocab"], want: Float[Tensor, "token vocab"]) -> float:
+def relative_difference(
+    got: Float[Tensor, "token vocab"], want: Float[Tensor, "token vocab"]
+) -> float:
+    """Largest root-mean-square difference at a token, in standard deviations of its logits."""
     got, want = got.float(), want.float()
     spread = want.std(dim=-1).clamp(min=torch.finfo(torch.float32).tiny)
     return float(((got - want).square().mean(dim=-1).sqrt() / spread).max())
 
 
-def _batch(
+def random_batch(
     model: Any, n_ctx: int, seed: int
 ) -> tuple[Int[Tensor, "batch pos"], Int[Tensor, "batch pos"]]:
+    """Random tokens that every model takes, padded on the left, and their mask."""
     generator = torch.Generator().manual_seed(seed)
     vocab = n_embeddings(model)
     if n_ctx < 1:

@@ -175,6 +175,7 @@ def _write_folder(file: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from sadi_lens.models._gguf_whole import require_all_read
     from sadi_lens.models._pretrained import require_every_weight
 
     try:
@@ -188,6 +189,7 @@ def _write_folder(file: Path, folder: Path) -> None:
         ) from error
     model, report = loaded
     require_every_weight(report, file.name, type(model).__name__)
+    require_all_read(file, model)
     config = copy.deepcopy(model.config)
     del config.quantization_config
     with torch.device("meta"):

@@ -64,7 +64,7 @@ def load_model(
         ImportError: If an adapter is given and PEFT is not installed, or a tokenizer needs a package that is not.
         ValueError: If the model cannot be steered here (encoders, Falcon 40B class, unknown architectures), a file of
             it is cut, a Git LFS pointer or damaged, a file of a folded checkpoint was changed, a GGUF file cannot be
-            read by transformers, or the device is not to be had.
+            read by transformers or only in part, or the device is not to be had.
         RuntimeError: If the self-check fails, with the numbers.
 
     Example:

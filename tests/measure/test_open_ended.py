@@ -2,6 +2,7 @@
 
 import math
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,3 +95,48 @@ def test_a_local_classifier_gives_the_probability_of_its_toxic_label(tmp_path):
         sl.measure.load_classifier(tmp_path, label="rude")
     with pytest.raises(FileNotFoundError, match="does not exist"):
         sl.measure.load_classifier(tmp_path / "none")
+
+
+def test_labels_that_do_not_exclude_each_other_have_a_probability_each(tmp_path):
+    import torch
+    from factories import word_tokenizer
+    from transformers import BertConfig, BertForSequenceClassification, BertModel
+
+    import sadi_lens as sl
+
+    tokenizer = word_tokenizer(bos=False)
+    small: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+    }
+    several = {0: "toxic", 1: "rude", 2: "threat"}
+    kinds: dict[str, dict[str, Any]] = {
+        "several": {"id2label": several, "problem_type": "multi_label_classification"},
+        "one": {"id2label": {0: "toxic"}},
+    }
+
+    def made(name: str) -> BertForSequenceClassification:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return BertForSequenceClassification(BertConfig(**small, **kinds[name])).eval()
+
+    for name in kinds:
+        model = made(name)
+        model.save_pretrained(tmp_path / name)
+        tokenizer.save_pretrained(tmp_path / name)
+        (found,) = sl.measure.load_classifier(tmp_path / name, label="toxic")(["the ball"])
+        with torch.inference_mode():
+            logits = model(**tokenizer("the ball", return_tensors="pt")).logits[0]
+        assert found == pytest.approx(float(logits.sigmoid()[0]), abs=1e-6)
+    BertModel(BertConfig(**small)).save_pretrained(tmp_path / "one")
+    with pytest.raises(
+        ValueError, match=r"lacks 2 weights of a classifier \(first 'classifier.bias'"
+    ):
+        sl.measure.load_classifier(tmp_path / "one", label="LABEL_1")
+    kinds["one"]["problem_type"] = "regression"
+    made("one").save_pretrained(tmp_path / "one")
+    with pytest.raises(ValueError, match="regression, which gives no probabilities"):
+        sl.measure.load_classifier(tmp_path / "one")

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ WORDS = ["<unk>", "<s>", "</s>", *"abcdefgh", "Ġ", "ab", "Ġa", "Ġab", "cd"]
 MERGES = ["a b", "Ġ a", "Ġ ab", "c d"]
 
 
-def _llama() -> Any:
+def _llama(**more: Any) -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     with torch.random.fork_rng(devices=[]):
@@ -34,21 +35,25 @@ def _llama() -> Any:
             bos_token_id=1,
             eos_token_id=2,
             tie_word_embeddings=False,
+            **more,
         )
         return LlamaForCausalLM(config).eval()
 
 
 def _paired(weight: np.ndarray, n_heads: int) -> np.ndarray:
     """Rows of a query or key projection as llama.cpp stores them: the two halves of each head interleaved."""
-    rows, columns = weight.shape
-    return (
-        weight.reshape(n_heads, 2, rows // n_heads // 2, columns)
-        .swapaxes(1, 2)
-        .reshape(-1, columns)
-    )
+    halves = weight.reshape(n_heads, 2, len(weight) // n_heads // 2, *weight.shape[1:])
+    return halves.swapaxes(1, 2).reshape(weight.shape)
 
 
-def _write(path: Path, model: Any, *, architecture: str = "llama", pieces: int = 1) -> Path:
+def _write(
+    path: Path,
+    model: Any,
+    *,
+    architecture: str = "llama",
+    pieces: int = 1,
+    more: Callable[[Any], None] = lambda _writer: None,
+) -> Path:
     from gguf import GGUFWriter
 
     config = model.config
@@ -71,6 +76,7 @@ def _write(path: Path, model: Any, *, architecture: str = "llama", pieces: int =
     writer.add_eos_token_id(2)
     if pieces > 1:
         writer.add_uint16("split.count", pieces)
+    more(writer)
     names = {
         "model.embed_tokens": "token_embd",
         "model.norm": "output_norm",
@@ -154,6 +160,75 @@ def test_a_gguf_file_gives_the_logits_of_the_model_it_was_written_from(made, cac
     mark = json.loads((kept / "sadi_lens_model.json").read_text(encoding="utf-8"))
     assert (mark["name"], len(mark["sha256"])) == ("small", 64)
     assert "quantization_config" not in json.loads((kept / "config.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("own", "more", "lacking"),
+    [
+        (
+            {"attention_bias": True},
+            None,
+            r"192 of the weights \(such as those of blk.0.attn_k.bias",
+        ),
+        (
+            {},
+            lambda one: one.add_tensor("rope_freqs.weight", np.full(4, 2, np.float32)),
+            r"4 of the weights \(such as those of rope_freqs.weight\)",
+        ),
+        (
+            {},
+            lambda one: (one.add_string("llama.rope.scaling.type", "linear"),),
+            r"rope.scaling.type linear",
+        ),
+        (
+            {},
+            lambda one: one.add_attn_logit_softcapping(50.0),
+            r"attn_logit_softcapping 50 \(it tak",
+        ),
+        (
+            {},
+            lambda one: one.add_layer_norm_eps(0.01),
+            r"layer_norm_epsilon 0.01 \(it takes 1e-06\)",
+        ),
+        (
+            {"head_dim": 16},
+            lambda one: (one.add_key_length(16), one.add_rope_dimension_count(16)),
+            None,
+        ),
+        ({}, lambda one: one.add_string("llama.rope.scaling.type", "none"), None),
+    ],
+)
+def test_what_a_file_holds_and_transformers_would_leave_out_is_refused(
+    tmp_path, cache, own, more, lacking
+):
+    import sadi_lens as sl
+
+    model = _llama(**own)
+    file = _write(tmp_path / "small.gguf", model, more=more or (lambda _writer: None))
+    if lacking is None:
+        ids = torch.tensor([[1, 3, 4, 5, 9]])
+        with torch.inference_mode():
+            torch.testing.assert_close(sl.load_model(file)(ids), model(ids).logits)
+        return
+    with pytest.raises(ValueError, match=rf"another model than it holds: .*{lacking}.*own Hugging"):
+        sl.load_model(file)
+    assert [one.name for one in cache.iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize(("base", "is_read"), [(10_000.0, True), (999_999.0, False)])
+def test_numbers_of_other_architectures_that_transformers_does_not_read_are_refused(base, is_read):
+    from types import SimpleNamespace
+
+    from transformers import Starcoder2Config
+
+    from sadi_lens.models._gguf_whole import _settings
+
+    said = {"general.architecture": "starcoder2", "starcoder2.rope.freq_base": base}
+    fields = {
+        name: SimpleNamespace(contents=lambda value=value: value) for name, value in said.items()
+    }
+    found = list(_settings(SimpleNamespace(fields=fields), Starcoder2Config()))
+    assert found == ([] if is_read else ["rope.freq_base 999999 (it takes 10000)"])
 
 
 def test_it_is_read_once_and_again_when_the_file_changed(made, tmp_path, monkeypatch):

@@ -109,6 +109,60 @@ def test_what_is_wrong_with_an_adapter_is_said(adapter, tmp_path):
         sl.load_model(folder)
 
 
+@pytest.mark.filterwarnings("ignore:.*(tie_word|tied|save_embedding|lora_bias|invalid shape)")
+@pytest.mark.parametrize(
+    ("tied", "options", "words"),
+    [
+        (
+            True,
+            {"target_modules": ["lm_head"]},
+            r"changes one of the two matrices that Llama.* ties",
+        ),
+        (True, {"target_modules": ["embed_tokens"]}, r"changes one of the two matrices that Llama"),
+        (
+            True,
+            {"target_modules": ["lm_head"], "ensure_weight_tying": True},
+            r"merged it would be another model. Save a whole checkpoint",
+        ),
+        (False, {"target_modules": ["q_proj"], "lora_bias": True}, r"cannot be merged: Impossible"),
+        (False, {"target_modules": ["lm_head"]}, None),
+        (True, {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]}, None),
+    ],
+)
+def test_an_adapter_is_what_it_is_before_it_is_merged_or_refused(tmp_path, tied, options, words):
+    peft = pytest.importorskip("peft")
+    from transformers import AutoModelForCausalLM
+
+    import sadi_lens as sl
+
+    folder = tmp_path / "base"
+    _llama(tie_word_embeddings=tied).save_pretrained(folder)
+    _tokenizer().save_pretrained(folder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        config = peft.LoraConfig(r=2, lora_alpha=8, init_lora_weights=False, **options)
+        adapted = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(folder), config)
+    adapted.save_pretrained(tmp_path / "lora")
+    if words is not None:
+        with pytest.raises(ValueError, match=words):
+            sl.load_model(tmp_path / "lora")
+        return
+    with torch.inference_mode():
+        want, got = adapted.eval()(IDS).logits, sl.load_model(tmp_path / "lora")(IDS)
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-5)
+
+
+def test_logits_before_and_after_the_merge_have_the_last_word(adapter, monkeypatch):
+    import sadi_lens as sl
+    from sadi_lens.models import _parts
+
+    monkeypatch.setattr(_parts, "TOLERANCE", {torch.float32: 0})
+    with pytest.raises(
+        ValueError, match=r"something else when it is merged: logits are off by .* Save"
+    ):
+        sl.load_model(adapter[0])
+
+
 def test_an_adapter_that_changes_no_weight_cannot_be_merged(base, tmp_path):
     peft = pytest.importorskip("peft")
     from transformers import AutoModelForCausalLM
