@@ -24,6 +24,13 @@ def require_places(out: Path, png: bool, component: str | None = None) -> None:
     require_figures(demo_figure_names(component), out / "figures", png=png)
 
 
+def kept_before(out: Path) -> list[str]:
+    """A line where an earlier run left finished steps: what is forecast is the time without them."""
+    n = len(list((out / STEPS).glob("*")))
+    held = f"{n} finished step{'s' * (n > 1)} of an earlier run"
+    return [f"{out / STEPS} holds {held}: what is the same is read from there"] if n else []
+
+
 def draw(results: dict, out: Path, *, png: bool) -> None:
     """Every figure of the results, light and dark; a missing browser is said and costs the pictures alone.
 

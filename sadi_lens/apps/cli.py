@@ -24,7 +24,7 @@ from sadi_lens.apps._loading import (
     is_large,
     writing_task,
 )
-from sadi_lens.apps._outputs import RESUMED, STEPS, draw, require_places
+from sadi_lens.apps._outputs import RESUMED, STEPS, draw, kept_before, require_places
 from sadi_lens.apps._printing import console, print_comparison, print_table
 
 __all__ = ["app"]
@@ -72,7 +72,7 @@ def demo(
 
     with journal(out / STEPS):
         loaded, loaded_task, notes = asked.load()
-        say(*notes)
+        say(*notes, *kept_before(out))
         from sadi_lens.apps.demo import run_demo
         from sadi_lens.types.store import write_json
 
@@ -146,7 +146,7 @@ def compare(
     names = [one.strip() for one in methods.strip(", ").split(",")] if methods else []
     require_meant(names, component, controls, n_null, budget)
     loaded, loaded_task, notes = asked.load()
-    say(*notes)
+    say(*notes, *kept_before(out))
     from sadi_lens.measure.comparing import compare as run
     from sadi_lens.types.store import write_json
 

@@ -13,7 +13,7 @@ from sadi_lens.types.model import HookedModel, ModelInfo
 
 N_STEPS = 7
 """The last one is the figures, which are drawn from the results."""
-_TIMED_ITEMS, _TIMED_CELLS = 4, 16
+_TIMED_ITEMS, _TIMED_CELLS = 4, 48
 _PASSES_A_PAIR = 8
 """Prompts' worth of work that a pair takes: differences, effects and pushes read it several times over."""
 
@@ -52,7 +52,8 @@ def forecast(
         return (time.perf_counter() - started) / len(few)
 
     with journal(None):
-        timed([None])  # the first call of all looks at the model
+        # The first call of all looks at the model, the first with cells at whether it takes trees.
+        timed([None, *many])
         prompt = timed([None])
         cell = max(0.0, timed([None, *many]) - prompt) / _TIMED_CELLS
     n_prompts = _PASSES_A_PAIR * len(task.pairs) + sweeps * len(task.dev) + 3 * len(task.test)

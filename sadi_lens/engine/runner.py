@@ -135,7 +135,8 @@ def own_dtype(model: HookedModel) -> Generator[None]:
 
 
 def _task() -> Any:
-    loop = asyncio._get_running_loop()  # asked for at every pass: current_task() alone raises where there is none
+    # At every pass: without a loop, current_task() would raise.
+    loop = asyncio._get_running_loop()
     return None if loop is None else asyncio.current_task(loop)
 
 

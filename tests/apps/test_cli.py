@@ -79,8 +79,39 @@ def test_a_demo_runs_on_a_file_goes_on_where_it_stopped_and_draws_no_bars(tmp_pa
     whole = (out / "results.json").read_bytes()
     monkeypatch.setattr(module, "_by_choices", lambda *_: pytest.fail("computed again"))
     monkeypatch.setattr("sadi_lens.apps.demo.forecast", lambda *_, **__: 0.0)
-    assert invoke(*command).exit_code == 0
+    again = invoke(*command)
+    assert again.exit_code == 0
+    held = len(list((out / "steps").iterdir()))
+    assert f"holds {held} finished steps of an earlier run" in " ".join(again.output.split())
+    assert "of an earlier run" not in first.output
     assert (out / "results.json").read_bytes() == whole
+
+
+def test_a_forecast_leaves_out_what_is_looked_at_once(monkeypatch):
+    """A clock that only passes move: 2 s an item, 0.1 s a cell of it, and 9 s when cells are first run."""
+    from dataclasses import replace
+    from types import SimpleNamespace
+
+    import sadi_lens as sl
+    from sadi_lens.apps import demo_steps
+    from sadi_lens.measure.calls import Settings
+
+    now, seen = [0.0], []
+
+    def passes(_model, samples, interventions, *_, **__):
+        n_cells = len(interventions) - 1
+        now[0] += len(samples) * (2 + 0.1 * n_cells) + 9 * (n_cells > 0 and not any(seen))
+        seen.append(n_cells)
+
+    monkeypatch.setattr(demo_steps, "evaluate_all", passes)
+    monkeypatch.setattr(demo_steps, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    whole = sl.load_task("hints")
+    task = replace(whole, pairs=whole.pairs[:10], dev=whole.dev[:8], test=whole.test[:6])
+    found = demo_steps.forecast(
+        sl.load_model("tiny"), task, "head", Settings(), sweeps=3, cells=5, tests=7, tuned=11
+    )
+    # 8 prompts' worth a pair, 3 sweeps of dev, 3 passes over test; cells of sweeps, of the null on dev, and of test.
+    assert found == pytest.approx(2 * (8 * 10 + 3 * 8 + 3 * 6) + 0.1 * ((15 + 11) * 8 + 7 * 6))
 
 
 def test_a_comparison_goes_on_where_it_stopped_and_its_seconds_are_those_it_took(

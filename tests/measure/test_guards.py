@@ -63,7 +63,9 @@ def test_a_comparison_says_so(tiny, mostly_bad):
     assert [len(row) for row in guard_rows(found)] == 2 * [len(GUARD_COLUMNS)]
     assert guard_rows(found)[1][:3] == ("two", "bad 100%, good 0%", "50.0%")
     (said,) = conclusions(found)
-    assert said.startswith("two changes the favourite answer and shows no gain in knowledge (now bad 100%")
+    assert said.startswith(
+        "two changes the favourite answer and shows no gain in knowledge (now bad 100%"
+    )
     assert found.frame()["balanced_accuracy"].tolist() == [0.5, 0.5]
 
 

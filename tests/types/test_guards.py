@@ -93,7 +93,9 @@ def test_a_moved_threshold_is_not_called_knowledge():
     found = Guards.of(steered, base)
     assert found.balanced_interval.low > 0
     words = found.verdict(gain(steered, base))
-    assert words.startswith("moves the threshold between the answers and shows no gain in knowledge")
+    assert words.startswith(
+        "moves the threshold between the answers and shows no gain in knowledge"
+    )
 
 
 def test_knowledge_that_is_lost_is_said():

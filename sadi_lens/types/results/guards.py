@@ -189,7 +189,7 @@ class Guards(Consistent):
         return f"{name} {share:.0%}"
 
     def verdict(self, gain: Interval) -> str:
-        """What a gain in accuracy is, where no gain in knowledge is shown; else empty.
+        """What a gain in accuracy is, where none in knowledge is shown: that there is none, no interval can.
 
         Args:
             gain: 95% interval of the gain in accuracy.
@@ -202,10 +202,7 @@ class Guards(Consistent):
         area_rises = self.auc_gain if rises else unknown and self.auc_gain > 0
         if (unknown and self.balanced_gain > 0) or (math.isnan(area) and area_rises):
             return ""
-        what = (
-            "moves the threshold between the answers" if rises else "changes the favourite answer"
-        )
-        # An interval that holds zero does not show that nothing was gained.
+        what = ("changes the favourite answer", "moves the threshold between the answers")[rises]
         then = "loses knowledge" if self.auc_interval.high < 0 else "shows no gain in knowledge"
         return f"{what} and {then} (now {self.favourite}; {self.numbers})"
 
