@@ -1,10 +1,12 @@
 """What vLLM's HTTP server would answer unsteered without a word is refused with HTTP 400.
 
-It reads ``vllm_xargs`` and no other field of ours, and beam search runs requests of its own that carry none.
+It reads ``vllm_xargs`` and no other field of ours, not even that at every address, and beam search runs requests of
+its own that carry none.
 """
 
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Collection
 from functools import wraps
 from typing import Any
 
@@ -16,7 +18,89 @@ PROTOCOLS = {
     "vllm.entrypoints.openai.chat_completion.protocol": "ChatCompletionRequest",
     "vllm.entrypoints.openai.responses.protocol": "ResponsesRequest",
 }
+READ = {
+    "/v1/messages": ("vllm.entrypoints.anthropic.protocol", "AnthropicMessagesRequest"),
+    "/inference/v1/generate": (
+        "vllm.entrypoints.scale_out.token_in_token_out.protocol",
+        "GenerateRequest",
+    ),
+    "/v1/systemone": (
+        "vllm.entrypoints.generate.structured_decisions.protocol",
+        "StructuredDecisionRequest",
+    ),
+    "/generative_scoring": (
+        "vllm.entrypoints.generate.generative_scoring.serving",
+        "GenerativeScoringRequest",
+    ),
+    "/cohere/v2/chat": ("vllm.entrypoints.cohere.protocol", "CohereChatV2Request"),
+}
+"""Address whose requests do not go through a ``to_sampling_params`` of ``PROTOCOLS`` with all their fields -> the class
+whose fields it reads; it drops all others."""
 _MARK = "sadi_lens_looks"
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class Door:
+    """ASGI middleware: HTTP 400 where a request asks for steering in a field that its address drops.
+
+    >>> from sadi_lens.serving.http import Door
+    >>> door = Door(app=None)  # vLLM's own application
+    """
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Look at a request's body, then hand it on whole."""
+        address = str(scope.get("path", "")).removeprefix(scope.get("root_path", ""))
+        path, name = READ.get(address, ("", ""))
+        kind: Any = getattr(sys.modules.get(path), name, None)
+        if scope["type"] != "http" or kind is None:
+            await self.app(scope, receive, send)
+            return
+        parts = [await receive()]
+        while parts[-1].get("more_body"):
+            parts.append(await receive())
+        fault = dropped(b"".join(one.get("body", b"") for one in parts), kind.model_fields, address)
+        if not fault:
+            waiting = iter(parts)
+
+            async def again() -> dict[str, Any]:
+                return next(waiting, None) or await receive()
+
+            await self.app(scope, again, send)
+            return
+        error = {"message": fault, "type": "BadRequestError", "param": None, "code": 400}
+        said = json.dumps({"error": error}).encode()
+        headers = [(b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": 400, "headers": headers})
+        await send({"type": "http.response.body", "body": said})
+
+
+def dropped(body: bytes, fields: Collection[str], address: str) -> str:
+    """Why a request would run unsteered though it asks to be steered; empty where it would not.
+
+    Args:
+        body: Of the request; what is no JSON object is left to vLLM.
+        fields: Those that are read.
+        address: Path of the request.
+    """
+    try:
+        given = json.loads(body)
+    except ValueError:
+        return ""
+    others = given.items() if isinstance(given, dict) else ()
+    unread = [key for key, value in others if key not in fields and _speaks_of_us(key, value)]
+    if not unread:
+        return ""
+    remedy = (
+        'write "vllm_xargs": {"sadi": "NAME@POSITION"}'
+        if "vllm_xargs" in fields
+        else 'ask at /v1/completions, with "vllm_xargs": {"sadi": "NAME@POSITION"}'
+    )
+    return f"the request asks for steering in {unread[0]!r}, which vLLM does not read at {address}: {remedy}"
 
 
 def patch_http() -> None:

@@ -15,6 +15,7 @@ from sadi_lens.serving.tables import read_tables
 from sadi_lens.types.checks import checked
 
 EXTENSION = "sadi_lens.serving.extension.SteeredWorker"
+MIDDLEWARE = "sadi_lens.serving.http.Door"
 
 NOT_INSTALLED = (
     "vLLM is not installed in this environment; it needs one of its own: see docs/serving.md"
@@ -74,7 +75,7 @@ def launch(
         *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
         *("--model", model, "--served-model-name", info.name, "--dtype", dtype),
         *("--host", host, "--port", str(port), "--enforce-eager", "--generation-config", "vllm"),
-        *("--worker-extension-cls", EXTENSION),
+        *("--worker-extension-cls", EXTENSION, "--middleware", MIDDLEWARE),
         *extra,
     ]
     client = (

@@ -188,6 +188,25 @@ def test_every_dot_is_what_evaluate_gives(explorer, llama, task, differences):
     assert grid.items == tuple(one.prompt for one in task.dev)
 
 
+def test_the_page_opens_on_the_cell_that_best_chooses_by_one_floor(explorer):
+    """Half of the unsteered model's valid answers, as for every other choice on dev."""
+    from sadi_lens.apps.explorer.compute import _opening_cell
+    from sadi_lens.apps.explorer.page import explorer_html
+
+    grid = explorer.grid(progress=False)
+    zero = grid.strengths.index(0.0)
+    correct, valid = np.zeros_like(grid.correct), np.ones_like(grid.valid_rate)
+    correct[..., :2] = correct[0, 1, 2, :3] = correct[0, 2, 3] = True  # 2, 3 and 4 of 4 items
+    made = {"accuracy": correct.mean(axis=-1), "valid_rate": valid, "correct": correct}
+    for share, cell in ((0.5, (2, 3)), (0.49, (1, 2))):
+        valid[0, 2, 3] = share * valid[0, 0, zero]
+        one = replace(grid, **made)
+        chosen = one.sweep("adaptive").best()
+        assert _opening_cell(one) == cell
+        assert (chosen.k, chosen.strength) == (grid.ks[cell[0]], grid.strengths[cell[1]])
+    assert "keep 50% of the unsteered model" in explorer_html(grid)
+
+
 def test_the_menu_has_some_of_every_outcome_and_opens_on_a_change(llama, task, differences):
     """Counts and order against plain calls at the cell that the page opens on."""
     import sadi_lens as sl

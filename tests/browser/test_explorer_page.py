@@ -166,7 +166,7 @@ def test_a_phone_shows_all_of_it(open_page, with_writing):
     assert boxes[0]["y"] == boxes[1]["y"]  # side by side
 
 
-def test_the_slider_flips_the_dots_that_evaluate_flips(open_page, explorer, right):
+def test_the_slider_flips_the_dots_that_evaluate_flips(open_page, explorer, grid, right):
     page = open_page(explorer, "#k=10&strength=0")
     before = right("unsteered")
     for place, strength in enumerate((0.0, *STRENGTHS)):
@@ -185,6 +185,9 @@ def test_the_slider_flips_the_dots_that_evaluate_flips(open_page, explorer, righ
             broken = sum(was and not now for now, was in zip(expected, before, strict=True))
             words = f"mended {mended} of {40 - sum(before)}, broke {broken} of {sum(before)}"
             assert ("without steering" if not strength else words) in said[method]
+            rates = grid.valid_rate[("adaptive", "fixed", "random").index(method)]
+            valid = rates[grid.ks.index(10), grid.strengths.index(strength)]
+            assert f"; {int(100 * valid + 0.5)}% valid answers" in said[method]
     assert right("adaptive", 10, 5.0) != right("fixed", 10, 5.0)
 
 

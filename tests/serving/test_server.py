@@ -1,11 +1,13 @@
 """``sadi-lens serve``: what it refuses, and what its server answers over HTTP."""
 
+import asyncio
 import json
 import os
 import socket
 import subprocess
 import sys
 import time
+import types
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -119,6 +121,74 @@ def test_what_would_be_ignored_is_a_fault(xargs, others, steers, words):
     assert bool(words) == bool(found)
 
 
+class Messages:
+    """In place of vLLM's class."""
+
+    model_fields = dict.fromkeys(("model", "messages", "tools", "vllm_xargs"))
+
+
+def through_the_door(monkeypatch, body, address="/v1/messages", kind=Messages):
+    """(what the application read, status, what was said)."""
+    from sadi_lens.serving import http
+
+    path, name = http.READ[address]
+    monkeypatch.setitem(sys.modules, path, types.SimpleNamespace(**{name: kind}))
+    parts, read, sent = [body[:7], body[7:]], [], []
+
+    async def receive():
+        return {"type": "http.request", "body": parts.pop(0), "more_body": bool(parts)}
+
+    async def send(message):
+        sent.append(message)
+
+    async def app(_scope, receive, send):
+        more = True
+        while more:
+            one = await receive()
+            read.append(one["body"])
+            more = one["more_body"]
+        await send({"status": 200})
+
+    scope = {"type": "http", "path": address, "root_path": ""}
+    asyncio.run(http.Door(app)(scope, receive, send))
+    return b"".join(read), sent[0]["status"], sent[-1].get("body", b"").decode()
+
+
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        (
+            {"sadi": "head"},
+            "in 'sadi', which vLLM does not read at /v1/messages: write \"vllm_xargs\"",
+        ),
+        ({"Sadi_table": "head"}, "in 'Sadi_table'"),
+        ({"extra_body": {"vllm_xargs": {"sadi": "head"}}}, "in 'extra_body'"),
+        ({"vllm_xargs": {"sadi": "head"}}, ""),
+        ({"stop_sequences": ["x"]}, ""),  # vLLM's own affair
+        ({"tools": {"sadi": 1}}, ""),
+    ],
+)
+def test_a_field_that_an_address_drops_is_refused_where_it_asks_for_steering(
+    field, words, monkeypatch
+):
+    body = json.dumps({"model": "x", "messages": [{"content": "sadi"}], **field}).encode()
+    read, status, said = through_the_door(monkeypatch, body)
+    assert status == (400 if words else 200)
+    assert read == (b"" if words else body)
+    if words:
+        assert words in json.loads(said)["error"]["message"]
+
+
+def test_an_address_without_steering_says_where_there_is_some(monkeypatch):
+    scoring = types.SimpleNamespace(model_fields={"query": None})
+    body = b'{"query": "a", "vllm_xargs": {"sadi": "head"}}'
+    _, status, said = through_the_door(monkeypatch, body, "/generative_scoring", scoring)
+    assert status == 400
+    assert "ask at /v1/completions" in said
+    for other in (b"not JSON", b"[1, 2]", b""):
+        assert through_the_door(monkeypatch, other)[:2] == (other, 200)
+
+
 @pytest.fixture(scope="module")
 def overflowing(model, tmp_path_factory):
     """A folder with a table that takes the model out of the range of numbers."""
@@ -220,6 +290,28 @@ def test_over_http_what_vllm_would_ignore_is_400(url, prompts):
     ):
         code, said = refused(url, prompts[0], **extra)
         assert (code, words in said) == (400, True), said
+
+
+def test_over_http_what_an_address_drops_is_400(url):
+    """Asked of vLLM itself: its classes are where ``READ`` says, and the middleware stands before them."""
+    message = {"messages": [{"role": "user", "content": "the ball"}], "max_tokens": 2}
+    for address, body in {
+        "/v1/messages": {**message, "sadi": "head"},
+        "/inference/v1/generate": {
+            "token_ids": [5, 6], "sampling_params": {"max_tokens": 2}, "vllm_xargs": {"sadi": "head"}
+        },
+        "/generative_scoring": {
+            "query": "the", "items": [" ball"], "label_token_ids": [5, 6], "vllm_xargs": {"sadi": "head"}
+        },
+        "/v1/systemone": {"state": "the", "questions": {}, "sadi": "head"},
+    }.items():  # fmt: skip
+        whole = json.dumps({"model": "random-llama", **body}).encode()
+        request = urllib.request.Request(url + address, whole, {"Content-Type": "application/json"})
+        with pytest.raises(urllib.error.HTTPError) as error:
+            urllib.request.urlopen(request, timeout=120)
+        with error.value:
+            said = error.value.read().decode()
+            assert (error.value.code, f"does not read at {address}" in said) == (400, True), said
 
 
 def test_over_http_what_overflows_is_an_error_and_the_engine_lives(url, prompts, expected):

@@ -19,7 +19,7 @@ from sadi_lens.types.data import Sample
 from sadi_lens.types.masks import scores
 from sadi_lens.types.model import HookedModel, ModelInfo
 from sadi_lens.types.results import Evaluation, ExplorerGrid, PromptGrid
-from sadi_lens.types.results.explorer import KEPT_VALID, METHODS
+from sadi_lens.types.results.explorer import METHODS
 
 
 class Wanted(NamedTuple):
@@ -152,7 +152,7 @@ def _opening_cell(grid: ExplorerGrid) -> tuple[int, int]:
     if not grid.n:
         return grid.cell
     sweep = grid.sweep("adaptive")
-    row, column = sweep.best_cell(min_valid=KEPT_VALID * sweep.unsteered_valid_rate)
+    row, column = sweep.best_cell()
     is_better = sweep.accuracy[row, column] > sweep.unsteered_accuracy
     return (row, column) if is_better else grid.cell
 

@@ -13,7 +13,7 @@ from sadi_lens.plots._unit_map import grey_fact, pooling_fact
 from sadi_lens.plots._words import counted
 from sadi_lens.types.model import COMPONENTS
 from sadi_lens.types.results import ExplorerGrid
-from sadi_lens.types.results.explorer import KEPT_VALID
+from sadi_lens.types.results.choice import MIN_VALID
 from sadi_lens.types.scores import RANKINGS
 
 MAPS = {
@@ -64,7 +64,7 @@ def explorer_html(grid: ExplorerGrid, writing: ExplorerGrid | None = None) -> st
         ranking=RANKINGS[grid.ranking].split(" (")[0],
         fixed=FIXED[grid.match],
         items=counted(grid.n, f"{grid.split} item"),
-        kept=f"{KEPT_VALID:.0%}",
+        kept=f"{MIN_VALID:.0%}",
         menus=[_menu(one) for one in grids],
         maps=_maps(grid),
         notes=[(_finding(one), _note(one)) for one in grids],

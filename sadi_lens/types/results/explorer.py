@@ -14,8 +14,6 @@ from sadi_lens.types.model import ModelInfo
 from sadi_lens.types.results.inspection import SignFlipNull
 from sadi_lens.types.results.sweep import Sweep
 
-KEPT_VALID = 0.9
-"""Share of the unsteered model's valid answers that a cell must keep to be called the best one here."""
 METHODS = ("adaptive", "fixed", "random")
 """SADI; the mean difference added on the same units; SADI on units drawn at random."""
 
@@ -123,8 +121,8 @@ class ExplorerGrid(Consistent):
     """(layer, unit) of the random mask of each K."""
     prompts: tuple[PromptGrid, ...]
     cell: tuple[int, int]
-    """Row and column of the cell that the page opens on: the best adaptive one on dev that keeps ``KEPT_VALID`` of the
-    valid answers, or one in the middle where none beats the unsteered model."""
+    """Row and column of the cell that the page opens on: the best adaptive one on dev (``Sweep.best_cell``), or one in
+    the middle where none beats the unsteered model."""
     correct: Bool[np.ndarray, "method k strength item"]
     """Whether each dev sample is answered right."""
     donated: Bool[np.ndarray, "strength item"] | None = None

@@ -108,10 +108,9 @@
       if (method === "adaptive") column.querySelector("h3").textContent = isGiven ? "another prompt\u2019s push" : "SADI (adaptive)";
       column.querySelector(".count").replaceChildren(element("b", String(right)), ` of ${main.n} right (${percent(right / main.n)})`);
       const valid = isGiven ? null : main.valid_rate[main.methods.indexOf(method)][state.k][state.strength];
-      const still = main.valid_rate[0][0][main.zero];
       column.querySelector(".moved").textContent = (state.strength === main.zero ? "without steering"
         : `mended ${mended} of ${main.n - nRight}, broke ${broken} of ${nRight}`) +
-        (valid !== null && valid < 0.9 * still ? `; only ${percent(valid, 0)} valid answers` : "");
+        (valid === null ? "" : `; ${percent(valid, 0)} valid answers`);
       const dots = [...column.querySelectorAll(".dot")];
       dots.forEach((dot, place) => dot.classList.toggle("right", Boolean(isRight(method, main.dots[order[place]]))));
       column.querySelector("svg").setAttribute("aria-label",
