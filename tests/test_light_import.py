@@ -48,3 +48,13 @@ def test_every_public_name_resolves_and_unknown_ones_do_not():
     assert set(dir(sl)) == set(sl.__all__)
     with pytest.raises(AttributeError, match="No sadi_lens attribute HookedTransformer"):
         _ = sl.HookedTransformer
+
+
+def test_what_breaks_while_a_name_is_loaded_is_said(tmp_path):
+    """A script called as a module of Python (``numbers.py``) lies in front of it."""
+    (tmp_path / "numbers.py").write_text("import sadi_lens\nsadi_lens.load_model\n", "utf-8")
+    done = subprocess.run(
+        [sys.executable, "numbers.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert "partially initialized module" in done.stderr, done.stderr
+    assert "sadi_lens has no load_model" not in done.stderr

@@ -25,6 +25,19 @@ logger = logging.getLogger(__name__)
 CACHE_VARIABLE = "SADI_LENS_CACHE"
 """Environment variable that names another folder for converted weights."""
 MARK = "sadi_lens_model.json"
+LIKE_LLAMA_3 = (
+    "llama3",
+    "llama-v3",
+    "llama-bpe",
+    "tekken",
+    "falcon3",
+    "falcon-h1",
+    "pixtral",
+    "midm-2.0",
+    "lfm2",
+)
+"""Kinds of tokenizers (``tokenizer.ggml.pre``) that put a BOS token before a text unless the file says otherwise, and
+leave a word whole that is a token."""
 _FORMAT = 1
 _BYTES = 4
 _ROOM_BESIDE = 32 << 20
@@ -173,13 +186,13 @@ def _require_room(file: Path, name: str, folder: Path) -> None:
 def _write_folder(file: Path, folder: Path) -> None:
     """Model and tokenizer as transformers reads them, without the mark of quantization that it refuses to save."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     from sadi_lens.models._gguf_whole import require_all_read
     from sadi_lens.models._pretrained import require_every_weight
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+        tokenizer = _tokenizer(file)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             file.parent, gguf_file=file.name, dtype=torch.float32, output_loading_info=True
         )
@@ -200,8 +213,26 @@ def _write_folder(file: Path, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
+def _tokenizer(file: Path) -> Any:
+    """The file's tokenizer, with what its kind means to llama.cpp where the file does not say otherwise."""
+    from transformers import AutoTokenizer
+
+    if _field(file, "tokenizer.ggml.pre") not in LIKE_LLAMA_3:
+        return AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    tokenizer: Any = AutoTokenizer.from_pretrained(
+        file.parent, gguf_file=file.name, add_bos_token=True
+    )
+    tokenizer.backend_tokenizer.model.ignore_merges = True
+    return tokenizer
+
+
 def _architecture(file: Path) -> str:
+    found = _field(file, "general.architecture")
+    return "no architecture named" if found is None else f"architecture {found}"
+
+
+def _field(file: Path, name: str) -> Any:
     from gguf import GGUFReader
 
-    field: Any = GGUFReader(file).fields.get("general.architecture")
-    return "no architecture named" if field is None else f"architecture {field.contents()}"
+    field: Any = GGUFReader(file).fields.get(name)
+    return None if field is None else field.contents()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-WORDS = ["<unk>", "<s>", "</s>", *"abcdefgh", "Ġ", "ab", "Ġa", "Ġab", "cd"]
+WORDS = ["<unk>", "<s>", "</s>", *"abcdefgh", "Ġ", "ab", "Ġa", "Ġab", "cd", "ba"]
 MERGES = ["a b", "Ġ a", "Ġ ab", "c d"]
 
 
@@ -229,6 +229,31 @@ def test_numbers_of_other_architectures_that_transformers_does_not_read_are_refu
     }
     found = list(_settings(SimpleNamespace(fields=fields), Starcoder2Config()))
     assert found == ([] if is_read else ["rope.freq_base 999999 (it takes 10000)"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "says", "begins"),
+    [
+        ("llama-bpe", None, True),
+        ("llama-bpe", False, False),
+        ("tekken", None, True),
+        ("qwen2", None, False),
+        ("qwen2", True, True),
+    ],
+)
+def test_a_text_begins_as_the_kind_of_tokenizer_says(tmp_path, kind, says, begins):
+    """Files of Llama 3 have no ``add_bos_token``; "ba" is a token that no merge makes."""
+    import sadi_lens as sl
+
+    def more(writer: Any) -> None:
+        writer.add_tokenizer_pre(kind)
+        if says is not None:
+            writer.add_add_bos_token(says)
+
+    model = sl.load_model(_write(tmp_path / "small.gguf", _llama(), more=more))
+    assert (model.tokenizer("ab")["input_ids"][0] == 1) == begins
+    whole = model.tokenizer("ba", add_special_tokens=False)["input_ids"]
+    assert (whole == [WORDS.index("ba")]) == (kind != "qwen2")
 
 
 def test_it_is_read_once_and_again_when_the_file_changed(made, tmp_path, monkeypatch):
