@@ -58,8 +58,9 @@ lab: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/jupyter lab notebooks
 
 # Every lesson from a fresh kernel: no error, every claim holds.
+WORKERS ?= 2
 lessons: $(VENV)/.dev
-	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 SADI_LENS_STATIC=1 $(BIN)/python -m pytest -q -n 2 --nbmake --nbmake-timeout=300 notebooks
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 SADI_LENS_STATIC=1 $(BIN)/python -m pytest -q -n $(WORKERS) --nbmake --nbmake-timeout=300 notebooks
 
 # The site, offline and strictly: figures, report and explorer are drawn anew, every warning is an error.
 docs: $(VENV)/.dev
