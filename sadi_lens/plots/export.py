@@ -1,9 +1,11 @@
 """Write figures: one interactive HTML page, one PNG and, if asked, one SVG each; one plotly.js for all pages."""
 
 import html
+import logging
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -166,13 +168,14 @@ def _write_pictures(
         drawn = {name: folder / name for name in wanted}
         try:
             # write_images ignores the size of the layout unless it is handed over.
-            pio.write_images(
-                list(wanted.values()),
-                list(drawn.values()),
-                width=[figure.layout.width for figure in wanted.values()],
-                height=[figure.layout.height for figure in wanted.values()],
-                scale=scale,
-            )
+            with _no_farewell():
+                pio.write_images(
+                    list(wanted.values()),
+                    list(drawn.values()),
+                    width=[figure.layout.width for figure in wanted.values()],
+                    height=[figure.layout.height for figure in wanted.values()],
+                    scale=scale,
+                )
         except Exception as error:  # a missing, broken or hung browser: kaleido has no common type
             cause = error
         for name, path in drawn.items():
@@ -192,6 +195,24 @@ def _write_pictures(
             f"Cause: {type(cause).__name__}: {' '.join(str(cause).split())[:300]}"
         ) from cause
     return done
+
+
+@contextmanager
+def _no_farewell() -> Generator[None]:
+    """Without the traceback that choreographer logs when a browser's last word, ``{bye}``, is read: it is no JSON.
+
+    It goes on regardless; a picture that is missing is said by ``_write_pictures``.
+    """
+    logger = logging.getLogger("choreographer.channels.pipe")
+
+    def is_else(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("JSONError decoding message")
+
+    logger.addFilter(is_else)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_else)
 
 
 def _cause(figure: go.Figure) -> Exception:

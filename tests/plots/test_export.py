@@ -202,6 +202,29 @@ def test_all_pictures_come_from_one_call_with_the_size_of_each_figure(
     assert all(path.exists() for path in written)
 
 
+def test_a_browser_that_says_goodbye_prints_no_traceback(figures, tmp_path, monkeypatch, caplog):
+    """Its last word is read by choreographer's own pipe, here from a pipe of ours."""
+    import os
+
+    import plotly.io as pio
+    from choreographer.channels.pipe import Pipe
+
+    from sadi_lens import plots
+
+    def write(_figures, files, **_):
+        for path in files:
+            path.write_bytes(b"\x89PNG\r\n\x1a\n")
+        pipe = Pipe()
+        pipe.open()
+        os.write(pipe._write_from_browser, b"{bye}\n\0")
+        assert pipe.read_jsons(blocking=False)[0] == []
+        pipe.close()
+
+    monkeypatch.setattr(pio, "write_images", write)
+    plots.export(figures, tmp_path, png=True)
+    assert "JSONError" not in caplog.text
+
+
 def test_a_folder_that_cannot_be_written_is_named(figures, tmp_path, monkeypatch):
     from sadi_lens import plots
     from sadi_lens.types import files
