@@ -1,7 +1,7 @@
 """``load_benchmark``: the paper's tasks from local files or the Hub, cut into pairs, dev and test."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,8 +57,9 @@ def load_benchmark(
         negatives: See ``sadi_lens.tasks.contrast.NEGATIVES``; default the paper's. ``"hard"`` needs a model and
             is made with ``make_pairs``.
         toxic_texts: For ``negatives="toxic"``; without them such a task has no pairs.
-        duplicates: An item that stands in two splits is refused, or dropped from the earlier one
-            (pairs before dev before test); how many is said in the description.
+        duplicates: An item that stands in two splits, or shares its passage or premise with one in another, is
+            refused, or dropped from the earlier one (pairs before dev before test); how many is said in the
+            description.
         seed: Another seed cuts other splits and draws other negatives.
 
     Raises:
@@ -93,6 +94,7 @@ def load_benchmark(
     note = f" {dropped} items that stood in two splits were dropped." if dropped else ""
     is_open = benchmark.is_open
     try:
+        _require_parted(name, parts)
         return Task(
             name="-".join(
                 [name, *([] if subset in (None, "all") else [subset]), *([form] if form else [])]
@@ -250,15 +252,32 @@ def _is_same_cluster(one: Sample, other: Sample) -> bool:
 
 
 def _drop_duplicates(parts: dict[str, list[Sample]]) -> int:
-    """Keep a prompt in the last of test, dev, pairs that has it."""
-    taken: set[str] = set()
+    """Keep a prompt, and all items of a cluster, in the last of test, dev, pairs that has it."""
+    taken: set[Hashable] = set()
     dropped = 0
     for split in reversed(SPLITS):
-        kept = [item for item in parts[split] if item.prompt.rstrip() not in taken]
+        kept = [item for item in parts[split] if not taken & _known_by(item)]
         dropped += len(parts[split]) - len(kept)
-        taken |= {item.prompt.rstrip() for item in kept}
+        taken = taken.union(*map(_known_by, kept))
         parts[split] = kept
     return dropped
+
+
+def _known_by(item: Sample) -> set[Hashable]:
+    cluster = () if item.cluster is None else ((item.cluster,),)
+    return {item.prompt.rstrip(), *cluster}
+
+
+def _require_parted(name: str, parts: Mapping[str, Sequence[Sample]]) -> None:
+    """Refuse a cluster that source splits share: where they are cut here, none is cut in two."""
+    clusters = {split: {one.cluster for one in parts[split]} - {None} for split in SPLITS}
+    for first, second in (("pairs", "dev"), ("pairs", "test"), ("dev", "test")):
+        shared = sorted(map(str, clusters[first] & clusters[second]))
+        if shared:
+            raise SharedItemsError(
+                f"{first} and {second} of task {name!r} must share no passage, premise or other cluster of items, "
+                f"{len(shared)} stand in both, first {shared[0][:60]!r}"
+            )
 
 
 def _require_usable(items: Sequence[Sample], what: str) -> None:

@@ -322,6 +322,7 @@ def test_rows_of_the_hub_are_read_through_datasets(name, monkeypatch):
                 json.dumps(row)
                 .replace("?", f" {start}?")
                 .replace("is it", f"is it {start}")
+                .replace("It is", f"It is {start} ")
                 .replace("The ", f"The {start} ")
                 .replace("story", f"story {start}")
             )
@@ -422,6 +423,30 @@ def test_what_stands_in_two_splits_is_refused_with_the_way_out(assets):
 
     with pytest.raises(ValueError, match=r"sst2' must be disjoint.*duplicates='drop' leaves them"):
         sl.tasks.load_benchmark("sst2", assets / "datasets")
+
+
+def test_a_passage_that_two_source_splits_share_is_refused_or_left_to_the_later_one(tmp_path):
+    import json
+
+    import sadi_lens as sl
+
+    def write(split, passages):
+        rows = [
+            {"question": f"is {split} {n} so", "passage": passage, "answer": n % 2 == 0}
+            for n, passage in enumerate(passages)
+        ]
+        text = "\n".join(map(json.dumps, rows))
+        (tmp_path / f"{split}.jsonl").write_text(text, encoding="utf-8")
+
+    write("train", [f"About {n // 2}." for n in range(80)])
+    write("test", [f"About {n // 2}." for n in range(70, 110)])
+    with pytest.raises(ValueError, match=r"share no passage.* stand in both.*='drop'"):
+        sl.tasks.load_benchmark("boolq", tmp_path)
+    task = sl.tasks.load_benchmark("boolq", tmp_path, duplicates="drop")
+    splits = [{one.cluster for one in part} for part in (task.pair_items, task.dev, task.test)]
+    assert len(set().union(*splits)) == sum(map(len, splits)) == 55
+    assert len(task.test) == 40
+    assert "10 items that stood in two splits were dropped" in task.description
 
 
 @pytest.mark.parametrize("prompts", [("a ", "a"), ("a", "a ")])
