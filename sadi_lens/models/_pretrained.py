@@ -144,6 +144,7 @@ def load_pretrained(
     try:
         config = AutoConfig.from_pretrained(place, **hub)
         has_images = _require_supported(config, label, notes)
+        _require_settings(place, label, hub)
         placement: dict[str, Any] = {} if device_map is None else {"device_map": device_map}
         target = choose_device(device, notes, is_placed=bool(placement))
         wanted = choose_dtype(dtype, getattr(config, "dtype", None), target, notes)
@@ -177,6 +178,26 @@ def load_pretrained(
     return (model if placement else model.to(target)), (
         own if tokenizer is None else copy.deepcopy(tokenizer)
     )
+
+
+def _require_settings(place: str, label: str, hub: dict[str, Any]) -> None:
+    """Refuse settings of generation that transformers does not load, though ``generate`` would not apply them."""
+    from transformers import GenerationConfig
+
+    options: dict[str, Any] = {key: hub[key] for key in ("revision", "local_files_only")}
+    for file in ("generation_config.json", "config.json"):  # as transformers looks for them
+        try:
+            GenerationConfig.from_pretrained(place, config_file_name=file, **options)
+        except OSError:
+            options["_from_model_config"] = True
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"transformers refuses the settings of generation in {file} of {label}: "
+                f"{' '.join(str(error).split())} Take them out of {file} (of all of them only the end-of-text tokens "
+                "count here) and pass what you want to generate"
+            ) from error
+        else:
+            return
 
 
 def _own_tokenizer(place: str, hub: dict[str, Any]) -> Any:

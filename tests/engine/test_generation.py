@@ -49,6 +49,43 @@ def test_unsteered_adaptive_and_fixed_stand_in_one_batch(llama, differences):
         sl.generate(llama, PROMPTS[:2], several)
 
 
+OF_A_CHECKPOINT = {
+    "num_return_sequences": 3, "num_beams": 3, "num_beam_groups": 2, "diversity_penalty": 1.0, "do_sample": True,
+    "temperature": 0.3, "top_k": 2, "top_p": 0.5, "min_p": 0.9, "typical_p": 0.1, "epsilon_cutoff": 0.1,
+    "eta_cutoff": 0.1, "repetition_penalty": 5.0, "encoder_repetition_penalty": 3.0, "no_repeat_ngram_size": 1,
+    "length_penalty": 4.0, "early_stopping": True, "max_length": 3, "min_length": 30, "max_new_tokens": 2,
+    "min_new_tokens": 6, "max_time": 1e-9, "stop_strings": ["a"], "suppress_tokens": [*range(5, 40)],
+    "begin_suppress_tokens": [*range(4, 40)], "bad_words_ids": [[5], [6]], "sequence_bias": {(5,): 50.0},
+    "forced_bos_token_id": 5, "forced_eos_token_id": 2, "exponential_decay_length_penalty": (1, 9.0),
+    "guidance_scale": 3.0, "penalty_alpha": 0.6, "dola_layers": "low", "prompt_lookup_num_tokens": 3,
+    "use_cache": False, "cache_implementation": "static", "return_dict_in_generate": True, "output_scores": True,
+    "pad_token_id": 7, "bos_token_id": 9, "decoder_start_token_id": 4,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+@pytest.mark.parametrize("asked", [{}, {"num_beams": 2}, {"do_sample": True}])
+def test_what_a_checkpoint_asks_for_changes_no_text(llama, use_cache, asked, monkeypatch):
+    """Every setting of its generation config but the end-of-text tokens, greedy, with beams and sampled."""
+    import sadi_lens as sl
+
+    def written():
+        settings = {"max_new_tokens": 6, "return_tokens": True, "use_cache": use_cache, **asked}
+        return sl.generate(llama, PROMPTS, **settings)
+
+    own, expected = llama.original_model.generation_config, written()
+    runs = {id(one): one for one in (own, llama.raw_model.generation_config)}.values()
+    for name, value in OF_A_CHECKPOINT.items():
+        with monkeypatch.context() as patch:
+            for one in runs:
+                patch.setattr(one, name, value, raising=False)
+            assert written() == expected, name
+    last = expected[0].tokens[2]
+    monkeypatch.setattr(own, "eos_token_id", last)
+    if not asked:
+        assert written()[0].tokens == expected[0].tokens[:2]
+
+
 def test_nothing_stays_on_the_raw_model(llama, differences):
     import sadi_lens as sl
 

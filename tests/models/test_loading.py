@@ -967,6 +967,30 @@ def test_a_damaged_generation_config_is_named(folder, damage):
         sl.load_model(folder)
 
 
+@pytest.mark.parametrize("name", ["generation_config.json", "config.json"])
+@pytest.mark.parametrize(
+    "settings", [{"num_return_sequences": 3}, {"num_beams": 2, "num_return_sequences": 4}]
+)
+def test_settings_of_generation_that_transformers_refuses_are_named_with_their_file(
+    folder, name, settings
+):
+    """It was transformers' own error, which names no file."""
+    import sadi_lens as sl
+
+    file = folder / name
+    held = json.loads(file.read_text()) if file.exists() else {}
+    file.write_text(json.dumps({**held, **settings}))
+    if name == "config.json":  # it counts where there is no other
+        sl.load_model(folder)
+        (folder / "generation_config.json").unlink()
+    with pytest.raises(
+        ValueError, match=rf"in {name} of small-llama: .*num_return_sequences.* Take them out"
+    ):
+        sl.load_model(folder)
+    file.write_text(json.dumps({**held, "num_beams": 2, "repetition_penalty": 3.0}))
+    sl.load_model(folder)
+
+
 def test_a_link_to_nothing_is_called_one(tmp_path):
     import sadi_lens as sl
 
