@@ -116,7 +116,12 @@ def _near(path: Path) -> str:
 
 def _folder(path: Path) -> Source:
     # Some trainers save the base model's config.json beside an adapter.
-    if (path / "adapter_config.json").is_file() and not has_weights(path):
+    if (path / "adapter_config.json").is_file():
+        if has_weights(path):  # transformers would put the adapter on top of them, merged or not
+            raise ValueError(
+                f"model folder {str(path)!r} holds whole weights and an adapter, and does not say which of them is the "
+                "model: move adapter_config.json and adapter_model.* to a folder of their own, and load either"
+            )
         return Source(path.resolve().name, str(path), "adapter")
     if (path / "config.json").is_file():
         return Source(_folder_name(path), str(path), "folder")

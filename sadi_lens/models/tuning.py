@@ -146,8 +146,9 @@ def _adapted(model: HookedModel, rank: int, seed: int) -> Any:
     with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
         # PEFT's own, between its release and transformers'.
         warnings.simplefilter("ignore", FutureWarning)
+        warnings.filterwarnings("ignore", "fan_in_fan_out is set")  # it sets it right, for GPT-2
         torch.manual_seed(seed)
-        return get_peft_model(copy.deepcopy(raw), config).train()
+        return get_peft_model(copy.deepcopy(raw), config).eval()  # the model's own dropout is off
 
 
 def _epoch(tuned: Any, rows: Sequence[tuple[list[int], int]], optimizer: Any, pad: int) -> float:

@@ -73,16 +73,18 @@ def test_a_lora_folder_loads_merged_into_its_base(adapter):
 
 
 def test_an_adapter_beside_the_configuration_of_its_base_is_an_adapter(adapter, base):
-    """As some trainers save it; with whole weights beside it, it is the model."""
+    """As some trainers save it; with whole weights beside it, it could be either."""
     import sadi_lens as sl
-    from sadi_lens.models._names import resolve
 
     folder, _ = adapter
     (folder / "config.json").write_bytes((base / "config.json").read_bytes())
     record = sl.models.load_record(sl.load_model(folder))
     assert "the adapter my-lora merged into base-llama" in record.notes
     (folder / "model.safetensors").write_bytes((base / "model.safetensors").read_bytes())
-    assert resolve(folder).kind == "folder"
+    with pytest.raises(
+        ValueError, match=r"my-lora' holds whole weights and an adapter, .* load either"
+    ):
+        sl.load_model(folder)
 
 
 def test_what_is_wrong_with_an_adapter_is_said(adapter, tmp_path):
