@@ -97,11 +97,12 @@ def _settings(reader: Any, config: Any) -> Generator[str]:
         one.get("rope_type", "default") == "default" for one in ropes
     ):
         yield f"rope.scaling.type {scaling}, factor {said.get('rope.scaling.factor')}"
+    dimensions = said.get("rope.dimension_count")
+    if dimensions is None or not ropes or hasattr(config, "global_head_dim"):  # of two widths
+        return
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     turned = {int(width * one.get("partial_rotary_factor", 1.0)) for one in ropes}
-    dimensions = said.get("rope.dimension_count")
-    is_one_width = not hasattr(config, "global_head_dim")
-    if dimensions is not None and turned and is_one_width and dimensions not in turned:
+    if dimensions not in turned:
         yield f"rope.dimension_count {dimensions} (it turns {max(turned)} of {width})"
 
 

@@ -157,6 +157,16 @@ def test_the_verdict_covers_every_adaptive_row_and_corrects_for_them(info):
     )
 
 
+@pytest.mark.parametrize("n", [4, 6])
+def test_cards_say_how_many_methods_have_none(info, n):
+    from sadi_lens.apps.report import report_html
+
+    rows = [row(f"method {at}", 0.7) for at in range(n)]
+    page = report_html({"comparison": comparison(info, *rows)})
+    assert page.count('<dd class="value">') == 4
+    assert (f"The first 4 of {n} methods of this verdict; all of them stand in" in page) == (n > 4)
+
+
 def test_a_cell_without_a_value_is_a_dash_that_sorts_last(info):
     from sadi_lens.apps.report.tables import methods
 

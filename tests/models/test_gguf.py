@@ -215,20 +215,32 @@ def test_what_a_file_holds_and_transformers_would_leave_out_is_refused(
     assert [one.name for one in cache.iterdir()] == [".lock"]
 
 
-@pytest.mark.parametrize(("base", "is_read"), [(10_000.0, True), (999_999.0, False)])
-def test_numbers_of_other_architectures_that_transformers_does_not_read_are_refused(base, is_read):
+@pytest.mark.parametrize(
+    ("architecture", "kind", "key", "value", "lacking"),
+    [
+        ("starcoder2", "Starcoder2Config", "rope.freq_base", 10_000.0, None),
+        ("starcoder2", "Starcoder2Config", "rope.freq_base", 999_999.0, "999999 (it takes 10000)"),
+        ("phi3", "Phi3Config", "rope.dimension_count", 96, None),
+        ("phi3", "Phi3Config", "rope.dimension_count", 72, "72 (it turns 96 of 96)"),
+        ("stablelm", "StableLmConfig", "rope.dimension_count", 20, None),
+        ("mamba", "MambaConfig", "rope.dimension_count", 20, None),
+    ],
+)
+def test_numbers_of_other_architectures_are_those_that_transformers_takes(
+    architecture, kind, key, value, lacking
+):
     from types import SimpleNamespace
 
-    from transformers import Starcoder2Config
+    import transformers
 
     from sadi_lens.models._gguf_whole import _settings
 
-    said = {"general.architecture": "starcoder2", "starcoder2.rope.freq_base": base}
+    said = {"general.architecture": architecture, f"{architecture}.{key}": value}
     fields = {
         name: SimpleNamespace(contents=lambda value=value: value) for name, value in said.items()
     }
-    found = list(_settings(SimpleNamespace(fields=fields), Starcoder2Config()))
-    assert found == ([] if is_read else ["rope.freq_base 999999 (it takes 10000)"])
+    found = list(_settings(SimpleNamespace(fields=fields), getattr(transformers, kind)()))
+    assert found == ([] if lacking is None else [f"{key} {lacking}"])
 
 
 @pytest.mark.parametrize(

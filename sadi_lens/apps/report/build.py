@@ -128,6 +128,7 @@ def report_html(results: Mapping[str, Any], *, versions: Mapping[str, str] | Non
         kicker="sadi_lens report",
         verdict=said,
         cards=_cards(comparison, said),
+        n_methods=len(said.rows),
         asked=_asked(results, first),
         finding=results.get("finding") or "",
         conclusions=[] if comparison is None else [*comparison.notes, *conclusions(comparison)],
