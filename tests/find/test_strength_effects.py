@@ -45,13 +45,16 @@ def test_the_margin_of_more_than_two_choices_is_to_the_best_wrong_one():
     import sadi_lens as sl
     from sadi_lens.find.strength_effects import _margins
 
-    scores = np.array([[[-1.0, -3.0, -2.0], [-4.0, -1.0, np.nan], [-2.0, -1.0, -5.0]]])
+    scores = np.array(
+        [[[-1.0, -3.0, -2.0], [-1.0, -4.0, -3.5], [-4.0, -1.0, np.nan], [-2.0, -1.0, -5.0]]]
+    )
     samples = [
         sl.Sample("q", (" a", " b", " c"), 0),
+        sl.Sample("q", (" a", " b", " c"), 2),
         sl.Sample("q", (" a", " b"), 0),
         sl.Sample("q", (" a", " b", " c"), 0, also_right=(1,)),
     ]
-    assert _margins(scores, samples).tolist() == [[1.0, -3.0, 3.0]]
+    assert _margins(scores, samples).tolist() == [[1.0, -2.5, -3.0, 3.0]]
 
 
 def test_a_choice_that_is_right_too_is_nothing_to_be_ahead_of(llama):

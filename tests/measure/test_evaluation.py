@@ -424,9 +424,9 @@ def test_resume_takes_what_stopped_the_same_call_of_the_same_model(
         def check(self, info):
             assert info.n_layers == 3
 
-    def run(task="hats", **more):
+    def run(task="hats", items=samples, **more):
         several = [None, Own(), sl.MaskedScaling(sl.top_k_mask(differences["head"], 3), 2.0)]
-        return sl.evaluate(model, samples, several, task=task, progress=False, **more)
+        return sl.evaluate(model, items, several, task=task, progress=False, **more)
 
     whole = run()
     stop_after(1)
@@ -440,6 +440,15 @@ def test_resume_takes_what_stopped_the_same_call_of_the_same_model(
     assert (again.partial, str(again)) == (stopped.partial, str(stopped))
     stop_after(None)
     assert [one.accuracy for one in run(resume=stopped)] == [one.accuracy for one in whole]
+    grouped = [
+        dataclasses.replace(one, group=f"group {row % 2}") for row, one in enumerate(samples)
+    ]
+    stop_after(2)
+    with pytest.raises(sl.measure.EvaluationInterrupted) as caught:
+        run(items=grouped)
+    stop_after(None)
+    resumed = run(items=grouped, resume=caught.value)
+    assert [one.groups for one in resumed] == 3 * [tuple(one.group for one in grouped)]
     with pytest.raises(ValueError, match="another call: task differ"):
         run(task="other", resume=stopped)
     with pytest.raises(ValueError, match="another call: label differ"):
