@@ -28,7 +28,16 @@ class Site(NamedTuple):
 
 
 def input_rows(module: Any) -> Tensor:
-    """Weight of a linear module as [in out], float32; Conv1D (GPT-2) keeps it so, Linear and its kin [out in]."""
+    """Weight of a linear module as [in out], float32; Conv1D (GPT-2) keeps it so, Linear and its kin [out in].
+
+    Raises:
+        ValueError: If an adapter adds to it: the weight alone is not what the module multiplies by.
+    """
+    if hasattr(module, "base_layer"):  # as peft wraps it
+        raise ValueError(
+            f"this needs the weights themselves, and the model carries an adapter ({type(module).__name__}) that is "
+            "not merged into them; merge it (peft: model.merge_and_unload()) and load the model again"
+        )
     weight = module.weight.detach().float()
     return weight if type(module).__name__ == "Conv1D" else weight.T
 

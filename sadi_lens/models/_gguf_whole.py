@@ -24,6 +24,9 @@ _READ_AS = {
 }
 """Numbers of a GGUF file, and the places where a configuration may have them."""
 _UNSCALED = ("none", "default")
+_OTHER_SCALE = {("gemma2", 46): 144, ("gemma3", 62): 168}
+"""(architecture, layers) -> what queries are scaled by the root of, where it is not ``head_dim``: Gemma 2 and 3 27B.
+GGUF files do not say it, and llama.cpp too knows it by the number of layers."""
 _ROUNDING = 1e-5
 """Numbers are float32 in the file."""
 
@@ -87,6 +90,10 @@ def _settings(reader: Any, config: Any) -> Generator[str]:
         if key in said and not _holds(found, said[key]):
             taken = f"{found[0]:g}" if found and found[0] is not None else "none"
             yield f"{key} {said[key]:g} (it takes {taken})"
+    scale = _OTHER_SCALE.get((_architecture(reader), said.get("block_count")))
+    taken = getattr(config, "query_pre_attn_scalar", None)
+    if scale not in (None, taken):
+        yield f"block_count {said['block_count']}, so an attention scale of {scale} (it takes {taken})"
     ropes = _ropes(config)
     bases = [one["rope_theta"] for one in ropes if "rope_theta" in one]
     base = said.get("rope.freq_base")

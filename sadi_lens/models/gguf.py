@@ -38,7 +38,8 @@ LIKE_LLAMA_3 = (
 )
 """Kinds of tokenizers (``tokenizer.ggml.pre``) that put a BOS token before a text unless the file says otherwise, and
 leave a word whole that is a token."""
-_FORMAT = 1
+_FORMAT = 2
+"""1: files were not looked at for what transformers leaves out."""
 _BYTES = 4
 _ROOM_BESIDE = 32 << 20
 """Bytes for tokenizer and configuration."""

@@ -546,3 +546,22 @@ def test_hooks_that_transformers_leaves_behind_to_observe_keep_the_raw_model(sam
     assert isinstance(runner_of(model), RawRunner)
     found = sl.evaluate(model, samples, progress=False).choice_scores
     np.testing.assert_array_equal(found, before)
+
+
+def test_weights_that_carry_an_adapter_are_not_read_without_it():
+    peft = pytest.importorskip("peft")
+    from factories import random_llama
+
+    import sadi_lens as sl
+    from sadi_lens.engine.twin import input_rows, sites_of
+
+    hf, tokenizer = random_llama()
+    hf.add_adapter(peft.LoraConfig(r=2, target_modules=["down_proj"], init_lora_weights=False))
+    model = sl.load_model(hf.eval(), tokenizer=tokenizer)
+    sites = sites_of(model)
+    with pytest.raises(ValueError, match=r"carries an adapter .*merge it"):
+        input_rows(sites["neuron", 0].module)
+    heads = input_rows(sites["head", 0].module)  # these have none
+    assert heads.shape[0] == model.cfg.n_heads * model.cfg.d_head
+    with pytest.raises(ValueError, match="carries an adapter"):
+        sl.interventions.TDA.from_prompts(model, ["the ball is"])

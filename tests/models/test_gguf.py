@@ -224,6 +224,14 @@ def test_what_a_file_holds_and_transformers_would_leave_out_is_refused(
         ("phi3", "Phi3Config", "rope.dimension_count", 72, "72 (it turns 96 of 96)"),
         ("stablelm", "StableLmConfig", "rope.dimension_count", 20, None),
         ("mamba", "MambaConfig", "rope.dimension_count", 20, None),
+        ("gemma2", "Gemma2Config", "block_count", 42, None),
+        (
+            "gemma2",
+            "Gemma2Config",
+            "block_count",
+            46,
+            "46, so an attention scale of 144 (it takes 256)",
+        ),
     ],
 )
 def test_numbers_of_other_architectures_are_those_that_transformers_takes(

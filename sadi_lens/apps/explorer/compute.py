@@ -154,8 +154,7 @@ def _opening_cell(grid: ExplorerGrid) -> tuple[int, int]:
     sweep = grid.sweep("adaptive")
     row, column = sweep.best_cell()
     is_better = sweep.accuracy[row, column] > sweep.unsteered_accuracy
-    keeps = not sweep.cliffs()[row, column]  # where no cell does, it is the best of all
-    return (row, column) if is_better and keeps else grid.cell
+    return (row, column) if is_better else grid.cell
 
 
 def _split(dev: Sequence[Sample]) -> str:
