@@ -124,7 +124,10 @@ class Peaks:
         low, high = torch.aminmax(torch.cat(parts, dim=-1))
         if max(-float(low), float(high)) <= LARGEST:  # where any is NaN both are
             return None
-        peaks = {site: _extremes(one).abs().amax(dim=(-2, -1)) for site, one in found.items()}
+        # As float32: in float16 LARGEST is infinite, and nothing is over it.
+        peaks = {
+            site: _extremes(one).float().abs().amax(dim=(-2, -1)) for site, one in found.items()
+        }
         worst = {site: float(one.max()) for site, one in peaks.items()}
         past = {site: one for site, one in worst.items() if not one <= LARGEST}
         endless = [layer for (_, layer), one in past.items() if not one < math.inf]

@@ -206,7 +206,7 @@ def _origin(model: HookedModel, call: Call) -> Origin:
         split_of(call.samples),
         settings.position,
         settings.scoring,
-        form=form_of(model, settings.prepend_bos),
+        form=form_of(model, (one.prompt for one in call.samples), settings.prepend_bos),
     )
 
 

@@ -1,10 +1,13 @@
 """What decides a model's numbers: weights, dtype, configuration, tokenizer. Of another one nothing is gone on with."""
 
 import json
+from collections.abc import Iterable
 from contextlib import suppress
 from hashlib import sha256
 from typing import Any
 
+from sadi_lens.engine.text import encode, require_tokenizer
+from sadi_lens.types.chat_prompt import ChatPrompt
 from sadi_lens.types.model import HookedModel, Kept, fingerprint_of
 
 _BESIDE = {
@@ -40,24 +43,37 @@ def reading_of(model: HookedModel) -> dict[str, str]:
     return {
         "dtype": str(next(model.original_model.parameters()).dtype).removeprefix("torch."),
         "configuration": _hash(used),
-        "tokenizer": _tokenizer_hash(model),
+        "tokenizer": _tokenizer_hashes(model)[0],
     }
 
 
-def form_of(model: HookedModel, prepend_bos: bool | None) -> str:
-    """How items become tokens (``Evaluation.form``): the tokenizer and what is said of BOS, by their hash."""
-    return _hash([_tokenizer_hash(model), prepend_bos])
+def form_of(model: HookedModel, prompts: Iterable[str], prepend_bos: bool | None) -> str:
+    """How prompts become tokens (``Evaluation.form``), by its hash: the tokenizer, and whether they begin with BOS.
+
+    A chat template is not of it: what it renders is the prompt.
+    """
+    tokenizer = require_tokenizer(model)
+    start = tokenizer.bos_token or "\0"
+    kinds = {(isinstance(one, ChatPrompt), one.startswith(start)): one for one in prompts}
+    begin = {
+        encode(tokenizer, one, prepend_bos=prepend_bos)[:1] == [tokenizer.bos_token_id]
+        for one in kinds.values()
+    }
+    return _hash([_tokenizer_hashes(model)[1], sorted(begin)])
 
 
-def _tokenizer_hash(model: HookedModel) -> str:
-    """Kept with the model, since large vocabularies take a second."""
+def _tokenizer_hashes(model: HookedModel) -> tuple[str, str]:
+    """With and without its chat template; kept with the model, since large vocabularies take a second."""
     tokenizer = getattr(model, "tokenizer", None)
     if tokenizer is None:
-        return "none"
+        return "none", "none"
     kept = Kept.of(model)
-    now = [len(tokenizer), *(getattr(tokenizer, one, None) for one in _PARTS), _rules(tokenizer)]
+    parts = [getattr(tokenizer, one, None) for one in _PARTS]
+    now = [len(tokenizer), *parts, _rules(tokenizer)]
     if kept.tokenizer is None or kept.tokenizer[0] is not tokenizer or kept.tokenizer[1] != now:
-        kept.tokenizer = (tokenizer, now, _hash([now, _vocabulary(tokenizer)]))
+        words = _vocabulary(tokenizer)
+        bare = [len(tokenizer), *parts[: _PARTS.index("chat_template")], _rules(tokenizer)]
+        kept.tokenizer = (tokenizer, now, (_hash([now, words]), _hash([bare, words])))
     return kept.tokenizer[2]
 
 

@@ -5,7 +5,8 @@ import logging
 import re
 import shutil
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -203,7 +204,10 @@ def _no_farewell() -> Generator[None]:
 
     It goes on regardless; a picture that is missing is said by ``_write_pictures``.
     """
-    logger = logging.getLogger("choreographer.channels.pipe")
+    name = "choreographer.channels.pipe"
+    with suppress(ImportError):  # it comes first: its logger is of a kind of its own
+        import_module(name)
+    logger = logging.getLogger(name)
 
     def is_else(record: logging.LogRecord) -> bool:
         return not record.getMessage().startswith("JSONError decoding message")

@@ -24,7 +24,8 @@ SAID = (
 
 def is_over(values: torch.Tensor) -> torch.Tensor:
     """Bool for each row: whether a value is not finite, or beyond what a norm can square."""
-    return ~(values.abs().amax(dim=-1) <= LARGEST)
+    # As float32: in float16 LARGEST is infinite, and nothing is over it.
+    return ~(values.abs().amax(dim=-1).float() <= LARGEST)
 
 
 def lacks_logits(logits: torch.Tensor) -> torch.Tensor:

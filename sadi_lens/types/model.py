@@ -40,7 +40,7 @@ class Kept:
     read_at: Any = None
     """Where the weights lay, and how often each had been written to, when ``info`` was read."""
     tokenizer: Any = None
-    """(tokenizer, its sizes when it was read, its hash)."""
+    """(tokenizer, its sizes when it was read, its hashes)."""
     record: Any = None
     """How ``load_model`` loaded it."""
     checked: Any = None

@@ -137,6 +137,21 @@ def test_a_row_is_out_of_range_whatever_the_sign_and_size(width: int, value: flo
     assert peaks.overflow() is None, "asked once a pass"
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("width", [4, FEW], ids=["few", "many"])
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_a_row_is_out_of_range_in_every_dtype(dtype: torch.dtype, width: int, value: float) -> None:
+    """The bound itself is beyond float16."""
+    from sadi_lens.serving.overflow import is_over
+
+    peaks, values = Peaks(), torch.full((3, 1, width), 60000, dtype=dtype)
+    values[1, 0, 1] = value
+    peaks.note(("head", 0), values, (0, None))
+    found = peaks.overflow()
+    assert found is not None
+    assert found[0].tolist() == is_over(values)[:, 0].tolist() == [False, True, False]
+
+
 @pytest.mark.parametrize("width", [4, FEW], ids=["few", "many"])
 def test_only_edited_columns_of_real_tokens_count(width: int) -> None:
     peaks, values = Peaks(), torch.zeros(2, 3, width)

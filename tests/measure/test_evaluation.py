@@ -695,9 +695,16 @@ def test_items_that_were_asked_in_another_form_are_other_items(
         others["tokenizer"] = evaluate("tokenizer")
     finally:
         backend.normalizer = was
+    # What becomes the same tokens is of the same form.
+    starts = llama.tokenizer("a")["input_ids"][0] == llama.tokenizer.bos_token_id
+    alike = evaluate("said", prepend_bos=starts)
+    assert alike.margins.tolist() == base.margins.tolist()
     with monkeypatch.context() as patch:
         patch.setattr(llama.tokenizer, "chat_template", "{{ messages[0].content }}")
-        others["template"] = evaluate("template")
+        rows = sl.types.Comparison.of((base, alike, evaluate("template"))).rows
+    assert [one.gain for one in rows] == [0, 0, 0]
+    said = evaluate("chat, said", chats, prepend_bos=False)
+    assert sl.types.Comparison.of((others["chat"], said)).rows[1].gain == 0
     written = sl.evaluate(llama, samples, scoring="generation", progress=False)
     for label, one in others.items():
         kept = sl.load(sl.save(one, tmp_path / label), model=llama)

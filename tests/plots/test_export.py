@@ -2,6 +2,8 @@
 
 import shutil
 import struct
+import subprocess
+import sys
 
 import pytest
 
@@ -223,6 +225,18 @@ def test_a_browser_that_says_goodbye_prints_no_traceback(figures, tmp_path, monk
     monkeypatch.setattr(pio, "write_images", write)
     plots.export(figures, tmp_path, png=True)
     assert "JSONError" not in caplog.text
+
+
+def test_the_first_pictures_of_a_process_are_drawn():
+    """Choreographer's logger has methods of its own; one that was made before it has none."""
+    code = (
+        "from sadi_lens.plots.export import _no_farewell\n"
+        "with _no_farewell():\n"
+        "    from choreographer.channels import pipe\n"
+        "    pipe._logger.debug2('drawn')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_folder_that_cannot_be_written_is_named(figures, tmp_path, monkeypatch):

@@ -62,8 +62,8 @@ class Evaluation(Consistent):
     """Which answer every item gets, and what the model knows whichever is its favourite: ``shares``, ``majority``,
     ``balanced_accuracy``, ``auc``, ``d_prime``, ``bias``. None where the task has no few answers to count."""
     form: str = ""
-    """Hash of how the items became tokens (tokenizer with its chat template, ``prepend_bos``); empty where that was not
-    kept. Results of two forms cannot be compared."""
+    """Hash of how the items became tokens (tokenizer, whether they begin with BOS); empty where that was not kept.
+    Results of two forms cannot be compared."""
 
     def is_alike(self, other: "Evaluation") -> bool:
         """Whether both are of the same items, read alike as far as both say how."""
