@@ -24,7 +24,7 @@ _READ_AS = {
 }
 """Numbers of a GGUF file, and the places where a configuration may have them."""
 _UNSCALED = ("none", "default")
-_OTHER_SCALE = {("gemma2", 46): 144, ("gemma3", 62): 168}
+_OTHER_SCALE: dict[tuple[str, Any], int] = {("gemma2", 46): 144, ("gemma3", 62): 168}
 """(architecture, layers) -> what queries are scaled by the root of, where it is not ``head_dim``: Gemma 2 and 3 27B.
 GGUF files do not say it, and llama.cpp too knows it by the number of layers."""
 _ROUNDING = 1e-5
