@@ -230,7 +230,14 @@ def test_a_benchmark_is_read_from_its_local_files(tmp_path):
     ]
     for split in ("train", "dev", "validation", "test"):
         text = "".join(
-            json.dumps({**row, "question": f"{split} {row['question']}"}) + "\n" for row in rows
+            json.dumps(
+                {
+                    key: f"{split} {one}" if key in ("question", "passage") else one
+                    for key, one in row.items()
+                }
+            )
+            + "\n"
+            for row in rows
         )
         (tmp_path / f"{split}.jsonl").write_text(text)
     done = invoke(
