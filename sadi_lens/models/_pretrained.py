@@ -191,10 +191,10 @@ def _require_settings(place: str, label: str, hub: dict[str, Any]) -> None:
         except OSError:
             options["_from_model_config"] = True
         except (TypeError, ValueError) as error:
+            said = " ".join(str(error).split()).rstrip(".")
             raise ValueError(
-                f"transformers refuses the settings of generation in {file} of {label}: "
-                f"{' '.join(str(error).split())} Take them out of {file} (of all of them only the end-of-text tokens "
-                "count here) and pass what you want to generate"
+                f"transformers refuses the settings of generation in {file} of {label}: {said}. Take them out "
+                f"of {file} (of all of them only the end-of-text tokens count here) and pass what you want to generate"
             ) from error
         else:
             return

@@ -969,7 +969,11 @@ def test_a_damaged_generation_config_is_named(folder, damage):
 
 @pytest.mark.parametrize("name", ["generation_config.json", "config.json"])
 @pytest.mark.parametrize(
-    "settings", [{"num_return_sequences": 3}, {"num_beams": 2, "num_return_sequences": 4}]
+    "settings",
+    [
+        {"num_return_sequences": 3},
+        {"num_beams": 2, "num_return_sequences": 4},
+    ],
 )
 def test_settings_of_generation_that_transformers_refuses_are_named_with_their_file(
     folder, name, settings
@@ -989,6 +993,15 @@ def test_settings_of_generation_that_transformers_refuses_are_named_with_their_f
         sl.load_model(folder)
     file.write_text(json.dumps({**held, "num_beams": 2, "repetition_penalty": 3.0}))
     sl.load_model(folder)
+
+
+def test_what_is_said_of_refused_settings_ends_before_the_remedy(folder):
+    """Transformers ends some of its sentences without a full stop."""
+    import sadi_lens as sl
+
+    (folder / "generation_config.json").write_text('{"cache_implementation": "nope"}')
+    with pytest.raises(ValueError, match=r"\(nope\)\. Choose one of: .*\)\. Take them out"):
+        sl.load_model(folder)
 
 
 def test_a_link_to_nothing_is_called_one(tmp_path):

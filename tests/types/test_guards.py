@@ -1,5 +1,7 @@
 """Guards beside an accuracy, against values counted by hand, scikit-learn and a model that always says Yes."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -218,6 +220,12 @@ def test_one_answer_for_all_in_place_of_the_other_is_no_knowledge(clusters):
     found = Guards.of(after, before, clusters)
     assert (found.balanced_gain, found.auc_gain) == (0, 0)
     assert found.verdict(Interval(0.2, 0.6)).startswith("changes the favourite answer and shows no")
+    numpys = dataclasses.replace(
+        found, balanced_interval=Interval(np.float64(-0.1), np.float64(0.1))
+    )
+    assert numpys.verdict(Interval(0.2, 0.6)).startswith(
+        "changes the favourite answer and shows no"
+    )
     assert found.verdict(Interval(-0.1, 0.6)) == found.verdict(Interval(np.nan, np.nan)) == ""
 
 
