@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from tqdm.auto import tqdm
 
 from sadi_lens.engine.intervention import Intervention
+from sadi_lens.engine.text import fitting
 from sadi_lens.measure.calls import Settings, are_texts, chance_of, fitting_samples
 from sadi_lens.measure.choosing import Chosen, choose_all, report, seconds_of
 from sadi_lens.measure.listing import CONTROLS, nulls_of, resolve, runnable
@@ -158,6 +159,8 @@ def run_plan(
             fitting_samples(material.model, samples, plan.settings, too_long=None)
         except ValueError as error:
             raise ValueError(f"{split} of task {task.name!r}: {error}") from error
+    texts = [((text,), ()) for text in plan.neutral]
+    fitting(material.model, texts, "texts of neutral (--neutral FILE)", too_long=None)
     if plan.progress:
         lines = [
             power_line(len(task.test), clusters_of(task.test)),
