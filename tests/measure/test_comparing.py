@@ -516,10 +516,12 @@ def test_items_that_cannot_be_scored_are_named_before_anything_is_chosen(split, 
     assert "all have a target, got both" in tried(sl.Sample("Say", target="bread"))
 
 
-def test_a_neutral_text_that_does_not_fit_is_refused_before_anything_is_computed(tiny, monkeypatch):
+def test_a_neutral_text_that_does_not_fit_is_refused_before_anything_is_computed(monkeypatch):
     import sadi_lens as sl
+    from sadi_lens.measure import comparing
 
-    monkeypatch.setattr("sadi_lens.measure.comparing.choose_all", lambda *_, **__: pytest.fail())
+    monkeypatch.setattr(comparing, "choose_all", lambda *_, **__: pytest.fail("dev was scored"))
+    model, task = sl.load_model("tiny"), sl.load_task("hints")
     texts = ["Tom has a cat.", "Tom has a cat. " * 200]
     with pytest.raises(ValueError, match=r"1 of 2 texts of neutral \(--neutral FILE\) must fit"):
-        sl.compare(tiny, sl.load_task("hints"), ["unsteered"], neutral=texts, progress=False)
+        sl.compare(model, task, ["unsteered"], n_null=0, neutral=texts, progress=False)
