@@ -202,11 +202,9 @@ class Guards(Consistent):
         area_rises = self.auc_gain if rises else unknown and self.auc_gain > 0
         if (unknown and self.balanced_gain > 0) or (math.isnan(area) and area_rises):
             return ""
-        what = (
-            "moves the threshold between the answers" if rises else "changes the favourite answer"
-        )
-        then = "loses knowledge" if self.auc_interval.high < 0 else "shows no gain in knowledge"
-        return f"{what} and {then} (now {self.favourite}; {self.numbers})"
+        one = "moves the threshold between the answers" if rises else "changes the favourite answer"
+        two = "loses knowledge" if self.auc_interval.high < 0 else "shows no gain in knowledge"
+        return f"{one} and {two} (now {self.favourite}; {self.numbers})"
 
     @property
     def numbers(self) -> str:
