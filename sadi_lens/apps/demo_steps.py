@@ -53,7 +53,7 @@ def forecast(
 
     with journal(None):
         # The first call of all looks at the model, the first with cells at whether it takes trees.
-        timed([None, *many])
+        timed([None, *many[:2]])
         prompt = timed([None])
         cell = max(0.0, timed([None, *many]) - prompt) / _TIMED_CELLS
     n_prompts = _PASSES_A_PAIR * len(task.pairs) + sweeps * len(task.dev) + 3 * len(task.test)

@@ -73,7 +73,10 @@ def merge_adapter(model: Any, folder: str) -> Any:
     except RuntimeError as error:
         raise ValueError(f"the adapter {folder} cannot be merged: {error}") from error
     off = relative_difference(_logits(merged, ids), want)
-    if off > TOLERANCE[model.dtype]:
+    # Also refuses NaN; where the adapter itself gives some, the self-check says so.
+    if bool(want.isfinite().all()) and not off <= TOLERANCE.get(
+        model.dtype, max(TOLERANCE.values())
+    ):
         raise ValueError(
             f"the adapter {folder} computes something else when it is merged: logits are off by {off:.2g} standard "
             f"deviations at a token. {_WHOLE}"

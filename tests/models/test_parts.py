@@ -154,11 +154,15 @@ def test_an_adapter_is_what_it_is_before_it_is_merged_or_refused(tmp_path, tied,
     torch.testing.assert_close(got, want, rtol=0, atol=1e-5)
 
 
-def test_logits_before_and_after_the_merge_have_the_last_word(adapter, monkeypatch):
+@pytest.mark.parametrize("is_broken", [False, True], ids=["off", "not a number"])
+def test_logits_before_and_after_the_merge_have_the_last_word(adapter, monkeypatch, is_broken):
     import sadi_lens as sl
     from sadi_lens.models import _parts
 
-    monkeypatch.setattr(_parts, "TOLERANCE", {torch.float32: 0})
+    if is_broken:
+        monkeypatch.setattr(_parts, "relative_difference", lambda *_: float("nan"))
+    else:
+        monkeypatch.setattr(_parts, "TOLERANCE", {torch.float32: 0})
     with pytest.raises(
         ValueError, match=r"something else when it is merged: logits are off by .* Save"
     ):
