@@ -17,6 +17,7 @@ from sadi_lens.engine.intervention import (
     require_width,
     unit_vector,
 )
+from sadi_lens.engine.prompts import TextOrChat
 from sadi_lens.interventions.pairs import prompt_activations
 from sadi_lens.types.checks import checked, float_array, require_fields
 from sadi_lens.types.differences import ActivationDifferences
@@ -72,8 +73,8 @@ class InferAlignerGate(ContextualIntervention):
     def from_prompts(
         cls,
         model: HookedModel,
-        harmful: Sequence[str],
-        harmless: Sequence[str],
+        harmful: Sequence[TextOrChat],
+        harmless: Sequence[TextOrChat],
         layers: Sequence[int],
         strength: float = 1.0,
         *,
@@ -88,7 +89,7 @@ class InferAlignerGate(ContextualIntervention):
 
         Args:
             model: The model that is steered.
-            harmful: Prompts that open the gate, at least one.
+            harmful: Prompts that open the gate, at least one: texts, or the messages of chats.
             harmless: Prompts that leave it shut, at least one.
             layers: Layers to gate and push.
             strength: Of the push; with a safety-aligned second model, towards what it does with harmful prompts.
@@ -209,8 +210,8 @@ class InferAlignerGate(ContextualIntervention):
 
 def _means(
     model: HookedModel,
-    harmful: Sequence[str],
-    harmless: Sequence[str],
+    harmful: Sequence[TextOrChat],
+    harmless: Sequence[TextOrChat],
     component: str,
     layers: Sequence[int],
 ) -> list[np.ndarray]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from sadi_lens.engine.hooks import FlatHook
 from sadi_lens.engine.intervention import Context, PerPrompt
 from sadi_lens.engine.passes import batches_on_one_side, device_of, pad_id, pad_left, pass_tokens
-from sadi_lens.engine.prompts import encode_prompt
+from sadi_lens.engine.prompts import TextOrChat, as_text, encode_prompt
 from sadi_lens.engine.runner import runner_of
 from sadi_lens.engine.twin import input_rows, sites_of
 from sadi_lens.types.checks import as_array, checked, float_array, require_fields
@@ -75,7 +75,7 @@ class TDA(PerPrompt):
     def from_prompts(
         cls,
         model: HookedModel,
-        prompts: Sequence[str],
+        prompts: Sequence[TextOrChat],
         *,
         cett: float = 0.2,
         thresholds: Float[np.ndarray, " layer"] | None = None,
@@ -84,7 +84,7 @@ class TDA(PerPrompt):
 
         Args:
             model: A bridged model with neurons.
-            prompts: All that it will be run on.
+            prompts: All that it will be run on; text, or the messages of a chat.
             cett: Share of the MLP's output that the tail may carry, between 0 and 1.
             thresholds: eps of every layer (finite); default ``tail_thresholds`` of these prompts.
 
@@ -146,7 +146,7 @@ def _require_share(cett: float) -> None:
 
 @checked()
 def tail_thresholds(
-    model: HookedModel, prompts: Sequence[str], *, cett: float = 0.2
+    model: HookedModel, prompts: Sequence[TextOrChat], *, cett: float = 0.2
 ) -> Float[np.ndarray, " layer"]:
     """The largest norm of a neuron's output in every layer below which the tail carries ``cett`` of the MLP's output.
 
@@ -170,11 +170,11 @@ def tail_thresholds(
     )
 
 
-def _first(model: HookedModel, prompts: Sequence[str]) -> list[str]:
+def _first(model: HookedModel, prompts: Sequence[TextOrChat]) -> list[str]:
     """The first different prompts, until they have ``MAX_TOKENS`` tokens."""
     taken: list[str] = []
     n_tokens = 0
-    for prompt in dict.fromkeys(prompts):
+    for prompt in dict.fromkeys(as_text(model, one) for one in prompts):
         if n_tokens >= MAX_TOKENS:
             break
         taken.append(prompt)
@@ -208,7 +208,7 @@ def _down(model: HookedModel) -> list[Float[Tensor, "unit d_model"]]:
 
 
 def _norms(
-    model: HookedModel, prompts: Sequence[str]
+    model: HookedModel, prompts: Sequence[TextOrChat]
 ) -> Iterator[tuple[tuple[int, ...], Float[Tensor, "layer token unit"]]]:
     """Length of what every neuron puts out at every token of each prompt."""
     lengths = torch.stack([weight.norm(dim=1) for weight in _down(model)])
@@ -217,7 +217,7 @@ def _norms(
 
 
 def _values(
-    model: HookedModel, prompts: Sequence[str]
+    model: HookedModel, prompts: Sequence[TextOrChat]
 ) -> Iterator[tuple[tuple[int, ...], list[Float[Tensor, "token unit"]]]]:
     """Every different prompt with the neurons' activations at its tokens, layer by layer."""
     rows = [

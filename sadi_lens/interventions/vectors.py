@@ -22,7 +22,7 @@ from sadi_lens.engine.intervention import (
     unit_vector,
 )
 from sadi_lens.engine.passes import device_of
-from sadi_lens.engine.prompts import encode_prompt
+from sadi_lens.engine.prompts import TextOrChat, encode_prompt
 from sadi_lens.engine.reading import read_activations
 from sadi_lens.engine.runner import owned
 from sadi_lens.engine.text import encode, require_tokenizer
@@ -95,8 +95,8 @@ class ActAdd(ContextualIntervention):
     def from_prompts(
         cls,
         model: HookedModel,
-        positive_prompt: str,
-        negative_prompt: str,
+        positive_prompt: TextOrChat,
+        negative_prompt: TextOrChat,
         layer: int,
         strength: float = 5.0,
         *,
@@ -107,7 +107,7 @@ class ActAdd(ContextualIntervention):
 
         Args:
             model: A bridged model in eval mode.
-            positive_prompt: What to steer towards.
+            positive_prompt: What to steer towards: text, or the messages of a chat.
             negative_prompt: What to steer away from; may be empty where the tokenizer adds a BOS.
             layer: After which block; 0-based.
             strength: Their coefficient.

@@ -165,3 +165,27 @@ def test_what_is_no_chat_is_refused_with_what_to_give(llama, sadi):
         sl.measure.measure_push(llama, "the ball", sadi)
     with pytest.raises(TypeError, match=r"prompt\[0\] must be a dict, got 1"):
         sl.measure.trace_generation(llama, [1, 2], sadi)
+
+
+def test_interventions_made_from_chats_know_them_by_their_tokens(llama, tokens):
+    import torch
+
+    import sadi_lens as sl
+
+    rows = tuple(tuple(row) for row in tokens)
+    assert set(sl.interventions.TDA.from_prompts(llama, CHATS).prompts) == set(rows)
+
+    def residual(ids):
+        found = sl.engine.read_activations(llama, torch.tensor([ids]), components=["hidden"])
+        return found["hidden"][1][0]
+
+    space = llama.tokenizer(" ball", add_special_tokens=False).input_ids
+    longest = max(map(len, rows))
+    padded = [[*row, *space * (longest - len(row))] for row in rows]
+    made = sl.interventions.ActAdd.from_prompts(llama, *CHATS, 1, padding=" ball")
+    expected = residual(padded[0]) - residual(padded[1])
+    np.testing.assert_allclose(made.vector, expected, atol=1e-5)
+
+    gate = sl.interventions.InferAlignerGate.from_prompts(llama, CHATS[:1], CHATS[1:], [1])
+    theta = residual(rows[0])[-1] - residual(rows[1])[-1]
+    np.testing.assert_allclose(gate.push[0], theta, atol=1e-5)
