@@ -57,6 +57,8 @@ def together(
 class Watched:
     """Stops a row at a text (``stop_strings``), whatever the tokenizer, and notes logits that are not finite.
 
+    Rows of a batch that have ended go on, or are padded, until the last of them has.
+
     Args:
         tokenizer: The model's own.
         settings: Of Hugging Face's ``generate``; ``stop_strings`` is taken out, what watches is put in.
@@ -79,6 +81,7 @@ class Watched:
         if not all(isinstance(one, str) and one for one in self.stop):  # type: ignore[redundant-expr]
             raise ValueError(f"stop_strings must be texts that are not empty, got {stop!r}")
         self.tokenizer, self.start, self.broken = tokenizer, start, broken
+        self.ends = _end_tokens(settings["eos_token_id"])
         settings["logits_processor"] = LogitsProcessorList(
             [_Processor(self._look), *(settings.get("logits_processor") or ())]  # type: ignore[list-item]
         )
@@ -102,11 +105,17 @@ class Watched:
         text = self.tokenizer.decode(tokens)
         return any(one in text for one in self.stop)
 
-    def until_stop(self, tokens: list[int]) -> list[int]:
-        """Tokens of a row up to the one that completes a stop string: others of the batch may have gone on."""
-        if not self.stop or not self._stops(tokens):
-            return tokens
-        return next(tokens[:n] for n in range(1, len(tokens) + 1) if self._stops(tokens[:n]))
+    def has_ended(self, tokens: list[int]) -> bool:
+        """Whether a row ends with the last of these tokens, or has before."""
+        return not self.ends.isdisjoint(tokens) or (bool(self.stop) and self._stops(tokens))
+
+    def until_end(self, tokens: list[int]) -> list[int]:
+        """Tokens of a row up to its end-of-text token, or to the one that completes a stop string, with it."""
+        end = next((at for at, token in enumerate(tokens) if token in self.ends), len(tokens))
+        own = tokens[: end + 1]
+        if not self.stop or not self._stops(own):
+            return own
+        return next(own[:n] for n in range(1, len(own) + 1) if self._stops(own[:n]))
 
 
 class _Processor:
@@ -125,8 +134,12 @@ _Processor.__call__.__signature__ = inspect.signature(_Processor.__call__)  # ty
 
 def without_end(tokens: list[int], eos: int | Sequence[int] | None) -> list[int]:
     """Up to the first end-of-text token."""
-    ends = {eos} if isinstance(eos, int) else set(eos or ())
+    ends = _end_tokens(eos)
     return tokens[: next((at for at, token in enumerate(tokens) if token in ends), len(tokens))]
+
+
+def _end_tokens(eos: int | Sequence[int] | None) -> set[int]:
+    return {eos} if isinstance(eos, int) else set(eos or ())
 
 
 @contextmanager
@@ -172,9 +185,9 @@ class Streamer:
     """Passes on the text of each row as it grows; what Hugging Face calls a streamer, for whole batches."""
 
     def __init__(
-        self, tokenizer: Any, indices: list[int], told: Stream, skip_special_tokens: bool
+        self, watched: Watched, indices: list[int], told: Stream, skip_special_tokens: bool
     ) -> None:
-        self.tokenizer, self.indices, self.told = tokenizer, indices, told
+        self.watched, self.indices, self.told = watched, indices, told
         self.skip = skip_special_tokens
         self.tokens: list[list[int]] | None = None
         self.said = [""] * len(indices)
@@ -185,7 +198,8 @@ class Streamer:
             self.tokens = [[] for _ in self.indices]
             return
         for own, token in zip(self.tokens, value.tolist(), strict=True):
-            own.append(token)
+            if not self.watched.has_ended(own):
+                own.append(token)
         self._tell(is_end=False)
 
     def end(self) -> None:
@@ -194,7 +208,7 @@ class Streamer:
 
     def _tell(self, *, is_end: bool) -> None:
         for row, own in enumerate(self.tokens or ()):
-            text: str = self.tokenizer.decode(own, skip_special_tokens=self.skip)
+            text: str = self.watched.tokenizer.decode(own, skip_special_tokens=self.skip)
             # A letter of several tokens decodes to the replacement character until the last of them is there.
             said = self.said[row]
             is_ready = is_end or (text.startswith(said) and not text.endswith("\ufffd"))

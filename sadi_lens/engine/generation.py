@@ -194,8 +194,6 @@ def _run(
         "eos_token_id": getattr(own, "eos_token_id", None),
     }
     settings |= options.sampling
-    if told is not None:
-        settings["streamer"] = Streamer(tokenizer, group, told, options.skip_special_tokens)
     ids, mask = pad_left(rows, pad_id(model), device_of(model))
 
     def broken(row: int, n_rows: int) -> None:
@@ -207,6 +205,8 @@ def _run(
         options.broken.add(group[place])
 
     watched = Watched(tokenizer, settings, ids.shape[1], broken)
+    if told is not None:
+        settings["streamer"] = Streamer(watched, group, told, options.skip_special_tokens)
     different, which = _different(edits, settings.get("num_beams", 1))
     tracker = PositionTracker(options.position, prompt_end=ids.shape[1] - 1)
     is_random = bool(settings["do_sample"])
@@ -224,7 +224,7 @@ def _run(
                 before = ids[first, :-1], mask[first, :-1]
                 settings["past_key_values"] = repeated_prefix(runner, *before, len(rows), first)
             found = runner.module.generate(ids, attention_mask=mask, **settings)
-    new = [watched.until_stop(row) for row in found[:, ids.shape[1] :].tolist()]
+    new = [watched.until_end(row) for row in found[:, ids.shape[1] :].tolist()]
     texts = tokenizer.batch_decode(new, skip_special_tokens=options.skip_special_tokens)
     return [
         Continuation(text, tuple(row), tuple(without_end(tokens, settings["eos_token_id"])))

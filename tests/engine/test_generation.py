@@ -136,14 +136,15 @@ def test_a_single_text_is_written_to_the_terminal(llama, monkeypatch):
 def test_letters_of_several_tokens_are_held_back_until_they_are_whole():
     import torch
 
-    from sadi_lens.engine.continuations import Streamer
+    from sadi_lens.engine.continuations import Streamer, Watched
 
     class Bytes:
         def decode(self, tokens, **_options):
             return bytes(tokens).decode("utf-8", errors="replace")
 
     pieces = []
-    streamer = Streamer(Bytes(), [7], lambda *piece: pieces.append(piece), True)
+    watched = Watched(Bytes(), {"eos_token_id": None}, 3, lambda *_: None)
+    streamer = Streamer(watched, [7], lambda *piece: pieces.append(piece), True)
     streamer.put(torch.tensor([[1, 2, 3]]))
     for token in "aé".encode():
         streamer.put(torch.tensor([token]))
@@ -287,6 +288,33 @@ def test_stop_strings_need_no_tokenizer_and_stop_each_row_alone(llama):
         ]
     with pytest.raises(TypeError, match="stop_strings must be text or a list"):
         sl.generate(llama, "the", stop_strings=[3])
+
+
+@pytest.mark.parametrize("by", ["eos_token_id", "stop_strings"])
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_a_text_that_has_ended_has_nothing_behind_its_end(llama, use_cache, by):
+    """Neither padding up to the longest text of its batch, nor what the model would have gone on with."""
+    import torch
+    from factories import random_llama
+
+    import sadi_lens as sl
+
+    hf, tokenizer = random_llama()
+    rows, greedy = [[4, 5], [6], [7, 8, 9]], {"max_new_tokens": 8, "do_sample": False}
+    alone = [hf.generate(torch.tensor([row]), eos_token_id=None, **greedy)[0] for row in rows]
+    new = [one[len(row) :].tolist() for one, row in zip(alone, rows, strict=True)]
+    end = new[0][2]
+    want = [one[: one.index(end) + 1] if end in one else one for one in new]
+    assert len({len(one) for one in want}) > 1
+    stop = {by: end if by == "eos_token_id" else tokenizer.decode([end])}
+    said = [""] * 3
+
+    def note(index, piece):
+        said[index] += piece
+
+    settings = options(max_new_tokens=8, use_cache=use_cache, stream=note, **stop)
+    texts = sl.generate(llama, rows, **settings)
+    assert texts == said == [tokenizer.decode(one) for one in want]
 
 
 def test_words_that_the_model_does_not_know_are_said(llama):
