@@ -54,6 +54,20 @@ def together(
     ]
 
 
+def by_prompt(
+    allowed: Callable[[int, Tensor], Any], group: Sequence[int], rows: Sequence[Sequence[int]]
+) -> Callable[[int, Tensor], Any]:
+    """A ``prefix_allowed_tokens_fn`` of a batch from one of (place of the prompt, its tokens so far).
+
+    Args:
+        allowed: Hugging Face would call it with the row within the batch, and the padding before its prompt.
+        group: Place of each prompt of the batch.
+        rows: Their tokens, which are padded on the left.
+    """
+    width = max(len(row) for row in rows)
+    return lambda row, ids: allowed(group[row], ids[width - len(rows[row]) :])
+
+
 class Watched:
     """Stops a row at a text (``stop_strings``), whatever the tokenizer, and notes logits that are not finite.
 

@@ -14,6 +14,7 @@ from sadi_lens.engine.continuations import (
     Stream,
     Streamer,
     Watched,
+    by_prompt,
     listener,
     own_generation_config,
     repeated,
@@ -95,6 +96,7 @@ def generate(
         return_tokens: Give a ``Continuation`` for each prompt: text, and the tokens before and after.
         **sampling: Passed to Hugging Face's ``generate``: ``do_sample``, ``temperature``, ``top_p``, ``num_beams``,
             ``repetition_penalty``, ``eos_token_id``, ``stop_strings``, ... (``sadi_lens.engine.sampling.OPTIONS``).
+            ``prefix_allowed_tokens_fn`` gets (index of the prompt, its tokens so far), whatever its batch.
             What a checkpoint's own generation_config asks for is not applied, its end-of-text tokens apart: greedy
             means greedy.
 
@@ -194,6 +196,8 @@ def _run(
         "eos_token_id": getattr(own, "eos_token_id", None),
     }
     settings |= options.sampling
+    if allowed := settings.get("prefix_allowed_tokens_fn"):
+        settings["prefix_allowed_tokens_fn"] = by_prompt(allowed, group, rows)
     ids, mask = pad_left(rows, pad_id(model), device_of(model))
 
     def broken(row: int, n_rows: int) -> None:

@@ -317,6 +317,29 @@ def test_a_text_that_has_ended_has_nothing_behind_its_end(llama, use_cache, by):
     assert texts == said == [tokenizer.decode(one) for one in want]
 
 
+@pytest.mark.parametrize("beams", [1, 2])
+def test_what_may_be_written_is_asked_for_each_prompt_by_its_place(llama, beams):
+    """Whatever its batch: each prompt may write one word of its own, and is asked with the tokens it has so far."""
+    import sadi_lens as sl
+
+    rows, words = [[4], [5, 6, 7], [8], [9, 10]], [14, 15, 16, 17]
+    asked = set()
+
+    def allowed(place, ids):
+        asked.add((place, *ids.tolist()))
+        return [words[place]]
+
+    # ``no_repeat_ngram_size`` lets equally long prompts alone share a batch.
+    settings = {"max_new_tokens": 2, "num_beams": beams, "return_tokens": True}
+    for more in ({"batch_size": 3}, {"no_repeat_ngram_size": 4}):
+        asked.clear()
+        found = sl.generate(llama, rows, prefix_allowed_tokens_fn=allowed, **more, **settings)
+        assert [one.tokens for one in found] == [(word, word) for word in words]
+        texts = [(place, *row) for place, row in enumerate(rows)]
+        assert asked >= {*texts, *((*one, words[one[0]]) for one in texts)}
+        assert all(one[1 : 1 + len(rows[one[0]])] == tuple(rows[one[0]]) for one in asked)
+
+
 def test_words_that_the_model_does_not_know_are_said(llama):
     import sadi_lens as sl
 
