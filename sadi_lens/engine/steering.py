@@ -3,6 +3,7 @@
 The words for positions, and how they are found in a padded or cached batch: ``sadi_lens.engine.positions``.
 """
 
+import inspect
 import math
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, ContextDecorator, contextmanager
@@ -146,6 +147,20 @@ class _Steered(ContextDecorator):
     ) -> None:
         self._model, self._apply = model, apply
         self._entered: list[AbstractContextManager[None]] = []
+
+    def __call__(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        kinds = (
+            inspect.iscoroutinefunction,
+            inspect.isgeneratorfunction,
+            inspect.isasyncgenfunction,
+        )
+        if any(is_one(func) for is_one in kinds):
+            raise TypeError(
+                f"steer(...) as a decorator must be on a function that has run when it returns, got "
+                f"{func.__qualname__}, whose call only begins it: its passes would be unsteered. "
+                "Put `with steer(...)` into it"
+            )
+        return super().__call__(func)
 
     def __enter__(self) -> HookedModel:
         one = self._apply()
