@@ -99,10 +99,12 @@ class Watched:
         settings["logits_processor"] = LogitsProcessorList(
             [_Processor(self._look), *(settings.get("logits_processor") or ())]  # type: ignore[list-item]
         )
-        if self.stop:
-            settings["stopping_criteria"] = StoppingCriteriaList(
-                [self._is_done, *(settings.get("stopping_criteria") or ())]  # type: ignore[list-item]
-            )
+        self.criteria = list(settings.get("stopping_criteria") or ())
+        self.over: dict[int, int] = {}
+        """Tokens of each row when something said that it ends; beams change places, so nothing is known of them."""
+        self.is_told = settings.get("num_beams", 1) == 1
+        if self.stop or self.criteria:
+            settings["stopping_criteria"] = StoppingCriteriaList([self._is_done])  # type: ignore[list-item]
 
     def _look(self, _ids: Tensor, logits: Tensor) -> Tensor:
         largest = logits.amax(dim=-1).tolist()
@@ -111,23 +113,31 @@ class Watched:
                 self.broken(row, len(largest))
         return logits
 
-    def _is_done(self, ids: Tensor, _scores: Any, **_: Any) -> Tensor:
-        done = [self._stops(row) for row in ids[:, self.start :].tolist()]
-        return torch.tensor(done, device=ids.device)
+    def _is_done(self, ids: Tensor, scores: Any, **more: Any) -> Tensor:
+        new = ids[:, self.start :]
+        done = torch.tensor([self._stops(row) for row in new.tolist()], device=ids.device)
+        for one in self.criteria:
+            done = done | one(ids, scores, **more)
+        for row in done.nonzero()[:, 0].tolist() if self.is_told else ():
+            self.over.setdefault(row, new.shape[1])
+        return done
 
     def _stops(self, tokens: list[int]) -> bool:
-        text = self.tokenizer.decode(tokens)
+        text = self.tokenizer.decode(tokens) if self.stop else ""
         return any(one in text for one in self.stop)
 
-    def has_ended(self, tokens: list[int]) -> bool:
+    def has_ended(self, row: int, tokens: list[int]) -> bool:
         """Whether a row ends with the last of these tokens, or has before."""
-        return not self.ends.isdisjoint(tokens) or (bool(self.stop) and self._stops(tokens))
+        return not self.ends.isdisjoint(tokens) or len(tokens) >= self.over.get(row, math.inf)
 
-    def until_end(self, tokens: list[int]) -> list[int]:
-        """Tokens of a row up to its end-of-text token, or to the one that completes a stop string, with it."""
+    def until_end(self, row: int, tokens: list[int]) -> list[int]:
+        """Tokens of a row up to the one that ends it: end of text, the last of a stop string, where a criterion is met.
+
+        That token is the last of them.
+        """
         end = next((at for at, token in enumerate(tokens) if token in self.ends), len(tokens))
-        own = tokens[: end + 1]
-        if not self.stop or not self._stops(own):
+        own = tokens[: end + 1][: self.over.get(row)]
+        if not self._stops(own):
             return own
         return next(own[:n] for n in range(1, len(own) + 1) if self._stops(own[:n]))
 
@@ -211,8 +221,8 @@ class Streamer:
         if self.tokens is None:
             self.tokens = [[] for _ in self.indices]
             return
-        for own, token in zip(self.tokens, value.tolist(), strict=True):
-            if not self.watched.has_ended(own):
+        for row, (own, token) in enumerate(zip(self.tokens, value.tolist(), strict=True)):
+            if not self.watched.has_ended(row, own):
                 own.append(token)
         self._tell(is_end=False)
 

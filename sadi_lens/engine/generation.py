@@ -228,7 +228,8 @@ def _run(
                 before = ids[first, :-1], mask[first, :-1]
                 settings["past_key_values"] = repeated_prefix(runner, *before, len(rows), first)
             found = runner.module.generate(ids, attention_mask=mask, **settings)
-    new = [watched.until_end(row) for row in found[:, ids.shape[1] :].tolist()]
+    new = found[:, ids.shape[1] :].tolist()
+    new = [watched.until_end(row, tokens) for row, tokens in enumerate(new)]
     texts = tokenizer.batch_decode(new, skip_special_tokens=options.skip_special_tokens)
     return [
         Continuation(text, tuple(row), tuple(without_end(tokens, settings["eos_token_id"])))

@@ -290,7 +290,7 @@ def test_stop_strings_need_no_tokenizer_and_stop_each_row_alone(llama):
         sl.generate(llama, "the", stop_strings=[3])
 
 
-@pytest.mark.parametrize("by", ["eos_token_id", "stop_strings"])
+@pytest.mark.parametrize("by", ["eos_token_id", "stop_strings", "stopping_criteria"])
 @pytest.mark.parametrize("use_cache", [True, False])
 def test_a_text_that_has_ended_has_nothing_behind_its_end(llama, use_cache, by):
     """Neither padding up to the longest text of its batch, nor what the model would have gone on with."""
@@ -306,13 +306,17 @@ def test_a_text_that_has_ended_has_nothing_behind_its_end(llama, use_cache, by):
     end = new[0][2]
     want = [one[: one.index(end) + 1] if end in one else one for one in new]
     assert len({len(one) for one in want}) > 1
-    stop = {by: end if by == "eos_token_id" else tokenizer.decode([end])}
+    ways = {
+        "eos_token_id": end,
+        "stop_strings": tokenizer.decode([end]),
+        "stopping_criteria": [lambda ids, _scores, **_: ids[:, -1] == end],
+    }
     said = [""] * 3
 
     def note(index, piece):
         said[index] += piece
 
-    settings = options(max_new_tokens=8, use_cache=use_cache, stream=note, **stop)
+    settings = options(max_new_tokens=8, use_cache=use_cache, stream=note, **{by: ways[by]})
     texts = sl.generate(llama, rows, **settings)
     assert texts == said == [tokenizer.decode(one) for one in want]
 
