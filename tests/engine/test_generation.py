@@ -438,6 +438,7 @@ def test_options_that_read_the_text_back_do_not_read_padding():
         ({"num_beams": 1.5}, "num_beams must be a whole number"),
         ({"stop_strings": 3}, "stop_strings must be text or a list"),
         ({"stop_strings": ""}, "stop_strings must be texts"),
+        ({"cache_implementation": "paged"}, "cache_implementation must be .* got 'paged'"),
         ({"max_length": 9}, r"sets .'max_length'. itself"),
         ({"min_length": 9}, r"sets .'min_length'. itself"),
     ],
