@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sadi_lens.engine.intervention import ContextualIntervention, Intervention
 from sadi_lens.engine.passes import rope_boundary
+from sadi_lens.engine.positions import Positions
 from sadi_lens.engine.runner import RawRunner
 from sadi_lens.types.model import HookedModel
 
@@ -52,6 +53,30 @@ def together(
         for members in sides.values()
         for start in range(0, len(members), batch_size)
     ]
+
+
+class Aside:
+    """A function of the user that a generation calls: whatever it runs is not edited by that generation."""
+
+    def __init__(self, positions: Positions, function: Callable[..., Any]) -> None:
+        self.positions, self.function = positions, function
+
+    def __call__(self, *args: Any, **more: Any) -> Any:
+        """What the function returns."""
+        self.positions.is_paused = True
+        try:
+            return self.function(*args, **more)
+        finally:
+            self.positions.is_paused = False
+
+
+def put_aside(positions: Positions, settings: dict[str, Any]) -> None:
+    """Do so with the functions in settings of Hugging Face's ``generate``, as the user gave them."""
+    for name in ("logits_processor", "stopping_criteria"):
+        if settings.get(name):
+            settings[name] = [Aside(positions, one) for one in settings[name]]
+    if allowed := settings.get("prefix_allowed_tokens_fn"):
+        settings["prefix_allowed_tokens_fn"] = Aside(positions, allowed)
 
 
 def by_prompt(

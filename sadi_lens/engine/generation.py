@@ -10,6 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from sadi_lens.engine.continuations import (
+    Aside,
     Continuation,
     Stream,
     Streamer,
@@ -17,6 +18,7 @@ from sadi_lens.engine.continuations import (
     by_prompt,
     listener,
     own_generation_config,
+    put_aside,
     repeated,
     together,
     without_end,
@@ -98,7 +100,7 @@ def generate(
             ``repetition_penalty``, ``eos_token_id``, ``stop_strings``, ... (``sadi_lens.engine.sampling.OPTIONS``).
             ``prefix_allowed_tokens_fn`` gets (index of the prompt, its tokens so far), whatever its batch.
             What a checkpoint's own generation_config asks for is not applied, its end-of-text tokens apart: greedy
-            means greedy.
+            means greedy. Functions among them, and ``stream``, may use the model: what they run is not steered.
 
     Returns:
         The continuation of each prompt, without the prompt.
@@ -199,6 +201,8 @@ def _run(
     if allowed := settings.get("prefix_allowed_tokens_fn"):
         settings["prefix_allowed_tokens_fn"] = by_prompt(allowed, group, rows)
     ids, mask = pad_left(rows, pad_id(model), device_of(model))
+    tracker = PositionTracker(options.position, prompt_end=ids.shape[1] - 1)
+    put_aside(tracker, settings)
 
     def broken(row: int, n_rows: int) -> None:
         place = row * len(group) // n_rows  # beams stand together
@@ -210,9 +214,9 @@ def _run(
 
     watched = Watched(tokenizer, settings, ids.shape[1], broken)
     if told is not None:
+        told = Aside(tracker, told)
         settings["streamer"] = Streamer(watched, group, told, options.skip_special_tokens)
     different, which = _different(edits, settings.get("num_beams", 1))
-    tracker = PositionTracker(options.position, prompt_end=ids.shape[1] - 1)
     is_random = bool(settings["do_sample"])
     devices = list(range(torch.cuda.device_count()))
     with torch.random.fork_rng(devices=devices, enabled=is_random):

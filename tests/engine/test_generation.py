@@ -344,6 +344,40 @@ def test_what_may_be_written_is_asked_for_each_prompt_by_its_place(llama, beams)
         assert all(one[1 : 1 + len(rows[one[0]])] == tuple(rows[one[0]]) for one in asked)
 
 
+@pytest.mark.parametrize("use_cache", [True, False])
+@pytest.mark.parametrize(
+    "option", ["stream", "logits_processor", "stopping_criteria", "prefix_allowed_tokens_fn"]
+)
+def test_a_function_that_a_generation_calls_sees_the_model_unsteered(llama, option, use_cache):
+    import torch
+    from factories import random_llama
+
+    import sadi_lens as sl
+
+    scaling = sl.MaskedScaling(sl.Mask.from_units("head", [(1, 2), (2, 1)], llama), 4.0)
+    settings = options(max_new_tokens=3, position="all", use_cache=use_cache, return_tokens=True)
+    steered = sl.generate(llama, [[4, 5]], scaling, **settings)
+    ids, hf = torch.tensor([[1, 4, 5, 6, 9]]), random_llama()[0]
+    with torch.no_grad():
+        logits = hf(ids).logits
+        written = hf.generate(ids, max_new_tokens=3, do_sample=False, eos_token_id=None)[0, 5:]
+    asked = []
+
+    def note(*_args, **_more):
+        asked.append(sl.generate(llama, [ids[0].tolist()], **settings)[0].tokens)
+        torch.testing.assert_close(llama(ids), logits, atol=1e-4, rtol=1e-4)
+
+    functions = {
+        "stream": note,
+        "logits_processor": [lambda _ids, scores: note() or scores],
+        "stopping_criteria": [lambda *_args, **_more: bool(note())],
+        "prefix_allowed_tokens_fn": lambda *_: note() or range(len(llama.tokenizer)),
+    }
+    found = sl.generate(llama, [[4, 5]], scaling, **settings, **{option: functions[option]})
+    assert found == steered
+    assert set(asked) == {tuple(written.tolist())} != {steered[0].tokens}
+
+
 def test_words_that_the_model_does_not_know_are_said(llama):
     import sadi_lens as sl
 
