@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sadi_lens.engine.intervention import ContextualIntervention, Intervention
 from sadi_lens.engine.passes import rope_boundary
+from sadi_lens.engine.positions import Positions
 from sadi_lens.engine.runner import RawRunner
 from sadi_lens.types.model import HookedModel
 
@@ -54,8 +55,48 @@ def together(
     ]
 
 
+class Aside:
+    """A function of the user that a generation calls: whatever it runs is not edited by that generation."""
+
+    def __init__(self, positions: Positions, function: Callable[..., Any]) -> None:
+        self.positions, self.function = positions, function
+
+    def __call__(self, *args: Any, **more: Any) -> Any:
+        """What the function returns."""
+        self.positions.is_paused = True
+        try:
+            return self.function(*args, **more)
+        finally:
+            self.positions.is_paused = False
+
+
+def put_aside(positions: Positions, settings: dict[str, Any]) -> None:
+    """Do so with the functions in settings of Hugging Face's ``generate``, as the user gave them."""
+    for name in ("logits_processor", "stopping_criteria"):
+        if settings.get(name):
+            settings[name] = [Aside(positions, one) for one in settings[name]]
+    if allowed := settings.get("prefix_allowed_tokens_fn"):
+        settings["prefix_allowed_tokens_fn"] = Aside(positions, allowed)
+
+
+def by_prompt(
+    allowed: Callable[[int, Tensor], Any], group: Sequence[int], rows: Sequence[Sequence[int]]
+) -> Callable[[int, Tensor], Any]:
+    """A ``prefix_allowed_tokens_fn`` of a batch from one of (place of the prompt, its tokens so far).
+
+    Args:
+        allowed: Hugging Face would call it with the row within the batch, and the padding before its prompt.
+        group: Place of each prompt of the batch.
+        rows: Their tokens, which are padded on the left.
+    """
+    width = max(len(row) for row in rows)
+    return lambda row, ids: allowed(group[row], ids[width - len(rows[row]) :])
+
+
 class Watched:
     """Stops a row at a text (``stop_strings``), whatever the tokenizer, and notes logits that are not finite.
+
+    Rows of a batch that have ended go on, or are padded, until the last of them has.
 
     Args:
         tokenizer: The model's own.
@@ -79,13 +120,16 @@ class Watched:
         if not all(isinstance(one, str) and one for one in self.stop):  # type: ignore[redundant-expr]
             raise ValueError(f"stop_strings must be texts that are not empty, got {stop!r}")
         self.tokenizer, self.start, self.broken = tokenizer, start, broken
+        self.ends = _end_tokens(settings["eos_token_id"])
         settings["logits_processor"] = LogitsProcessorList(
             [_Processor(self._look), *(settings.get("logits_processor") or ())]  # type: ignore[list-item]
         )
-        if self.stop:
-            settings["stopping_criteria"] = StoppingCriteriaList(
-                [self._is_done, *(settings.get("stopping_criteria") or ())]  # type: ignore[list-item]
-            )
+        self.criteria = list(settings.get("stopping_criteria") or ())
+        self.over: dict[int, int] = {}
+        """Tokens of each row when something said that it ends; beams change places, so nothing is known of them."""
+        self.is_told = settings.get("num_beams", 1) == 1
+        if self.stop or self.criteria:
+            settings["stopping_criteria"] = StoppingCriteriaList([self._is_done])  # type: ignore[list-item]
 
     def _look(self, _ids: Tensor, logits: Tensor) -> Tensor:
         largest = logits.amax(dim=-1).tolist()
@@ -94,19 +138,33 @@ class Watched:
                 self.broken(row, len(largest))
         return logits
 
-    def _is_done(self, ids: Tensor, _scores: Any, **_: Any) -> Tensor:
-        done = [self._stops(row) for row in ids[:, self.start :].tolist()]
-        return torch.tensor(done, device=ids.device)
+    def _is_done(self, ids: Tensor, scores: Any, **more: Any) -> Tensor:
+        new = ids[:, self.start :]
+        done = torch.tensor([self._stops(row) for row in new.tolist()], device=ids.device)
+        for one in self.criteria:
+            done = done | one(ids, scores, **more)
+        for row in done.nonzero()[:, 0].tolist() if self.is_told else ():
+            self.over.setdefault(row, new.shape[1])
+        return done
 
     def _stops(self, tokens: list[int]) -> bool:
-        text = self.tokenizer.decode(tokens)
+        text = self.tokenizer.decode(tokens) if self.stop else ""
         return any(one in text for one in self.stop)
 
-    def until_stop(self, tokens: list[int]) -> list[int]:
-        """Tokens of a row up to the one that completes a stop string: others of the batch may have gone on."""
-        if not self.stop or not self._stops(tokens):
-            return tokens
-        return next(tokens[:n] for n in range(1, len(tokens) + 1) if self._stops(tokens[:n]))
+    def has_ended(self, row: int, tokens: list[int]) -> bool:
+        """Whether a row ends with the last of these tokens, or has before."""
+        return not self.ends.isdisjoint(tokens) or len(tokens) >= self.over.get(row, math.inf)
+
+    def until_end(self, row: int, tokens: list[int]) -> list[int]:
+        """Tokens of a row up to the one that ends it: end of text, the last of a stop string, where a criterion is met.
+
+        That token is the last of them.
+        """
+        end = next((at for at, token in enumerate(tokens) if token in self.ends), len(tokens))
+        own = tokens[: end + 1][: self.over.get(row)]
+        if not self._stops(own):
+            return own
+        return next(own[:n] for n in range(1, len(own) + 1) if self._stops(own[:n]))
 
 
 class _Processor:
@@ -125,8 +183,12 @@ _Processor.__call__.__signature__ = inspect.signature(_Processor.__call__)  # ty
 
 def without_end(tokens: list[int], eos: int | Sequence[int] | None) -> list[int]:
     """Up to the first end-of-text token."""
-    ends = {eos} if isinstance(eos, int) else set(eos or ())
+    ends = _end_tokens(eos)
     return tokens[: next((at for at, token in enumerate(tokens) if token in ends), len(tokens))]
+
+
+def _end_tokens(eos: int | Sequence[int] | None) -> set[int]:
+    return {eos} if isinstance(eos, int) else set(eos or ())
 
 
 @contextmanager
@@ -172,9 +234,9 @@ class Streamer:
     """Passes on the text of each row as it grows; what Hugging Face calls a streamer, for whole batches."""
 
     def __init__(
-        self, tokenizer: Any, indices: list[int], told: Stream, skip_special_tokens: bool
+        self, watched: Watched, indices: list[int], told: Stream, skip_special_tokens: bool
     ) -> None:
-        self.tokenizer, self.indices, self.told = tokenizer, indices, told
+        self.watched, self.indices, self.told = watched, indices, told
         self.skip = skip_special_tokens
         self.tokens: list[list[int]] | None = None
         self.said = [""] * len(indices)
@@ -184,8 +246,9 @@ class Streamer:
         if self.tokens is None:
             self.tokens = [[] for _ in self.indices]
             return
-        for own, token in zip(self.tokens, value.tolist(), strict=True):
-            own.append(token)
+        for row, (own, token) in enumerate(zip(self.tokens, value.tolist(), strict=True)):
+            if not self.watched.has_ended(row, own):
+                own.append(token)
         self._tell(is_end=False)
 
     def end(self) -> None:
@@ -194,7 +257,7 @@ class Streamer:
 
     def _tell(self, *, is_end: bool) -> None:
         for row, own in enumerate(self.tokens or ()):
-            text: str = self.tokenizer.decode(own, skip_special_tokens=self.skip)
+            text: str = self.watched.tokenizer.decode(own, skip_special_tokens=self.skip)
             # A letter of several tokens decodes to the replacement character until the last of them is there.
             said = self.said[row]
             is_ready = is_end or (text.startswith(said) and not text.endswith("\ufffd"))

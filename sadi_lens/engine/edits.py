@@ -175,7 +175,8 @@ class Edits:
             return after
         rows = (self.which.to(before.device) == index).expand(before.shape[:-2])
         is_alone = len(self.interventions) == 1
-        part = before.flatten(0, -3) if is_alone else before[rows]
+        # A copy either way: an edit that writes into what it is given must not reach other tokens.
+        part = before.flatten(0, -3).clone() if is_alone else before[rows]
         shaped = self._by_head(site, part)
         if isinstance(one, ContextualIntervention):
             context = self._context(one, site, before, positions)

@@ -10,12 +10,15 @@ from jaxtyping import Int
 from torch import Tensor
 
 from sadi_lens.engine.continuations import (
+    Aside,
     Continuation,
     Stream,
     Streamer,
     Watched,
+    by_prompt,
     listener,
     own_generation_config,
+    put_aside,
     repeated,
     together,
     without_end,
@@ -95,8 +98,9 @@ def generate(
         return_tokens: Give a ``Continuation`` for each prompt: text, and the tokens before and after.
         **sampling: Passed to Hugging Face's ``generate``: ``do_sample``, ``temperature``, ``top_p``, ``num_beams``,
             ``repetition_penalty``, ``eos_token_id``, ``stop_strings``, ... (``sadi_lens.engine.sampling.OPTIONS``).
+            ``prefix_allowed_tokens_fn`` gets (index of the prompt, its tokens so far), whatever its batch.
             What a checkpoint's own generation_config asks for is not applied, its end-of-text tokens apart: greedy
-            means greedy.
+            means greedy. Functions among them, and ``stream``, may use the model: what they run is not steered.
 
     Returns:
         The continuation of each prompt, without the prompt.
@@ -194,9 +198,11 @@ def _run(
         "eos_token_id": getattr(own, "eos_token_id", None),
     }
     settings |= options.sampling
-    if told is not None:
-        settings["streamer"] = Streamer(tokenizer, group, told, options.skip_special_tokens)
+    if allowed := settings.get("prefix_allowed_tokens_fn"):
+        settings["prefix_allowed_tokens_fn"] = by_prompt(allowed, group, rows)
     ids, mask = pad_left(rows, pad_id(model), device_of(model))
+    tracker = PositionTracker(options.position, prompt_end=ids.shape[1] - 1)
+    put_aside(tracker, settings)
 
     def broken(row: int, n_rows: int) -> None:
         place = row * len(group) // n_rows  # beams stand together
@@ -207,8 +213,10 @@ def _run(
         options.broken.add(group[place])
 
     watched = Watched(tokenizer, settings, ids.shape[1], broken)
+    if told is not None:
+        told = Aside(tracker, told)
+        settings["streamer"] = Streamer(watched, group, told, options.skip_special_tokens)
     different, which = _different(edits, settings.get("num_beams", 1))
-    tracker = PositionTracker(options.position, prompt_end=ids.shape[1] - 1)
     is_random = bool(settings["do_sample"])
     devices = list(range(torch.cuda.device_count()))
     with torch.random.fork_rng(devices=devices, enabled=is_random):
@@ -224,7 +232,8 @@ def _run(
                 before = ids[first, :-1], mask[first, :-1]
                 settings["past_key_values"] = repeated_prefix(runner, *before, len(rows), first)
             found = runner.module.generate(ids, attention_mask=mask, **settings)
-    new = [watched.until_stop(row) for row in found[:, ids.shape[1] :].tolist()]
+    new = found[:, ids.shape[1] :].tolist()
+    new = [watched.until_end(row, tokens) for row, tokens in enumerate(new)]
     texts = tokenizer.batch_decode(new, skip_special_tokens=options.skip_special_tokens)
     return [
         Continuation(text, tuple(row), tuple(without_end(tokens, settings["eos_token_id"])))

@@ -107,6 +107,19 @@ def fork_cache(cache: Any) -> Any:
     return new
 
 
+def holds_other_rows(cache: Any, clean: Any) -> bool:
+    """Whether two caches of as many tokens are of other texts: keys of the first layer come before any edit."""
+    first = [(getattr(one, "layers", None) or [None])[0] for one in (cache, clean)]
+    keys = [getattr(layer, "keys", None) for layer in first]
+    known = [one for one in keys if isinstance(one, Tensor) and one.numel()]
+    if len(known) < 2:  # of another kind, or still empty
+        return False
+    ours, theirs = known
+    if ours.shape != theirs.shape:
+        return True
+    return bool((ours - theirs).abs().max() > 0.01 * theirs.abs().max())
+
+
 def run_copies(
     runner: Any, tree: Branches, cache: Any, present: Sequence[int]
 ) -> Float[Tensor, "item copy node vocab"]:

@@ -45,10 +45,24 @@ _SHARE = _Option(float, 0, 1)
 _POSITIVE = _Option(float, 0, is_open=True)
 _FUNCTIONS = _Option(Sequence[Callable[..., Any]])
 
+_CACHES = Literal[
+    "dynamic",
+    "hybrid",
+    "hybrid_chunked",
+    "offloaded",
+    "offloaded_hybrid",
+    "offloaded_hybrid_chunked",
+    "offloaded_static",
+    "quantized",
+    "sliding_window",
+    "static",
+]
+"""Not ``"paged"``, which runs in a thread of its own: hooks would leave its passes alone."""
+
 OPTIONS: dict[str, _Option] = {
     "bad_words_ids": _Option(Sequence[Sequence[int]], is_token=True),
     "begin_suppress_tokens": _Option(Sequence[int], is_token=True),
-    "cache_implementation": _Option(str),
+    "cache_implementation": _Option(_CACHES),
     "do_sample": _Option(bool),
     "early_stopping": _Option(bool | Literal["never"]),
     "eos_token_id": _TOKENS,

@@ -3,6 +3,7 @@
 The words for positions, and how they are found in a padded or cached batch: ``sadi_lens.engine.positions``.
 """
 
+import inspect
 import math
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, ContextDecorator, contextmanager
@@ -18,7 +19,7 @@ from sadi_lens.engine.edits import Edits
 from sadi_lens.engine.hooks import FlatHook, Hook, on_point
 from sadi_lens.engine.intervention import ContextualIntervention, Intervention
 from sadi_lens.engine.positions import PositionTracker
-from sadi_lens.engine.prefix import fork_cache
+from sadi_lens.engine.prefix import fork_cache, holds_other_rows
 from sadi_lens.engine.runner import Hold, Runner
 from sadi_lens.types.base import DEFAULT_POSITION, NotFiniteError
 from sadi_lens.types.checks import checked
@@ -114,6 +115,11 @@ class _Passes:
                 f"the KV cache holds {given.get_seq_length()} tokens, its clean run {cache.get_seq_length()}: "
                 "some were added outside of steer; continue it inside"
             )
+        if given is not None and holds_other_rows(given, cache):
+            raise ValueError(
+                "the rows of the KV cache are others than when steer saw them last (beam search reorders them), and "
+                "its clean run did not follow; pass num_beams=1, or use_cache=False and to steer prompt_lengths"
+            )
         own = {**kwargs, "past_key_values": cache, "logits_to_keep": 1}
         own.pop("labels", None)
         self.tracker.is_paused = True
@@ -146,6 +152,20 @@ class _Steered(ContextDecorator):
     ) -> None:
         self._model, self._apply = model, apply
         self._entered: list[AbstractContextManager[None]] = []
+
+    def __call__(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        kinds = (
+            inspect.iscoroutinefunction,
+            inspect.isgeneratorfunction,
+            inspect.isasyncgenfunction,
+        )
+        if any(is_one(func) for is_one in kinds):
+            raise TypeError(
+                f"steer(...) as a decorator must be on a function that has run when it returns, got "
+                f"{func.__qualname__}, whose call only begins it: its passes would be unsteered. "
+                "Put `with steer(...)` into it"
+            )
+        return super().__call__(func)
 
     def __enter__(self) -> HookedModel:
         one = self._apply()

@@ -103,6 +103,24 @@ def test_what_an_intervention_says_of_itself_is_checked(llama, differences, wron
             raise AssertionError(name, call())
 
 
+def test_an_edit_that_writes_into_what_it_is_given_reaches_the_chosen_tokens_alone(llama):
+    """As one that returns a new tensor: what stands before the last prompt token is no business of it."""
+    import sadi_lens as sl
+
+    ids = torch.tensor([llama.tokenizer("Tom says the big red hat")["input_ids"]])
+
+    def run(edit):
+        with torch.no_grad(), sl.steer(llama, Own(edit, component="hidden")):
+            return llama(ids)
+
+    found, new = run(lambda a: a.mul_(3.0)), run(lambda a: a * 3.0)
+    with torch.no_grad():
+        plain = llama(ids)
+    assert torch.equal(found, new)
+    assert torch.equal(found[0, :-1], plain[0, :-1])
+    assert not torch.equal(found[0, -1], plain[0, -1])
+
+
 @pytest.mark.parametrize("scale", [2.0, [[2.0]] * 4])
 def test_scale_and_shift_are_tensors(llama, scale):
     import sadi_lens as sl

@@ -85,6 +85,35 @@ def test_one_steer_is_entered_again_and_inside_itself(llama):
         steered.__exit__(None, None, None)
 
 
+def test_a_decorator_steers_what_runs_in_the_call_and_refuses_what_runs_later(llama):
+    """The block that a decorator opens is left before a generator's or a coroutine's first pass."""
+    import torch
+
+    import sadi_lens as sl
+
+    ids = torch.tensor([llama.tokenizer("the ball is")["input_ids"]])
+    steered = sl.steer(llama, sl.MaskedScaling(sl.Mask.from_units("head", [(1, 2)], llama), 2.0))
+    with steered, torch.no_grad():
+        want = llama(ids)
+
+    def at_once():
+        return llama(ids).detach()
+
+    def step_by_step():
+        yield llama(ids)
+
+    async def in_a_task():
+        return llama(ids)
+
+    async def step_by_step_in_a_task():
+        yield llama(ids)
+
+    assert torch.equal(steered(at_once)(), want)
+    for later in (step_by_step, in_a_task, step_by_step_in_a_task):
+        with pytest.raises(TypeError, match=rf"{later.__name__}.* would be unsteered.*with steer"):
+            steered(later)
+
+
 def test_one_value_for_all_rows_is_no_value_per_row():
     import torch
 

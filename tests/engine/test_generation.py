@@ -136,14 +136,15 @@ def test_a_single_text_is_written_to_the_terminal(llama, monkeypatch):
 def test_letters_of_several_tokens_are_held_back_until_they_are_whole():
     import torch
 
-    from sadi_lens.engine.continuations import Streamer
+    from sadi_lens.engine.continuations import Streamer, Watched
 
     class Bytes:
         def decode(self, tokens, **_options):
             return bytes(tokens).decode("utf-8", errors="replace")
 
     pieces = []
-    streamer = Streamer(Bytes(), [7], lambda *piece: pieces.append(piece), True)
+    watched = Watched(Bytes(), {"eos_token_id": None}, 3, lambda *_: None)
+    streamer = Streamer(watched, [7], lambda *piece: pieces.append(piece), True)
     streamer.put(torch.tensor([[1, 2, 3]]))
     for token in "aé".encode():
         streamer.put(torch.tensor([token]))
@@ -289,6 +290,94 @@ def test_stop_strings_need_no_tokenizer_and_stop_each_row_alone(llama):
         sl.generate(llama, "the", stop_strings=[3])
 
 
+@pytest.mark.parametrize("by", ["eos_token_id", "stop_strings", "stopping_criteria"])
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_a_text_that_has_ended_has_nothing_behind_its_end(llama, use_cache, by):
+    """Neither padding up to the longest text of its batch, nor what the model would have gone on with."""
+    import torch
+    from factories import random_llama
+
+    import sadi_lens as sl
+
+    hf, tokenizer = random_llama()
+    rows, greedy = [[4, 5], [6], [7, 8, 9]], {"max_new_tokens": 8, "do_sample": False}
+    alone = [hf.generate(torch.tensor([row]), eos_token_id=None, **greedy)[0] for row in rows]
+    new = [one[len(row) :].tolist() for one, row in zip(alone, rows, strict=True)]
+    end = new[0][2]
+    want = [one[: one.index(end) + 1] if end in one else one for one in new]
+    assert len({len(one) for one in want}) > 1
+    ways = {
+        "eos_token_id": end,
+        "stop_strings": tokenizer.decode([end]),
+        "stopping_criteria": [lambda ids, _scores, **_: ids[:, -1] == end],
+    }
+    said = [""] * 3
+
+    def note(index, piece):
+        said[index] += piece
+
+    settings = options(max_new_tokens=8, use_cache=use_cache, stream=note, **{by: ways[by]})
+    texts = sl.generate(llama, rows, **settings)
+    assert texts == said == [tokenizer.decode(one) for one in want]
+
+
+@pytest.mark.parametrize("beams", [1, 2])
+def test_what_may_be_written_is_asked_for_each_prompt_by_its_place(llama, beams):
+    """Whatever its batch: each prompt may write one word of its own, and is asked with the tokens it has so far."""
+    import sadi_lens as sl
+
+    rows, words = [[4], [5, 6, 7], [8], [9, 10]], [14, 15, 16, 17]
+    asked = set()
+
+    def allowed(place, ids):
+        asked.add((place, *ids.tolist()))
+        return [words[place]]
+
+    # ``no_repeat_ngram_size`` lets equally long prompts alone share a batch.
+    settings = {"max_new_tokens": 2, "num_beams": beams, "return_tokens": True}
+    for more in ({"batch_size": 3}, {"no_repeat_ngram_size": 4}):
+        asked.clear()
+        found = sl.generate(llama, rows, prefix_allowed_tokens_fn=allowed, **more, **settings)
+        assert [one.tokens for one in found] == [(word, word) for word in words]
+        texts = [(place, *row) for place, row in enumerate(rows)]
+        assert asked >= {*texts, *((*one, words[one[0]]) for one in texts)}
+        assert all(one[1 : 1 + len(rows[one[0]])] == tuple(rows[one[0]]) for one in asked)
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+@pytest.mark.parametrize(
+    "option", ["stream", "logits_processor", "stopping_criteria", "prefix_allowed_tokens_fn"]
+)
+def test_a_function_that_a_generation_calls_sees_the_model_unsteered(llama, option, use_cache):
+    import torch
+    from factories import random_llama
+
+    import sadi_lens as sl
+
+    scaling = sl.MaskedScaling(sl.Mask.from_units("head", [(1, 2), (2, 1)], llama), 4.0)
+    settings = options(max_new_tokens=3, position="all", use_cache=use_cache, return_tokens=True)
+    steered = sl.generate(llama, [[4, 5]], scaling, **settings)
+    ids, hf = torch.tensor([[1, 4, 5, 6, 9]]), random_llama()[0]
+    with torch.no_grad():
+        logits = hf(ids).logits
+        written = hf.generate(ids, max_new_tokens=3, do_sample=False, eos_token_id=None)[0, 5:]
+    asked = []
+
+    def note(*_args, **_more):
+        asked.append(sl.generate(llama, [ids[0].tolist()], **settings)[0].tokens)
+        torch.testing.assert_close(llama(ids), logits, atol=1e-4, rtol=1e-4)
+
+    functions = {
+        "stream": note,
+        "logits_processor": [lambda _ids, scores: note() or scores],
+        "stopping_criteria": [lambda *_args, **_more: bool(note())],
+        "prefix_allowed_tokens_fn": lambda *_: note() or range(len(llama.tokenizer)),
+    }
+    found = sl.generate(llama, [[4, 5]], scaling, **settings, **{option: functions[option]})
+    assert found == steered
+    assert set(asked) == {tuple(written.tolist())} != {steered[0].tokens}
+
+
 def test_words_that_the_model_does_not_know_are_said(llama):
     import sadi_lens as sl
 
@@ -383,6 +472,7 @@ def test_options_that_read_the_text_back_do_not_read_padding():
         ({"num_beams": 1.5}, "num_beams must be a whole number"),
         ({"stop_strings": 3}, "stop_strings must be text or a list"),
         ({"stop_strings": ""}, "stop_strings must be texts"),
+        ({"cache_implementation": "paged"}, "cache_implementation must be .* got 'paged'"),
         ({"max_length": 9}, r"sets .'max_length'. itself"),
         ({"min_length": 9}, r"sets .'min_length'. itself"),
     ],

@@ -213,6 +213,24 @@ def test_a_cache_continued_outside_of_steer_is_refused(llama):
             llama(ids[:, :1], past_key_values=cache)
 
 
+def test_a_cache_whose_rows_moved_without_its_clean_run_is_refused(llama):
+    """Rows that change places hold another text's clean values; the same text may stand in either place."""
+    import sadi_lens as sl
+
+    texts = [PROMPT, PROMPT.replace("Tom", "Ann"), PROMPT]
+    ids = llama.tokenizer(texts, return_tensors="pt")["input_ids"]
+    next_ids, hf = torch.tensor([[5], [6], [5]]), llama.original_model
+    steered = sl.steer(llama, clamped(llama, "head"), position="every_step")
+    with torch.inference_mode(), steered:
+        wanted = hf(next_ids, past_key_values=hf(ids, use_cache=True).past_key_values).logits
+        same, other = (hf(ids, use_cache=True).past_key_values for _ in range(2))
+        same.batch_select_indices(torch.tensor([2, 1, 0]))
+        assert torch.equal(hf(next_ids, past_key_values=same).logits, wanted)
+        other.batch_select_indices(torch.tensor([1, 0, 2]))
+        with pytest.raises(ValueError, match=r"rows of the KV cache .* pass num_beams=1"):
+            hf(next_ids, past_key_values=other)
+
+
 @pytest.mark.parametrize("cache", ["static", "deep copy"])
 def test_a_cache_that_is_written_in_place_keeps_clean_and_steered_apart(llama, cache):
     import sadi_lens as sl
