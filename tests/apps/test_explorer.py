@@ -239,6 +239,8 @@ def test_the_menu_has_some_of_every_outcome_and_opens_on_a_change(llama, task, d
         # Webster's rule by hand: 70/3 > 20/3, so the second goes to the 70, then 70/5 > 20/3 again.
         ({"TTT": 70, "FTF": 20, "TTF": 10}, 5, ["FTF", "TTT", "TTT", "TTT", "TTF"]),
         ({"TTT": 70, "FTF": 20, "TTF": 10}, 2, ["FTF", "TTT"]),
+        # 40/3 is the largest, then 35/3, then 25/3 before 40/5.
+        ({"TTT": 40, "FTF": 35, "TTF": 25}, 6, ["FTF"] * 2 + ["TTT"] * 2 + ["TTF"] * 2),
         # One item in thirty that is mended is not what the page opens on.
         ({"TTT": 29, "FTF": 1}, 3, ["TTT", "TTT", "FTF"]),
         ({"TTT": 3, "FFF": 1}, 8, ["TTT", "TTT", "TTT", "FFF"]),

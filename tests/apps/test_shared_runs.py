@@ -193,6 +193,22 @@ def test_cells_of_other_inputs_are_not_put_in_one_table(runs, tmp_path):
         runs(tmp_path / "one", mine, finish=True)
 
 
+def test_a_cell_notes_both_the_task_it_is_tested_on_and_that_of_its_pairs(runs, tmp_path):
+    import sadi_lens as sl
+
+    tasks = ["hints", "sentiment"]
+    runs(tmp_path, small(tasks=tasks, pair_tasks=["own", "sentiment"], methods=["sadi"]))
+    noted = {}
+    for folder in (tmp_path / "cells").iterdir():
+        held = sl.load(folder)
+        cell = held["cell"]
+        of_tasks = {name for name in held["inputs"] if name.startswith("task ")}
+        noted[cell["task"], cell["pair_task"], cell["method"]] = of_tasks
+    assert noted["hints", "own", "sadi"] == {"task hints"}
+    assert noted["hints", "sentiment", "sadi"] == {"task hints", "task sentiment"}
+    assert noted["sentiment", "own", "sadi"] == {"task sentiment"}
+
+
 def test_shards_of_a_model_in_another_dtype_are_refused(runs, tmp_path, monkeypatch):
     """A node without a GPU loads float32 where the others load bfloat16; the fingerprint is the same."""
     import torch

@@ -256,7 +256,11 @@ def test_a_wrong_field_is_named_with_its_row(row, message):
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("a.jsonl", b'{"prompt": "a", "prompt": "b"}', "line 1: the field 'prompt' stands twice"),
+        (
+            "a.jsonl",
+            b'{"id": 1, "prompt": "a", "prompt": "b"}',
+            "line 1: the field 'prompt' stands twice",
+        ),
         ("a.jsonl", '{"prompt": "é"}'.encode("latin-1"), "line 1: not UTF-8 text .* save it as"),
         ("a.json", b"[" * 100_000, "nested too deeply"),
         ("a.json", json.dumps(["x" * 420_000]).encode(), r"row 0: a row must be an object"),
