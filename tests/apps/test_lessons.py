@@ -59,6 +59,16 @@ def test_a_function_that_writes_to_its_arguments_is_judged_by_what_it_returns():
         assert np.array_equal(array, arguments[0])
 
 
+def test_in_a_lesson_too_it_writes_to_copies():
+    def in_place(activation, mask, strength):
+        activation[mask] *= 1 + strength
+        return activation
+
+    steer, shown = lessons.check("steer", in_place), np.array([1.0, 2.0])
+    assert steer(shown, np.array([True, False]), 2.0).tolist() == [3.0, 2.0]
+    assert shown.tolist() == [1.0, 2.0]  # the panel beside it shows the input
+
+
 def test_lists_and_dicts_are_copies_too():
     leaked = lessons.EXERCISES["leaked"]
     before = [[list(one) for one in arguments] for arguments, _ in leaked.cases]
