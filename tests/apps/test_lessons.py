@@ -220,6 +220,17 @@ def test_an_answer_that_is_right_in_easy_cases_only_is_refused(name):
     assert "expected" in lessons.EXERCISES[name].verdict(half_right()[name])
 
 
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("difference", lambda r, w: (r - w).sum(axis=0) // len(r)),
+        ("null_maximum", lambda v, s: ((s[:, None] * v).sum(axis=0) // len(v)).max()),
+    ],
+)
+def test_a_mean_without_its_fraction_is_refused(name, answer):
+    assert "expected" in lessons.EXERCISES[name].verdict(answer)
+
+
 def test_whatever_holds_the_right_values_is_right_and_comes_back_as_it_was_asked_for():
     import torch
 

@@ -39,7 +39,7 @@ _TWO_STEERED = torch.tensor([[[[2.0, 1.0], [0.0, 0.0]]], [[[-4.0, 0.0], [0.0, 0.
 _LAYERS = np.array([[0.5, -3.0], [2.0, 0.5]])
 
 EXERCISES = {
-    # Pairs differ by (1, 0) and (3, -2); their mean is (2, -1). One pair is its own mean. Of 1, 2 and 9 it is 4.
+    # Pairs differ by (1, 0) and (3, -2); their mean is (2, -1). One pair is its own mean. Of 1, 2 and 7.5 it is 3.5.
     "difference": Exercise(
         "difference(right, wrong)",
         (
@@ -48,7 +48,7 @@ EXERCISES = {
                 np.array([[2.0, -1.0]]),
             ),
             ((np.array([[[1.0], [2.0]]]), np.array([[[4.0], [0.0]]])), np.array([[-3.0], [2.0]])),
-            ((np.array([[[1.0]], [[2.0]], [[9.0]]]), np.zeros((3, 1, 1))), np.array([[4.0]])),
+            ((np.array([[[1.0]], [[2.0]], [[7.5]]]), np.zeros((3, 1, 1))), np.array([[3.5]])),
         ),
         _difference,
         (
