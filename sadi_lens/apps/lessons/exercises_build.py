@@ -85,6 +85,11 @@ EXERCISES = {
                 lambda mean, k: mean >= np.sort(mean, axis=None)[-k],
                 "A tie at the last place gives you more than k units; take the one in the lower layer.",
             ),
+            Mistake(
+                lambda mean, k: np.abs(mean) >= np.sort(np.abs(mean), axis=None)[-k],
+                "You ranked by magnitude; the paper ranks by signed value, so the -3 comes last. And a tie at the last "
+                "place gives you more than k units.",
+            ),
             Mistake(lambda mean, k: _top_k(-mean, k), "Those are the k smallest."),
             Mistake(
                 lambda mean, k: _top_k(mean.ravel()[::-1], k)[::-1].reshape(mean.shape),
