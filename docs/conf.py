@@ -48,6 +48,7 @@ html_theme = "furo"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_title = "sadi_lens"
+html_show_search_summary = False  # a browser fetches no page for a page that was opened from disk
 html_show_copyright = False
 html_extra_path = ["_extra"] if (HERE / "_extra").is_dir() else []
 html_theme_options = {"source_repository": "", "navigation_with_keys": True}

@@ -182,9 +182,9 @@ SECTION = """
 ## {question}
 
 <iframe class="only-light" src="figures/{name}.html" title="{question}" loading="lazy" width="100%"
-  height="{height}" style="border:0"></iframe>
+  style="border:0; --height:{height}px"></iframe>
 <iframe class="only-dark" src="figures/{name}_dark.html" title="{question}" loading="lazy" width="100%"
-  height="{height}" style="border:0"></iframe>
+  style="border:0; --height:{height}px"></iframe>
 
 ```python
 {code}

@@ -21,6 +21,8 @@ _GAP = 0.9
 """Space between panels, in cells."""
 _INSIDE = 28
 """Pixels of a dot from which on there is no room above it, so that its number stands in it also where it is wider."""
+_FRAMED = 13
+"""The same of a dot in the square of a mask, whose upper side would cross the number."""
 _TEXT = 12
 """Pixels of a number."""
 _DIGITS = 6
@@ -70,8 +72,10 @@ def dot_grid(
     largest = float(np.nanmax(np.abs(stacked))) or 1.0
     step = n_units + _GAP
     figure = go.Figure()
+    framed = np.any([np.zeros((n_layers, n_units), dtype=bool), *rings.values()], axis=0)
+    room = np.where(framed, _FRAMED, _INSIDE)
     for index, (name, values) in enumerate(arrays.items()):
-        _add_panel(figure, colors, name, values, left=index * step, largest=largest)
+        _add_panel(figure, colors, name, values, room, left=index * step, largest=largest)
     missing = int(np.isnan(stacked).sum())
     first = list(rings).index(shown) if shown is not None else 0
     for place, (name, mask) in enumerate(rings.items()):
@@ -140,9 +144,16 @@ def _common_shape(arrays: list[np.ndarray]) -> tuple[int, int]:
 
 
 def _add_panel(
-    figure: go.Figure, theme: Theme, name: str, values: np.ndarray, *, left: float, largest: float
+    figure: go.Figure,
+    theme: Theme,
+    name: str,
+    values: np.ndarray,
+    room: np.ndarray,
+    *,
+    left: float,
+    largest: float,
 ) -> None:
-    """One panel: a dot per unit, its number in it (or above, where it is small), its area by magnitude."""
+    """One panel: a dot per unit, its area by magnitude, its number in it or, where it is narrower, above."""
     row, column = np.indices(values.shape)
     size = np.nan_to_num(np.sqrt(np.abs(values) / largest)) * (_CELL - 8)
     known = np.isfinite(values)
@@ -163,9 +174,11 @@ def _add_panel(
         text=texts,
         textposition=[
             "middle center"
-            if one >= min(_INSIDE, text_width(text, _TEXT)) or not is_known
+            if one >= min(least, text_width(text, _TEXT)) or not is_known
             else "top center"
-            for text, one, is_known in zip(texts, size.ravel(), known.ravel(), strict=True)
+            for text, one, least, is_known in zip(
+                texts, size.ravel(), room.ravel(), known.ravel(), strict=True
+            )
         ],
         textfont={
             "size": _TEXT,

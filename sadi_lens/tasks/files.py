@@ -117,9 +117,12 @@ def read_lines(path: Path) -> list[str]:
 
     Raises:
         OSError: If it cannot be read.
-        ValueError: If it is no text.
+        ValueError: If it is no text, or all its lines are blank.
     """
-    return [line for line in _decoded(path, _unpacked(path)).splitlines() if line.strip()]
+    lines = [line for line in _decoded(path, _unpacked(path)).splitlines() if line.strip()]
+    if not lines:
+        raise ValueError(f"{path} is empty or holds blank lines alone; one text a line is needed")
+    return lines
 
 
 def _decoded(path: Path, data: bytes) -> str:

@@ -204,6 +204,15 @@ def test_a_missing_file_is_named_without_a_number_of_the_system(tmp_path):
     assert "".join(done.output.split()) == f"error:{tmp_path}/none.txt:Nosuchfileordirectory"
 
 
+def test_neutral_texts_of_an_empty_file_are_refused(tmp_path):
+    texts = tmp_path / "neutral.txt"
+    texts.write_text("\n  \n")
+    done = invoke("compare", "--neutral", texts, "--out", tmp_path / "out")
+    assert done.exit_code == 1
+    assert "neutral.txt is empty or holds blank lines alone" in " ".join(done.output.split())
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("option", ["--model", "--data"])
 def test_a_mistyped_path_is_refused_before_torch_is_imported(option):
     code = (

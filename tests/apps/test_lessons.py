@@ -59,6 +59,16 @@ def test_a_function_that_writes_to_its_arguments_is_judged_by_what_it_returns():
         assert np.array_equal(array, arguments[0])
 
 
+def test_in_a_lesson_too_it_writes_to_copies():
+    def in_place(activation, mask, strength):
+        activation[mask] *= 1 + strength
+        return activation
+
+    steer, shown = lessons.check("steer", in_place), np.array([1.0, 2.0])
+    assert steer(shown, np.array([True, False]), 2.0).tolist() == [3.0, 2.0]
+    assert shown.tolist() == [1.0, 2.0]  # the panel beside it shows the input
+
+
 def test_lists_and_dicts_are_copies_too():
     leaked = lessons.EXERCISES["leaked"]
     before = [[list(one) for one in arguments] for arguments, _ in leaked.cases]
@@ -208,6 +218,17 @@ def half_right():
 @pytest.mark.parametrize("name", half_right())
 def test_an_answer_that_is_right_in_easy_cases_only_is_refused(name):
     assert "expected" in lessons.EXERCISES[name].verdict(half_right()[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("difference", lambda r, w: (r - w).sum(axis=0) // len(r)),
+        ("null_maximum", lambda v, s: ((s[:, None] * v).sum(axis=0) // len(v)).max()),
+    ],
+)
+def test_a_mean_without_its_fraction_is_refused(name, answer):
+    assert "expected" in lessons.EXERCISES[name].verdict(answer)
 
 
 def test_whatever_holds_the_right_values_is_right_and_comes_back_as_it_was_asked_for():

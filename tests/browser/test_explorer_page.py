@@ -187,7 +187,7 @@ def test_the_slider_flips_the_dots_that_evaluate_flips(open_page, explorer, grid
             assert ("without steering" if not strength else words) in said[method]
             rates = grid.valid_rate[("adaptive", "fixed", "random").index(method)]
             valid = rates[grid.ks.index(10), grid.strengths.index(strength)]
-            assert f"; {int(100 * valid + 0.5)}% valid answers" in said[method]
+            assert f"; {100 * valid:.0f}% valid answers" in said[method]
     assert right("adaptive", 10, 5.0) != right("fixed", 10, 5.0)
 
 
@@ -605,3 +605,14 @@ def test_what_rounds_to_zero_has_no_minus(open_page, explorer):
         shown = page.locator("#maps .cell text").all_text_contents()
         assert "-" not in "".join(shown)
         assert "\u22120.0" not in shown
+
+
+def test_a_half_is_rounded_as_in_the_report_of_the_same_numbers(open_page, explorer):
+    page = open_page(explorer)
+    shares = [right / 240 for right in range(241)] + [right / 360 for right in range(361)]
+    for digits in (0, 1):
+        shown = page.evaluate(f"(all) => all.map((one) => App.percent(one, {digits}))", shares)
+        assert shown == [f"{100 * share:.{digits}f}%" for share in shares]
+    nats = [-0.125, -0.25, 0.25, 0.35, 0.375, 2.5]
+    shown = page.evaluate("(all) => all.map((one) => App.signed(one, 1))", nats)
+    assert shown == [f"{one:+.1f}".replace("-", "\u2212") for one in nats]

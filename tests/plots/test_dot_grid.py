@@ -89,3 +89,12 @@ def test_a_number_stands_in_its_dot_where_it_fits_and_above_it_elsewhere(dot_gri
         "0": "top center",
         f"{MINUS}9.25": "middle center",  # no room above
     }
+
+
+def test_no_square_of_a_mask_crosses_a_number(dot_grid):
+    """Dots of 40, 20, 20 and 11.5 pixels; a number above one ends about 15 pixels above the dot."""
+    values, mask = [[6.0, 1.5, 1.5, 0.5]], np.array([[False, True, False, True]])
+    dots, squares = dot_grid({"x": values}, {"M": mask}, title="x").data
+    above = [place == "top center" for place in dots.textposition]
+    assert above == [False, False, True, True]
+    assert dots.marker.size[1] / 2 + 15 > squares.marker.size / 2 > dots.marker.size[3] / 2 + 15

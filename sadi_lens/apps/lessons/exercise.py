@@ -51,12 +51,16 @@ class Exercise:
         return ""
 
     def as_asked(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """A right ``function`` whose values come as the exercise asks: an array for a list or a tensor, and so on."""
+        """A right ``function`` whose values come as the exercise asks: an array for a list or a tensor, and so on.
+
+        It gets copies of arrays, lists and dicts, as when it was checked: one that writes to them must not change what
+        the lesson shows beside its values.
+        """
         expected = self.cases[0][1]
 
         @wraps(function)
         def converted(*arguments: Any, **named: Any) -> Any:
-            return _like(function(*arguments, **named), expected)
+            return _like(function(*map(_own, arguments), **named), expected)
 
         return converted
 
@@ -80,6 +84,11 @@ class Exercise:
             return next((one.hint for one in self.mistakes if made(one)), "")
         except Exception:  # what is wrong in one case may raise in another
             return ""
+
+
+def _own(argument: Any) -> Any:
+    """A copy of what is plain; a model's activation is the hook's to write to."""
+    return deepcopy(argument) if isinstance(argument, np.ndarray | list | dict) else argument
 
 
 def _copied(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:

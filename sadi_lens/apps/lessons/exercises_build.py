@@ -39,7 +39,7 @@ _TWO_STEERED = torch.tensor([[[[2.0, 1.0], [0.0, 0.0]]], [[[-4.0, 0.0], [0.0, 0.
 _LAYERS = np.array([[0.5, -3.0], [2.0, 0.5]])
 
 EXERCISES = {
-    # Pairs differ by (1, 0) and (3, -2); their mean is (2, -1). One pair is its own mean. Of 1, 2 and 9 it is 4.
+    # Pairs differ by (1, 0) and (3, -2); their mean is (2, -1). One pair is its own mean. Of 1, 2 and 7.5 it is 3.5.
     "difference": Exercise(
         "difference(right, wrong)",
         (
@@ -48,7 +48,7 @@ EXERCISES = {
                 np.array([[2.0, -1.0]]),
             ),
             ((np.array([[[1.0], [2.0]]]), np.array([[[4.0], [0.0]]])), np.array([[-3.0], [2.0]])),
-            ((np.array([[[1.0]], [[2.0]], [[9.0]]]), np.zeros((3, 1, 1))), np.array([[4.0]])),
+            ((np.array([[[1.0]], [[2.0]], [[7.5]]]), np.zeros((3, 1, 1))), np.array([[3.5]])),
         ),
         _difference,
         (
@@ -84,6 +84,11 @@ EXERCISES = {
             Mistake(
                 lambda mean, k: mean >= np.sort(mean, axis=None)[-k],
                 "A tie at the last place gives you more than k units; take the one in the lower layer.",
+            ),
+            Mistake(
+                lambda mean, k: np.abs(mean) >= np.sort(np.abs(mean), axis=None)[-k],
+                "You ranked by magnitude; the paper ranks by signed value, so the -3 comes last. And a tie at the last "
+                "place gives you more than k units.",
             ),
             Mistake(lambda mean, k: _top_k(-mean, k), "Those are the k smallest."),
             Mistake(

@@ -46,14 +46,14 @@ EXERCISES = {
         ),
     ),
     # As they are, the means are (2, -3). Both exchanged: (-2, 3). The second alone: (1 - 3) / 2 and (-2 + 4) / 2.
-    # Three pairs, the second exchanged: (0 + 0 + 3) / 3 and (0 + 6 + 0) / 3.
+    # Three pairs, the second exchanged: (0 + 0 + 3) / 3 and (0 + 5 + 0) / 3.
     "null_maximum": Exercise(
         "null_maximum(values, signs)",
         (
             ((_VALUES, np.array([1, -1])), 1.0),
             ((_VALUES, np.array([1, 1])), 2.0),
             ((_VALUES, np.array([-1, -1])), 3.0),
-            ((np.array([[0.0, 0.0], [0.0, -6.0], [3.0, 0.0]]), np.array([1, -1, 1])), 2.0),
+            ((np.array([[0.0, 0.0], [0.0, -5.0], [3.0, 0.0]]), np.array([1, -1, 1])), 5 / 3),
         ),
         _null_maximum,
         (

@@ -1,6 +1,6 @@
 /* The maps: K x strength, and the units of the model. */
 {
-  const { main, by, state, grid, prompt, signed, svg } = App;
+  const { main, by, state, grid, prompt, rounded, signed, svg } = App;
   const mix = (a, b, share) => a.map((value, index) => Math.round(value + (b[index] - value) * share));
   const rgb = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
   /** A colour of the diverging scale: -1 red, 0 pale, 1 blue. */
@@ -23,7 +23,7 @@
   const difference = (table) => table.map((line) => line.map((value) => (value === null || line[main.zero] === null ? null : value - line[main.zero])));
   const MAPS = {
     accuracy: (m) => ({
-      values: difference(main.accuracy[m]), text: (value) => (100 * value).toFixed(0), shown: main.accuracy[m],
+      values: difference(main.accuracy[m]), text: (value) => rounded(100 * value, 0), shown: main.accuracy[m],
       // One item more or less must not look like a cliff.
       atLeast: 0.1, note: "Numbers: accuracy in %. Blue: more than the unsteered model, red: less.",
     }),

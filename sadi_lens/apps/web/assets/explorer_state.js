@@ -5,10 +5,16 @@ const App = (() => {
   const by = (id) => document.getElementById(id);
 
   /* Numbers and words. All text from the data goes through textContent, never through markup. */
-  const percent = (value, digits = 1) => (value === null ? "not finite" : (100 * value).toFixed(digits) + "%");
+  /** A half goes to the even neighbour, as in the report and its figures: 82.5 is 82 (toFixed makes it 83). */
+  const rounded = (value, digits) => {
+    const above = value.toFixed(digits);
+    const isHalf = (Math.abs(value) * 2 ** (digits + 1)) % 2 === 1;
+    return isHalf && Number(above.at(-1)) % 2 ? (Number(above) - Math.sign(value) * 10 ** -digits).toFixed(digits) : above;
+  };
+  const percent = (value, digits = 1) => (value === null ? "not finite" : rounded(100 * value, digits) + "%");
   const signed = (value, digits = 2) => {
     if (value === null) return "not finite";
-    const shown = Math.abs(value).toFixed(digits);
+    const shown = rounded(Math.abs(value), digits);
     return (value < 0 && Number(shown) ? "\u2212" : "+") + shown;
   };
   const visible = (token) => token.replaceAll(" ", "\u2423").replaceAll("\n", "\u23ce") || "(empty)";
@@ -82,6 +88,6 @@ const App = (() => {
 
   return {
     grids, main, by, state, grid, prompt, row, under, isRight, read, write, canGive,
-    hasGiven: given !== null, percent, signed, visible, element, token, svg, parts: [], move: null,
+    hasGiven: given !== null, rounded, percent, signed, visible, element, token, svg, parts: [], move: null,
   };
 })();
