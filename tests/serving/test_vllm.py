@@ -392,6 +392,26 @@ def test_every_one_of_several_samples_is_steered(engine, model, interventions, p
             assert abs(float(wanted[step, token]) - one.logprobs[step][token].logprob) < 1e-4
 
 
+def test_weights_are_not_replaced_under_the_tables(engine, model, checkpoint, prompts, tmp_path):
+    """By another checkpoint of this shape, which the tables were not made on: what it answers stays as it was."""
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    import sadi_lens as sl
+
+    shutil.copytree(checkpoint, tmp_path, dirs_exist_ok=True)
+    weights = load_file(checkpoint / "model.safetensors")
+    mirrored = {name: one.flip(0).contiguous() for name, one in weights.items()}
+    save_file(mirrored, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(RuntimeError, match="weights cannot be reloaded while tables steer them"):
+        engine.llm.collective_rpc("reload_weights", kwargs={"weights_path": str(tmp_path)})
+    engine.llm.reset_prefix_cache()
+    assert engine.generate(prompts[0], max_new_tokens=4) == sl.generate(
+        model, prompts[0], max_new_tokens=4
+    )
+
+
 def test_tensor_parallel_over_two_workers(
     vllm_settings,  # noqa: ARG001
     checkpoint,
@@ -426,6 +446,11 @@ def test_tensor_parallel_over_two_workers(
     ("name", "value", "words"),
     [
         ("hf_overrides", {"rope_theta": 5.0}, "a configuration other than the checkpoint's"),
+        ("hf_config_path", "elsewhere", "a configuration other .* --hf-config-path out"),
+        ("runner_type", "pooling", "pooling .*: leave --runner and --convert out"),
+        ("enable_sleep_mode", True, "leave --enable-sleep-mode out"),
+        ("weight_transfer_config", object(), "leave --weight-transfer-config out"),
+        ("model_class_overrides", {"LlamaForCausalLM": "x:Y"}, "another implementation"),
         ("load_format", "dummy", "weights other than the checkpoint's"),
         ("model_impl", "transformers", "another implementation"),
         ("cache_dtype", "fp8", "a KV cache of another dtype"),
@@ -437,8 +462,8 @@ def test_a_model_other_than_that_of_the_tables_is_refused(engine, monkeypatch, n
 
     config = engine.llm.llm_engine.vllm_config
     require_plain(config)
-    parts = (config.model_config, config.load_config, config.cache_config)
-    (part,) = (one for one in parts if hasattr(one, name))
+    parts = (config, config.model_config, config.load_config, config.cache_config)
+    part = next(one for one in parts if hasattr(one, name))
     monkeypatch.setattr(part, name, value)
     with pytest.raises(RuntimeError, match=words):
         require_plain(config)
