@@ -115,6 +115,11 @@ def test_evaluate_gives_the_results_of_evaluate(engine, model, interventions, sa
                 theirs.split,
             )
             assert ours.model == theirs.model
+            assert (ours.form, bool(ours.form)) == (theirs.form, True)
+    bare = engine.evaluate(samples, prepend_bos=False)
+    wanted = sl.evaluate(model, samples, prepend_bos=False, progress=False)
+    assert bare.form == wanted.form != theirs.form
+    assert not bare.is_alike(ours)
 
 
 def test_several_tables_at_once_fill_a_comparison(engine, model, interventions, samples):
