@@ -34,7 +34,10 @@ from sadi_lens.types.data import Sample, items_hash
 from sadi_lens.types.results import Evaluation
 
 SCORINGS = ("sum", "per_token", "generation")
-SET = ("model", "dtype", "enforce_eager", "generation_config", "worker_extension_cls")
+SET = (
+    *("model", "dtype", "enforce_eager", "generation_config", "worker_extension_cls"),
+    "logprobs_mode",
+)
 """Settings of ``vllm.LLM`` that the engine sets itself."""
 
 
@@ -84,6 +87,7 @@ class VLLMEngine:
             "enforce_eager": True,
             "generation_config": "vllm",
             "worker_extension_cls": EXTENSION,
+            "logprobs_mode": "raw_logprobs",  # evaluate sums them
         }
         with surrounding(environment([Path(one) for one in folders])):
             self.llm: Any = LLM(model=str(path), dtype=dtype, **fixed, **settings)

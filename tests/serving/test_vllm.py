@@ -479,6 +479,8 @@ def test_settings_of_the_engine_itself_are_not_overridden(vllm_settings, checkpo
 
     with pytest.raises(ValueError, match="enforce_eager is set by VLLMEngine itself, got False"):
         sl.serving.VLLMEngine(checkpoint, tables, enforce_eager=False)
+    with pytest.raises(ValueError, match="logprobs_mode is set by VLLMEngine itself, got 'raw_log"):
+        sl.serving.VLLMEngine(checkpoint, tables, logprobs_mode="raw_logits")
 
 
 def test_an_untried_version_is_refused_loudly(vllm_settings, tables, monkeypatch):  # noqa: ARG001
