@@ -76,7 +76,8 @@ class VLLMEngine:
             raise ValueError(
                 f"{taken[0]} is set by VLLMEngine itself, got {settings[taken[0]]!r}; leave it out"
             )
-        self.info = checkpoint_info(checkpoint_folder(str(path), settings.get("revision")))
+        folder = checkpoint_folder(str(path), settings.get("revision"))
+        self.info = checkpoint_info(folder)
         self._added = 0
         if isinstance(tables, Mapping):
             folders = [self._export(tables)]
@@ -98,7 +99,7 @@ class VLLMEngine:
                 "PYTHONPATH), and name it in VLLM_PLUGINS if that is set"
             )
         self.tokenizer: Any = self.llm.get_tokenizer()
-        self._stops = stop_tokens(str(path))
+        self._stops = stop_tokens(folder)
         sizes = self.llm.llm_engine.model_config
         cfg = SimpleNamespace(n_ctx=sizes.max_model_len, d_vocab=sizes.get_vocab_size())
         self._reader: Any = SimpleNamespace(tokenizer=self.tokenizer, cfg=cfg)

@@ -397,6 +397,30 @@ def test_every_one_of_several_samples_is_steered(engine, model, interventions, p
             assert abs(float(wanted[step, token]) - one.logprobs[step][token].logprob) < 1e-4
 
 
+def test_end_of_text_is_that_of_the_revision(
+    engine, checkpoint, tables, prompts, monkeypatch, tmp_path
+):
+    """Of a model on the Hub; the engine that runs is the one at hand."""
+    import shutil
+
+    import vllm
+
+    import sadi_lens as sl
+    from sadi_lens.serving import client
+
+    old = shutil.copytree(checkpoint, tmp_path / "old")
+    blue = engine.tokenizer.convert_tokens_to_ids(" blue")
+    (old / "generation_config.json").write_text(f'{{"eos_token_id": [2, {blue}]}}')
+    wanted = sl.generate(sl.load_model(old), prompts, max_new_tokens=N_NEW)
+    monkeypatch.setattr(
+        client, "checkpoint_folder", lambda *asked: {("hub/name", "old"): old}[asked]
+    )
+    monkeypatch.setattr(vllm, "LLM", lambda **_: engine.llm)
+    ours = sl.serving.VLLMEngine("hub/name", tables, revision="old")
+    assert ours.generate(prompts, max_new_tokens=N_NEW) == wanted
+    assert wanted != engine.generate(prompts, max_new_tokens=N_NEW)
+
+
 def test_weights_are_not_replaced_under_the_tables(engine, model, checkpoint, prompts, tmp_path):
     """By another checkpoint of this shape, which the tables were not made on: what it answers stays as it was."""
     import shutil
