@@ -1,9 +1,7 @@
 """vLLM as an engine of this library: the same calls, the same results, tables in the place of interventions."""
 
-import os
 import tempfile
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,10 +13,11 @@ from sadi_lens.engine.intervention import Intervention
 from sadi_lens.engine.prompts import Prompt, prompt_ids, several_prompts
 from sadi_lens.engine.text import cut_item, require_context
 from sadi_lens.measure.calls import are_texts, require_told_apart, split_of
+from sadi_lens.measure.identity import form_of
 from sadi_lens.measure.outcomes import Origin, choice_outcomes, text_outcome
 from sadi_lens.measure.picks import Answers
 from sadi_lens.serving.checkpoint import checkpoint_folder, checkpoint_info
-from sadi_lens.serving.plugin import environment
+from sadi_lens.serving.plugin import environment, surrounding
 from sadi_lens.serving.requests import (
     SCORED,
     asking,
@@ -35,7 +34,10 @@ from sadi_lens.types.data import Sample, items_hash
 from sadi_lens.types.results import Evaluation
 
 SCORINGS = ("sum", "per_token", "generation")
-SET = ("model", "dtype", "enforce_eager", "generation_config", "worker_extension_cls")
+SET = (
+    *("model", "dtype", "enforce_eager", "generation_config", "worker_extension_cls"),
+    "logprobs_mode",
+)
 """Settings of ``vllm.LLM`` that the engine sets itself."""
 
 
@@ -74,7 +76,8 @@ class VLLMEngine:
             raise ValueError(
                 f"{taken[0]} is set by VLLMEngine itself, got {settings[taken[0]]!r}; leave it out"
             )
-        self.info = checkpoint_info(checkpoint_folder(str(path), settings.get("revision")))
+        folder = checkpoint_folder(str(path), settings.get("revision"))
+        self.info = checkpoint_info(folder)
         self._added = 0
         if isinstance(tables, Mapping):
             folders = [self._export(tables)]
@@ -85,8 +88,9 @@ class VLLMEngine:
             "enforce_eager": True,
             "generation_config": "vllm",
             "worker_extension_cls": EXTENSION,
+            "logprobs_mode": "raw_logprobs",  # evaluate sums them
         }
-        with _environment(environment([Path(one) for one in folders])):
+        with surrounding(environment([Path(one) for one in folders])):
             self.llm: Any = LLM(model=str(path), dtype=dtype, **fixed, **settings)
         self._door: Any = self.llm.llm_engine.input_processor
         if not hasattr(self._door, "sadi_lens_tables"):
@@ -95,7 +99,7 @@ class VLLMEngine:
                 "PYTHONPATH), and name it in VLLM_PLUGINS if that is set"
             )
         self.tokenizer: Any = self.llm.get_tokenizer()
-        self._stops = stop_tokens(str(path))
+        self._stops = stop_tokens(folder)
         sizes = self.llm.llm_engine.model_config
         cfg = SimpleNamespace(n_ctx=sizes.max_model_len, d_vocab=sizes.get_vocab_size())
         self._reader: Any = SimpleNamespace(tokenizer=self.tokenizer, cfg=cfg)
@@ -215,7 +219,8 @@ class VLLMEngine:
                 raise ValueError(
                     f"evaluate has one position for all tables, {position!r}, got {one!r}; pass position={own!r}"
                 )
-        origin = Origin(self.info, task, split_of(samples), position, scoring)
+        form = form_of(self._reader, (one.prompt for one in samples), prepend_bos)
+        origin = Origin(self.info, task, split_of(samples), position, scoring, form=form)
         answers = Answers.of(samples)
         if scoring == "generation" or is_text:
             texts = self.generate(
@@ -284,16 +289,3 @@ class VLLMEngine:
             if one.outputs[0].finish_reason == "error":
                 raise NotFiniteError("an edited activation or a logit", str(name), f"text {row}")
         return found
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Generator[None]:
-    """Environment variables for the duration: the processes that vLLM starts inherit them."""
-    before = {name: os.environ[name] for name in values if name in os.environ}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name in values:
-            del os.environ[name]
-        os.environ.update(before)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Collection
 from functools import wraps
 from typing import Any
 
-from sadi_lens.serving.asked import is_ours
+from sadi_lens.serving.asked import LENGTH_KEY, is_ours
 from sadi_lens.serving.overflow import SAID
 
 PROTOCOLS = {
@@ -110,7 +110,9 @@ def patch_http() -> None:
     def looked_at(own: Callable[..., Any], *, steers: bool) -> Callable[..., Any]:
         @wraps(own)
         def convert(self: Any, *args: Any, **kwargs: Any) -> Any:
-            fault = fault_of(self.vllm_xargs, self.model_extra, steers=steers)
+            is_cut = getattr(self, "truncate_prompt_tokens", None) is not None
+            is_cut |= getattr(self, "truncation", None) == "auto"
+            fault = fault_of(self.vllm_xargs, self.model_extra, steers=steers, is_cut=is_cut)
             if fault:
                 raise VLLMValidationError(fault)
             return own(self, *args, **kwargs)
@@ -128,13 +130,14 @@ def patch_http() -> None:
     _say_what_ended()
 
 
-def fault_of(xargs: Any, others: Any, *, steers: bool) -> str:
-    """Why a request would run unsteered though it asks to be steered; empty where it would not.
+def fault_of(xargs: Any, others: Any, *, steers: bool, is_cut: bool = False) -> str:
+    """Why a request would run unsteered, or steered elsewhere, though it asks to be steered; empty where it would not.
 
     Args:
         xargs: Its ``vllm_xargs``.
         others: Fields that vLLM does not know.
         steers: Whether it is run in a way that is steered.
+        is_cut: Whether vLLM may cut its text.
     """
     elsewhere = [key for key, value in (others or {}).items() if _speaks_of_us(key, value)]
     if elsewhere:
@@ -144,6 +147,11 @@ def fault_of(xargs: Any, others: Any, *, steers: bool) -> str:
         )
     if not steers and any(is_ours(key) for key in xargs or ()):
         return "beam search cannot be steered: leave use_beam_search out, or 'sadi'"
+    if is_cut and LENGTH_KEY in (xargs or ()):
+        return (
+            f"{LENGTH_KEY} counts from the start of the text that was sent, which may be cut here: leave "
+            f"truncate_prompt_tokens (at /v1/responses truncation) out, or {LENGTH_KEY}"
+        )
     return ""
 
 

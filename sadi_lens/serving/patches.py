@@ -111,6 +111,7 @@ def _patch_runner(runner: Any, named: Callable[[], list[str]]) -> None:
     for one in (runner, CPUModelRunner):
         one.load_model = with_tables(one.load_model)
     own_prepare, own_execute = runner._prepare_inputs, runner.execute_model
+    own_reload = runner.reload_weights
 
     def prepare(self: Any, scheduler_output: Any, scheduled: Any) -> Any:
         found = own_prepare(self, scheduler_output, scheduled)
@@ -140,4 +141,13 @@ def _patch_runner(runner: Any, named: Callable[[], list[str]]) -> None:
         self.sadi_lens.end()
         return found
 
+    def reload(self: Any, *args: Any, **kwargs: Any) -> None:
+        if self.sadi_lens is not None:
+            raise RuntimeError(
+                "weights cannot be reloaded while tables steer them: they were compared with the tables when the "
+                "model was loaded. Start again with the other checkpoint"
+            )
+        own_reload(self, *args, **kwargs)
+
     runner._prepare_inputs, runner.execute_model = prepare, execute
+    runner.reload_weights = reload

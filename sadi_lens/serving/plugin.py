@@ -1,7 +1,8 @@
 """Entry point ``vllm.general_plugins``: called by vLLM in each of its processes before anything is built."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 TABLES = "SADI_LENS_TABLES"
@@ -40,3 +41,16 @@ def environment(folders: Sequence[Path]) -> dict[str, str]:
             )
     named = os.pathsep.join(str(one.resolve()) for one in folders)
     return {TABLES: named, "VLLM_USE_V2_MODEL_RUNNER": "0"}
+
+
+@contextmanager
+def surrounding(values: Mapping[str, str]) -> Generator[None]:
+    """Environment variables for the duration: the processes that vLLM starts inherit them."""
+    before = {name: os.environ[name] for name in values if name in os.environ}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name in values:
+            del os.environ[name]
+        os.environ.update(before)

@@ -1,6 +1,7 @@
 """What a call of ``VLLMEngine`` becomes in vLLM, and what comes of its answers."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,14 +49,14 @@ def settings_of(
     }
 
 
-def stop_tokens(path: str) -> list[int]:
+def stop_tokens(folder: Path) -> list[int]:
     """Tokens that end a text, by the checkpoint's generation config or its configuration."""
     from transformers import AutoConfig, GenerationConfig
 
     try:
-        own: Any = GenerationConfig.from_pretrained(path)
+        own: Any = GenerationConfig.from_pretrained(folder)
     except OSError:
-        own = AutoConfig.from_pretrained(path)
+        own = AutoConfig.from_pretrained(folder)
     found = own.eos_token_id
     return [] if found is None else [found] if isinstance(found, int) else list(found)
 

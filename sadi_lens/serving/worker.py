@@ -211,9 +211,9 @@ def require_plain(config: Any) -> None:
     Raises:
         RuntimeError: With the setting and what to do.
     """
-    parallel = config.parallel_config
+    parallel, model = config.parallel_config, config.model_config
     bad: dict[str, tuple[bool, str]] = {
-        "compiled graphs": (not config.model_config.enforce_eager, "pass --enforce-eager"),
+        "compiled graphs": (not model.enforce_eager, "pass --enforce-eager"),
         "the V2 model runner": (config.use_v2_model_runner, "set VLLM_USE_V2_MODEL_RUNNER=0"),
         "pipeline parallelism": (parallel.pipeline_parallel_size > 1, "use tensor parallelism"),
         "context parallelism": (
@@ -227,16 +227,28 @@ def require_plain(config: Any) -> None:
         "quantised weights": (config.quant_config is not None, "use a floating-point checkpoint"),
         "an external KV cache": (config.kv_transfer_config is not None, "leave it out"),
         "a configuration other than the checkpoint's": (
-            bool(config.model_config.hf_overrides),
-            "leave --hf-overrides out",
+            bool(model.hf_overrides or model.hf_config_path),
+            "leave --hf-overrides and --hf-config-path out",
+        ),
+        "pooling (embeddings, scores), whose requests have no steering": (
+            model.runner_type != "generate",
+            "leave --runner and --convert out",
+        ),
+        "sleep mode, which can drop the tables with the weights": (
+            model.enable_sleep_mode,
+            "leave --enable-sleep-mode out",
+        ),
+        "weights that are sent while serving": (
+            config.weight_transfer_config is not None,
+            "leave --weight-transfer-config out",
         ),
         "weights other than the checkpoint's": (
             str(config.load_config.load_format) not in LOAD_FORMATS,
             "leave --load-format out",
         ),
         "another implementation of the model": (
-            str(config.model_config.model_impl) not in ("auto", "vllm"),
-            "leave --model-impl out",
+            str(model.model_impl) not in ("auto", "vllm") or bool(model.model_class_overrides),
+            "leave --model-impl and --model-class-overrides out",
         ),
         "a KV cache of another dtype": (
             config.cache_config.cache_dtype != "auto",

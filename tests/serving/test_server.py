@@ -108,6 +108,7 @@ def test_a_port_that_is_taken_and_a_folder_that_no_list_can_hold_are_refused(
         ({"other": 1}, {"x": {"y": [1]}}, False, ""),
         (None, None, True, ""),
         ({"sadi": "head"}, {}, False, "beam search cannot be steered"),
+        ({"sadi_prompt_tokens": 3}, {}, True, ""),
         ({}, {"sadi": "head"}, True, "asks for steering in 'sadi', which vLLM does not read"),
         ({}, {"extra_body": {"vllm_xargs": {"sadi": "head"}}}, True, "in 'extra_body'"),
         (None, {"extra_args": {"Sadi": "head"}}, False, "in 'extra_args'"),
@@ -287,9 +288,32 @@ def test_over_http_what_vllm_would_ignore_is_400(url, prompts):
         ({"sadi": "head"}, "which vLLM does not read"),
         ({"extra_body": asked}, "which vLLM does not read"),
         ({"vllm_xargs": {"Sadi": "head"}}, "steering argument must be one of"),
+        (
+            {"vllm_xargs": {"sadi": "head", "sadi_prompt_tokens": 2}, "truncate_prompt_tokens": 3},
+            "sadi_prompt_tokens counts from the start of the text that was sent",
+        ),
     ):
         code, said = refused(url, prompts[0], **extra)
         assert (code, words in said) == (400, True), said
+
+
+def test_over_http_a_text_that_is_cut_is_steered_at_its_own_last_token(
+    url, model, interventions, prompts
+):
+    import sadi_lens as sl
+
+    row = model.tokenizer(prompts[-1])["input_ids"]
+    steered = {"vllm_xargs": {"sadi": "head@last_prompt"}, "max_tokens": N_NEW}
+    got = ask(url, row, truncate_prompt_tokens=9, truncation_side="left", **steered)
+    (wanted,) = sl.generate(
+        model,
+        [row[-9:]],
+        interventions["head"],
+        position="last_prompt",
+        max_new_tokens=N_NEW,
+        skip_special_tokens=False,
+    )
+    assert got.partition("<eos>")[0] == wanted.partition("<eos>")[0]
 
 
 def test_over_http_what_an_address_drops_is_400(url):

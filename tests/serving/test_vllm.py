@@ -115,6 +115,11 @@ def test_evaluate_gives_the_results_of_evaluate(engine, model, interventions, sa
                 theirs.split,
             )
             assert ours.model == theirs.model
+            assert (ours.form, bool(ours.form)) == (theirs.form, True)
+    bare = engine.evaluate(samples, prepend_bos=False)
+    wanted = sl.evaluate(model, samples, prepend_bos=False, progress=False)
+    assert bare.form == wanted.form != theirs.form
+    assert not bare.is_alike(ours)
 
 
 def test_several_tables_at_once_fill_a_comparison(engine, model, interventions, samples):
@@ -392,6 +397,50 @@ def test_every_one_of_several_samples_is_steered(engine, model, interventions, p
             assert abs(float(wanted[step, token]) - one.logprobs[step][token].logprob) < 1e-4
 
 
+def test_end_of_text_is_that_of_the_revision(
+    engine, checkpoint, tables, prompts, monkeypatch, tmp_path
+):
+    """Of a model on the Hub; the engine that runs is the one at hand."""
+    import shutil
+
+    import vllm
+
+    import sadi_lens as sl
+    from sadi_lens.serving import client
+
+    old = shutil.copytree(checkpoint, tmp_path / "old")
+    blue = engine.tokenizer.convert_tokens_to_ids(" blue")
+    (old / "generation_config.json").write_text(f'{{"eos_token_id": [2, {blue}]}}')
+    wanted = sl.generate(sl.load_model(old), prompts, max_new_tokens=N_NEW)
+    monkeypatch.setattr(
+        client, "checkpoint_folder", lambda *asked: {("hub/name", "old"): old}[asked]
+    )
+    monkeypatch.setattr(vllm, "LLM", lambda **_: engine.llm)
+    ours = sl.serving.VLLMEngine("hub/name", tables, revision="old")
+    assert ours.generate(prompts, max_new_tokens=N_NEW) == wanted
+    assert wanted != engine.generate(prompts, max_new_tokens=N_NEW)
+
+
+def test_weights_are_not_replaced_under_the_tables(engine, model, checkpoint, prompts, tmp_path):
+    """By another checkpoint of this shape, which the tables were not made on: what it answers stays as it was."""
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    import sadi_lens as sl
+
+    shutil.copytree(checkpoint, tmp_path, dirs_exist_ok=True)
+    weights = load_file(checkpoint / "model.safetensors")
+    mirrored = {name: one.flip(0).contiguous() for name, one in weights.items()}
+    save_file(mirrored, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(RuntimeError, match="weights cannot be reloaded while tables steer them"):
+        engine.llm.collective_rpc("reload_weights", kwargs={"weights_path": str(tmp_path)})
+    engine.llm.reset_prefix_cache()
+    assert engine.generate(prompts[0], max_new_tokens=4) == sl.generate(
+        model, prompts[0], max_new_tokens=4
+    )
+
+
 def test_tensor_parallel_over_two_workers(
     vllm_settings,  # noqa: ARG001
     checkpoint,
@@ -426,6 +475,11 @@ def test_tensor_parallel_over_two_workers(
     ("name", "value", "words"),
     [
         ("hf_overrides", {"rope_theta": 5.0}, "a configuration other than the checkpoint's"),
+        ("hf_config_path", "elsewhere", "a configuration other .* --hf-config-path out"),
+        ("runner_type", "pooling", "pooling .*: leave --runner and --convert out"),
+        ("enable_sleep_mode", True, "leave --enable-sleep-mode out"),
+        ("weight_transfer_config", object(), "leave --weight-transfer-config out"),
+        ("model_class_overrides", {"LlamaForCausalLM": "x:Y"}, "another implementation"),
         ("load_format", "dummy", "weights other than the checkpoint's"),
         ("model_impl", "transformers", "another implementation"),
         ("cache_dtype", "fp8", "a KV cache of another dtype"),
@@ -437,8 +491,8 @@ def test_a_model_other_than_that_of_the_tables_is_refused(engine, monkeypatch, n
 
     config = engine.llm.llm_engine.vllm_config
     require_plain(config)
-    parts = (config.model_config, config.load_config, config.cache_config)
-    (part,) = (one for one in parts if hasattr(one, name))
+    parts = (config, config.model_config, config.load_config, config.cache_config)
+    part = next(one for one in parts if hasattr(one, name))
     monkeypatch.setattr(part, name, value)
     with pytest.raises(RuntimeError, match=words):
         require_plain(config)
@@ -449,6 +503,8 @@ def test_settings_of_the_engine_itself_are_not_overridden(vllm_settings, checkpo
 
     with pytest.raises(ValueError, match="enforce_eager is set by VLLMEngine itself, got False"):
         sl.serving.VLLMEngine(checkpoint, tables, enforce_eager=False)
+    with pytest.raises(ValueError, match="logprobs_mode is set by VLLMEngine itself, got 'raw_log"):
+        sl.serving.VLLMEngine(checkpoint, tables, logprobs_mode="raw_logits")
 
 
 def test_an_untried_version_is_refused_loudly(vllm_settings, tables, monkeypatch):  # noqa: ARG001
