@@ -149,8 +149,8 @@ class VLLMEngine:
             max_new_tokens: At most this many tokens a prompt.
             prepend_bos: See ``sadi_lens.engine.text.encode``.
             skip_special_tokens: Passed to the tokenizer's decode.
-            **sampling: Of ``vllm.SamplingParams``: ``temperature``, ``top_p``, ``seed``, ``stop``, ``stop_token_ids``
-                (beside the checkpoint's own, unless ``ignore_eos``), ...
+            **sampling: Of ``vllm.SamplingParams``: ``temperature``, ``top_p``, ``seed``, ``stop`` (stays at the end of
+                the text), ``stop_token_ids`` (beside the checkpoint's own, unless ``ignore_eos``), ...
 
         Returns:
             The continuation of each prompt, without the prompt.

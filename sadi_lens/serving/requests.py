@@ -17,6 +17,7 @@ OURS = {
     "extra_args": "name a table for each prompt",
     "prompt_logprobs": "evaluate reads them",
     "logprobs": "engine.llm.generate gives them",
+    "include_stop_str_in_output": "what stop names stays, as with stop_strings of sl.generate",
 }
 """Options of ``vllm.SamplingParams`` that ``generate`` sets itself or has no place for, and what to do."""
 SCORED: Mapping[str, Any] = {"temperature": 0.0, "max_tokens": 1, "prompt_logprobs": 1}

@@ -334,6 +334,7 @@ def test_prompts_of_every_kind_and_stops_as_in_generate(engine, model, intervent
         ({"max_tokens": 2}, ValueError, "max_tokens=2 is not for generate: give max_new_tokens"),
         ({"extra_args": {"sadi": "head"}}, ValueError, "is not for generate: name a table"),
         ({"logprobs": 2}, ValueError, "is not for generate"),
+        ({"include_stop_str_in_output": False}, ValueError, "what stop names stays"),
         ({"max_new_tokens": 0}, ValueError, "max_new_tokens must be at least 1, got 0"),
         ({"max_new_tokens": True}, TypeError, "max_new_tokens must be a whole number"),
         (
