@@ -1,5 +1,6 @@
 """An OpenAI-compatible server whose requests may each be steered: vLLM's own, with the plugin on."""
 
+import argparse
 import importlib.util
 import os
 import socket
@@ -56,7 +57,9 @@ def launch(
         OSError: If the address or port cannot be listened on: another server has it.
         RuntimeError: If vLLM is not installed here, or its plugins are switched off.
     """
-    info = checkpoint_info(checkpoint_folder(model))
+    folder = checkpoint_folder(model, _revision_in(extra))
+    info = checkpoint_info(folder)
+    name = folder.name if Path(model).is_dir() else model
     names = sorted(read_tables(list(tables), model=info, dtype=dtype))
     if importlib.util.find_spec("vllm") is None:
         raise RuntimeError(NOT_INSTALLED)
@@ -73,18 +76,25 @@ def launch(
     _require_free(host, port)
     command = [
         *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
-        *("--model", model, "--served-model-name", info.name, "--dtype", dtype),
+        *("--model", model, "--served-model-name", name, "--dtype", dtype),
         *("--host", host, "--port", str(port), "--enforce-eager", "--generation-config", "vllm"),
         *("--worker-extension-cls", EXTENSION, "--middleware", MIDDLEWARE),
         *extra,
     ]
     client = (
         f"from openai import OpenAI; c = OpenAI(base_url='http://{host}:{port}/v1', api_key='-'); "
-        f"print(*(c.completions.create(model={info.name!r}, prompt='Hello', max_tokens=20, temperature=0, "
+        f"print(*(c.completions.create(model={name!r}, prompt='Hello', max_tokens=20, temperature=0, "
         f"extra_body=b).choices[0].text for b in ({{}}, {{'vllm_xargs': {{'sadi': '{names[0]}@every_step'}}}})), "
         "sep='\\n')"
     )
     return Launch(command, {**os.environ, **environment(tables)}, client)
+
+
+def _revision_in(extra: Sequence[str]) -> str | None:
+    """The revision of the model that arguments of vLLM's server ask for."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--revision")
+    return parser.parse_known_args(list(extra))[0].revision
 
 
 def _require_free(host: str, port: int) -> None:

@@ -58,6 +58,30 @@ def test_tables_of_another_model_or_dtype_are_refused_before_anything_starts(
         launch(str(checkpoint), [tmp_path])
 
 
+@pytest.mark.parametrize("extra", [["--revision", "old"], ["--seed", "1", "--revision=old"]])
+def test_the_revision_that_vllm_is_told_to_run_is_the_one_that_is_looked_at(
+    checkpoint, tables, tmp_path, monkeypatch, extra
+):
+    """Of a name on the Hub whose main revision was never downloaded."""
+    import shutil
+
+    from huggingface_hub import constants
+
+    from sadi_lens.serving import server
+
+    installed(monkeypatch, server)
+    cache = tmp_path / "models--some--model"
+    shutil.copytree(checkpoint, cache / "snapshots" / "0a1b")
+    (cache / "refs").mkdir()
+    (cache / "refs" / "old").write_text("0a1b")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="no downloaded model"):
+        server.launch("some/model", [tables])
+    found = server.launch("some/model", [tables], port=8123, extra=extra)
+    assert found.command[-len(extra) :] == extra
+    assert "model='some/model'" in found.client  # not the folder of the cache
+
+
 def installed(monkeypatch, server):
     """As in an environment with vLLM and this package."""
     monkeypatch.setattr(server.importlib.util, "find_spec", lambda _name: object())
