@@ -59,7 +59,7 @@ def launch(
     """
     folder = checkpoint_folder(model, _revision_in(extra))
     info = checkpoint_info(folder)
-    name = folder.name if Path(model).is_dir() else model
+    name = folder.resolve().name if Path(model).is_dir() else model  # also of "."
     names = sorted(read_tables(list(tables), model=info, dtype=dtype))
     if importlib.util.find_spec("vllm") is None:
         raise RuntimeError(NOT_INSTALLED)
