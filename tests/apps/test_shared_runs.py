@@ -321,6 +321,27 @@ def test_a_folder_that_another_shard_marks_meanwhile_is_one_of_a_run(tmp_path, m
         pass
 
 
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_a_shard_that_tries_the_places_of_its_files_is_no_one_else(tmp_path, monkeypatch, is_gone):
+    """Two shards that start at once: one sees what the other writes to see whether it can."""
+    from sadi_lens.apps.experiments import folder as module
+    from sadi_lens.types.files import partial
+
+    probe = partial(tmp_path / "report.md")
+    probe.touch()
+    real = module._is_start
+
+    def slow(path):
+        if is_gone and path == probe:
+            probe.unlink()
+        return real(path)
+
+    monkeypatch.setattr(module, "_is_start", slow)
+    with module.RunFolder(tmp_path).locked((0, 2)):
+        pass
+    assert probe.exists() is not is_gone
+
+
 def test_a_file_of_someone_else_is_seen_beside_half_a_config(tmp_path):
     from sadi_lens.apps.experiments.folder import RunFolder
     from sadi_lens.types.files import partial

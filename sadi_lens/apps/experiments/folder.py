@@ -279,13 +279,16 @@ def environment() -> dict[str, str]:
 
 
 def _is_start(path: Path) -> bool:
-    """Whether a file is one of those that a run writes before its folder is marked: an empty lock, half a config."""
+    """Whether a file is one of those that a run writes before its folder is marked.
+
+    An empty lock, half a config, and for an instant what it tries the places of its files with, which may be gone again.
+    """
+    if is_partial(path):
+        return not path.is_symlink() and not path.is_dir()
     if path.is_symlink() or not path.is_file():
         return False
     is_lock = path.name == LOCK or SHARD_LOCK.fullmatch(path.name)
-    return (bool(is_lock) and not path.stat().st_size) or (
-        path.name.startswith(f".{CONFIG}.") and is_partial(path)
-    )
+    return bool(is_lock) and not path.stat().st_size
 
 
 def _short(value: Any) -> str:
