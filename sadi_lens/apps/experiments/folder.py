@@ -281,7 +281,7 @@ def environment() -> dict[str, str]:
 def _is_start(path: Path) -> bool:
     """Whether a file is one of those that a run writes before its folder is marked.
 
-    An empty lock, half a config, and for an instant what it tries the places of its files with, which may be gone again.
+    An empty lock, half a config, and for an instant what it tries the places of its files with (it may be gone again).
     """
     if is_partial(path):
         return not path.is_symlink() and not path.is_dir()
