@@ -342,6 +342,27 @@ def test_a_shard_that_tries_the_places_of_its_files_is_no_one_else(tmp_path, mon
     assert probe.exists() is not is_gone
 
 
+def test_a_folder_that_another_shard_makes_meanwhile_is_a_folder(tmp_path, monkeypatch):
+    from pathlib import Path
+
+    from sadi_lens.apps.experiments.folder import RunFolder
+
+    run, real = tmp_path / "run", Path.is_dir
+
+    def slow(path):
+        found = real(path)
+        if path == run and not found:
+            run.mkdir()
+        return found
+
+    monkeypatch.setattr(Path, "is_dir", slow)
+    with RunFolder(run).locked((0, 2)):
+        pass
+    (tmp_path / "mine").write_text("mine")
+    with pytest.raises(FileExistsError, match="mine is not a folder"):
+        RunFolder(tmp_path / "mine")._require_ours()
+
+
 def test_a_file_of_someone_else_is_seen_beside_half_a_config(tmp_path):
     from sadi_lens.apps.experiments.folder import RunFolder
     from sadi_lens.types.files import partial

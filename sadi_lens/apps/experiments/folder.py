@@ -1,6 +1,7 @@
 """The folder of a run: locked, written atomically, and refused when its settings have changed."""
 
 import json
+import os
 import platform
 import re
 import sys
@@ -95,9 +96,10 @@ class RunFolder:
 
     def _require_ours(self) -> None:
         """Refuse a folder that holds anything and lacks the mark of a run; dotfiles count."""
+        # In this order: another shard may make it between two looks.
+        if os.path.lexists(self.path) and not self.path.is_dir():
+            raise FileExistsError(f"{self.path} is not a folder; give another place")
         if not self.path.is_dir():
-            if self.path.exists() or self.path.is_symlink():
-                raise FileExistsError(f"{self.path} is not a folder; give another place")
             return
         if self.is_marked():
             return
