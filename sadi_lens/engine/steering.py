@@ -162,7 +162,7 @@ class _Steered(ContextDecorator):
         if any(is_one(func) for is_one in kinds):
             raise TypeError(
                 f"steer(...) as a decorator must be on a function that has run when it returns, got "
-                f"{func.__qualname__}, whose call only begins it: its passes would be unsteered. "
+                f"{getattr(func, '__qualname__', func)}, whose call only begins it: its passes would be unsteered. "
                 "Put `with steer(...)` into it"
             )
         return super().__call__(func)

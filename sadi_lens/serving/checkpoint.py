@@ -29,8 +29,9 @@ def checkpoint_folder(name: str, revision: str | None = None) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision, local_files_only=True))
     except (HFValidationError, LocalEntryNotFoundError) as error:
+        wanted = name if revision is None else f"{name} --revision {revision}"
         raise FileNotFoundError(
-            f"{name} is no folder and no downloaded model; run `hf download {name}` first, or give a folder"
+            f"{name} is no folder and no downloaded model; run `hf download {wanted}` first, or give a folder"
         ) from error
 
 

@@ -59,7 +59,8 @@ def launch(
     """
     folder = checkpoint_folder(model, _revision_in(extra))
     info = checkpoint_info(folder)
-    name = folder.resolve().name if Path(model).is_dir() else model  # also of "."
+    # Also "." has one; a link keeps its own, as clients know it.
+    name = Path(os.path.abspath(model)).name if Path(model).is_dir() else model  # noqa: PTH100
     names = sorted(read_tables(list(tables), model=info, dtype=dtype))
     if importlib.util.find_spec("vllm") is None:
         raise RuntimeError(NOT_INSTALLED)

@@ -66,6 +66,7 @@ def test_in_a_lesson_too_it_writes_to_copies():
 
     steer, shown = lessons.check("steer", in_place), np.array([1.0, 2.0])
     assert steer(shown, np.array([True, False]), 2.0).tolist() == [3.0, 2.0]
+    steer(activation=shown, mask=np.array([True, False]), strength=2.0)
     assert shown.tolist() == [1.0, 2.0]  # the panel beside it shows the input
 
 

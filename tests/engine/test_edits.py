@@ -1,5 +1,6 @@
 """One table of edits: what it costs in precision, and that rows get their own."""
 
+import functools
 import os
 
 import pytest
@@ -112,6 +113,8 @@ def test_a_decorator_steers_what_runs_in_the_call_and_refuses_what_runs_later(ll
     for later in (step_by_step, in_a_task, step_by_step_in_a_task):
         with pytest.raises(TypeError, match=rf"{later.__name__}.* would be unsteered.*with steer"):
             steered(later)
+    with pytest.raises(TypeError, match=r"functools\.partial.*step_by_step.* would be unsteered"):
+        steered(functools.partial(step_by_step))
 
 
 def test_one_value_for_all_rows_is_no_value_per_row():

@@ -75,11 +75,30 @@ def test_the_revision_that_vllm_is_told_to_run_is_the_one_that_is_looked_at(
     (cache / "refs").mkdir()
     (cache / "refs" / "old").write_text("0a1b")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="no downloaded model"):
+    with pytest.raises(FileNotFoundError, match="run `hf download some/model` first"):
         server.launch("some/model", [tables])
+    with pytest.raises(
+        FileNotFoundError, match="run `hf download some/model --revision new` first"
+    ):
+        server.launch("some/model", [tables], extra=["--revision", "new"])
     found = server.launch("some/model", [tables], port=8123, extra=extra)
     assert found.command[-len(extra) :] == extra
     assert "model='some/model'" in found.client  # not the folder of the cache
+
+
+def test_a_folder_is_served_under_the_name_that_it_was_given_by(
+    checkpoint, tables, tmp_path, monkeypatch
+):
+    """Clients ask for a link's own name, whatever it points to; "." is the folder one stands in."""
+    from sadi_lens.serving import server
+
+    installed(monkeypatch, server)
+    (tmp_path / "newest").symlink_to(checkpoint)
+    monkeypatch.chdir(checkpoint)
+    for given, name in ((tmp_path / "newest", "newest"), (".", checkpoint.name)):
+        found = server.launch(str(given), [tables], port=8123)
+        assert found.command[found.command.index("--served-model-name") + 1] == name
+        assert f"model={name!r}" in found.client
 
 
 def installed(monkeypatch, server):

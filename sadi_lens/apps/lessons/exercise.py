@@ -60,7 +60,8 @@ class Exercise:
 
         @wraps(function)
         def converted(*arguments: Any, **named: Any) -> Any:
-            return _like(function(*map(_own, arguments), **named), expected)
+            own = {name: _own(one) for name, one in named.items()}
+            return _like(function(*map(_own, arguments), **own), expected)
 
         return converted
 
