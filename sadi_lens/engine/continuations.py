@@ -5,6 +5,7 @@ import math
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 import torch
@@ -120,14 +121,15 @@ class Watched:
         if not all(isinstance(one, str) and one for one in self.stop):  # type: ignore[redundant-expr]
             raise ValueError(f"stop_strings must be texts that are not empty, got {stop!r}")
         self.tokenizer, self.start, self.broken = tokenizer, start, broken
-        self.ends = _end_tokens(settings["eos_token_id"])
+        eos = settings["eos_token_id"]
+        self.ends = {eos} if isinstance(eos, int) else set(eos or ())
         settings["logits_processor"] = LogitsProcessorList(
             [_Processor(self._look), *(settings.get("logits_processor") or ())]  # type: ignore[list-item]
         )
         self.criteria = list(settings.get("stopping_criteria") or ())
         self.over: dict[int, int] = {}
         """Tokens of each row when something said that it ends; beams change places, so nothing is known of them."""
-        self.is_told = settings.get("num_beams", 1) == 1
+        self.rows_stay = settings.get("num_beams", 1) == 1
         if self.stop or self.criteria:
             settings["stopping_criteria"] = StoppingCriteriaList([self._is_done])  # type: ignore[list-item]
 
@@ -143,7 +145,7 @@ class Watched:
         done = torch.tensor([self._stops(row) for row in new.tolist()], device=ids.device)
         for one in self.criteria:
             done = done | one(ids, scores, **more)
-        for row in done.nonzero()[:, 0].tolist() if self.is_told else ():
+        for row in done.nonzero()[:, 0].tolist() if self.rows_stay else ():
             self.over.setdefault(row, new.shape[1])
         return done
 
@@ -155,13 +157,16 @@ class Watched:
         """Whether a row ends with the last of these tokens, or has before."""
         return not self.ends.isdisjoint(tokens) or len(tokens) >= self.over.get(row, math.inf)
 
+    def without_end(self, tokens: list[int]) -> list[int]:
+        """Up to the first end-of-text token."""
+        return list(takewhile(lambda token: token not in self.ends, tokens))
+
     def until_end(self, row: int, tokens: list[int]) -> list[int]:
         """Tokens of a row up to the one that ends it: end of text, the last of a stop string, where a criterion is met.
 
         That token is the last of them.
         """
-        end = next((at for at, token in enumerate(tokens) if token in self.ends), len(tokens))
-        own = tokens[: end + 1][: self.over.get(row)]
+        own = tokens[: len(self.without_end(tokens)) + 1][: self.over.get(row)]
         if not self._stops(own):
             return own
         return next(own[:n] for n in range(1, len(own) + 1) if self._stops(own[:n]))
@@ -179,16 +184,6 @@ class _Processor:
 
 # Hugging Face asks for it at every token, and to work it out takes longer than to look.
 _Processor.__call__.__signature__ = inspect.signature(_Processor.__call__)  # type: ignore[attr-defined]
-
-
-def without_end(tokens: list[int], eos: int | Sequence[int] | None) -> list[int]:
-    """Up to the first end-of-text token."""
-    ends = _end_tokens(eos)
-    return tokens[: next((at for at, token in enumerate(tokens) if token in ends), len(tokens))]
-
-
-def _end_tokens(eos: int | Sequence[int] | None) -> set[int]:
-    return {eos} if isinstance(eos, int) else set(eos or ())
 
 
 @contextmanager

@@ -21,7 +21,6 @@ from sadi_lens.engine.continuations import (
     put_aside,
     repeated,
     together,
-    without_end,
 )
 from sadi_lens.engine.contract import require_fit
 from sadi_lens.engine.hooks import FlatHook, require_eval
@@ -236,7 +235,7 @@ def _run(
     new = [watched.until_end(row, tokens) for row, tokens in enumerate(new)]
     texts = tokenizer.batch_decode(new, skip_special_tokens=options.skip_special_tokens)
     return [
-        Continuation(text, tuple(row), tuple(without_end(tokens, settings["eos_token_id"])))
+        Continuation(text, tuple(row), tuple(watched.without_end(tokens)))
         for text, row, tokens in zip(texts, rows, new, strict=True)
     ]
 

@@ -342,6 +342,17 @@ def test_a_shard_that_tries_the_places_of_its_files_is_no_one_else(tmp_path, mon
     assert probe.exists() is not is_gone
 
 
+def test_half_a_file_that_no_run_writes_is_of_someone_else(tmp_path):
+    from sadi_lens.apps.experiments.folder import RunFolder
+    from sadi_lens.types.files import partial
+
+    half = partial(tmp_path / "mask.json")
+    half.write_text("half")
+    with pytest.raises(FileExistsError, match=r"mask\.json"), RunFolder(tmp_path).locked((0, 2)):
+        pass
+    assert half.read_text() == "half"
+
+
 def test_a_folder_that_another_shard_makes_meanwhile_is_a_folder(tmp_path, monkeypatch):
     from pathlib import Path
 

@@ -318,9 +318,8 @@ def test_cached_generation_equals_hugging_face_generation_with_plain_hooks(
                 ids, attention_mask=attention, max_new_tokens=6, do_sample=False, pad_token_id=0
             )
         texts = subject.bridge.tokenizer.batch_decode(found[:, total:])
-        end = (
-            subject.bridge.tokenizer.eos_token
-        )  # padding up to the longest text of the batch follows it
+        # Padding up to the longest text of the batch follows its end.
+        end = subject.bridge.tokenizer.eos_token
         return [text.split(end)[0] + end * (end in text) for text in texts]
 
     handles = _raw_edit_hooks(subject, component, chosen, where)

@@ -286,7 +286,8 @@ def _is_start(path: Path) -> bool:
     An empty lock, half a config, and for an instant what it tries the places of its files with (it may be gone again).
     """
     if is_partial(path):
-        return not path.is_symlink() and not path.is_dir()
+        is_ours = path.name.startswith(tuple(f".{name}." for name in (CONFIG, WRITTEN, *OUTPUTS)))
+        return is_ours and not (path.is_symlink() or path.is_dir())
     if path.is_symlink() or not path.is_file():
         return False
     is_lock = path.name == LOCK or SHARD_LOCK.fullmatch(path.name)
